@@ -1,0 +1,123 @@
+# Copyright The molt Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+# What a fresh Debian 12 with Go, git and make lacks is fetched by the targets that need it: Debian packages by
+# integration/tools/deps.sh, pinned tools by integration/tools/build.sh. `make` alone explains the targets.
+
+GO         ?= go
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR    ?=
+FUZZTIME   ?= 30s
+# A version can be given to builds that have no git history.
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+BIN   := bin
+TOOLS := $(CURDIR)/.cache/tools
+DEPS  := integration/tools/deps.sh
+BUILD := integration/tools/build.sh
+
+PROGRAMS := containerd-molt-grpc moltctl
+UNIT     := docs/systemd/containerd-molt-grpc.service
+SAMPLE   := docs/config.toml
+
+# The version is stamped by the linker; Go's own stamp would need a git checkout that git trusts.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOTEST   := $(GO) test -race -timeout 15m
+PACKAGES  = $(shell $(GO) list ./...)
+GOFOLDERS = $(wildcard cmd dag integration servicing snapshotter)
+PROTOS    = $(shell find snapshotter -name '*.proto' 2>/dev/null)
+PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative --go-grpc_opt=paths=source_relative
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.PHONY: help deps deps-build deps-test deps-debian deps-proto tools lint-tools proto-tools build test unit integration \
+	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##-- what is needed first
+
+deps: ## Install every missing Debian package that any target needs (root only if something is missing)
+	@$(DEPS) build test debian proto
+
+deps-build deps-test deps-debian deps-proto: deps-%:
+	@$(DEPS) $*
+
+tools: deps-build ## Build the pinned containerd, ctr, containerd-shim-runc-v2 and runc into .cache/tools
+	@$(BUILD) $(TOOLS) containerd runc
+
+lint-tools: ## Build the pinned golangci-lint into .cache/tools
+	@$(BUILD) $(TOOLS) golangci-lint
+
+proto-tools: deps-proto
+	@$(BUILD) $(TOOLS) protoc
+
+need-root:
+	@test "$$(id -u)" -eq 0 || { echo 'This target needs root: it mounts overlay file systems, starts a private' \
+		'containerd and runs containers. Run it with sudo; `make unit` mounts, but starts no containers.' >&2; exit 1; }
+
+##-- build and test
+
+build: ## Build bin/containerd-molt-grpc and bin/moltctl
+	$(GOBUILD) -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
+
+# MOLT_TEST_STRICT turns every skip for a missing tool or missing rights into a failure.
+test: need-root deps-build deps-test tools ## Run go vet and every test with the race detector, containers included (root)
+	$(GO) vet ./...
+	MOLT_TEST_STRICT=1 $(GOTEST) ./...
+
+unit: deps-build ## Run the tests that start no containerd (as root: without root, those that mount are skipped)
+	$(GO) vet ./...
+	$(GOTEST) $(filter-out $(shell $(GO) list ./integration/...),$(PACKAGES))
+
+integration: need-root deps-build deps-test tools ## Run only the tests that drive a real containerd (root)
+	MOLT_TEST_STRICT=1 $(GOTEST) ./integration/...
+
+fuzz: deps-build ## Run every fuzz target for FUZZTIME (30s)
+	@integration/tools/fuzz.sh $(FUZZTIME)
+
+lint: lint-tools ## Check style and architecture: gofmt, go vet, golangci-lint
+	@bad=$$(gofmt -l $(GOFOLDERS)); test -z "$$bad" || { echo "not formatted (gofmt -w):"; echo "$$bad"; exit 1; } >&2
+	$(GO) vet ./...
+	$(TOOLS)/golangci-lint run ./...
+
+##-- generated code
+
+proto: proto-tools ## Generate Go code from the .proto files
+	$(if $(PROTOS),$(PROTOC) --go_out=. --go-grpc_out=. $(PROTOS))
+
+# The generator writes the version of protoc into a comment: that line alone may differ.
+check-proto: proto-tools ## Check that the generated code is what the .proto files say
+	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
+	$(if $(PROTOS),$(PROTOC) --go_out="$$new" --go-grpc_out="$$new" $(PROTOS) &&) \
+	cd "$$new" && find . -name '*.go' | while read -r f; do \
+		diff -u -I '^// *-* *protoc ' "$(CURDIR)/$$f" "$$f" || { echo "$$f: run make proto" >&2; exit 1; }; \
+	done
+
+##-- see it work
+
+demo: need-root deps-build deps-test tools build ## Show an update and its rollback on a private containerd (root)
+	@MOLT_BIN=$(CURDIR)/$(BIN) MOLT_TOOLS=$(TOOLS) integration/demo/demo.sh
+
+demo-debian: need-root deps-build deps-test deps-debian tools build ## The same on Debian images with a package update (root)
+	@MOLT_BIN=$(CURDIR)/$(BIN) MOLT_TOOLS=$(TOOLS) integration/demo/debian.sh
+
+##-- install
+
+# A configuration that is there already is never overwritten; uninstall leaves it, and all data, alone.
+install: build ## Install programs, systemd unit and sample configuration (DESTDIR, PREFIX, SYSCONFDIR)
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(addprefix $(BIN)/,$(PROGRAMS))
+	@if [ -f $(UNIT) ]; then \
+		install -d $(DESTDIR)$(PREFIX)/lib/systemd/system && \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|g' $(UNIT) >$(DESTDIR)$(PREFIX)/lib/systemd/system/$(notdir $(UNIT)); fi
+	@if [ -f $(SAMPLE) ] && [ ! -e $(DESTDIR)$(SYSCONFDIR)/containerd-molt-grpc/config.toml ]; then \
+		install -D -m 0600 $(SAMPLE) $(DESTDIR)$(SYSCONFDIR)/containerd-molt-grpc/config.toml; fi
+
+uninstall: ## Remove what install put there, but neither configuration nor data
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/lib/systemd/system/$(notdir $(UNIT))
+
+clean: ## Remove everything that was built, the pinned tools included
+	rm -rf $(BIN) .cache coverage.out

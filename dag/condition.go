@@ -1,0 +1,50 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dag
+
+import (
+	"fmt"
+
+	"github.com/containerd/errdefs"
+)
+
+// Settle notes that everything that was written up to now, layers committed meanwhile included, is on disk.
+type Settle struct{ Layers []NodeID }
+
+func (t Settle) transform(d *draft) error {
+	for _, id := range t.Layers {
+		if n, ok := d.node(id); ok && n.Unsynced != "" {
+			n.Unsynced = ""
+			d.putNode(n)
+		}
+	}
+	return nil
+}
+
+// Unsynced returns the layers that are not known to be on disk.
+func (g *Graph) Unsynced() []NodeID {
+	var ids []NodeID
+	for _, n := range g.Nodes() {
+		if n.Unsynced != "" {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
+}
+
+// Quarantine notes that a node cannot be used, and why; an empty reason lifts it.
+type Quarantine struct {
+	Node   NodeID
+	Reason string
+}
+
+func (t Quarantine) transform(d *draft) error {
+	n, ok := d.node(t.Node)
+	if !ok {
+		return fmt.Errorf("node %v: %w", t.Node, errdefs.ErrNotFound)
+	}
+	n.Damage = t.Reason
+	d.putNode(n)
+	return nil
+}

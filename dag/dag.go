@@ -1,0 +1,267 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package dag is molt's graph: layers, persisted storages and delta storages as nodes of one directed acyclic graph, the
+// names containerd gives them, the storages that stand on them and the updates that moved those storages.
+//
+// Edges point from the dependent node to what it depends on: a layer to the layer below it, a storage node to the storage
+// node below it, and the head and each kept state of a storage to the layer it stands on. A node is never changed once it
+// is frozen; an update adds nodes, a rollback points back at nodes that are still there.
+//
+// The package does no I/O. A [Transformation] is a pure function from a [Graph] to a [Change] of it and checks its
+// preconditions; [Graph.Apply] carries a change out. Package store keeps a graph on disk, one transaction a change.
+package dag
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// NodeID names a node and its directory. Ids start at 1, rise, and are never used again; 0 means "no node".
+type NodeID uint64
+
+// NodeKind tells the three kinds of node apart.
+type NodeKind string
+
+// The kinds of node.
+const (
+	// Layer is an immutable directory tree of an image or of an update; its parent is a layer.
+	Layer NodeKind = "layer"
+	// Persisted holds what was written in a container; its parent is a storage node, its base a layer.
+	Persisted NodeKind = "persisted"
+	// Delta holds the side effects of one update on one storage; its parent is a storage node, its base a layer.
+	Delta NodeKind = "delta"
+)
+
+// Node is a vertex of the graph and stands for one directory.
+type Node struct {
+	ID   NodeID   `json:"id"`
+	Kind NodeKind `json:"kind"`
+	// Parent is the node of the same sort directly below: a layer for a layer, a storage node for a storage node.
+	Parent NodeID `json:"parent,omitempty"`
+	// Base is the layer that a storage node stands on; 0 for layers, and for storages on an empty base. The layer is there
+	// for the head and the kept states of a storage. What is further down a stack is not seen on its own base any more:
+	// there Base only tells what was written on, and that layer may be gone.
+	Base NodeID `json:"base,omitempty"`
+	// Frozen nodes are immutable; only the open head of a storage is not frozen.
+	Frozen bool `json:"frozen,omitempty"`
+	// Added marks a layer that an update put on top of the base layer it extends: a delta layer.
+	Added bool `json:"added,omitempty"`
+	// Origin is what a layer was committed as, without the parts that change when the same image is unpacked again.
+	Origin string `json:"origin,omitempty"`
+	// Unsynced names the boot of the machine in which a layer was committed before it was known to be on disk;
+	// empty once it is.
+	Unsynced string `json:"unsynced,omitempty"`
+	// Damage says why the node cannot be used, empty for a sound node.
+	Damage string `json:"damage,omitempty"`
+	// Size and Inodes are what a frozen node occupies on disk.
+	Size    int64     `json:"size,omitempty"`
+	Inodes  int64     `json:"inodes,omitempty"`
+	Created time.Time `json:"created"`
+}
+
+// NameKind is what containerd takes a name for.
+type NameKind string
+
+// The kinds of name.
+const (
+	Active    NameKind = "active"
+	View      NameKind = "view"
+	Committed NameKind = "committed"
+)
+
+// Identity tells how far it is known which storage a key was meant to have.
+type Identity string
+
+// The states of an identity.
+const (
+	// Unknown: nobody has said yet; containerd is asked when the mounts of the key are.
+	Unknown Identity = ""
+	// Plain: the key was found to ask for no storage. This is never asked again.
+	Plain Identity = "plain"
+	// Bound: the key was bound to a storage with a name of its own. This is never asked again.
+	Bound Identity = "bound"
+)
+
+// Name is what containerd knows: a key of its own and what stands behind it.
+type Name struct {
+	Key  string   `json:"key"`
+	Kind NameKind `json:"kind"`
+	// Parent is the key of the committed name this one was prepared on.
+	Parent string `json:"parent,omitempty"`
+	// Node is the layer of a committed name, the layer shown by a view, and the layer an active name was prepared on
+	// (until an explicit update or rollback of its storage moves it).
+	Node NodeID `json:"node,omitempty"`
+	// Storage is the writable state of an active name.
+	Storage  string            `json:"storage,omitempty"`
+	Identity Identity          `json:"identity,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Created  time.Time         `json:"created"`
+	Updated  time.Time         `json:"updated"`
+}
+
+// Storage is the writable state of one container.
+type Storage struct {
+	Name string `json:"name"`
+	// Anonymous storages end with their key.
+	Anonymous bool `json:"anonymous,omitempty"`
+	// Head is the open node, the only one that is written.
+	Head NodeID `json:"head"`
+	// Key is the name that the storage is bound to, empty when no container has it.
+	Key string `json:"key,omitempty"`
+	// Points are the states that can be returned to, the oldest first.
+	Points []Point `json:"points,omitempty"`
+	// Aside are the states that rollbacks left, the oldest first. They are kept as long as rollback points are.
+	Aside []Point `json:"aside,omitempty"`
+	// Pending is what happens to the storage when it is next mounted, nil if nothing.
+	Pending *Pending  `json:"pending,omitempty"`
+	Created time.Time `json:"created"`
+}
+
+// Point is a state of a storage that is kept: its frozen head, which knows the base it stood on.
+type Point struct {
+	// Update is the update that moved the storage away from this state, or, for a state set aside, the one rolled back.
+	Update UpdateID  `json:"update"`
+	Head   NodeID    `json:"head"`
+	Time   time.Time `json:"time"`
+}
+
+// Pending is a move of a storage that waits until the storage is no longer in use.
+type Pending struct {
+	Update   UpdateID `json:"update"`
+	Rollback bool     `json:"rollback,omitempty"`
+	Carry    bool     `json:"carry,omitempty"`
+}
+
+// String says what is waited for.
+func (p Pending) String() string {
+	if p.Rollback {
+		return fmt.Sprintf("the rollback of %v", p.Update)
+	}
+	return p.Update.String()
+}
+
+// Graph is the whole state. The zero value is not usable; see [New]. A Graph is not safe for concurrent change.
+type Graph struct {
+	nodes    map[NodeID]Node
+	names    map[string]Name
+	storages map[string]Storage
+	updates  map[UpdateID]Update
+
+	refs     map[NodeID]int // how many records refer to a node
+	children map[string]int // how many names have this key as parent
+}
+
+// New returns an empty graph.
+func New() *Graph {
+	return &Graph{
+		nodes:    map[NodeID]Node{},
+		names:    map[string]Name{},
+		storages: map[string]Storage{},
+		updates:  map[UpdateID]Update{},
+		refs:     map[NodeID]int{},
+		children: map[string]int{},
+	}
+}
+
+// Node returns the node with the id.
+func (g *Graph) Node(id NodeID) (Node, bool) { n, ok := g.nodes[id]; return n, ok }
+
+// Name returns the name with the key.
+func (g *Graph) Name(key string) (Name, bool) { n, ok := g.names[key]; return n, ok }
+
+// Storage returns the storage with the name.
+func (g *Graph) Storage(name string) (Storage, bool) { s, ok := g.storages[name]; return s, ok }
+
+// Update returns the update with the id.
+func (g *Graph) Update(id UpdateID) (Update, bool) { u, ok := g.updates[id]; return u, ok }
+
+// Nodes returns all nodes by rising id.
+func (g *Graph) Nodes() []Node { return sorted(g.nodes) }
+
+// Names returns all names by key.
+func (g *Graph) Names() []Name { return sorted(g.names) }
+
+// Storages returns all storages by name.
+func (g *Graph) Storages() []Storage { return sorted(g.storages) }
+
+// Updates returns all updates by rising id.
+func (g *Graph) Updates() []Update { return sorted(g.updates) }
+
+// Chain returns the layers under and including id, the topmost first. It is empty for 0.
+func (g *Graph) Chain(id NodeID) []NodeID { return g.down(id) }
+
+// Stack returns the storage nodes under and including the storage node id, the topmost first.
+func (g *Graph) Stack(id NodeID) []NodeID { return g.down(id) }
+
+func (g *Graph) down(id NodeID) []NodeID { return down(g.Node, id) }
+
+func down(node lookupNode, id NodeID) []NodeID {
+	var ids []NodeID
+	for id != 0 {
+		n, ok := node(id)
+		if !ok {
+			break
+		}
+		ids = append(ids, id)
+		id = n.Parent
+	}
+	return ids
+}
+
+// Base returns the layer that a storage stands on, 0 for an empty base.
+func (g *Graph) Base(s Storage) NodeID { return g.nodes[s.Head].Base }
+
+// SameBase tells whether two layers are the same base: one node, or the same image layer unpacked twice.
+func (g *Graph) SameBase(a, b NodeID) bool { return sameBase(g.Node, a, b) }
+
+func sameBase(node lookupNode, a, b NodeID) bool {
+	if a == b {
+		return true
+	}
+	la, _ := node(a)
+	lb, _ := node(b)
+	return la.Origin != "" && la.Origin == lb.Origin
+}
+
+// Extends tells whether the chain of upper contains lower.
+func (g *Graph) Extends(upper, lower NodeID) bool {
+	return lower == 0 || slices.Contains(g.Chain(upper), lower)
+}
+
+// Newest follows the updates that were applied from a layer on, each time the latest one, and returns the layer on which a
+// new container of that base should stand; the layer itself when it was never updated. Layers on the way may be gone,
+// removed or merged.
+func (g *Graph) Newest(layer NodeID) NodeID {
+	leads := map[NodeID]NodeID{} // where the updates that came later lead
+	for _, u := range slices.Backward(g.Updates()) {
+		if _, later := leads[u.From]; later || !u.effective() {
+			continue
+		}
+		to := u.To
+		if further, ok := leads[to]; ok {
+			to = further
+		}
+		if _, there := g.nodes[to]; there {
+			leads[u.From] = to
+		}
+	}
+	if to, ok := leads[layer]; ok {
+		return to
+	}
+	return layer
+}
+
+// sorted returns the values of a map in the order of its keys.
+func sorted[K interface{ ~uint64 | ~string }, V any](m map[K]V) []V {
+	vs := make([]V, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		vs = append(vs, m[k])
+	}
+	return vs
+}
+
+// String returns the id as people write it.
+func (id NodeID) String() string { return fmt.Sprintf("n%d", uint64(id)) }

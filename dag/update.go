@@ -1,0 +1,124 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dag
+
+import (
+	"fmt"
+	"maps"
+	"time"
+)
+
+// UpdateID names an update. Ids start at 1 and rise; 0 means "no update".
+type UpdateID uint64
+
+// String returns the id as people write it.
+func (id UpdateID) String() string { return fmt.Sprintf("u%d", uint64(id)) }
+
+// State is how far an update, or one storage in it, has come.
+type State string
+
+// The states of an update and of a storage in it.
+const (
+	// Planned: recorded; for a storage in use, waiting for its next start.
+	Planned State = "planned"
+	// Staging: the side effects are being determined. Nothing of it shows yet.
+	Staging State = "staging"
+	// Staged: the side effects are written; nothing has switched yet.
+	Staged State = "staged"
+	// Applied: the storage stands on the new base.
+	Applied State = "applied"
+	// Held: the storage cannot be serviced, for the reasons given, and stands where it stood.
+	Held State = "held"
+	// Aborted: given up; the storage stands where it stood.
+	Aborted State = "aborted"
+	// RolledBack: applied and undone.
+	RolledBack State = "rolled-back"
+)
+
+// Final tells whether nothing more will happen by itself.
+func (s State) Final() bool { return s != Planned && s != Staging && s != Staged }
+
+// Update is the recorded transition of a base layer to another one.
+type Update struct {
+	ID   UpdateID `json:"id"`
+	From NodeID   `json:"from"`
+	To   NodeID   `json:"to"`
+	// FromRef and ToRef are what the bases were called when the update was asked for, for people.
+	FromRef string `json:"from_ref,omitempty"`
+	ToRef   string `json:"to_ref,omitempty"`
+	// Cause says what began the update: a command, or a storage bound on another base.
+	Cause string `json:"cause"`
+	// AllOrNothing updates switch every storage in one transaction, or none.
+	AllOrNothing bool  `json:"all_or_nothing,omitempty"`
+	State        State `json:"state"`
+	// Outcomes has one entry for each storage of the update, by name.
+	Outcomes map[string]Outcome `json:"outcomes,omitempty"`
+	Created  time.Time          `json:"created"`
+	Updated  time.Time          `json:"updated"`
+}
+
+// Outcome is what an update came to for one storage.
+type Outcome struct {
+	State State `json:"state"`
+	// Reasons say why a storage is held, planned or aborted.
+	Reasons []string `json:"reasons,omitempty"`
+	// Delta is the delta storage that was recorded, 0 when there were no side effects.
+	Delta NodeID `json:"delta,omitempty"`
+	// Report names the report of this storage, empty while there is none.
+	Report string    `json:"report,omitempty"`
+	Time   time.Time `json:"time"`
+}
+
+// effective tells whether the update was applied to some storage and not undone there, or needs none to be applied.
+func (u Update) effective() bool {
+	for _, o := range u.Outcomes {
+		if o.State == Applied {
+			return true
+		}
+	}
+	return u.State == Applied
+}
+
+// renamed returns a copy of the update in which the outcome of one storage is that of another one.
+func (u Update) renamed(from, to string) Update {
+	outcomes := maps.Clone(u.Outcomes)
+	outcomes[to] = outcomes[from]
+	delete(outcomes, from)
+	u.Outcomes = outcomes
+	return u.settled(u.Updated)
+}
+
+// with returns a copy of the update in which a storage has the given outcome.
+func (u Update) with(storage string, o Outcome) Update {
+	outcomes := make(map[string]Outcome, len(u.Outcomes)+1)
+	maps.Copy(outcomes, u.Outcomes)
+	outcomes[storage] = o
+	u.Outcomes = outcomes
+	return u.settled(o.Time)
+}
+
+// settled returns the update with its state derived from those of its storages.
+func (u Update) settled(now time.Time) Update {
+	counts := map[State]int{}
+	for _, o := range u.Outcomes {
+		counts[o.State]++
+	}
+	u.Updated = now
+	switch {
+	case len(u.Outcomes) == 0:
+	case counts[Staging] > 0:
+		u.State = Staging
+	case counts[Staged] > 0:
+		u.State = Staged
+	case counts[Applied] > 0:
+		u.State = Applied
+	case counts[Planned] > 0:
+		u.State = Planned
+	case counts[RolledBack] > 0:
+		u.State = RolledBack
+	default:
+		u.State = Aborted
+	}
+	return u
+}

@@ -1,0 +1,291 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dag
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// BeginUpdate records the transition of a base layer to another one, and the storages whose side effects are to be
+// determined. Without storages the update is applied as it is recorded: new containers stand on the new base.
+type BeginUpdate struct {
+	ID             UpdateID
+	From, To       NodeID
+	FromRef, ToRef string
+	Cause          string
+	AllOrNothing   bool
+	Storages       []string
+	Now            time.Time
+}
+
+func (t BeginUpdate) transform(d *draft) error {
+	for _, id := range []NodeID{t.From, t.To} {
+		if n, ok := d.node(id); id != 0 && (!ok || n.Kind != Layer) {
+			return fmt.Errorf("layer %v: %w", id, errdefs.ErrNotFound)
+		}
+	}
+	if sameBase(d.node, t.From, t.To) {
+		return fmt.Errorf("%v and %v are the same base, there is nothing to update: %w", t.From, t.To, errdefs.ErrInvalidArgument)
+	}
+	if t.To == 0 {
+		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
+	}
+	chain := down(d.node, t.To)
+	for _, id := range chain[:max(0, slices.Index(chain, t.From))] {
+		n, _ := d.node(id)
+		n.Added = true
+		d.putNode(n)
+	}
+	u := Update{
+		ID: t.ID, From: t.From, To: t.To, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
+		AllOrNothing: t.AllOrNothing, State: Applied, Created: t.Now, Updated: t.Now,
+	}
+	for _, name := range t.Storages {
+		if _, ok := d.storage(name); !ok {
+			return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
+		}
+		u = u.with(name, Outcome{State: Staging, Time: t.Now})
+	}
+	d.putUpdate(u)
+	return nil
+}
+
+// Record says how far an update has come for a storage that it has not moved: Planned, Staging, Staged, Held or Aborted.
+// A Planned storage waits until it is no longer in use; an earlier update that it waited for is given up.
+type Record struct {
+	Update  UpdateID
+	Storage string
+	State   State
+	Reasons []string
+	Report  string
+	Now     time.Time
+}
+
+func (t Record) transform(d *draft) error {
+	u, ok := d.update(t.Update)
+	if !ok {
+		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
+	}
+	if t.State == Applied || t.State == RolledBack {
+		return fmt.Errorf("update %v: state %s needs the storage to move: %w", t.Update, t.State, errdefs.ErrInvalidArgument)
+	}
+	s, ok := d.storage(t.Storage)
+	if !ok && !t.State.Final() {
+		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
+	}
+	if ok && d.moved(s, u) {
+		return movedError(s, u)
+	}
+	switch {
+	case !ok:
+	case t.State == Planned:
+		d.await(s, Pending{Update: t.Update}, t.Now)
+	case t.State.Final() && s.Pending != nil && s.Pending.Update == t.Update:
+		s.Pending = nil
+		d.putStorage(s)
+	}
+	u, _ = d.update(t.Update)
+	d.putUpdate(u.with(t.Storage, Outcome{State: t.State, Reasons: t.Reasons, Report: t.Report, Time: t.Now}))
+	return nil
+}
+
+// moved tells whether a storage is where an update moved it, or has a rollback point for that.
+func (d *draft) moved(s Storage, u Update) bool {
+	if slices.ContainsFunc(s.Points, func(p Point) bool { return p.Update == u.ID }) {
+		return true
+	}
+	head, _ := d.node(s.Head)
+	return u.Outcomes[s.Name].State == Applied && sameBase(d.node, head.Base, u.To)
+}
+
+func movedError(s Storage, u Update) error {
+	return fmt.Errorf("storage %q has been moved by %v already: %w", s.Name, u.ID, errdefs.ErrFailedPrecondition)
+}
+
+// await notes what a storage is to do at its next start, in place of anything noted before.
+func (d *draft) await(s Storage, p Pending, now time.Time) {
+	if s.Pending != nil && s.Pending.Update != p.Update {
+		d.abandon(s, "superseded by "+p.String(), now)
+	}
+	s.Pending = &p
+	d.putStorage(s)
+}
+
+// abandon gives up the update, or the rollback, that a storage waits for.
+func (d *draft) abandon(s Storage, reason string, now time.Time) {
+	if s.Pending == nil {
+		return
+	}
+	u, ok := d.update(s.Pending.Update)
+	if !ok {
+		return
+	}
+	o := Outcome{State: Aborted, Reasons: []string{reason}, Time: now}
+	if s.Pending.Rollback {
+		o = u.Outcomes[s.Name] // stays applied, and waits no more
+		o.Reasons, o.Time = nil, now
+	}
+	d.putUpdate(u.with(s.Name, o))
+}
+
+// Switch moves a storage to the base of an update: its open node is frozen, the delta storage is recorded on it if there
+// are side effects, and an empty open node on the new base follows. The state from before becomes a rollback point.
+type Switch struct {
+	Update  UpdateID
+	Storage string
+	Head    NodeID // the open node whose content the side effects were determined from
+	Delta   NodeID // 0 when there are no side effects
+	Open    NodeID
+	Report  string
+	Now     time.Time
+}
+
+func (t Switch) transform(d *draft) error {
+	u, ok := d.update(t.Update)
+	if !ok {
+		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
+	}
+	s, ok := d.storage(t.Storage)
+	if !ok {
+		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
+	}
+	head, err := d.freeze(s, t.Head)
+	if err != nil {
+		return err
+	}
+	if _, ok := d.node(u.To); !ok {
+		return fmt.Errorf("new base %v of update %v is gone: %w", u.To, u.ID, errdefs.ErrNotFound)
+	}
+	if d.moved(s, u) {
+		return movedError(s, u)
+	}
+	if sameBase(d.node, head.Base, u.To) {
+		return fmt.Errorf("storage %q stands on %v already: %w", s.Name, head.Base, errdefs.ErrFailedPrecondition)
+	}
+	if s.Pending != nil && s.Pending.Update != u.ID {
+		d.abandon(s, fmt.Sprintf("superseded by %v", u.ID), t.Now)
+		u, _ = d.update(t.Update)
+	}
+	below := head.ID
+	if t.Delta != 0 {
+		if err := d.add(Node{ID: t.Delta, Kind: Delta, Parent: below, Base: u.To, Frozen: true, Created: t.Now}); err != nil {
+			return err
+		}
+		below = t.Delta
+	}
+	if err := d.add(Node{ID: t.Open, Kind: Persisted, Parent: below, Base: u.To, Created: t.Now}); err != nil {
+		return err
+	}
+	s.Points = append(slices.Clone(s.Points), Point{Update: u.ID, Head: head.ID, Time: t.Now})
+	s.Head, s.Pending = t.Open, nil
+	d.putStorage(s)
+	d.follow(s, u.To, t.Now)
+	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, Time: t.Now}))
+	return nil
+}
+
+// Rollback returns a storage to its newest rollback point. Nothing that was written since is deleted: it is set aside,
+// and, when Carried is given, continues in a node that holds it, reconciled by the delta storage Delta.
+type Rollback struct {
+	Update  UpdateID
+	Storage string
+	Head    NodeID // the open node of the storage, as the caller saw and synced it
+	Carried NodeID // 0 for an exact rollback
+	Delta   NodeID // 0 when carrying over had no side effects
+	Open    NodeID
+	Now     time.Time
+}
+
+func (t Rollback) transform(d *draft) error {
+	s, ok := d.storage(t.Storage)
+	if !ok {
+		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
+	}
+	p, err := s.Newest(t.Update)
+	if err != nil {
+		return err
+	}
+	head, err := d.freeze(s, t.Head)
+	if err != nil {
+		return err
+	}
+	point, ok := d.node(p.Head)
+	if !ok {
+		return fmt.Errorf("rollback point %v of storage %q: %w", p.Head, s.Name, errdefs.ErrNotFound)
+	}
+	if err := t.add(d, point); err != nil {
+		return err
+	}
+	d.abandon(s, fmt.Sprintf("%v was rolled back", t.Update), t.Now)
+	s.Points = slices.Clone(s.Points[:len(s.Points)-1])
+	s.Aside = append(slices.Clone(s.Aside), Point{Update: t.Update, Head: head.ID, Time: t.Now})
+	s.Head, s.Pending = t.Open, nil
+	d.putStorage(s)
+	d.follow(s, point.Base, t.Now)
+	if u, ok := d.update(t.Update); ok {
+		o := u.Outcomes[s.Name]
+		d.putUpdate(u.with(s.Name, Outcome{State: RolledBack, Report: o.Report, Time: t.Now}))
+	}
+	return nil
+}
+
+// add puts the nodes that follow the rollback point.
+func (t Rollback) add(d *draft, point Node) error {
+	below := point.ID
+	for _, n := range []Node{
+		{ID: t.Carried, Kind: Persisted, Frozen: true}, {ID: t.Delta, Kind: Delta, Frozen: true}, {ID: t.Open, Kind: Persisted},
+	} {
+		if n.ID == 0 && n.Frozen {
+			continue
+		}
+		n.Parent, n.Base, n.Created = below, point.Base, t.Now
+		if err := d.add(n); err != nil {
+			return err
+		}
+		below = n.ID
+	}
+	return nil
+}
+
+// Newest returns the newest rollback point of a storage, which must be that of the given update.
+func (s Storage) Newest(update UpdateID) (Point, error) {
+	at := slices.IndexFunc(s.Points, func(p Point) bool { return p.Update == update })
+	if at < 0 {
+		return Point{}, fmt.Errorf("storage %q has no rollback point for update %v: %w", s.Name, update, errdefs.ErrNotFound)
+	}
+	if last := s.Points[len(s.Points)-1]; at != len(s.Points)-1 {
+		return Point{}, fmt.Errorf("storage %q was updated by %v since %v; roll that back first: %w", s.Name, last.Update, update, errdefs.ErrFailedPrecondition)
+	}
+	return s.Points[at], nil
+}
+
+// AwaitRollback notes that a storage in use is to be rolled back at its next start.
+type AwaitRollback struct {
+	Update  UpdateID
+	Storage string
+	Carry   bool
+	Reason  string
+	Now     time.Time
+}
+
+func (t AwaitRollback) transform(d *draft) error {
+	s, ok := d.storage(t.Storage)
+	if !ok {
+		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
+	}
+	if _, err := s.Newest(t.Update); err != nil {
+		return err
+	}
+	d.await(s, Pending{Update: t.Update, Rollback: true, Carry: t.Carry}, t.Now)
+	if u, ok := d.update(t.Update); ok {
+		o := u.Outcomes[t.Storage]
+		o.Reasons, o.Time = []string{t.Reason}, t.Now
+		d.putUpdate(u.with(t.Storage, o))
+	}
+	return nil
+}

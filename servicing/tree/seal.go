@@ -1,0 +1,124 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package tree
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Seal makes a directory that was the upper one of an overlay fit to be a node: it strips below it, in place, the extended
+// attributes with which overlayfs keeps its books (origin, impure, uuid, nlink, upper), those of overlays mounted with
+// userxattr included. On another base they would give wrong inode numbers and ESTALE. Whiteouts and opaque marks stay, and
+// so do escaped attributes, which are data of the user.
+//
+// Attributes that give a file a meaning which would be lost on another base (redirect, metacopy), and those that are not
+// known, are refused with a *RefusedError; nothing was changed then. Sealing again changes nothing, so a Seal that was
+// interrupted is finished by the next one. The directory must not be mounted. Nothing is synced.
+func Seal(ctx context.Context, dir string) (err error) {
+	v, err := Open(Stack{dir})
+	if err != nil {
+		return fmt.Errorf("seal: %w", err)
+	}
+	defer v.Close() // O_PATH descriptors: closing them tells nothing
+	if err := v.walk(ctx, checkSealable); err != nil {
+		return fmt.Errorf("seal: %w", err)
+	}
+	if err := v.walk(ctx, strip); err != nil {
+		return fmt.Errorf("seal: %w", err)
+	}
+	return nil
+}
+
+// treatment is what becomes of an extended attribute when a directory is sealed.
+type treatment uint8
+
+const (
+	kept treatment = iota
+	stripped
+	refused
+)
+
+func treatmentOf(attr string) treatment {
+	own, found := strings.CutPrefix(attr, ownTrusted)
+	if !found {
+		own, found = strings.CutPrefix(attr, ownUser)
+	}
+	if !found || strings.HasPrefix(own, escape) {
+		return kept
+	}
+	switch own {
+	case "opaque", "whiteout":
+		return kept
+	case "origin", "impure", "uuid", "nlink", "upper":
+		return stripped
+	default: // redirect, metacopy, protattr, and what later kernels may add
+		return refused
+	}
+}
+
+func checkSealable(p *place) error {
+	attrs, err := p.parts[0].attributes()
+	if err != nil {
+		return fmt.Errorf("extended attributes of %q: %w", p.path, err)
+	}
+	for _, attr := range attrs {
+		if treatmentOf(attr) == refused {
+			return &RefusedError{Path: p.path, Xattr: attr}
+		}
+	}
+	return nil
+}
+
+func strip(p *place) error {
+	top := p.parts[0]
+	attrs, err := top.attributes()
+	if err != nil {
+		return fmt.Errorf("extended attributes of %q: %w", p.path, err)
+	}
+	for _, attr := range attrs {
+		if treatmentOf(attr) != stripped {
+			continue
+		}
+		if err := removeXattr(top.dir, top.name, attr); err != nil {
+			return fmt.Errorf("remove extended attribute %s of %q: %w", attr, p.path, err)
+		}
+	}
+	return nil
+}
+
+// blockSize is the unit of a file's number of blocks, whatever the file system.
+const blockSize = 512
+
+// Usage returns the disk space in bytes and the number of inodes that a directory takes, itself and whiteouts included,
+// hard links counted once. The directory may be in use: what vanishes meanwhile is not counted.
+func Usage(ctx context.Context, dir string) (size, inodes int64, err error) {
+	v, err := Open(Stack{dir})
+	if err != nil {
+		return 0, 0, fmt.Errorf("measure usage: %w", err)
+	}
+	defer v.Close()
+	type inode struct{ dev, ino uint64 }
+	seen := make(map[inode]bool)
+	count := func(p *place) error {
+		st := &p.parts[0].st
+		if id := (inode{st.Dev, st.Ino}); st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			if seen[id] {
+				return nil
+			}
+			seen[id] = true
+		}
+		size += st.Blocks * blockSize
+		inodes++
+		return nil
+	}
+	w := &walker{ctx: ctx, view: v, visit: count, live: true}
+	if err := w.run(); err != nil {
+		return 0, 0, fmt.Errorf("measure usage: %w", err)
+	}
+	return size, inodes, nil
+}

@@ -1,0 +1,240 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// View shows a stack as an overlay mount of it would (with the options index=off, metacopy=off, redirect_dir=nofollow):
+// whiteouts hide, opaque directories cut, non-directories hide what is below them. A directory which overlayfs would have
+// to look for under another name, or a file whose content it keeps elsewhere, gives a *RefusedError.
+//
+// A View holds one descriptor for each directory of the stack, and while a method runs, one more for each of them. It may be
+// used by several goroutines at once, but not after Close. The directories should not change meanwhile: nothing unsafe
+// happens if they do, but what is told may be neither the old nor the new.
+type View struct {
+	roots []int // O_PATH descriptors of the directories of the stack
+
+	mu    sync.Mutex
+	known map[string][]int // for paths, the layers that make up the directory shown there; none if there is no directory
+	size  int              // of the paths in known
+}
+
+// maxKnown bounds, in bytes of paths, what a View remembers about directories.
+const maxKnown = 1 << 20
+
+// Open opens the directories of a stack. The View must be closed.
+func Open(stack Stack) (*View, error) {
+	v := &View{known: make(map[string][]int)}
+	for _, dir := range stack {
+		fd, err := unix.Open(dir, openDirFlags|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open layer %q: %w", dir, err), v.Close())
+		}
+		v.roots = append(v.roots, fd)
+	}
+	return v, nil
+}
+
+// Close releases the directories. Files that were opened stay open.
+func (v *View) Close() error {
+	var errs []error
+	for _, fd := range v.roots {
+		errs = append(errs, unix.Close(fd))
+	}
+	v.roots = nil
+	return errors.Join(errs...)
+}
+
+// Lookup tells what stands at a path. The error wraps fs.ErrNotExist when the path is absent, hidden or whited out, and
+// also when it leads through something that is not a directory; fs.ErrInvalid when it is not clean or not relative.
+func (v *View) Lookup(path string) (Entry, error) {
+	if err := checkPath(path); err != nil {
+		return Entry{}, err
+	}
+	if path == root && len(v.roots) == 0 {
+		return emptyRoot(), nil
+	}
+	dirs, name, err := v.parent(path)
+	if err != nil {
+		return Entry{}, err
+	}
+	defer dirs.close()
+	p, err := dirs.look(name, nil)
+	if err != nil {
+		return Entry{}, err
+	}
+	if !p.shown() {
+		return Entry{}, fmt.Errorf("look up %q: %w", path, fs.ErrNotExist)
+	}
+	return p.entry()
+}
+
+// emptyRoot is the root of a stack without directories.
+func emptyRoot() Entry {
+	return Entry{Path: root, Kind: Directory, Meta: Meta{Mode: 0o755}, Layer: -1}
+}
+
+// parent returns the directory that a path is in, and its name there. If there is no such directory, no layer makes it up.
+func (v *View) parent(path string) (*openDirs, string, error) {
+	if path == root {
+		return v.dirs(root, countTo(len(v.roots))), root, nil
+	}
+	dir, name := splitPath(path)
+	layers, err := v.resolve(dir)
+	return v.dirs(dir, layers), name, err
+}
+
+// ReadDir returns the names shown in a directory, sorted by bytes. The error is that of Lookup when there is nothing at
+// the path, and wraps unix.ENOTDIR when what is there is not a directory.
+func (v *View) ReadDir(path string) ([]string, error) {
+	e, err := v.Lookup(path)
+	if err != nil {
+		return nil, err
+	}
+	if e.Kind != Directory {
+		return nil, fmt.Errorf("read directory %q: %w", path, unix.ENOTDIR)
+	}
+	layers, err := v.resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	dirs := v.dirs(path, layers)
+	defer dirs.close()
+	list, err := dirs.list()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, item := range list {
+		p, err := dirs.look(item.name, item.positions[:1]) // the topmost decides whether it is shown
+		if err != nil {
+			return nil, err
+		}
+		if p.shown() {
+			names = append(names, item.name)
+		}
+	}
+	return names, nil
+}
+
+// OpenFile opens a regular file read-only. For anything else the error wraps fs.ErrInvalid, and it is not opened.
+func (v *View) OpenFile(path string) (*os.File, error) {
+	e, err := v.Lookup(path)
+	if err != nil {
+		return nil, err
+	}
+	return v.OpenEntry(e)
+}
+
+// OpenEntry is like OpenFile, for an entry that this view gave: the file is not looked up again. Another file in its
+// place is an error.
+func (v *View) OpenEntry(e Entry) (*os.File, error) {
+	if e.Kind != Regular {
+		return nil, fmt.Errorf("open %q: %w: it is a %s", e.Path, fs.ErrInvalid, e.Kind)
+	}
+	if e.Layer < 0 || e.Layer >= len(v.roots) {
+		return nil, fmt.Errorf("open %q: %w: no layer %d", e.Path, fs.ErrInvalid, e.Layer)
+	}
+	if err := checkPath(e.Path); err != nil {
+		return nil, err
+	}
+	file, st, err := openRegular(v.roots[e.Layer], e.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", e.Path, err)
+	}
+	if st.Dev != e.Dev || st.Ino != e.Ino {
+		return nil, errors.Join(fmt.Errorf("open %q: another file stands there now", e.Path), file.Close())
+	}
+	return file, nil
+}
+
+// ReadFile returns the content of a regular file of at most limit bytes; a larger one is not read and gives an error that
+// wraps ErrTooLarge. Other errors are those of OpenFile.
+func (v *View) ReadFile(path string, limit int64) ([]byte, error) {
+	e, err := v.Lookup(path)
+	if err != nil {
+		return nil, err
+	}
+	if e.Kind == Regular && e.Size > limit {
+		return nil, fmt.Errorf("read %q (%d bytes): %w", path, e.Size, ErrTooLarge)
+	}
+	file, err := v.OpenEntry(e)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", path, err)
+	}
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("read %q, which grows: %w", path, ErrTooLarge)
+	}
+	return content, nil
+}
+
+// resolve returns the layers that make up the directory shown at a path, none if no directory is shown there.
+func (v *View) resolve(path string) ([]int, error) {
+	layers, at := v.recall(path)
+	for at != path {
+		next := nextPath(at, path)
+		_, name := splitPath(next)
+		var err error
+		if layers, err = v.step(at, layers, name); err != nil {
+			return nil, err
+		}
+		v.remember(next, layers)
+		at = next
+	}
+	return layers, nil
+}
+
+// step returns the layers that make up the directory with a name in another directory.
+func (v *View) step(dir string, layers []int, name string) ([]int, error) {
+	if len(layers) == 0 {
+		return nil, nil
+	}
+	dirs := v.dirs(dir, layers)
+	defer dirs.close()
+	p, err := dirs.look(name, nil)
+	if err != nil || !p.directory() {
+		return nil, err
+	}
+	return p.layers(), p.refused()
+}
+
+// recall returns what is remembered about the deepest directory on the way to a path, and that directory.
+func (v *View) recall(path string) (layers []int, dir string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for dir := path; dir != root; dir, _ = splitPath(dir) {
+		if layers, ok := v.known[dir]; ok {
+			return layers, dir
+		}
+	}
+	return countTo(len(v.roots)), root
+}
+
+// remember remembers the layers of a directory, and forgets all others when these are too many.
+func (v *View) remember(dir string, layers []int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.size+len(dir) > maxKnown {
+		clear(v.known)
+		v.size = 0
+	}
+	if _, ok := v.known[dir]; !ok {
+		v.size += len(dir)
+	}
+	v.known[dir] = layers
+}

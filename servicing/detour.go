@@ -1,0 +1,113 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"path"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// detour is a directory of the storage that is none in the new base any more: what the user has in it goes elsewhere.
+type detour struct {
+	from   string
+	to     string // below it
+	follow bool   // the new base has a link to a directory there: the user's is reconciled with what is in that
+	made   map[string]bool
+}
+
+// beginDetour takes the new base's file or link in place of a directory.
+func (p *planner) beginDetour(t three) error {
+	d := &detour{from: t.path, made: make(map[string]bool)}
+	decided := decision{verdict: Take, rule: "C5", reason: "no directory in the base any more; what the user has in it is set aside", result: shows(t.n)}
+	if t.n.is(tree.Symlink) {
+		target, ok, err := resolveDir(p.new, t.path)
+		if err != nil {
+			return err
+		}
+		if ok && !within(target, t.path) {
+			d.to, d.follow = target, true
+			decided.rule, decided.reason = "C1", "a link to "+target+" in the base now; what the user has in it follows"
+		}
+	}
+	if !d.follow {
+		name, err := p.freeName(t.path + asideSuffix)
+		if err != nil {
+			return err
+		}
+		d.to = name
+	}
+	p.detour = d
+	return p.apply(t, decided)
+}
+
+// visitDetour decides on a path in such a directory.
+func (p *planner) visitDetour(c tree.Change) error {
+	d := p.detour
+	to := path.Join(d.to, strings.TrimPrefix(c.Path, d.from))
+	t, err := p.moved(c.Path, to)
+	if err != nil {
+		return err
+	}
+	if d.follow {
+		return p.follow(c, t)
+	}
+	return p.setAside(c, t)
+}
+
+// follow reconciles what the user has with what is at the new path, unless the storage has something there as well.
+func (p *planner) follow(c tree.Change, t three) error {
+	there, err := lookup(p.said, t.path)
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.Deleted || c.Kind == tree.Directory && (there.absent() || there.dir()):
+		return p.visitAt(c, t)
+	case !there.absent():
+		name, err := p.freeName(t.path + asideSuffix)
+		if err != nil {
+			return err
+		}
+		t.path = name
+		return p.apply(t, decision{verdict: Relocate, rule: "C1", reason: "the storage has a file at the new path, too", result: shows(t.u)})
+	}
+	return p.visitAt(c, t)
+}
+
+// setAside puts what the user made or changed below a directory beside the one that is gone.
+func (p *planner) setAside(c tree.Change, t three) error {
+	p.note(c, t)
+	if c.Deleted || c.Kind == tree.Directory && t.o.dir() {
+		return nil
+	}
+	same, err := sameContent(t.o, t.u)
+	if err != nil || same {
+		return err
+	}
+	if err := p.makeParents(p.detour, t.was, t.path); err != nil {
+		return err
+	}
+	return p.apply(t, decision{verdict: Relocate, rule: "C5", reason: "was " + t.was + ", which is no directory in the base any more", result: shows(t.u)})
+}
+
+// makeParents makes the directories that something set aside needs, as they were.
+func (p *planner) makeParents(d *detour, was, to string) error {
+	for to != d.to {
+		was, to = path.Dir(was), path.Dir(to)
+		if d.made[to] {
+			return nil
+		}
+		d.made[to] = true
+		n, err := lookup(p.user, was)
+		if err != nil {
+			return err
+		}
+		if _, decided := p.want[to]; !decided {
+			p.want[to] = shows(n)
+		}
+	}
+	return nil
+}

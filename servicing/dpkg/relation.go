@@ -1,0 +1,188 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dpkg
+
+import (
+	"slices"
+	"strings"
+)
+
+// Problem is a relation of an installed package that does not hold.
+type Problem struct {
+	Package *Package
+	Field   string // Depends, Pre-Depends, Conflicts or Breaks
+	Text    string // the relation as it is written
+	names   string // the names in it, for telling whether it is the same problem as another one
+}
+
+// Problems returns the relations that do not hold among the installed packages of a choice of packages.
+func Problems(all []*Package) []Problem {
+	w := newWorld(all)
+	var out []Problem
+	for _, p := range all {
+		if !p.Installed() {
+			continue
+		}
+		for _, field := range []string{"Pre-Depends", "Depends"} {
+			for _, group := range relations(p.Get(field)) {
+				if !slices.ContainsFunc(group.alternatives, func(r relation) bool { return w.satisfied(p, r) }) {
+					out = append(out, Problem{p, field, group.text, group.names()})
+				}
+			}
+		}
+		for _, field := range []string{"Conflicts", "Breaks"} {
+			for _, group := range relations(p.Get(field)) {
+				if slices.ContainsFunc(group.alternatives, func(r relation) bool { return w.clashes(p, r) }) {
+					out = append(out, Problem{p, field, group.text, group.names()})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// NewProblems returns the problems of the result that neither the user's system nor the new base had.
+func NewProblems(result, user, base []*Package) []Problem {
+	known := make(map[string]bool)
+	for _, p := range append(Problems(user), Problems(base)...) {
+		known[p.identity()] = true
+	}
+	return slices.DeleteFunc(Problems(result), func(p Problem) bool { return known[p.identity()] })
+}
+
+func (p Problem) identity() string {
+	return strings.Join([]string{p.Package.Name, p.Package.Arch, p.Field, p.names}, "\x00")
+}
+
+// relation is one alternative: a package, perhaps with a version.
+type relation struct {
+	name, arch        string // arch: what follows the colon
+	operator, version string
+}
+
+// group holds alternatives, of which one must hold.
+type group struct {
+	text         string
+	alternatives []relation
+}
+
+func (g group) names() string {
+	var out []string
+	for _, r := range g.alternatives {
+		out = append(out, r.name)
+	}
+	return strings.Join(out, "|")
+}
+
+// relations parses a field.
+func relations(field string) []group {
+	var out []group
+	for _, text := range strings.Split(field, ",") {
+		g := group{text: strings.Join(strings.Fields(text), " ")}
+		for _, alternative := range strings.Split(g.text, "|") {
+			if r, ok := parseRelation(alternative); ok {
+				g.alternatives = append(g.alternatives, r)
+			}
+		}
+		if len(g.alternatives) > 0 {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// parseRelation parses "name:arch (>= version)"; what follows (architectures, build profiles) is for other fields.
+func parseRelation(text string) (relation, bool) {
+	head, tail, versioned := strings.Cut(text, "(")
+	name, _, _ := strings.Cut(strings.TrimSpace(head), " ")
+	var r relation
+	r.name, r.arch, _ = strings.Cut(name, ":")
+	if versioned {
+		inner, _, _ := strings.Cut(tail, ")")
+		inner = strings.TrimSpace(inner)
+		digits := strings.IndexFunc(inner, func(c rune) bool { return !strings.ContainsRune("<=>", c) })
+		if digits > 0 {
+			r.operator, r.version = inner[:digits], strings.TrimSpace(inner[digits:])
+		}
+	}
+	return r, r.name != ""
+}
+
+// world is what is installed, by the names that it goes by.
+type world struct{ providers map[string][]provider }
+
+// provider is a package under its own name or one that it provides; without a version where that has none.
+type provider struct {
+	*Package
+	version string
+}
+
+func newWorld(all []*Package) *world {
+	w := &world{providers: make(map[string][]provider)}
+	for _, p := range all {
+		if !p.Installed() {
+			continue
+		}
+		w.providers[p.Name] = append(w.providers[p.Name], provider{p, p.Version})
+		for _, g := range relations(p.Get("Provides")) {
+			r := g.alternatives[0]
+			w.providers[r.name] = append(w.providers[r.name], provider{p, r.version})
+		}
+	}
+	return w
+}
+
+// satisfied tells whether something installed satisfies a relation of a package.
+func (w *world) satisfied(of *Package, r relation) bool {
+	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
+		return reaches(of, r, p.Package) && r.holds(p.version)
+	})
+}
+
+// clashes tells whether something installed, other than the package itself, is what the relation speaks against.
+func (w *world) clashes(of *Package, r relation) bool {
+	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
+		return p.Name != of.Name && r.holds(p.version)
+	})
+}
+
+// reaches tells whether a package of one architecture can satisfy a dependency of another.
+func reaches(of *Package, r relation, p *Package) bool {
+	switch {
+	case r.arch == "any":
+		return true
+	case r.arch != "":
+		return r.arch == p.Arch || p.Arch == "all"
+	default:
+		return p.Arch == of.Arch || p.Arch == "all" || of.Arch == "all" || p.Get("Multi-Arch") == "foreign"
+	}
+}
+
+// holds tells whether a version satisfies the relation. One that cannot be compared does not.
+func (r relation) holds(version string) bool {
+	if r.operator == "" {
+		return true
+	}
+	order, err := Compare(version, r.version)
+	if err != nil {
+		return false
+	}
+	switch r.operator {
+	case "<<":
+		return order < 0
+	case "<=", "<":
+		return order <= 0
+	case "=":
+		return order == 0
+	case ">=", ">":
+		return order >= 0
+	case ">>":
+		return order > 0
+	default:
+		return false
+	}
+}
+
+// Names returns the names of the packages in the relation.
+func (p Problem) Names() []string { return strings.Split(p.names, "|") }

@@ -1,0 +1,35 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import "context"
+
+// driver knows a kind of files that has a meaning of its own.
+type driver struct {
+	name string
+	// matches tells which paths first and conflict are for.
+	matches func(path string) bool
+	// claims tells which paths finish decides on: the walk passes over them.
+	claims func(p *planner, path string) bool
+	// first decides before contents are compared; it reports false to leave the path to the next.
+	first func(p *planner, t three) (decision, bool, error)
+	// conflict decides where both sides changed the content, and both have something; it reports false when it cannot.
+	conflict func(p *planner, t three) (decision, bool, error)
+	// finish decides, after the walk, on several paths together or on paths that the storage does not touch.
+	finish func(ctx context.Context, p *planner) error
+}
+
+// drivers returns all drivers, in the order in which they are asked.
+func drivers() []driver {
+	return []driver{
+		{name: "runtime", matches: runtimePaths.has, first: keepRuntime},
+		{name: "identity", matches: identityPaths.has, first: keepIdentity, finish: pinIdentities},
+		{name: "dpkg", claims: claimsPackages, finish: mergePackages},
+		{name: "accounts", claims: claimsAccounts, finish: mergeAccounts},
+		{name: "records", matches: isRecords, conflict: mergeRecords},
+		{name: "foreign-packages", matches: foreignDatabases.has, conflict: holdForeign},
+		{name: "derived", matches: derivedPaths.has, conflict: keepDerived},
+		{name: "text", matches: isText, conflict: mergeText},
+	}
+}

@@ -1,0 +1,89 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// The suffixes of what is put beside a path.
+const (
+	besideSuffix = ".molt-new" // the new base's version, where the user's stays
+	asideSuffix  = ".molt-old" // the user's version, where the new base's stands
+)
+
+// The kinds of paths. An entry that ends with a slash stands for everything below, one with a pattern character for
+// what matches it, any other for itself and everything below.
+var (
+	// dataPaths hold the user's data, or what may be lost at any time: a conflict there leaves no file beside.
+	dataPaths = pathTable{
+		"home", "root", "run", "srv", "tmp", "var/backups", "var/cache", "var/lib/apt/lists", "var/log", "var/mail", "var/spool",
+		"var/tmp", "var/lib/dpkg/available", "var/lib/dpkg/available-old", "var/lib/dpkg/status-old",
+		"var/lib/dpkg/diversions-old", "var/lib/dpkg/statoverride-old", "var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend",
+		"var/lib/dpkg/triggers/Lock", "var/lib/dpkg/cmethopt", "etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-",
+		"etc/subuid-", "etc/subgid-", "etc/.pwd.lock",
+	}
+	// configPaths are kept when the new base does not have them any more and the user changed them.
+	configPaths = pathTable{"etc", "usr/local", "opt", "boot"}
+	// derivedPaths are made from other files: never a conflict.
+	derivedPaths = pathTable{
+		"etc/ld.so.cache", "var/cache/ldconfig/aux-cache", "*.pyc", "usr/share/mime/mime.cache", "usr/share/icons/*/icon-theme.cache",
+		"usr/share/applications/mimeinfo.cache", "usr/share/glib-2.0/schemas/gschemas.compiled", "usr/lib/*/gio/modules/giomodule.cache",
+		"usr/lib/*/gdk-pixbuf-2.0/*/loaders.cache", "usr/lib/locale/locale-archive", "usr/lib/udev/hwdb.bin", "etc/udev/hwdb.bin",
+		"usr/share/info/dir", "etc/ssl/certs/ca-certificates.crt", "etc/ssl/certs/java/cacerts",
+	}
+	// runtimePaths are mounted over by whoever runs the container; what is below is an empty stub.
+	runtimePaths = pathTable{"etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/", "proc/", "sys/", ".dockerenv"}
+	// identityPaths make an instance what it is.
+	identityPaths = pathTable{
+		"etc/machine-id", "etc/hostname", "etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub", "var/lib/dbus/machine-id",
+		"var/lib/dhcp/*.duid", "var/lib/dhcpcd/duid", "etc/dhcpcd.duid", "var/lib/NetworkManager/secret_key", "var/lib/systemd/random-seed",
+		"var/lib/urandom/random-seed", "var/lib/random-seed", "etc/hostid", "etc/iscsi/initiatorname.iscsi",
+	}
+)
+
+// pathTable is a set of paths.
+type pathTable []string
+
+// has tells whether a path is in the table.
+func (t pathTable) has(p string) bool {
+	return slices.ContainsFunc(t, func(entry string) bool {
+		switch {
+		case strings.HasSuffix(entry, "/"):
+			return strings.HasPrefix(p, entry)
+		case strings.ContainsAny(entry, "*?["):
+			return matches(entry, p)
+		default:
+			return within(p, entry)
+		}
+	})
+}
+
+// matches matches a path with a pattern; one without a slash matches names in any directory.
+func matches(pattern, p string) bool {
+	if !strings.Contains(pattern, "/") {
+		p = path.Base(p)
+	}
+	ok, err := path.Match(pattern, p)
+	return err == nil && ok
+}
+
+// within tells whether a path is a directory or below it.
+func within(p, dir string) bool {
+	return dir == "." || p == dir || strings.HasPrefix(p, dir) && p[len(dir)] == '/'
+}
+
+// cut splits a path after its first name.
+func cut(p string) (first, rest string, more bool) { return strings.Cut(p, "/") }
+
+// trimRoot makes an absolute path relative to the root.
+func trimRoot(p string) string {
+	p = strings.TrimLeft(path.Clean(p), "/")
+	if p == "" {
+		return "."
+	}
+	return p
+}

@@ -1,0 +1,259 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// ReportVersion is the version of the form of Report.
+const ReportVersion = 1
+
+// Report is what was decided, as data. The same inputs give the same report, byte for byte when it is encoded. Fields may
+// be added without a new version.
+type Report struct {
+	Version int `json:"version"`
+	// Counts holds by verdict how many paths there were; also those that are not listed because there is nothing to tell
+	// of them: the user's own, and those that neither side changed.
+	Counts map[Verdict]int `json:"counts"`
+	// Paths lists, in order, the paths that one of the bases has and that the user or the base changed.
+	Paths []PathReport `json:"paths"`
+	// Effects lists, parents first, what the delta storage consists of.
+	Effects  []EffectReport  `json:"effects"`
+	Packages []PackageReport `json:"packages"` // those that differ between the sides
+	IDs      []IDRemap       `json:"ids"`
+	Holds    []Reason        `json:"holds"`
+	Forced   bool            `json:"forced,omitempty"` // there are holds, but Options.Force was given
+}
+
+// PathReport is the verdict on one path.
+type PathReport struct {
+	Path      string  `json:"path"`
+	PathBytes []byte  `json:"path_bytes,omitempty"` // the path, where it is not valid UTF-8
+	Was       string  `json:"was,omitempty"`        // the path before, where it is another one
+	Verdict   Verdict `json:"verdict"`
+	Rule      string  `json:"rule"` // the case or rule
+	Driver    string  `json:"driver,omitempty"`
+	Reason    string  `json:"reason"`
+	// Old, New, User and Result tell the contents: "sha256:<hex>" for a regular file, "symlink:<target>", else the kind;
+	// "" for nothing.
+	Old     string `json:"old"`
+	New     string `json:"new"`
+	User    string `json:"user"`
+	Result  string `json:"result"`
+	Package string `json:"package,omitempty"` // whose the path is
+	Hidden  []Fix  `json:"hidden,omitempty"`  // changes of the new base that are not effective here
+}
+
+// Fix is a version of a package in the new base.
+type Fix struct {
+	Package string `json:"package"`
+	Version string `json:"version"`
+}
+
+// EffectReport is one path of the delta storage.
+type EffectReport struct {
+	Path      string `json:"path"`
+	PathBytes []byte `json:"path_bytes,omitempty"`
+	What      string `json:"what"` // "whiteout", "hard link", or the kind of the file
+}
+
+// PackageReport is what was decided about a package.
+type PackageReport struct {
+	Name      string    `json:"name"`
+	Old       string    `json:"old"` // versions; "" where it is not installed
+	New       string    `json:"new"`
+	User      string    `json:"user"`
+	Effective string    `json:"effective"`
+	Side      dpkg.Side `json:"side"`
+	Reason    string    `json:"reason"`
+}
+
+// IDRemap tells that files of the new base that belong to one id belong to another one in the result.
+type IDRemap struct {
+	Kind string `json:"kind"` // "uid" or "gid"
+	From uint32 `json:"from"`
+	To   uint32 `json:"to"`
+}
+
+// Reason is a reason why a storage must be held.
+type Reason struct {
+	Code    string `json:"code"` // for programs
+	Message string `json:"message"`
+	Path    string `json:"path,omitempty"`
+	Package string `json:"package,omitempty"`
+	Version string `json:"version,omitempty"`
+}
+
+// makeReport reports what was decided.
+func (p *planner) makeReport(ctx context.Context, effects []effect, options Options) (*Report, error) {
+	r := &Report{
+		Version: ReportVersion, Counts: make(map[Verdict]int), Holds: p.holds, Forced: options.Force && len(p.holds) > 0,
+		Paths: []PathReport{}, Effects: []EffectReport{}, Packages: []PackageReport{}, IDs: p.remaps,
+	}
+	for verdict, n := range p.quiet {
+		r.Counts[verdict] += n
+	}
+	slices.SortStableFunc(p.findings, func(a, b finding) int { return comparePaths(a.path, b.path) })
+	for _, f := range p.findings {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		r.Counts[f.verdict]++
+		one, err := p.reportPath(f)
+		if err != nil {
+			return nil, err
+		}
+		r.Paths = append(r.Paths, one)
+	}
+	for _, e := range effects {
+		r.Effects = append(r.Effects, EffectReport{Path: e.path, PathBytes: rawBytes(e.path), What: e.what()})
+	}
+	r.Packages = append(r.Packages, p.packages.report()...)
+	slices.SortFunc(r.IDs, func(a, b IDRemap) int {
+		return strings.Compare(fmt.Sprintf("%s %010d", a.Kind, a.From), fmt.Sprintf("%s %010d", b.Kind, b.From))
+	})
+	if r.IDs == nil {
+		r.IDs = []IDRemap{}
+	}
+	if r.Holds == nil {
+		r.Holds = []Reason{}
+	}
+	return r, nil
+}
+
+func (e effect) what() string {
+	switch {
+	case e.whiteout:
+		return "whiteout"
+	case e.linkTo != "":
+		return "hard link"
+	default:
+		return e.Kind.String()
+	}
+}
+
+// rawBytes returns a path that JSON cannot hold.
+func rawBytes(p string) []byte {
+	if utf8.ValidString(p) {
+		return nil
+	}
+	return []byte(p)
+}
+
+func (p *planner) reportPath(f finding) (PathReport, error) {
+	r := PathReport{
+		Path: f.path, PathBytes: rawBytes(f.path), Verdict: f.verdict, Rule: f.rule, Driver: f.driver, Reason: f.reason,
+		Package: f.own.name(),
+	}
+	if f.was != f.path {
+		r.Was = f.was
+	}
+	result := p.want[f.path]
+	for _, side := range []struct {
+		node
+		to *string
+	}{{f.o, &r.Old}, {f.n, &r.New}, {f.u, &r.User}, {result.node, &r.Result}} {
+		var err error
+		if *side.to, err = describe(side.node); err != nil {
+			return r, err
+		}
+	}
+	if result.made {
+		r.Result = digest(sha256.Sum256(result.content))
+	}
+	if r.Result != r.New && (r.Old != r.New || f.n.dir()) && f.verdict != Take && f.verdict != Merge {
+		r.Hidden = p.packages.hidden(f.three)
+	}
+	return r, nil
+}
+
+// name returns the name of the package that has a path: in the new base, else in the old one, else for the user.
+func (o owner) name() string {
+	for _, side := range []int{sideNew, sideOld, sideUser} {
+		if o[side] != nil {
+			return o[side].Key
+		}
+	}
+	return ""
+}
+
+// hidden returns what the user's version of a path hides: the package of the new base that has it, or all with something
+// below it that the update changed.
+func (k *packages) hidden(t three) []Fix {
+	found := make(map[*dpkg.Choice]bool)
+	if c := t.own[sideNew]; c != nil && t.n.file() {
+		found[c] = true
+	}
+	if t.n.dir() && !t.u.dir() {
+		for p, o := range k.owners {
+			if c := o[sideNew]; c != nil && p != t.path && within(p, t.path) && (!c.Old.Installed() || c.Old.Version != c.New.Version) {
+				found[c] = true
+			}
+		}
+	}
+	var out []Fix
+	for c := range found {
+		out = append(out, Fix{c.Key, c.New.Version})
+	}
+	slices.SortFunc(out, func(a, b Fix) int { return strings.Compare(a.Package, b.Package) })
+	return out
+}
+
+// report returns the packages whose version is not the same on all sides.
+func (k *packages) report() []PackageReport {
+	var out []PackageReport
+	for _, c := range k.choices {
+		r := PackageReport{
+			Name: c.Key, Old: version(c.Old), New: version(c.New), User: version(c.User), Effective: version(c.Effective),
+			Side: c.Side, Reason: c.Reason,
+		}
+		if r.Old != r.New || r.Old != r.User {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b PackageReport) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func version(p *dpkg.Package) string {
+	if !p.Installed() {
+		return ""
+	}
+	return p.Version
+}
+
+// describe tells a content in a few characters.
+func describe(n node) (string, error) {
+	switch {
+	case n.absent():
+		return "", nil
+	case n.is(tree.Symlink):
+		return "symlink:" + n.Link, nil
+	case !n.is(tree.Regular):
+		return n.Kind.String(), nil
+	}
+	file, err := n.view.OpenEntry(n.Entry)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, file); err != nil {
+		return "", fmt.Errorf("read %q: %w", n.Path, err)
+	}
+	return digest([sha256.Size]byte(h.Sum(nil))), nil
+}
+
+func digest(sum [sha256.Size]byte) string { return "sha256:" + hex.EncodeToString(sum[:]) }

@@ -1,0 +1,100 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package servicing determines the side effects of an update on a storage: what has to change in its content so that it
+// stands on the new base as it stood on the old one, with what the update brings.
+//
+// It is a function of three stacks of directories: the old base, the new base, and the storage's nodes. A plan is made by
+// reading alone; it holds the verdict on each path that the storage touches, and writes them, if asked to, as a delta
+// storage: the container then sees the delta over the storage over the new base. The same inputs give the same plan, the
+// same report and the same delta storage. The cost follows the size of the storage, the package lists and a short list of
+// paths that are always looked at; never the size of the base.
+//
+// How a plan comes about: walk.go goes through what the storage says, decide.go decides on files (directory.go on
+// directories, detour.go on what lies below a directory that is none any more), the drivers of drivers.go know kinds of
+// files with a meaning of their own, and effects.go compares what shall be seen with what would be seen.
+package servicing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// Input is what a plan is made of. Each stack names directories, the topmost first.
+type Input struct {
+	Old     tree.Stack // the base layer chain that the storage was last reconciled with
+	New     tree.Stack // the base layer chain that it shall stand on
+	User    tree.Stack // the storage's nodes; frozen, none of them may change while the plan is in use
+	Options Options
+}
+
+// Options are the policies of a plan. The zero value is the careful one.
+type Options struct {
+	// Force makes reasons to hold the storage no obstacle to writing. They are in the report all the same.
+	Force bool
+}
+
+// ErrHeld is wrapped by the error of Plan.Write for a storage that must be held.
+var ErrHeld = errors.New("the storage is held")
+
+// Plan holds what servicing would do. It has the directories of its input open and must be closed.
+type Plan struct {
+	views   *views
+	force   bool
+	report  *Report
+	effects []effect
+}
+
+// NewPlan determines the side effects. It writes nothing. An error means that something could not be read; what cannot
+// be decided is no error but a verdict or a reason to hold.
+func NewPlan(ctx context.Context, in Input) (*Plan, error) {
+	v, err := openViews(in)
+	if err != nil {
+		return nil, err
+	}
+	p := newPlanner(v)
+	effects, err := p.run(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.close())
+	}
+	report, err := p.makeReport(ctx, effects, in.Options)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("report the plan: %w", err), v.close())
+	}
+	return &Plan{views: v, force: in.Options.Force, report: report, effects: effects}, nil
+}
+
+// Report returns what was decided, and why. It must not be changed.
+func (p *Plan) Report() *Report { return p.report }
+
+// Held returns the reasons why this storage must be held; none when it can be serviced, or when Options.Force was given.
+func (p *Plan) Held() []Reason {
+	if p.force {
+		return nil
+	}
+	return p.report.Holds
+}
+
+// Empty tells that the update has no side effects: no delta storage is to be recorded.
+func (p *Plan) Empty() bool { return len(p.effects) == 0 }
+
+// Write makes an existing, empty directory the delta storage. The error wraps ErrHeld if the storage is held. After any
+// other error, or a crash, the directory is of no use. Nothing is synced. An empty plan writes nothing.
+func (p *Plan) Write(ctx context.Context, dir string) error {
+	if len(p.Held()) > 0 {
+		return fmt.Errorf("%w: %s", ErrHeld, p.Held()[0].Message)
+	}
+	if p.Empty() {
+		return nil
+	}
+	if err := writeEffects(ctx, dir, p.effects); err != nil {
+		return fmt.Errorf("write the delta storage: %w", err)
+	}
+	return nil
+}
+
+// Close releases the directories.
+func (p *Plan) Close() error { return p.views.close() }

@@ -1,0 +1,165 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// views are the ways to look at the input.
+type views struct {
+	old   *tree.View // the old base
+	new   *tree.View // the new base
+	user  *tree.View // what the user saw: the storage over the old base
+	plain *tree.View // what would be seen without side effects: the storage over the new base
+	said  *tree.View // the storage alone
+}
+
+func openViews(in Input) (*views, error) {
+	v := &views{}
+	for _, open := range []struct {
+		view  **tree.View
+		stack tree.Stack
+	}{
+		{&v.old, in.Old},
+		{&v.new, in.New},
+		{&v.user, slices.Concat(in.User, in.Old)},
+		{&v.plain, slices.Concat(in.User, in.New)},
+		{&v.said, in.User},
+	} {
+		view, err := tree.Open(open.stack)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open the stacks: %w", err), v.close())
+		}
+		*open.view = view
+	}
+	return v, nil
+}
+
+func (v *views) close() error {
+	var errs []error
+	for _, view := range []*tree.View{v.old, v.new, v.user, v.plain, v.said} {
+		if view != nil {
+			errs = append(errs, view.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// node is what a view shows at a path: an entry, or nothing (then view is nil).
+type node struct {
+	view *tree.View
+	tree.Entry
+}
+
+// lookup returns what a view shows at a path.
+func lookup(view *tree.View, path string) (node, error) {
+	e, err := view.Lookup(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return node{}, nil
+	}
+	if err != nil {
+		return node{}, err
+	}
+	return node{view, e}, nil
+}
+
+func (n node) absent() bool { return n.view == nil }
+func (n node) is(k tree.Kind) bool {
+	return n.view != nil && n.Kind == k
+}
+func (n node) dir() bool { return n.is(tree.Directory) }
+
+// file tells that there is something which is not a directory.
+func (n node) file() bool { return n.view != nil && n.Kind != tree.Directory }
+
+// sameContent tells whether two nodes have the same content. Nothing has the same content as nothing.
+func sameContent(a, b node) (bool, error) {
+	if a.absent() || b.absent() {
+		return a.absent() && b.absent(), nil
+	}
+	return tree.SameContent(a.view, a.Entry, b.view, b.Entry)
+}
+
+// readDir returns the names that a view shows in a directory; none when there is no directory.
+func readDir(view *tree.View, dir string) ([]string, error) {
+	n, err := lookup(view, dir)
+	if err != nil || !n.dir() {
+		return nil, err
+	}
+	return view.ReadDir(dir)
+}
+
+// read returns the content of a regular file; nil when there is none. Larger ones than limit give tree.ErrTooLarge.
+func read(n node, limit int64) ([]byte, error) {
+	if !n.is(tree.Regular) {
+		return nil, nil
+	}
+	content, err := n.view.ReadFile(n.Path, limit)
+	if err == nil && content == nil {
+		content = []byte{}
+	}
+	return content, err
+}
+
+// three is one path in the three stacks.
+type three struct {
+	path    string // in the new base and the result
+	was     string // in the old base and the storage; differs when it is relocated
+	o, n, u node   // the old base, the new base, and what the user saw
+	own     owner  // the packages that have it
+}
+
+// three looks up a path.
+func (v *views) three(p string) (three, error) { return v.moved(p, p) }
+
+// moved looks up a path that was another one before.
+func (v *views) moved(was, p string) (three, error) {
+	t := three{path: p, was: was}
+	var errs [3]error
+	t.o, errs[0] = lookup(v.old, was)
+	t.n, errs[1] = lookup(v.new, p)
+	t.u, errs[2] = lookup(v.user, was)
+	return t, errors.Join(errs[:]...)
+}
+
+// resolveDir follows symbolic links in a view, as a process with this root would, and returns the directory that a path
+// leads to. It reports false when it leads to none.
+func resolveDir(view *tree.View, p string) (string, bool, error) {
+	const maxLinks = 40 // as the kernel's
+	rest, at := p, "."
+	for links := 0; ; {
+		if rest == "." || rest == "" {
+			return at, true, nil
+		}
+		first, remaining, _ := cut(rest)
+		next := path.Join(at, first)
+		if first == ".." {
+			next = path.Dir(at) // the root is its own parent: path.Dir(".") is "."
+			at, rest = next, remaining
+			continue
+		}
+		n, err := lookup(view, next)
+		switch {
+		case err != nil:
+			return "", false, err
+		case n.dir():
+			at, rest = next, remaining
+		case n.is(tree.Symlink) && links < maxLinks:
+			links++
+			if path.IsAbs(n.Link) {
+				at = "."
+			}
+			rest = path.Join(trimRoot(n.Link), remaining)
+		default:
+			return "", false, nil
+		}
+	}
+}

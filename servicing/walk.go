@@ -1,0 +1,232 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"context"
+	"fmt"
+	"path"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// planner decides path by path what shall be seen.
+type planner struct {
+	*views
+	drivers  []driver
+	packages *packages
+	want     map[string]outcome // the decided paths; all others show what they would show without side effects
+	findings []finding
+	holds    []Reason
+	remaps   []IDRemap
+	quiet    map[Verdict]int // decisions of which there is nothing to tell
+
+	detour  *detour           // what the walk is inside of
+	orphans []three           // directories of the storage that the new base does not have any more
+	hidden  map[string]bool   // directories of the storage with whiteouts
+	uids    map[uint32]bool   // owners of the storage's files
+	gids    map[uint32]bool   //
+	groups  map[fileID][]link // the storage's files with several names
+}
+
+// finding is a decision about a path.
+type finding struct {
+	three
+	decision
+}
+
+// fileID tells files from one another whatever their names are.
+type fileID struct{ dev, ino uint64 }
+
+// link is a name of a file with several names.
+type link struct {
+	path string
+	own  bool // neither base has something there
+}
+
+func newPlanner(v *views) *planner {
+	return &planner{
+		views:   v,
+		drivers: drivers(),
+		want:    make(map[string]outcome),
+		quiet:   make(map[Verdict]int),
+		hidden:  make(map[string]bool),
+		uids:    make(map[uint32]bool),
+		gids:    make(map[uint32]bool),
+		groups:  make(map[fileID][]link),
+	}
+}
+
+// run makes the plan and returns the side effects.
+func (p *planner) run(ctx context.Context) ([]effect, error) {
+	var err error
+	if p.packages, err = newPackages(p.views); err != nil {
+		return nil, err
+	}
+	if err := p.said.Walk(ctx, p.visit); err != nil {
+		return nil, fmt.Errorf("walk the storage: %w", err)
+	}
+	for _, d := range p.drivers {
+		if d.finish == nil {
+			continue
+		}
+		if err := d.finish(ctx, p); err != nil {
+			return nil, fmt.Errorf("driver %s: %w", d.name, err)
+		}
+	}
+	p.keepLinks()
+	if err := p.settleOrphans(); err != nil {
+		return nil, err
+	}
+	return p.effects()
+}
+
+// visit decides on one path that the storage says something about.
+func (p *planner) visit(c tree.Change) error {
+	if p.detour != nil && !within(c.Path, p.detour.from) {
+		p.detour = nil
+	}
+	if p.detour != nil {
+		return p.visitDetour(c)
+	}
+	t, err := p.three(c.Path)
+	if err != nil {
+		return err
+	}
+	return p.visitAt(c, t)
+}
+
+// visitAt decides on a change at a path, which may be another one than that of the change.
+func (p *planner) visitAt(c tree.Change, t three) error {
+	p.note(c, t)
+	if err := p.own(&t); err != nil {
+		return err
+	}
+	for _, d := range p.drivers {
+		if d.claims != nil && d.claims(p, t.path) {
+			return nil
+		}
+		if d.first == nil || !d.matches(t.path) {
+			continue
+		}
+		decided, ok, err := d.first(p, t)
+		if err != nil {
+			return fmt.Errorf("driver %s: %w", d.name, err)
+		}
+		if ok {
+			decided.driver = d.name
+			return p.apply(t, decided)
+		}
+	}
+	switch {
+	case c.Deleted:
+		return p.deleted(t)
+	case c.Kind == tree.Directory:
+		return p.directory(c, t)
+	default:
+		return p.file(t)
+	}
+}
+
+// own finds out which packages have a path. It does not matter for what only the storage has.
+func (p *planner) own(t *three) (err error) {
+	if t.o.absent() && t.n.absent() {
+		return nil
+	}
+	t.own, err = p.packages.ownerOf(*t)
+	return err
+}
+
+// look looks up a path and its owners.
+func (p *planner) look(name string) (three, error) {
+	t, err := p.three(name)
+	if err != nil {
+		return t, err
+	}
+	return t, p.own(&t)
+}
+
+// child looks up a name in a directory.
+func (p *planner) child(dir three, name string) (three, error) {
+	t, err := p.moved(path.Join(dir.was, name), path.Join(dir.path, name))
+	if err != nil {
+		return t, err
+	}
+	return t, p.own(&t)
+}
+
+// note remembers what is needed when the walk is over.
+func (p *planner) note(c tree.Change, t three) {
+	if c.Deleted {
+		p.hidden[path.Dir(c.Path)] = true
+		return
+	}
+	p.uids[c.UID], p.gids[c.GID] = true, true
+	if c.Kind != tree.Directory && c.Nlink > 1 {
+		id := fileID{c.Dev, c.Ino}
+		p.groups[id] = append(p.groups[id], link{t.path, t.o.absent() && t.n.absent()})
+	}
+}
+
+// apply records a decision and what follows from it for the paths beside.
+func (p *planner) apply(t three, d decision) error {
+	if t.was != t.path && d.result.view == p.user && d.result.view != nil {
+		d.verdict, d.quiet = Relocate, false
+		d.reason = fmt.Sprintf("was %q: %s", t.was, d.reason)
+	}
+	if d.quiet {
+		p.quiet[d.verdict]++
+	} else {
+		p.findings = append(p.findings, finding{t, d})
+	}
+	if d.quiet && t.o.absent() && t.n.absent() {
+		return nil // it is shown without side effects; a storage can have a great many of these
+	}
+	p.want[t.path] = d.result
+	switch {
+	case d.beside && !t.n.absent():
+		p.want[t.path+besideSuffix] = shows(t.n)
+	case d.aside && !t.u.absent():
+		name, err := p.freeName(t.path + asideSuffix)
+		if err != nil {
+			return err
+		}
+		p.want[name] = shows(t.u)
+	case d.verdict == Take || d.verdict == Merge:
+		return p.dropBeside(t)
+	}
+	return nil
+}
+
+// freeName returns the name, with a number if something stands there: what a user has is not overwritten.
+func (p *planner) freeName(name string) (string, error) {
+	for i, free := 1, name; ; i++ {
+		n, err := lookup(p.plain, free)
+		if err != nil {
+			return "", err
+		}
+		if _, wanted := p.want[free]; n.absent() && !wanted {
+			return free, nil
+		}
+		free = fmt.Sprintf("%s.%d", name, i)
+	}
+}
+
+// dropBeside removes what an earlier update put beside a path, if the conflict is over and nobody changed it.
+func (p *planner) dropBeside(t three) error {
+	name := t.path + besideSuffix
+	left, err := lookup(p.plain, name)
+	if err != nil || left.absent() || t.o.absent() {
+		return err
+	}
+	same, err := sameContent(left, t.o)
+	if err != nil || !same {
+		return err
+	}
+	dropped, err := p.three(name)
+	if err != nil {
+		return err
+	}
+	return p.apply(dropped, decision{verdict: Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: nothing()})
+}

@@ -1,0 +1,74 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"maps"
+	"slices"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+func each[A, B any](list []A, fn func(A) B) []B {
+	out := make([]B, 0, len(list))
+	for _, a := range list {
+		out = append(out, fn(a))
+	}
+	return out
+}
+
+func node(n dag.Node) *api.Node {
+	return &api.Node{
+		Id: uint64(n.ID), Kind: string(n.Kind), Parent: uint64(n.Parent), Base: uint64(n.Base), Frozen: n.Frozen,
+		Added: n.Added, Origin: n.Origin, Damage: n.Damage, Size: n.Size, Inodes: n.Inodes, Created: timestamppb.New(n.Created),
+	}
+}
+
+func name(n dag.Name) *api.Name {
+	return &api.Name{Key: n.Key, Kind: string(n.Kind), Parent: n.Parent, Node: uint64(n.Node), Storage: n.Storage}
+}
+
+func storage(g *dag.Graph, st dag.Storage) *api.Storage {
+	point := func(p dag.Point) *api.Point {
+		head, _ := g.Node(p.Head)
+		return &api.Point{Update: uint64(p.Update), Head: uint64(p.Head), Base: uint64(head.Base), Time: timestamppb.New(p.Time)}
+	}
+	return &api.Storage{
+		Name: st.Name, Anonymous: st.Anonymous, Head: uint64(st.Head), Base: uint64(g.Base(st)), Key: st.Key,
+		Points: each(st.Points, point), Aside: each(st.Aside, point), Pending: pending(st.Pending),
+		Stack:   each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
+		Created: timestamppb.New(st.Created),
+	}
+}
+
+func pending(p *dag.Pending) string {
+	switch {
+	case p == nil:
+		return ""
+	case !p.Rollback:
+		return "update " + p.Update.String()
+	case p.Carry:
+		return "rollback " + p.Update.String() + " and carry"
+	}
+	return "rollback " + p.Update.String()
+}
+
+func update(u dag.Update) *api.Update {
+	r := &api.Update{
+		Id: uint64(u.ID), From: uint64(u.From), To: uint64(u.To), FromRef: u.FromRef, ToRef: u.ToRef, Cause: u.Cause,
+		AllOrNothing: u.AllOrNothing, State: string(u.State),
+		Created: timestamppb.New(u.Created), Updated: timestamppb.New(u.Updated),
+	}
+	for _, name := range slices.Sorted(maps.Keys(u.Outcomes)) {
+		o := u.Outcomes[name]
+		r.Outcomes = append(r.Outcomes, &api.Outcome{
+			Storage: name, State: string(o.State), Reasons: o.Reasons, Delta: uint64(o.Delta),
+			Report: o.Report != "", Time: timestamppb.New(o.Time),
+		})
+	}
+	return r
+}

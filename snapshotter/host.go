@@ -1,0 +1,46 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"strings"
+)
+
+// Host is the containerd that the snapshotter serves. Its methods only read: they are called while containerd waits for
+// the snapshotter. Keys are those that containerd itself uses, without the parts that its metadata store adds.
+type Host interface {
+	// Claim returns the full name of the storage that the container with the key asks for, empty when it asks for none.
+	// It fails with errdefs.ErrNotFound as long as there is no such container.
+	Claim(ctx context.Context, namespace, key string) (string, error)
+	// Running tells whether the container with the key has a live task.
+	Running(ctx context.Context, namespace, key string) (bool, error)
+	// Layer returns the key of the topmost layer of an image, unpacked for this snapshotter.
+	Layer(ctx context.Context, namespace, image string) (string, error)
+}
+
+// backendKey is a key as containerd's metadata store hands it to a snapshotter: "<namespace>/<sequence>/<key>".
+type backendKey struct{ namespace, key string }
+
+// parseKey splits the key of a snapshot. Keys that were not made by a metadata store have no namespace.
+func parseKey(key string) backendKey {
+	namespace, rest, ok := strings.Cut(key, "/")
+	sequence, own, ok2 := strings.Cut(rest, "/")
+	if !ok || !ok2 || namespace == "" || sequence == "" || strings.Trim(sequence, "0123456789") != "" {
+		return backendKey{key: key}
+	}
+	return backendKey{namespace: namespace, key: own}
+}
+
+// extraction tells whether a key is one under which containerd unpacks an image layer. What an image says is not trusted,
+// and its layers' annotations arrive as labels here.
+func (k backendKey) extraction() bool { return strings.HasPrefix(k.key, "extract-") }
+
+// origin is what stays the same of a layer's name when the same image is unpacked again.
+func (k backendKey) origin() string {
+	if !strings.HasPrefix(k.key, "sha256:") && !strings.HasPrefix(k.key, "sha512:") {
+		return ""
+	}
+	return k.namespace + "/" + k.key
+}

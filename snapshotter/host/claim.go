@@ -1,0 +1,149 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+// StorageKey is the container label, and the pod annotation, by which a storage is asked for.
+const StorageKey = "molt.dev/storage"
+
+// What containerd's CRI plugin writes into the records of containers and sandboxes. Images cannot set the label: those of
+// its namespace are not copied from them.
+const (
+	labelKind              = "io.cri-containerd.kind"
+	kindSandbox            = "sandbox"
+	kindContainer          = "container"
+	extensionContainer     = "io.cri-containerd.container.metadata"
+	extensionSandbox       = "metadata"
+	defaultKubeNamespace   = "default"
+	unnamedKubeContainerID = "container"
+)
+
+// Claim returns the full name of the storage that a container asks for: by a label when it was made with ctr, nerdctl or a
+// client of its own, by an annotation of its pod in Kubernetes, where each container of the pod has a storage of its own,
+// within the pod's namespace. What an image says never counts.
+//
+// It fails with errdefs.ErrNotFound when containerd has no such container (yet), and with errdefs.ErrInvalidArgument when
+// the container asks for something that cannot be.
+func (h *Host) Claim(ctx context.Context, namespace, key string) (string, error) {
+	ctx = namespaces.WithNamespace(ctx, namespace)
+	c, err := h.client.ContainerService().Get(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	if c.SnapshotKey != key || c.Snapshotter != h.snapshotter {
+		return "", nil
+	}
+	switch c.Labels[labelKind] {
+	case kindSandbox:
+		return "", nil
+	case kindContainer:
+		return h.claimOfPod(ctx, namespace, c)
+	}
+	return h.claimOfLabel(ctx, namespace, c)
+}
+
+// claimOfLabel reads the label of a container. containerd copies the labels of an image into the container, so a label
+// that the image has, too, was not given by whoever made the container.
+func (h *Host) claimOfLabel(ctx context.Context, namespace string, c containers.Container) (string, error) {
+	value, ok := c.Labels[StorageKey]
+	if !ok {
+		return "", nil
+	}
+	fromImage, err := h.imageLabel(ctx, c.Image)
+	if err != nil {
+		return "", fmt.Errorf("whether label %s is that of image %q cannot be told: %w", StorageKey, c.Image, err)
+	}
+	if fromImage == value {
+		log.G(ctx).WithFields(log.Fields{"container": c.ID, "image": c.Image}).Warn("label " + StorageKey + " comes from the image and is ignored")
+		return "", nil
+	}
+	name, err := snapshotter.StorageName(namespace, value)
+	if err != nil {
+		return "", fmt.Errorf("label %s of container %q: %w", StorageKey, c.ID, err)
+	}
+	return name, nil
+}
+
+func (h *Host) imageLabel(ctx context.Context, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	image, err := h.client.GetImage(ctx, name)
+	if err != nil {
+		// Not "not found": that would mean that there is no container.
+		return "", fmt.Errorf("%w: %v", errdefs.ErrUnavailable, err)
+	}
+	spec, err := image.Spec(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%w: %v", errdefs.ErrUnavailable, err)
+	}
+	return spec.Config.Labels[StorageKey], nil
+}
+
+// record is what CRI keeps in an extension of a container or sandbox record, as far as it matters here.
+type record struct {
+	Metadata struct {
+		SandboxID string
+		Config    struct {
+			Metadata struct {
+				Name      string `json:"name"`
+				Namespace string `json:"namespace"`
+			} `json:"metadata"`
+			Annotations map[string]string `json:"annotations"`
+		}
+	}
+}
+
+func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Container) (string, error) {
+	var container, pod record
+	if ext, ok := c.Extensions[extensionContainer]; ok {
+		if err := json.Unmarshal(ext.GetValue(), &container); err != nil {
+			return "", fmt.Errorf("read CRI record of container %q: %w", c.ID, err)
+		}
+	}
+	id := c.SandboxID
+	if id == "" {
+		id = container.Metadata.SandboxID
+	}
+	sandbox, err := h.client.SandboxStore().Get(ctx, id)
+	if err != nil {
+		return "", fmt.Errorf("read sandbox %q of container %q: %w: %v", id, c.ID, errdefs.ErrUnavailable, err)
+	}
+	ext, ok := sandbox.Extensions[extensionSandbox]
+	if !ok {
+		return "", fmt.Errorf("sandbox %q of container %q has no CRI record: %w", id, c.ID, errdefs.ErrUnavailable)
+	}
+	if err := json.Unmarshal(ext.GetValue(), &pod); err != nil {
+		return "", fmt.Errorf("read CRI record of sandbox %q: %w", id, err)
+	}
+	claim, ok := pod.Metadata.Config.Annotations[StorageKey]
+	if !ok {
+		return "", nil
+	}
+	kubeNamespace := or(pod.Metadata.Config.Metadata.Namespace, defaultKubeNamespace)
+	name, err := snapshotter.StorageName(namespace, kubeNamespace, claim, or(container.Metadata.Config.Metadata.Name, unnamedKubeContainerID))
+	if err != nil {
+		return "", fmt.Errorf("annotation %s of pod %q: %w", StorageKey, pod.Metadata.Config.Metadata.Name, err)
+	}
+	return name, nil
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,136 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package host asks a containerd what the snapshotter has to know about containers and images.
+package host
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apievents "github.com/containerd/containerd/api/events"
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/log"
+	"github.com/containerd/typeurl/v2"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/image-spec/identity"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+)
+
+// Host is a containerd, by its socket. It implements snapshotter.Host.
+type Host struct {
+	client      *client.Client
+	snapshotter string
+}
+
+// reconnect bounds how long it takes to notice that containerd is there again.
+const reconnect = time.Second
+
+// New returns the containerd that listens on a socket and knows this snapshotter by the given name. The connection is made
+// when it is first needed, and again when it was lost.
+func New(address, snapshotter string) (*Host, error) {
+	c, err := client.New(address, client.WithExtraDialOpts([]grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: reconnect / 10, Multiplier: 2, MaxDelay: reconnect},
+		MinConnectTimeout: reconnect,
+	})}))
+	if err != nil {
+		return nil, fmt.Errorf("connect to containerd: %w", err)
+	}
+	return &Host{client: c, snapshotter: snapshotter}, nil
+}
+
+// Close ends the connection.
+func (h *Host) Close() error { return h.client.Close() }
+
+// Running tells whether a container has a task that has not ended.
+func (h *Host) Running(ctx context.Context, namespace, key string) (bool, error) {
+	ctx = namespaces.WithNamespace(ctx, namespace)
+	r, err := h.client.TaskService().Get(ctx, &tasksapi.GetRequest{ContainerID: key})
+	if err != nil {
+		if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
+			return false, nil
+		}
+		return false, fmt.Errorf("ask containerd for the task of %q: %w", key, err)
+	}
+	return r.GetProcess().GetStatus() != task.Status_STOPPED, nil
+}
+
+// Layer returns the chain ID of an image, after unpacking it for this snapshotter if it was not.
+func (h *Host) Layer(ctx context.Context, namespace, name string) (string, error) {
+	ctx = namespaces.WithNamespace(ctx, namespace)
+	image, err := h.image(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	unpacked, err := image.IsUnpacked(ctx, h.snapshotter)
+	if err != nil {
+		return "", err
+	}
+	if !unpacked {
+		if err := image.Unpack(ctx, h.snapshotter); err != nil {
+			return "", fmt.Errorf("unpack image %q: %w", name, err)
+		}
+	}
+	diffs, err := image.RootFS(ctx)
+	if err != nil {
+		return "", err
+	}
+	return identity.ChainID(diffs).String(), nil
+}
+
+// image finds an image by the name it has in containerd, or by the short form that people use.
+func (h *Host) image(ctx context.Context, name string) (client.Image, error) {
+	image, err := h.client.GetImage(ctx, name)
+	if err == nil || !errdefs.IsNotFound(err) {
+		return image, err
+	}
+	full, parseErr := reference.ParseDockerRef(name)
+	if parseErr != nil || full.String() == name {
+		return nil, err
+	}
+	return h.client.GetImage(ctx, full.String())
+}
+
+// WatchReleased calls fn for every container whose task was deleted, until the context ends. While containerd cannot be
+// reached nothing is told; nobody may rely on being told.
+func (h *Host) WatchReleased(ctx context.Context, fn func(namespace, container string)) {
+	for ctx.Err() == nil {
+		err := h.watch(ctx, fn)
+		if ctx.Err() != nil {
+			return
+		}
+		log.G(ctx).WithError(err).Debug("lost the events of containerd")
+		select {
+		case <-ctx.Done():
+		case <-time.After(reconnect):
+		}
+	}
+}
+
+func (h *Host) watch(ctx context.Context, fn func(namespace, container string)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events, errs := h.client.Subscribe(ctx, `topic=="/tasks/delete"`)
+	for {
+		select {
+		case err := <-errs:
+			return err
+		case e := <-events:
+			deleted := &apievents.TaskDelete{}
+			if err := typeurl.UnmarshalTo(e.Event, deleted); err != nil {
+				return fmt.Errorf("read event: %w", err)
+			}
+			// A task of its own is deleted with its container; those of exec'd processes share the mounts.
+			if deleted.ID == "" || deleted.ID == deleted.ContainerID {
+				fn(e.Namespace, deleted.ContainerID)
+			}
+		}
+	}
+}

@@ -1,0 +1,165 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
+)
+
+// use is how a storage is used at a moment.
+type use struct {
+	by string // a phrase that says what uses it; empty when it is free
+	// soon: only because its mounts were handed out a moment ago. This ends by itself.
+	soon bool
+}
+
+// inUse tells whether a storage must not be touched. Both the mount tables and containerd are asked; when neither can
+// tell, it is in use. The caller holds the lock of the storage, so that no mounts are handed out meanwhile.
+func (s *Snapshotter) inUse(ctx context.Context, st dag.Storage) use {
+	handed := s.handed.recently(st.Key)
+	table, tableErr := mounttable.Read(s.nodes.Published())
+	if tableErr == nil && table.Written(st.Head) {
+		return use{by: "it is mounted" + holder(st)}
+	}
+	running, hostErr := s.running(ctx, st.Key)
+	switch {
+	case running:
+		return use{by: "container " + parseKey(st.Key).key + " is running"}
+	case tableErr != nil && hostErr != nil:
+		return use{by: fmt.Sprintf("whether it is in use cannot be told (%v; %v)", tableErr, hostErr)}
+	case handed:
+		return use{by: "it is about to be mounted" + holder(st), soon: true}
+	}
+	for _, err := range []error{tableErr, hostErr} {
+		if err != nil {
+			log.G(ctx).WithError(err).WithField("storage", st.Name).Debug("only one of mount tables and containerd could be asked whether the storage is in use")
+		}
+	}
+	return use{}
+}
+
+func holder(st dag.Storage) string {
+	if st.Key == "" {
+		return ""
+	}
+	return " by container " + parseKey(st.Key).key
+}
+
+// running asks containerd whether a key has a live task. Without a host this cannot be told.
+func (s *Snapshotter) running(ctx context.Context, key string) (bool, error) {
+	k := parseKey(key)
+	switch {
+	case key == "" || k.extraction():
+		return false, nil
+	case s.host == nil || k.namespace == "":
+		return false, fmt.Errorf("no containerd to ask about %q", key)
+	}
+	return s.host.Running(ctx, k.namespace, k.key)
+}
+
+// free waits until a storage is free or known to be in use for longer than the grace time.
+func (s *Snapshotter) free(ctx context.Context, st dag.Storage) use {
+	for {
+		u := s.inUse(ctx, st)
+		if !u.soon {
+			return u
+		}
+		select {
+		case <-ctx.Done():
+			return u
+		case <-s.handed.change(st.Key):
+		}
+	}
+}
+
+// Released tells the snapshotter that the task of a container is gone, and with it its mounts.
+func (s *Snapshotter) Released(namespace, container string) {
+	var keys []string
+	s.store.View(func(g *dag.Graph) {
+		for _, st := range g.Storages() {
+			if k := parseKey(st.Key); k.namespace == namespace && k.key == container {
+				keys = append(keys, st.Key)
+			}
+		}
+	})
+	for _, key := range keys {
+		s.handed.released(key)
+	}
+}
+
+// handed remembers when mounts were handed out for writing: between that and the mount itself nothing shows that the
+// storage is in use.
+type handed struct {
+	grace time.Duration
+	mu    sync.Mutex
+	at    map[string]*handout
+}
+
+type handout struct {
+	time     time.Time
+	released chan struct{}
+}
+
+func newHanded(grace time.Duration) *handed {
+	return &handed{grace: grace, at: map[string]*handout{}}
+}
+
+func (h *handed) out(key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	o := h.at[key]
+	if o == nil {
+		o = &handout{released: make(chan struct{})}
+		h.at[key] = o
+	}
+	o.time = time.Now()
+}
+
+func (h *handed) released(key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if o := h.at[key]; o != nil {
+		close(o.released)
+		delete(h.at, key)
+	}
+}
+
+func (h *handed) recently(key string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	o := h.at[key]
+	return o != nil && time.Since(o.time) < h.grace
+}
+
+// polls is how often a wait for a mount looks whether it has come.
+const polls = 20
+
+// change returns a channel that is ready when it is worth looking at the key again.
+func (h *handed) change(key string) <-chan struct{} {
+	h.mu.Lock()
+	o := h.at[key]
+	h.mu.Unlock()
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		if o == nil {
+			return
+		}
+		timer := time.NewTimer(h.grace/polls + time.Millisecond)
+		defer timer.Stop()
+		select {
+		case <-o.released:
+		case <-timer.C:
+		}
+	}()
+	return ready
+}

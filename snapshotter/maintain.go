@@ -1,0 +1,169 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
+)
+
+// maintainEvery is how often the work in the background is looked after when nothing asks for it.
+const maintainEvery = time.Minute
+
+// kick asks for the work in the background to be looked after soon.
+func (s *Snapshotter) kick() {
+	select {
+	case s.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// maintain does, until the context ends, what nobody waits for: it puts layers on disk, forgets rollback points that are
+// too old or too many, merges what they alone kept apart, and deletes what nothing needs.
+func (s *Snapshotter) maintain(ctx context.Context) {
+	ticker := time.NewTicker(maintainEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.kicked:
+		case <-ticker.C:
+		}
+		for _, step := range []struct {
+			what string
+			do   func(context.Context) error
+		}{
+			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},
+			{"retire rollback points", s.retire},
+			{"merge storage nodes", s.mergeStorages},
+			{"delete removed nodes", s.Cleanup},
+		} {
+			if err := step.do(ctx); err != nil && ctx.Err() == nil {
+				log.G(ctx).WithError(err).Errorf("failed to %s", step.what)
+			}
+		}
+	}
+}
+
+func (s *Snapshotter) syncLayers() error {
+	var waiting []dag.NodeID
+	s.store.View(func(g *dag.Graph) { waiting = g.Unsynced() })
+	if len(waiting) == 0 {
+		return nil
+	}
+	return s.sync()
+}
+
+// retire forgets the rollback points that retention does not keep.
+func (s *Snapshotter) retire(context.Context) error {
+	var before time.Time
+	if s.retention.Age > 0 {
+		before = now().Add(-s.retention.Age)
+	}
+	var expired []string
+	s.store.View(func(g *dag.Graph) {
+		for _, st := range g.Storages() {
+			if st.Expired(s.retention.Points, before) {
+				expired = append(expired, st.Name)
+			}
+		}
+	})
+	var errs []error
+	for _, name := range expired {
+		errs = append(errs, s.do(dag.Retire{Storage: name, Keep: s.retention.Points, Before: before}))
+	}
+	return errors.Join(errs...)
+}
+
+// Cleanup deletes the directories of nodes that the graph no longer has, except those that a mount or a servicing still
+// uses; they are looked at again later.
+func (s *Snapshotter) Cleanup(ctx context.Context) error {
+	ids := s.doomed.list()
+	if len(ids) > 0 {
+		table, err := mounttable.Read(s.nodes.Published())
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if table.Used(id) || s.busy.pinned(id) {
+				continue
+			}
+			if err := s.nodes.Trash(id); err != nil {
+				return err
+			}
+			s.doomed.remove(id)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.nodes.Sweep(time.Now().Add(-s.retention.Trash))
+}
+
+// recover brings what a crash left in order: nodes that were published and never committed are doomed, layers that a power
+// cut may have left incomplete are quarantined, and updates that were under way go on in the background.
+func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
+	var (
+		lost  []dag.Transformation
+		going []dag.UpdateID
+	)
+	s.store.View(func(g *dag.Graph) {
+		for _, id := range present {
+			if _, ok := g.Node(id); !ok {
+				s.doomed.add(id)
+			}
+		}
+		for _, n := range g.Nodes() {
+			if why := s.damage(n, present); why != n.Damage {
+				lost = append(lost, dag.Quarantine{Node: n.ID, Reason: why})
+			}
+		}
+		for _, u := range g.Updates() {
+			if u.State == dag.Staging || u.State == dag.Staged {
+				going = append(going, u.ID)
+			}
+		}
+	})
+	if len(lost) > 0 {
+		log.G(ctx).WithField("nodes", len(lost)).Warn("the condition of nodes has changed since the last start")
+		if err := s.do(lost...); err != nil {
+			return fmt.Errorf("quarantine damaged nodes: %w", err)
+		}
+	}
+	for _, id := range going {
+		s.background(ctx, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	}
+	return nil
+}
+
+// damage says why a node cannot be used, empty if it can.
+func (s *Snapshotter) damage(n dag.Node, present []dag.NodeID) string {
+	switch {
+	case !slices.Contains(present, n.ID):
+		return "its directory is missing"
+	case n.Unsynced != "" && n.Unsynced != s.boot:
+		return "the machine stopped before the layer was on disk"
+	}
+	return ""
+}
+
+// bootID names the current boot of the machine.
+func bootID() (string, error) {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("identify this boot: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}

@@ -1,0 +1,144 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package mounttable tells which directories of nodes are mounted anywhere on the machine.
+//
+// The kernel does not keep two overlays from using one upper directory, and nothing keeps a lower directory from being
+// deleted under a mount: both are asked of the mount tables before a node is touched. Containers, shims and containerd may
+// live in mount namespaces of their own, so the table of every namespace that a process is in is read.
+package mounttable
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// Table is what was mounted when it was read.
+type Table struct {
+	written map[dag.NodeID]bool
+	read    map[dag.NodeID]bool
+}
+
+// Written tells whether a node is the upper directory of an overlay, or mounted itself.
+func (t Table) Written(id dag.NodeID) bool { return t.written[id] }
+
+// Used tells whether a node is part of any mount.
+func (t Table) Used(id dag.NodeID) bool { return t.written[id] || t.read[id] }
+
+// Read reads the mount tables of all processes for mounts of the nodes in the directory published. It fails only when not
+// even the table of this process can be read.
+func Read(published string) (Table, error) {
+	r := reader{
+		published: published,
+		table:     Table{written: map[dag.NodeID]bool{}, read: map[dag.NodeID]bool{}},
+		seen:      map[string]bool{},
+	}
+	if err := r.process("self"); err != nil {
+		return Table{}, fmt.Errorf("read mount table: %w", err)
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return Table{}, fmt.Errorf("list processes: %w", err)
+	}
+	for _, p := range processes {
+		// A process that has ended, or that no one may look into, holds no mount of ours that another one does not show.
+		if err := r.process(filepath.Base(p)); err != nil && !gone(err) {
+			return Table{}, fmt.Errorf("read mount table: %w", err)
+		}
+	}
+	return r.table, nil
+}
+
+type reader struct {
+	published string
+	table     Table
+	seen      map[string]bool // mount namespaces
+}
+
+func (r *reader) process(pid string) error {
+	namespace, err := os.Readlink(filepath.Join("/proc", pid, "ns/mnt"))
+	if err != nil {
+		return err
+	}
+	if r.seen[namespace] {
+		return nil
+	}
+	f, err := os.Open(filepath.Join("/proc", pid, "mountinfo"))
+	if err != nil {
+		return err
+	}
+	mounts, err := mountinfo.GetMountsFromReader(f, nil)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	r.seen[namespace] = true
+	for _, m := range mounts {
+		r.add(m)
+	}
+	return nil
+}
+
+// gone tells whether a process ended while it was looked at, or is a kernel thread or zombie without a namespace.
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)
+}
+
+func (r *reader) add(m *mountinfo.Info) {
+	if m.FSType != "overlay" {
+		// A bind mount shows the path within its file system, of which our root may be just the end.
+		if id := nodeOf(m.Root); id != 0 && strings.HasSuffix(filepath.Join(r.published, filepath.Base(filepath.Dir(m.Root)), "fs"), m.Root) {
+			r.table.written[id] = true
+		}
+		return
+	}
+	lowers, upper := directories(m.VFSOptions)
+	ours := strings.HasPrefix(upper, r.published+"/")
+	if ours {
+		r.table.written[nodeOf(upper)] = true
+	}
+	for _, lower := range lowers {
+		// containerd shortens long lists to paths relative to our directory; the upper directory tells whose they are.
+		if strings.HasPrefix(lower, r.published+"/") || !strings.HasPrefix(lower, "/") && (ours || upper == "") {
+			r.table.read[nodeOf(lower)] = true
+		}
+	}
+}
+
+// directories returns the lower directories and the upper one from the options of an overlay.
+func directories(options string) (lowers []string, upper string) {
+	for _, option := range strings.Split(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "lowerdir", "lowerdir+":
+			lowers = append(lowers, strings.Split(value, ":")...)
+		case "upperdir":
+			upper = value
+		}
+	}
+	return lowers, upper
+}
+
+var nodePath = regexp.MustCompile(`(?:^|/)([0-9]+)/fs$`)
+
+// nodeOf returns the node whose content a path is, 0 if it is none.
+func nodeOf(path string) dag.NodeID {
+	match := nodePath.FindStringSubmatch(path)
+	if match == nil {
+		return 0
+	}
+	var id dag.NodeID
+	if _, err := fmt.Sscan(match[1], &id); err != nil {
+		return 0
+	}
+	return id
+}

@@ -1,0 +1,217 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/filters"
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+var kinds = map[dag.NameKind]snapshots.Kind{
+	dag.Active:    snapshots.KindActive,
+	dag.View:      snapshots.KindView,
+	dag.Committed: snapshots.KindCommitted,
+}
+
+func info(n dag.Name) snapshots.Info {
+	return snapshots.Info{
+		Kind: kinds[n.Kind], Name: n.Key, Parent: n.Parent, Labels: maps.Clone(n.Labels),
+		Created: n.Created, Updated: n.Updated,
+	}
+}
+
+// name returns a name, or errdefs.ErrNotFound.
+func (s *Snapshotter) name(key string) (n dag.Name, err error) {
+	s.store.View(func(g *dag.Graph) {
+		var ok bool
+		if n, ok = g.Name(key); !ok {
+			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
+		}
+	})
+	return n, err
+}
+
+// Stat returns what containerd knows of a key.
+func (s *Snapshotter) Stat(_ context.Context, key string) (snapshots.Info, error) {
+	n, err := s.name(key)
+	if err != nil {
+		return snapshots.Info{}, err
+	}
+	return info(n), nil
+}
+
+// Update replaces the labels of a key, all or those named by field paths.
+func (s *Snapshotter) Update(_ context.Context, change snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
+	n, err := s.name(change.Name)
+	if err != nil {
+		return snapshots.Info{}, err
+	}
+	labels, err := updatedLabels(n.Labels, change.Labels, fieldpaths)
+	if err != nil {
+		return snapshots.Info{}, fmt.Errorf("update snapshot %q: %w", change.Name, err)
+	}
+	if err := s.do(dag.Relabel{Key: change.Name, Labels: labels, Now: now()}); err != nil {
+		return snapshots.Info{}, err
+	}
+	return s.Stat(context.Background(), change.Name)
+}
+
+func updatedLabels(old, given map[string]string, fieldpaths []string) (map[string]string, error) {
+	labels := map[string]string{}
+	if len(fieldpaths) == 0 {
+		fieldpaths = []string{"labels"}
+	} else {
+		maps.Copy(labels, old)
+	}
+	for _, path := range fieldpaths {
+		label, ok := strings.CutPrefix(path, "labels.")
+		switch {
+		case ok:
+			labels[label] = given[label]
+		case path == "labels":
+			clear(labels)
+			maps.Copy(labels, given)
+		default:
+			return nil, fmt.Errorf("field %q cannot be updated: %w", path, errdefs.ErrInvalidArgument)
+		}
+	}
+	// To containerd, a label without a value is none.
+	maps.DeleteFunc(labels, func(_, value string) bool { return value == "" })
+	return labels, nil
+}
+
+// Walk calls fn for every key that containerd made, and for nothing of ours: containerd's garbage collector removes every
+// key that it is shown and does not know.
+func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) error {
+	filter, err := filters.ParseAll(fs...)
+	if err != nil {
+		return err
+	}
+	var names []dag.Name
+	s.store.View(func(g *dag.Graph) { names = g.Names() })
+	for _, n := range names {
+		i := info(n)
+		if !filter.Match(adapt(i)) {
+			continue
+		}
+		if err := fn(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adapt shows the fields of an info to filters.
+func adapt(i snapshots.Info) filters.Adaptor {
+	return filters.AdapterFunc(func(path []string) (string, bool) {
+		if len(path) == 0 {
+			return "", false
+		}
+		switch path[0] {
+		case "kind":
+			return strings.ToLower(i.Kind.String()), true
+		case "name":
+			return i.Name, true
+		case "parent":
+			return i.Parent, true
+		case "labels":
+			v, ok := i.Labels[strings.Join(path[1:], ".")]
+			return v, ok
+		}
+		return "", false
+	})
+}
+
+// Usage returns what a key occupies by itself: a layer without the layers below it, an active key what is written in it
+// now and what an update history holds for it alone.
+func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
+	var (
+		frozen snapshots.Usage
+		open   dag.NodeID
+		err    error
+	)
+	s.store.View(func(g *dag.Graph) { frozen, open, err = usage(g, key) })
+	if err != nil || open == 0 {
+		return frozen, err
+	}
+	size, inodes, err := tree.Usage(ctx, s.nodes.FS(open))
+	if err != nil {
+		return snapshots.Usage{}, fmt.Errorf("usage of snapshot %q: %w", key, err)
+	}
+	return snapshots.Usage{Size: frozen.Size + size, Inodes: frozen.Inodes + inodes}, nil
+}
+
+// usage returns what the frozen nodes of a key occupy, and the open node that has to be measured.
+func usage(g *dag.Graph, key string) (snapshots.Usage, dag.NodeID, error) {
+	n, ok := g.Name(key)
+	if !ok {
+		return snapshots.Usage{}, 0, fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
+	}
+	if n.Kind == dag.Committed {
+		layer, _ := g.Node(n.Node)
+		return snapshots.Usage{Size: layer.Size, Inodes: layer.Inodes}, 0, nil
+	}
+	st, ok := g.Storage(n.Storage)
+	if !ok {
+		return snapshots.Usage{}, 0, nil
+	}
+	var u snapshots.Usage
+	for _, id := range g.Stack(st.Head) {
+		node, _ := g.Node(id)
+		u.Add(snapshots.Usage{Size: node.Size, Inodes: node.Inodes})
+	}
+	return u, st.Head, nil
+}
+
+// Commit makes a layer of what was written under an active key. It is called inside containerd's write transaction: it
+// measures the layer but puts nothing on disk except the graph; the layer counts as not yet on disk until the background
+// has seen to it.
+func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
+	var base snapshots.Info
+	for _, opt := range opts {
+		if err := opt(&base); err != nil {
+			return fmt.Errorf("commit snapshot %q: %w", key, err)
+		}
+	}
+	n, err := s.name(key)
+	if err != nil {
+		return err
+	}
+	if base.Parent != "" && base.Parent != n.Parent {
+		return fmt.Errorf("commit snapshot %q: its parent is %q and cannot become %q: %w", key, n.Parent, base.Parent, errdefs.ErrInvalidArgument)
+	}
+	u, err := s.Usage(ctx, key)
+	if err != nil {
+		return err
+	}
+	err = s.do(dag.Commit{
+		Key: key, Name: name, Labels: base.Labels, Origin: parseKey(name).origin(), Unsynced: s.boot,
+		Size: u.Size, Inodes: u.Inodes, Now: now(),
+	})
+	if err != nil {
+		return err
+	}
+	s.handed.released(key)
+	s.kick()
+	return nil
+}
+
+// Remove drops a key. Directories are deleted later, in the background or by Cleanup; a storage with a name stays. Only
+// errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key it knows.
+func (s *Snapshotter) Remove(_ context.Context, key string) error {
+	if err := s.do(dag.Remove{Key: key, Now: now()}); err != nil {
+		return err
+	}
+	s.handed.released(key)
+	return nil
+}

@@ -1,0 +1,114 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+)
+
+// RollbackPolicy says what happens when a storage is bound on a base that it stood on before.
+type RollbackPolicy string
+
+// The rollback policies.
+const (
+	// CarryOver rolls back and carries over what was written since.
+	CarryOver RollbackPolicy = "carry"
+	// Exact rolls back to the tree from before and sets aside what was written since.
+	Exact RollbackPolicy = "exact"
+	// Refuse refuses to bind the storage.
+	Refuse RollbackPolicy = "refuse"
+)
+
+// Retention says how long the states that a storage can return to are kept.
+type Retention struct {
+	// Points is how many states of a storage are kept at most.
+	Points int
+	// Age is how long a state is kept; 0 means without limit.
+	Age time.Duration
+	// Trash is how long the directories of removed nodes are kept before they are deleted.
+	Trash time.Duration
+}
+
+// config is what the options set.
+type config struct {
+	host      Host
+	onReturn  RollbackPolicy
+	retention Retention
+	grace     time.Duration
+	workers   int
+	mount     []string
+}
+
+// The defaults of the options.
+const (
+	DefaultPoints = 3
+	DefaultGrace  = 10 * time.Second
+	DefaultAge    = 30 * 24 * time.Hour
+)
+
+func defaults() config {
+	return config{
+		onReturn:  CarryOver,
+		retention: Retention{Points: DefaultPoints, Age: DefaultAge},
+		grace:     DefaultGrace,
+		workers:   2,
+	}
+}
+
+// Opt sets an option of [New].
+type Opt func(*config) error
+
+// WithHost makes the snapshotter ask a containerd which storage a container wants and whether it runs. Without a host
+// only labels given to Prepare, and the mount tables, are known.
+func WithHost(h Host) Opt {
+	return func(c *config) error { c.host = h; return nil }
+}
+
+// WithRollbackPolicy sets what happens when a storage is bound on a base from its history.
+func WithRollbackPolicy(p RollbackPolicy) Opt {
+	return func(c *config) error {
+		switch p {
+		case CarryOver, Exact, Refuse:
+			c.onReturn = p
+			return nil
+		}
+		return fmt.Errorf("rollback policy %q: must be %q, %q or %q: %w", p, CarryOver, Exact, Refuse, errdefs.ErrInvalidArgument)
+	}
+}
+
+// WithRetention sets how long rollback points are kept.
+func WithRetention(r Retention) Opt {
+	return func(c *config) error {
+		if r.Points < 0 || r.Age < 0 || r.Trash < 0 {
+			return fmt.Errorf("retention must not be negative: %w", errdefs.ErrInvalidArgument)
+		}
+		c.retention = r
+		return nil
+	}
+}
+
+// WithGrace sets how long a storage counts as in use after its mounts were handed out, unless it is known to have been
+// released since: containerd may be just about to mount them.
+func WithGrace(d time.Duration) Opt {
+	return func(c *config) error { c.grace = d; return nil }
+}
+
+// WithWorkers sets how many storages are serviced at once.
+func WithWorkers(n int) Opt {
+	return func(c *config) error {
+		if n < 1 {
+			return fmt.Errorf("workers: %d is less than 1: %w", n, errdefs.ErrInvalidArgument)
+		}
+		c.workers = n
+		return nil
+	}
+}
+
+// WithMountOptions replaces the overlay options that are otherwise found by asking the kernel what it knows.
+func WithMountOptions(options ...string) Opt {
+	return func(c *config) error { c.mount = options; return nil }
+}

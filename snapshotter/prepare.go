@@ -1,0 +1,173 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// LabelStorage is the label that, given to Prepare, binds the key to a storage.
+const LabelStorage = "containerd.io/snapshot/molt.storage"
+
+// Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and the
+// storage is serviced if it stands on another base; when that fails there is no key.
+func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	labels, err := labelsOf(opts)
+	if err != nil {
+		return nil, fmt.Errorf("prepare snapshot %q: %w", key, err)
+	}
+	k := parseKey(key)
+	storage := labels[LabelStorage]
+	if k.extraction() {
+		storage = ""
+	}
+	if storage != "" {
+		if storage, err = StorageName(k.namespace, storage); err != nil {
+			return nil, fmt.Errorf("label %s: %w", LabelStorage, err)
+		}
+	}
+	if err := s.prepare(key, parent, labels); err != nil {
+		return nil, err
+	}
+	if storage == "" {
+		return s.mountsOf(key)
+	}
+	if err := s.bind(ctx, key, storage); err != nil {
+		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+	}
+	return s.mountsOf(key)
+}
+
+// prepare makes the open node of a new key and adds both to the graph.
+func (s *Snapshotter) prepare(key, parent string, labels map[string]string) error {
+	layers, err := s.parentLayers(key, parent)
+	if err != nil {
+		return err
+	}
+	open := s.store.NewNode()
+	release := s.busy.pin(layers...)
+	defer release()
+	t := dag.Prepare{Key: key, Kind: dag.Active, Parent: parent, Labels: labels, Open: open, Now: now()}
+	d := described{Key: key, Node: dag.Node{ID: open, Kind: dag.Persisted, Base: top(layers), Created: t.Now}}
+	err = s.stageOpen(open, s.nodes.Stack(layers), d)
+	if err == nil {
+		err = s.nodes.Publish(open)
+	}
+	if err == nil {
+		err = s.nodes.SyncEmpty(open)
+	}
+	if err == nil {
+		err = s.do(t)
+	}
+	if err != nil {
+		return errors.Join(err, s.nodes.Discard(open))
+	}
+	return nil
+}
+
+// parentLayers returns the layers below a new key, after a look at whether there could be one.
+func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, err error) {
+	s.store.View(func(g *dag.Graph) {
+		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
+			return
+		}
+		p, _ := g.Name(parent)
+		layers = g.Chain(p.Node)
+		err = usable(g, layers)
+	})
+	return layers, err
+}
+
+// usable refuses layers that are known to be damaged.
+func usable(g *dag.Graph, layers []dag.NodeID) error {
+	for _, id := range layers {
+		if n, _ := g.Node(id); n.Damage != "" {
+			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, n.Damage, errdefs.ErrFailedPrecondition)
+		}
+	}
+	return nil
+}
+
+// described is what is written next to the content of a node, for the day the database is lost.
+type described struct {
+	dag.Node
+	Key     string `json:"key,omitempty"`
+	Storage string `json:"storage,omitempty"`
+}
+
+// stageOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an overlay
+// shows that of its upper directory.
+func (s *Snapshotter) stageOpen(id dag.NodeID, below tree.Stack, d described) error {
+	dir, err := s.nodes.Stage(id)
+	if err != nil {
+		return err
+	}
+	if err := s.nodes.Describe(id, d); err != nil {
+		return err
+	}
+	if len(below) == 0 {
+		return nil
+	}
+	return copyRoot(dir, below)
+}
+
+// copyRoot gives the root of a directory the metadata of the root of a stack.
+func copyRoot(dir string, from tree.Stack) (err error) {
+	view, err := tree.Open(from)
+	if err != nil {
+		return fmt.Errorf("read root: %w", err)
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	root, err := view.Lookup(".")
+	if err != nil {
+		return fmt.Errorf("read root: %w", err)
+	}
+	w, err := tree.NewWriter(dir)
+	if err != nil {
+		return fmt.Errorf("write root: %w", err)
+	}
+	return errors.Join(w.Mkdir(".", root.Meta), w.Close())
+}
+
+// View begins a key that shows a committed one, to be read only.
+func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+	labels, err := labelsOf(opts)
+	if err != nil {
+		return nil, fmt.Errorf("view snapshot %q: %w", key, err)
+	}
+	if _, err := s.parentLayers(key, parent); err != nil {
+		return nil, err
+	}
+	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: now()}); err != nil {
+		return nil, err
+	}
+	return s.mountsOf(key)
+}
+
+func labelsOf(opts []snapshots.Opt) (map[string]string, error) {
+	var i snapshots.Info
+	for _, opt := range opts {
+		if err := opt(&i); err != nil {
+			return nil, err
+		}
+	}
+	return i.Labels, nil
+}
+
+// top returns the topmost of a stack of nodes, 0 for an empty one.
+func top(ids []dag.NodeID) dag.NodeID {
+	if len(ids) == 0 {
+		return 0
+	}
+	return ids[0]
+}

@@ -1,0 +1,237 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// RollbackRequest asks for an update to be undone.
+type RollbackRequest struct {
+	Update dag.UpdateID
+	// Storages restricts the rollback to some storages of the update; all it was applied to when empty.
+	Storages []string
+	// Carry carries over what was written since the update. Otherwise it is set aside.
+	Carry bool
+}
+
+// Rollback undoes an update for its storages, each by itself. A storage in use is rolled back at its next start. The
+// outcome of each storage shows in the record of the update; what could not be rolled back is in the error.
+func (s *Snapshotter) Rollback(ctx context.Context, r RollbackRequest) error {
+	names, err := s.rollbackable(r)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		if err := s.rollbackOne(ctx, name, r); err != nil {
+			errs = append(errs, fmt.Errorf("storage %q: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// PreviewRollback tells what a rollback would come to, without changing anything. An exact rollback has no report: it
+// gives back the tree from before.
+func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest) ([]Preview, error) {
+	names, err := s.rollbackable(r)
+	if err != nil {
+		return nil, err
+	}
+	var previews []Preview
+	for _, name := range names {
+		var st dag.Storage
+		s.store.View(func(g *dag.Graph) { st, _ = g.Storage(name) })
+		_, err := st.Newest(r.Update)
+		switch {
+		case err != nil:
+			previews = append(previews, Preview{Storage: name, Err: err})
+		case !r.Carry:
+			previews = append(previews, Preview{Storage: name, Waits: s.waits(ctx, st)})
+		default:
+			previews = append(previews, s.preview(ctx, name, carryStacks))
+		}
+	}
+	return previews, nil
+}
+
+func (s *Snapshotter) rollbackable(r RollbackRequest) (names []string, err error) {
+	s.store.View(func(g *dag.Graph) {
+		u, ok := g.Update(r.Update)
+		if !ok {
+			err = fmt.Errorf("update %v: %w", r.Update, errdefs.ErrNotFound)
+			return
+		}
+		for name, o := range u.Outcomes {
+			if o.State == dag.Applied {
+				names = append(names, name)
+			}
+		}
+	})
+	slices.Sort(names)
+	if err != nil || len(r.Storages) == 0 {
+		if err == nil && len(names) == 0 {
+			err = fmt.Errorf("update %v is applied to no storage: %w", r.Update, errdefs.ErrFailedPrecondition)
+		}
+		return names, err
+	}
+	for _, name := range r.Storages {
+		if !slices.Contains(names, name) {
+			return nil, fmt.Errorf("update %v is not applied to storage %q: %w", r.Update, name, errdefs.ErrFailedPrecondition)
+		}
+	}
+	return r.Storages, nil
+}
+
+func (s *Snapshotter) rollbackOne(ctx context.Context, name string, r RollbackRequest) error {
+	unlock, err := s.locks.lock(ctx, "storage "+name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var (
+		st dag.Storage
+		ok bool
+	)
+	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
+	if !ok {
+		return errdefs.ErrNotFound
+	}
+	if _, err := st.Newest(r.Update); err != nil {
+		return err
+	}
+	if u := s.free(ctx, st); u.by != "" {
+		reason := u.by + "; it will be rolled back at its next start"
+		return s.do(dag.AwaitRollback{Update: r.Update, Storage: name, Carry: r.Carry, Reason: reason, Now: now()})
+	}
+	return s.rollbackFree(ctx, st, r.Carry)
+}
+
+// rollbackFree rolls a storage back that is free and whose lock the caller holds.
+func (s *Snapshotter) rollbackFree(ctx context.Context, st dag.Storage, carry bool) error {
+	p, err := s.stageRollback(ctx, st, carry)
+	if err != nil {
+		return err
+	}
+	if len(p.holds) > 0 {
+		return errors.Join(p.cannotCarry(st.Name), s.discard(p))
+	}
+	return s.commitStaged(p, p.rolledBack(st.Name))
+}
+
+func (p staged) cannotCarry(storage string) error {
+	return fmt.Errorf("what was written in storage %q since %v cannot be carried over, roll back without carrying: %s: %w",
+		storage, p.update, strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)
+}
+
+// stageRollback writes what the newest rollback point of a free storage needs on top of it: an open node, and for what is
+// carried over the nodes that hold it, reconciled with that point.
+func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry bool) (staged, error) {
+	point := st.Points[len(st.Points)-1]
+	p := staged{update: point.Update, head: st.Head}
+	var (
+		k       stacks
+		written []dag.NodeID
+	)
+	s.store.View(func(g *dag.Graph) {
+		k = carryStacks(g, st)
+		written = k.user
+	})
+	if !carry || len(written) == 0 {
+		return s.stageExact(ctx, st, p, k)
+	}
+	release := s.busy.pin(slices.Concat(k.old, k.next, k.user, k.below)...)
+	defer release()
+	refused, err := s.seal(ctx, st.Head)
+	if err != nil || refused != "" {
+		p.release = func() {}
+		p.holds = []string{refused}
+		return p, err
+	}
+	p.carried = s.store.NewNode()
+	dir, err := s.nodes.Stage(p.carried)
+	if err == nil {
+		err = s.nodes.Describe(p.carried, described{Storage: st.Name, Node: dag.Node{
+			ID: p.carried, Kind: dag.Persisted, Parent: point.Head, Base: k.base, Frozen: true,
+		}})
+	}
+	if err == nil {
+		err = s.squash(ctx, written, s.nodes.Stack(k.next), dir)
+	}
+	if err != nil {
+		return p, errors.Join(err, s.nodes.Discard(p.carried))
+	}
+	k.below = append([]dag.NodeID{}, k.next...)
+	return s.write(ctx, st, p, k)
+}
+
+// carryStacks are the stacks for carrying over what was written since the newest rollback point: what the writer stood on
+// (with the side effects of the update), what the point stands on, and what was written.
+func carryStacks(g *dag.Graph, st dag.Storage) stacks {
+	point, _ := g.Node(st.Points[len(st.Points)-1].Head)
+	below := append(g.Stack(point.ID), g.Chain(point.Base)...)
+	all := g.Stack(st.Head)
+	above := all[:slices.Index(all, point.ID)]
+	k := stacks{next: below, below: below, base: point.Base}
+	split := len(above)
+	if last, _ := g.Node(above[split-1]); last.Kind == dag.Delta {
+		split--
+	}
+	k.user = above[:split]
+	k.old = append(slices.Clone(all[split:]), g.Chain(g.Base(st))...)
+	return k
+}
+
+// stageExact stages nothing but an open node on the rollback point.
+func (s *Snapshotter) stageExact(_ context.Context, st dag.Storage, p staged, k stacks) (staged, error) {
+	p.release = s.busy.pin(k.below...)
+	p.open = s.store.NewNode()
+	d := described{Node: dag.Node{ID: p.open, Kind: dag.Persisted, Parent: top(k.below), Base: k.base}, Storage: st.Name}
+	err := s.stageOpen(p.open, s.nodes.Stack(k.below), d)
+	if err == nil {
+		err = s.nodes.Publish(p.open)
+	}
+	if err == nil {
+		err = s.sync()
+	}
+	if err != nil {
+		return p, errors.Join(err, s.discard(p))
+	}
+	return p, nil
+}
+
+// squash merges storage nodes into one directory that shows the same over below.
+func (s *Snapshotter) squash(ctx context.Context, ids []dag.NodeID, below tree.Stack, dir string) error {
+	lower := s.nodes.Empty()
+	for i := len(ids) - 1; i >= 0; i-- {
+		into := dir
+		if i > 0 {
+			id := s.store.NewNode()
+			between, err := s.nodes.Stage(id)
+			if err != nil {
+				return err
+			}
+			defer func() {
+				if err := s.nodes.Discard(id); err != nil {
+					logDiscard(ctx, id, err)
+				}
+			}()
+			into = between
+		}
+		if err := tree.Merge(ctx, s.nodes.FS(ids[i]), lower, []tree.Stack{below}, into); err != nil {
+			return fmt.Errorf("squash %v: %w", ids[i], err)
+		}
+		lower = into
+	}
+	return nil
+}

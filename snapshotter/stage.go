@@ -1,0 +1,217 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// staged is what is written for a storage and not yet shown.
+type staged struct {
+	update               dag.UpdateID
+	head                 dag.NodeID // the open node that it was determined from
+	carried, delta, open dag.NodeID
+	report               string
+	holds                []string
+	release              func()
+}
+
+func (p staged) switched(storage string) dag.Transformation {
+	return dag.Switch{Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: now()}
+}
+
+func (p staged) rolledBack(storage string) dag.Transformation {
+	return dag.Rollback{Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Now: now()}
+}
+
+func (p staged) held(storage string) dag.Transformation {
+	return dag.Record{Update: p.update, Storage: storage, State: dag.Held, Reasons: p.holds, Report: p.report, Now: now()}
+}
+
+// made returns the nodes that were staged.
+func (p staged) made() []dag.NodeID {
+	return slices.DeleteFunc([]dag.NodeID{p.carried, p.delta, p.open}, func(id dag.NodeID) bool { return id == 0 })
+}
+
+// stacks are the nodes that a servicing reads.
+type stacks struct {
+	old, next, user []dag.NodeID // as the engine takes them
+	below           []dag.NodeID // storage nodes and layers under what is written
+	base            dag.NodeID   // layer that the result stands on
+}
+
+// stage determines and writes the side effects of an update on a storage that is free, and puts them on disk. Nothing of
+// it shows until it is committed, see [Snapshotter.commitStaged]. The caller holds the lock of the storage.
+func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
+	var k stacks
+	s.store.View(func(g *dag.Graph) {
+		user := g.Stack(st.Head)
+		k = stacks{old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: user, below: append(user, g.Chain(u.To)...), base: u.To}
+	})
+	p := staged{update: u.ID, head: st.Head}
+	refused, err := s.seal(ctx, st.Head)
+	if err != nil || refused != "" {
+		p.release = func() {}
+		p.holds = []string{refused}
+		return p, err
+	}
+	return s.write(ctx, st, p, k)
+}
+
+// seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. What cannot be stripped
+// without changing what the container sees is returned as the reason to refuse the node.
+func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) (refused string, err error) {
+	err = tree.Seal(ctx, s.nodes.FS(id))
+	if r := (&tree.RefusedError{}); errors.As(err, &r) {
+		return r.Error(), nil
+	}
+	return "", err
+}
+
+// write runs the engine over the stacks and writes what it finds, below an empty open node.
+func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p staged, k stacks) (_ staged, err error) {
+	p.release = s.busy.pin(slices.Concat(k.old, k.next, k.user, k.below)...)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.discard(p))
+		}
+	}()
+	if err := s.writeDelta(ctx, st, &p, k); err != nil || len(p.holds) > 0 {
+		return p, err
+	}
+	below := s.nodes.Stack(k.below)
+	for _, id := range []dag.NodeID{p.carried, p.delta} {
+		if id != 0 {
+			below = append(tree.Stack{filepath.Join(s.nodes.Staging(id), "fs")}, below...)
+		}
+	}
+	p.open = s.store.NewNode()
+	d := described{Node: dag.Node{ID: p.open, Kind: dag.Persisted, Parent: parentOf(p, k), Base: k.base}, Storage: st.Name}
+	if err := s.stageOpen(p.open, below, d); err != nil {
+		return p, err
+	}
+	if err := s.nodes.Publish(p.made()...); err != nil {
+		return p, err
+	}
+	return p, s.sync()
+}
+
+// parentOf returns the storage node that the new open node stands on.
+func parentOf(p staged, k stacks) dag.NodeID {
+	for _, id := range append([]dag.NodeID{p.delta, p.carried}, k.below...) {
+		if id != 0 {
+			return id
+		}
+	}
+	return 0
+}
+
+// writeDelta plans and, if nothing holds the storage and there are side effects, writes the delta storage.
+func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged, k stacks) (err error) {
+	plan, err := servicing.NewPlan(ctx, s.input(k))
+	if err != nil {
+		return fmt.Errorf("determine side effects: %w", err)
+	}
+	defer func() { err = errors.Join(err, plan.Close()) }()
+	if p.report, err = s.saveReport(p.update, p.head, plan.Report()); err != nil {
+		return err
+	}
+	for _, reason := range plan.Held() {
+		p.holds = append(p.holds, reason.Message)
+	}
+	if len(p.holds) > 0 || plan.Empty() {
+		return nil
+	}
+	p.delta = s.store.NewNode()
+	dir, err := s.nodes.Stage(p.delta)
+	if err != nil {
+		return err
+	}
+	n := dag.Node{ID: p.delta, Kind: dag.Delta, Parent: p.head, Base: k.base, Frozen: true}
+	if p.carried != 0 {
+		n.Parent = p.carried
+	}
+	if err := s.nodes.Describe(p.delta, described{Node: n, Storage: st.Name}); err != nil {
+		return err
+	}
+	if err := plan.Write(ctx, dir); err != nil {
+		return fmt.Errorf("write side effects: %w", err)
+	}
+	return nil
+}
+
+func (s *Snapshotter) input(k stacks) servicing.Input {
+	return servicing.Input{Old: s.nodes.Stack(k.old), New: s.nodes.Stack(k.next), User: s.nodes.Stack(k.user)}
+}
+
+// sync puts everything on disk and notes so for the layers that were waiting for it.
+func (s *Snapshotter) sync() error {
+	var layers []dag.NodeID
+	s.store.View(func(g *dag.Graph) { layers = g.Unsynced() })
+	if err := s.nodes.Sync(); err != nil {
+		return err
+	}
+	if len(layers) == 0 {
+		return nil
+	}
+	return s.do(dag.Settle{Layers: layers})
+}
+
+// commitStaged carries out the transformations that show what was staged, or discards it.
+func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
+	if err := s.do(ts...); err != nil {
+		return errors.Join(err, s.discard(p))
+	}
+	p.release()
+	s.kick()
+	return nil
+}
+
+// discard removes what was staged.
+func (s *Snapshotter) discard(p staged) error {
+	var errs []error
+	for _, id := range p.made() {
+		errs = append(errs, s.nodes.Discard(id))
+	}
+	p.release()
+	return errors.Join(errs...)
+}
+
+// saveReport writes a report to a file of its own and returns its name.
+func (s *Snapshotter) saveReport(update dag.UpdateID, head dag.NodeID, report *servicing.Report) (string, error) {
+	data, err := json.Marshal(report)
+	if err != nil {
+		return "", fmt.Errorf("save report: %w", err)
+	}
+	name := fmt.Sprintf("%v-%v.json", update, head)
+	if err := os.WriteFile(s.reportPath(name), data, 0o600); err != nil {
+		return "", fmt.Errorf("save report: %w", err)
+	}
+	return name, nil
+}
+
+func (s *Snapshotter) reportPath(name string) string {
+	return filepath.Join(s.nodes.Reports(), filepath.Base(name))
+}
+
+// giveUp records that an update failed for a storage, which stands where it stood, and returns why.
+func (s *Snapshotter) giveUp(update dag.UpdateID, storage string, why error) error {
+	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{why.Error()}, Now: now()}
+	if err := s.do(r); err != nil {
+		log.L.WithError(err).WithField("storage", storage).Error("failed to record that an update was given up")
+	}
+	return fmt.Errorf("update %v of storage %q: %w", update, storage, why)
+}

@@ -1,0 +1,176 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// Graph calls fn with the graph, which does not change meanwhile. fn must neither keep it nor block.
+func (s *Snapshotter) Graph(fn func(*dag.Graph)) { s.store.View(fn) }
+
+// RemoveStorage ends a storage with all that was written in it. It is refused while a container has it.
+func (s *Snapshotter) RemoveStorage(ctx context.Context, name string) error {
+	return s.locked(ctx, name, func(st dag.Storage) error {
+		if u := s.free(ctx, st); u.by != "" {
+			return fmt.Errorf("storage %q: %s: %w", name, u.by, errdefs.ErrFailedPrecondition)
+		}
+		return s.do(dag.RemoveStorage{Name: name, Now: now()})
+	})
+}
+
+// Fork begins a storage named target that has all that source has now. Source must not be in use.
+func (s *Snapshotter) Fork(ctx context.Context, source, target string) error {
+	return s.locked(ctx, source, func(st dag.Storage) error {
+		if u := s.free(ctx, st); u.by != "" {
+			return fmt.Errorf("storage %q: %s; stop the container first: %w", source, u.by, errdefs.ErrFailedPrecondition)
+		}
+		return s.fork(ctx, st, target)
+	})
+}
+
+func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (err error) {
+	if refused, err := s.seal(ctx, st.Head); err != nil || refused != "" {
+		return errors.Join(err, fmt.Errorf("storage %q cannot be forked: %s: %w", st.Name, refused, errdefs.ErrFailedPrecondition))
+	}
+	var below []dag.NodeID
+	s.store.View(func(g *dag.Graph) { below = append(g.Stack(st.Head), g.Chain(g.Base(st))...) })
+	defer s.busy.pin(below...)()
+	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.nodes.Discard(t.SourceOpen), s.nodes.Discard(t.TargetOpen))
+		}
+	}()
+	for _, open := range []struct {
+		id      *dag.NodeID
+		storage string
+	}{{&t.SourceOpen, st.Name}, {&t.TargetOpen, target}} {
+		*open.id = s.store.NewNode()
+		d := described{Node: dag.Node{ID: *open.id, Kind: dag.Persisted, Parent: st.Head}, Storage: open.storage}
+		if err := s.stageOpen(*open.id, s.nodes.Stack(below), d); err != nil {
+			return err
+		}
+		if err := s.nodes.Publish(*open.id); err != nil {
+			return err
+		}
+	}
+	if err := s.sync(); err != nil {
+		return err
+	}
+	return s.do(t)
+}
+
+// locked calls fn with a storage and its lock.
+func (s *Snapshotter) locked(ctx context.Context, name string, fn func(dag.Storage) error) error {
+	unlock, err := s.locks.lock(ctx, "storage "+name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var (
+		st dag.Storage
+		ok bool
+	)
+	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
+	if !ok {
+		return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
+	}
+	return fn(st)
+}
+
+// Diff calls fn for every path that a storage says something about, parents first. The storage may be in use; then what is
+// told is what was there when it was looked at.
+func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change) error) (err error) {
+	var (
+		ids []dag.NodeID
+		ok  bool
+	)
+	s.store.View(func(g *dag.Graph) {
+		var st dag.Storage
+		if st, ok = g.Storage(name); ok {
+			ids = g.Stack(st.Head)
+		}
+	})
+	if !ok {
+		return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
+	}
+	defer s.busy.pin(ids...)()
+	view, err := tree.Open(s.nodes.Stack(ids))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	return view.Walk(ctx, fn)
+}
+
+// Report returns what an update found and did in a storage. It fails with errdefs.ErrNotFound when there is no report.
+func (s *Snapshotter) Report(id dag.UpdateID, storage string) (*servicing.Report, error) {
+	var o dag.Outcome
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(id)
+		o = u.Outcomes[storage]
+	})
+	if o.Report == "" {
+		return nil, fmt.Errorf("report of update %v on storage %q: %w", id, storage, errdefs.ErrNotFound)
+	}
+	data, err := os.ReadFile(s.reportPath(o.Report))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("report of update %v on storage %q is gone: %w", id, storage, errdefs.ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &servicing.Report{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("report of update %v on storage %q: %w", id, storage, err)
+	}
+	return r, nil
+}
+
+// NodeUsage measures what a node occupies on disk.
+func (s *Snapshotter) NodeUsage(ctx context.Context, id dag.NodeID) (size, inodes int64, err error) {
+	defer s.busy.pin(id)()
+	return tree.Usage(ctx, s.nodes.FS(id))
+}
+
+// LayerOf returns the node of the topmost layer of an image in a containerd namespace, unpacked if need be.
+func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag.NodeID, error) {
+	if s.host == nil {
+		return 0, fmt.Errorf("image %q cannot be looked up without a containerd; set containerd.address: %w", image, errdefs.ErrUnavailable)
+	}
+	key, err := s.host.Layer(ctx, namespace, image)
+	if err != nil {
+		return 0, fmt.Errorf("look up image %q: %w", image, err)
+	}
+	var found []dag.NodeID
+	s.store.View(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			k := parseKey(n.Key)
+			if n.Kind == dag.Committed && k.namespace == namespace && k.key == key {
+				found = append(found, n.Node)
+			}
+		}
+	})
+	if len(found) == 0 {
+		return 0, fmt.Errorf("image %q is unpacked as %s, which is no layer here; is this daemon the snapshotter that containerd calls by the configured name? %w", image, key, errdefs.ErrNotFound)
+	}
+	return slices.Max(found), nil
+}
+
+func logDiscard(ctx context.Context, id dag.NodeID, err error) {
+	log.G(ctx).WithError(err).WithField("node", id.String()).Warn("failed to remove a node in the making")
+}

@@ -1,0 +1,174 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/urfave/cli/v3"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+// defaultPath is where the config file is looked for; only there may it be missing.
+const defaultPath = "/etc/containerd-molt-grpc/config.toml"
+
+// configVersion is the version of the config file that this version of molt reads.
+const configVersion = 1
+
+// config is the config file.
+type config struct {
+	Version    int              `toml:"version" comment:"The version of this file's format."`
+	Root       string           `toml:"root" comment:"Where layers and storages are kept: a local file system that overlayfs can write to."`
+	GRPC       socketConfig     `toml:"grpc" comment:"The socket for containerd's proxy plugin."`
+	Control    socketConfig     `toml:"control" comment:"The socket for moltctl."`
+	Containerd containerdConfig `toml:"containerd" comment:"The containerd that is served; it is asked which storage a container wants, whether it runs, and for images."`
+	Log        logConfig        `toml:"log"`
+	Servicing  servicingConfig  `toml:"servicing"`
+	Rollback   rollbackConfig   `toml:"rollback"`
+	Retention  retentionConfig  `toml:"retention" comment:"How long the states that a storage can be rolled back to are kept."`
+}
+
+type socketConfig struct {
+	Address string `toml:"address"`
+}
+
+type containerdConfig struct {
+	Address     string `toml:"address" comment:"Empty: never ask; storages are then bound by the label given to Prepare only."`
+	Snapshotter string `toml:"snapshotter" comment:"The name of the proxy plugin in containerd's configuration."`
+}
+
+type logConfig struct {
+	Level  string `toml:"level" comment:"trace, debug, info, warn or error"`
+	Format string `toml:"format" comment:"text or json"`
+}
+
+type servicingConfig struct {
+	Workers int `toml:"workers" comment:"How many storages are serviced at once."`
+}
+
+type rollbackConfig struct {
+	OnReturn string `toml:"on_return" comment:"What happens when a container is created again on an older base of its storage: carry (roll back and carry over what was written since), exact (set it aside) or refuse."`
+}
+
+type retentionConfig struct {
+	Points int      `toml:"points" comment:"How many states of each storage at most."`
+	Age    duration `toml:"age" comment:"How long each; 0s is without limit."`
+	Trash  duration `toml:"trash" comment:"How long the files of what was removed are kept before they are deleted."`
+}
+
+// duration is a time.Duration written as Go writes it.
+type duration time.Duration
+
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = duration(v)
+	return err
+}
+
+func defaultConfig() config {
+	return config{
+		Version:    configVersion,
+		Root:       "/var/lib/containerd-molt-grpc",
+		GRPC:       socketConfig{Address: "/run/containerd-molt-grpc/containerd-molt-grpc.sock"},
+		Control:    socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
+		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt"},
+		Log:        logConfig{Level: "info", Format: "text"},
+		Servicing:  servicingConfig{Workers: 2},
+		Rollback:   rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
+		Retention:  retentionConfig{Points: snapshotter.DefaultPoints, Age: duration(snapshotter.DefaultAge)},
+	}
+}
+
+// overrides are the settings that flags and the environment can give, by the name of their flag.
+func (c *config) overrides() map[string]*string {
+	return map[string]*string{
+		"root":               &c.Root,
+		"address":            &c.GRPC.Address,
+		"control-address":    &c.Control.Address,
+		"containerd-address": &c.Containerd.Address,
+		"snapshotter":        &c.Containerd.Snapshotter,
+		"log-level":          &c.Log.Level,
+		"log-format":         &c.Log.Format,
+	}
+}
+
+func flags() []cli.Flag {
+	setting := func(name, usage string) cli.Flag {
+		env := "MOLT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		return &cli.StringFlag{Name: name, Usage: usage, Sources: cli.EnvVars(env)}
+	}
+	return []cli.Flag{
+		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "config `FILE`", Value: defaultPath, Sources: cli.EnvVars("MOLT_CONFIG")},
+		setting("root", "`DIRECTORY` of layers and storages"),
+		setting("address", "`SOCKET` for containerd"),
+		setting("control-address", "`SOCKET` for moltctl"),
+		setting("containerd-address", "`SOCKET` of the containerd that is served; empty for none"),
+		setting("snapshotter", "`NAME` of the proxy plugin in containerd's configuration"),
+		setting("log-level", "trace, debug, info, warn or error"),
+		setting("log-format", "text or json"),
+	}
+}
+
+// load returns the configuration in force: defaults, the config file over them, the environment and flags over that.
+func load(c *cli.Command) (config, error) {
+	cfg := defaultConfig()
+	path := c.String("config")
+	if err := cfg.read(path); err != nil && (path != defaultPath || !errors.Is(err, fs.ErrNotExist)) {
+		return cfg, fmt.Errorf("config file %s: %w", path, err)
+	}
+	for name, target := range cfg.overrides() {
+		if c.IsSet(name) {
+			*target = c.String(name)
+		}
+	}
+	return cfg, cfg.check()
+}
+
+func (c *config) read(path string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	err = toml.NewDecoder(f).DisallowUnknownFields().Decode(c)
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("unknown settings:\n%s", unknown.String())
+	}
+	return err
+}
+
+// check refuses a configuration that cannot work, before anything is touched.
+func (c *config) check() error {
+	if c.Version != configVersion {
+		return fmt.Errorf("version %d of the config file is not known, this is for version %d", c.Version, configVersion)
+	}
+	for name, path := range map[string]string{"root": c.Root, "grpc.address": c.GRPC.Address, "control.address": c.Control.Address} {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("%s must be an absolute path, not %q", name, path)
+		}
+	}
+	if c.GRPC.Address == c.Control.Address {
+		return fmt.Errorf("grpc.address and control.address must differ, both are %q", c.GRPC.Address)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		return fmt.Errorf("log.format must be text or json, not %q", c.Log.Format)
+	}
+	return nil
+}
+
+func (c config) write(w io.Writer) error {
+	return toml.NewEncoder(w).SetIndentTables(false).Encode(c)
+}

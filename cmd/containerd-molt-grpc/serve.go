@@ -1,0 +1,143 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
+	"github.com/containerd/containerd/v2/contrib/snapshotservice"
+	"github.com/containerd/log"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"google.golang.org/grpc"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/host"
+)
+
+const (
+	// callTimeout bounds every call: containerd's garbage collector sets no limit of its own and would wait for ever.
+	// Only calls that service a large storage come near it.
+	callTimeout = 30 * time.Minute
+	// stopTimeout is how long calls under way may take when the daemon is stopped.
+	stopTimeout = 10 * time.Second
+)
+
+// serve runs the daemon until the context ends. It unmounts and deletes nothing when it stops.
+func serve(ctx context.Context, cfg config) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("root is needed to mount overlays and to read and write the files of all users")
+	}
+	if err := errors.Join(log.SetLevel(cfg.Log.Level), log.SetFormat(log.OutputFormat(cfg.Log.Format))); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
+	s, closeHost, err := open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close(), closeHost()) }()
+
+	snapshots := grpc.NewServer(grpc.ChainUnaryInterceptor(bounded))
+	snapshotsapi.RegisterSnapshotsServer(snapshots, snapshotservice.FromSnapshotter(s))
+	controls := grpc.NewServer(grpc.ChainUnaryInterceptor(bounded))
+	control.Register(controls, s, version, cfg.Root)
+	failed := make(chan error, 2)
+	for address, server := range map[string]*grpc.Server{cfg.GRPC.Address: snapshots, cfg.Control.Address: controls} {
+		listener, err := listen(address)
+		if err != nil {
+			return err
+		}
+		go func() { failed <- server.Serve(listener) }()
+		defer stop(server)
+	}
+	log.G(ctx).WithFields(log.Fields{"version": version, "root": cfg.Root, "address": cfg.GRPC.Address, "control": cfg.Control.Address}).Info("molt is serving")
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		log.G(ctx).WithError(err).Warn("failed to notify systemd")
+	}
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	log.G(ctx).Info("stopping; containers go on running")
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyStopping); err != nil {
+		log.G(ctx).WithError(err).Warn("failed to notify systemd")
+	}
+	return nil
+}
+
+// open opens the snapshotter, connected to its containerd if there is one.
+func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, func() error, error) {
+	opts := []snapshotter.Opt{
+		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(cfg.Rollback.OnReturn)),
+		snapshotter.WithWorkers(cfg.Servicing.Workers),
+		snapshotter.WithRetention(snapshotter.Retention{
+			Points: cfg.Retention.Points, Age: time.Duration(cfg.Retention.Age), Trash: time.Duration(cfg.Retention.Trash),
+		}),
+	}
+	if cfg.Containerd.Address == "" {
+		s, err := snapshotter.New(cfg.Root, opts...)
+		return s, func() error { return nil }, err
+	}
+	h, err := host.New(cfg.Containerd.Address, cfg.Containerd.Snapshotter)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := snapshotter.New(cfg.Root, append(opts, snapshotter.WithHost(h))...)
+	if err != nil {
+		return nil, nil, errors.Join(err, h.Close())
+	}
+	go h.WatchReleased(ctx, s.Released)
+	return s, h.Close, nil
+}
+
+// listen makes a socket that only root can use. What another process left at the address is replaced; what is no socket is
+// not touched. The database keeps a second daemon out, so a socket that is found belongs to nobody.
+func listen(address string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(address), 0o711); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	info, err := os.Lstat(address)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("listen: %w", err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("listen: %s exists and is no socket; remove it, or choose another address", address)
+	default:
+		if err := os.Remove(address); err != nil {
+			return nil, fmt.Errorf("listen: %w", err)
+		}
+	}
+	listener, err := net.Listen("unix", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if err := os.Chmod(address, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen: %w", err), listener.Close())
+	}
+	return listener, nil
+}
+
+// bounded gives every call an end.
+func bounded(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return handler(ctx, req)
+}
+
+// stop lets calls under way end, for a while.
+func stop(server *grpc.Server) {
+	timer := time.AfterFunc(stopTimeout, server.Stop)
+	defer timer.Stop()
+	server.GracefulStop()
+}

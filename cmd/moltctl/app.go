@@ -1,0 +1,134 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+// The exit codes, which docs/operations.md lists.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitHeld     = 3 // something was held, or would be; the rest was done
+	exitNotFound = 4
+	exitRefused  = 5 // the state of things does not allow it
+	exitNoDaemon = 6
+)
+
+// errHeld is returned when all went well except that storages are held, which the output has told.
+var errHeld = errors.New("some storages are held")
+
+// usageError is bad input on the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	var usage usageError
+	native := errgrpc.ToNative(err)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errHeld):
+		return exitHeld
+	case errors.As(err, &usage), errdefs.IsInvalidArgument(native):
+		return exitUsage
+	case errdefs.IsNotFound(native):
+		return exitNotFound
+	case errdefs.IsFailedPrecondition(native):
+		return exitRefused
+	case errdefs.IsUnavailable(native):
+		return exitNoDaemon
+	}
+	return exitFailed
+}
+
+// message is what a person is told of an error: without the wrapping that gRPC adds.
+func message(err error) string {
+	if s, ok := status.FromError(err); ok {
+		return s.Message()
+	}
+	return err.Error()
+}
+
+func app() *cli.Command {
+	return &cli.Command{
+		Name:    "moltctl",
+		Usage:   "look after the storages of containers, their updates and the layers they stand on",
+		Version: version,
+		Description: `Exit codes: 0 done, 1 failed, 2 bad usage, 3 done but storages are held (or would be),
+4 not found, 5 refused as things stand, 6 the daemon cannot be reached.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "address", Aliases: []string{"a"}, Usage: "control `SOCKET` of the daemon", Value: "/run/containerd-molt-grpc/control.sock", Sources: cli.EnvVars("MOLT_CONTROL_ADDRESS")},
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "containerd `NAMESPACE` in which images are looked up", Value: "default", Sources: cli.EnvVars("CONTAINERD_NAMESPACE")},
+			&cli.StringFlag{Name: "format", Usage: "table or json", Value: formatTable, Local: false},
+		},
+		Commands: []*cli.Command{storageCommand(), updateCommand(), layerCommand(), graphCommand(), versionCommand()},
+		// Errors are told, and turned into exit codes, in one place.
+		ExitErrHandler: func(context.Context, *cli.Command, error) {},
+		OnUsageError: func(_ context.Context, _ *cli.Command, err error, _ bool) error {
+			return usageError{err}
+		},
+	}
+}
+
+// action calls fn with a connection to the daemon.
+func action(fn func(ctx context.Context, c *cli.Command, client api.ControlClient) error) cli.ActionFunc {
+	return func(ctx context.Context, c *cli.Command) error {
+		if f := c.String("format"); f != formatTable && f != formatJSON && !graphFormats[f] {
+			return usagef("format %q: must be table or json", f)
+		}
+		conn, err := grpc.NewClient("unix://"+c.String("address"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return err
+		}
+		err = fn(ctx, c, api.NewControlClient(conn))
+		if errdefs.IsUnavailable(errgrpc.ToNative(err)) {
+			err = fmt.Errorf("the daemon cannot be reached at %s; is containerd-molt-grpc running, and are you root? %w", c.String("address"), err)
+		}
+		return errors.Join(err, conn.Close())
+	}
+}
+
+// arguments returns the arguments of a command, which must be as many as are named.
+func arguments(c *cli.Command, names ...string) ([]string, error) {
+	args := c.Args().Slice()
+	if len(args) < len(names) {
+		return nil, usagef("%s is missing; see moltctl %s --help", names[len(args)], c.FullName())
+	}
+	if len(args) > len(names) {
+		return nil, usagef("unexpected argument %q; see moltctl %s --help", args[len(names)], c.FullName())
+	}
+	return args, nil
+}
+
+func versionCommand() *cli.Command {
+	return &cli.Command{
+		Name: "version", Usage: "show the versions of moltctl and of the daemon",
+		Action: action(func(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+			r, err := client.Version(ctx, &api.VersionRequest{})
+			if err != nil {
+				return err
+			}
+			return printed(c, r, func(t *table) {
+				t.row("moltctl", version)
+				t.row("daemon", r.GetVersion())
+				t.row("root", r.GetRoot())
+			})
+		}),
+	}
+}

@@ -1,0 +1,197 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+func storageCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "storage",
+		Usage: "the writable states of containers",
+		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Any part of the name will do
+that is unique. The storage of a container that asked for none is named by the container.`,
+		Commands: []*cli.Command{
+			{
+				Name: "ls", Usage: "list storages", Action: action(listStorages),
+				Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "also those of containers that asked for no storage"}},
+			},
+			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE", Action: action(inspectStorage)},
+			{Name: "diff", Usage: "show what a storage says about each path", ArgsUsage: "STORAGE", Action: action(diffStorage)},
+			{Name: "history", Usage: "show the updates of a storage and the states it can return to", ArgsUsage: "STORAGE", Action: action(storageHistory)},
+			{Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...", Action: action(removeStorages)},
+			{Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW", Action: action(forkStorage)},
+		},
+	}
+}
+
+func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	r, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: c.Bool("all")})
+	if err != nil {
+		return err
+	}
+	r.Storages = slices.DeleteFunc(r.GetStorages(), func(s *api.Storage) bool { return s.GetAnonymous() && unpacking(s.GetKey()) })
+	return printed(c, r, func(t *table) {
+		t.row("STORAGE", "CONTAINER", "BASE", "NODES", "POINTS", "NEXT START", "CREATED")
+		for _, s := range r.GetStorages() {
+			t.row(s.GetName(), orDash(container(s.GetKey())), nodeID(s.GetBase()), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
+		}
+	})
+}
+
+func getStorage(ctx context.Context, c *cli.Command, client api.ControlClient) (*api.GetStorageResponse, error) {
+	args, err := arguments(c, "STORAGE")
+	if err != nil {
+		return nil, err
+	}
+	return client.GetStorage(ctx, &api.GetStorageRequest{Name: args[0]})
+}
+
+func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	r, err := getStorage(ctx, c, client)
+	if err != nil {
+		return err
+	}
+	return printed(c, r, func(t *table) {
+		s := r.GetStorage()
+		t.row("storage", s.GetName())
+		t.row("container", orDash(container(s.GetKey())))
+		t.row("base", nodeID(s.GetBase()))
+		t.row("next start", orDash(s.GetPending()))
+		t.row("created", when(s.GetCreated()))
+		t.row()
+		t.row("NODE", "KIND", "SIZE", "INODES", "WRITTEN ON", "CREATED")
+		for _, n := range r.GetNodes() {
+			t.row(nodeID(n.GetId()), kindOf(n), size(n.GetSize()), n.GetInodes(), nodeID(n.GetBase()), when(n.GetCreated()))
+		}
+	})
+}
+
+// kindOf names a node in molt's words.
+func kindOf(n *api.Node) string {
+	switch {
+	case n.GetDamage() != "":
+		return n.GetKind() + " (damaged: " + n.GetDamage() + ")"
+	case n.GetKind() == "layer" && n.GetAdded():
+		return "delta layer"
+	case n.GetKind() == "layer":
+		return "base layer"
+	case n.GetKind() == "delta":
+		return "delta storage"
+	case !n.GetFrozen():
+		return "persisted storage, open"
+	}
+	return "persisted storage"
+}
+
+func diffStorage(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	args, err := arguments(c, "STORAGE")
+	if err != nil {
+		return err
+	}
+	stream, err := client.DiffStorage(ctx, &api.DiffStorageRequest{Name: args[0]})
+	if err != nil {
+		return err
+	}
+	t := newTable(c.Root().Writer)
+	for {
+		d, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return t.w.Flush()
+		case err != nil:
+			return err
+		case c.String("format") == formatJSON:
+			if err := printJSON(c.Root().Writer, d); err != nil {
+				return err
+			}
+		default:
+			kind := d.GetKind()
+			if d.GetOpaque() {
+				kind += ", replaced"
+			}
+			t.row(kind, nodeID(d.GetNode()), size(d.GetSize()), printable(d.GetPath()))
+		}
+	}
+}
+
+// printable writes a path so that odd names cannot confuse a terminal.
+func printable(path []byte) string {
+	quoted := fmt.Sprintf("%q", path)
+	if plain := quoted[1 : len(quoted)-1]; plain == string(path) {
+		return plain
+	}
+	return quoted
+}
+
+func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	r, err := getStorage(ctx, c, client)
+	if err != nil {
+		return err
+	}
+	return printed(c, r, func(t *table) {
+		name := r.GetStorage().GetName()
+		t.row("UPDATE", "STATE", "FROM", "TO", "DELTA STORAGE", "TIME", "WHY")
+		for _, u := range r.GetUpdates() {
+			for _, o := range u.GetOutcomes() {
+				if o.GetStorage() == name {
+					t.row(updateID(u.GetId()), o.GetState(), baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef()), nodeID(o.GetDelta()), when(o.GetTime()), strings.Join(o.GetReasons(), "; "))
+				}
+			}
+		}
+		t.row()
+		t.row("STATE KEPT", "NODE", "BASE", "SINCE")
+		for _, p := range r.GetStorage().GetPoints() {
+			t.row("before "+updateID(p.GetUpdate()), nodeID(p.GetHead()), nodeID(p.GetBase()), when(p.GetTime()))
+		}
+		for _, p := range r.GetStorage().GetAside() {
+			t.row("set aside by rollback of "+updateID(p.GetUpdate()), nodeID(p.GetHead()), nodeID(p.GetBase()), when(p.GetTime()))
+		}
+	})
+}
+
+// baseName writes a layer with the name of the image it was known by.
+func baseName(id uint64, ref string) string {
+	if ref == "" || ref == nodeID(id) {
+		return nodeID(id)
+	}
+	return nodeID(id) + " " + ref
+}
+
+func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	if !c.Args().Present() {
+		return usagef("STORAGE is missing; see moltctl %s --help", c.FullName())
+	}
+	var errs []error
+	for _, name := range c.Args().Slice() {
+		_, err := client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func forkStorage(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	args, err := arguments(c, "STORAGE", "NEW")
+	if err != nil {
+		return err
+	}
+	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: args[1]})
+	if err != nil {
+		return err
+	}
+	return printed(c, r, func(t *table) { t.row(r.GetName()) })
+}

@@ -1,0 +1,77 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// Result is what a program or a container left.
+type Result struct {
+	ExitCode int
+	Stdout   string
+	Stderr   string
+}
+
+// Err is nil for exit code 0, else an error with all that was said.
+func (r Result) Err() error {
+	if r.ExitCode == 0 {
+		return nil
+	}
+	return fmt.Errorf("exit code %d, stdout %q, stderr %q", r.ExitCode, r.Stdout, r.Stderr)
+}
+
+// Ctr runs the pinned ctr on this containerd and in this namespace, and returns its standard output.
+func (h *Harness) Ctr(args ...string) string {
+	h.t.Helper()
+	return h.output("ctr", h.TryCtr(args...), args)
+}
+
+// TryCtr is Ctr for commands that may fail.
+func (h *Harness) TryCtr(args ...string) Result {
+	h.t.Helper()
+	env := []string{"CONTAINERD_ADDRESS=" + h.ContainerdSocket(), "CONTAINERD_NAMESPACE=" + h.Namespace}
+	return h.run(h.tools.path("ctr"), env, args)
+}
+
+// Moltctl runs moltctl on the control socket of this daemon, and returns its standard output.
+func (h *Harness) Moltctl(args ...string) string {
+	h.t.Helper()
+	return h.output("moltctl", h.TryMoltctl(args...), args)
+}
+
+// TryMoltctl is Moltctl for commands that may fail.
+func (h *Harness) TryMoltctl(args ...string) Result {
+	h.t.Helper()
+	binary, err := h.tools.build("./cmd/moltctl")
+	h.must(err)
+	return h.run(binary, nil, append([]string{"--address", h.ControlSocket()}, args...))
+}
+
+func (h *Harness) output(program string, r Result, args []string) string {
+	h.t.Helper()
+	if err := r.Err(); err != nil {
+		h.t.Fatalf("%s %s: %v", program, strings.Join(args, " "), err)
+	}
+	return r.Stdout
+}
+
+// run runs a program to its end. Its temporary files go below Root: ctr mounts there.
+func (h *Harness) run(program string, env, args []string) Result {
+	h.t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(h.t.Context(), program, args...)
+	cmd.Env = h.tools.environment(append(env, "TMPDIR="+h.Path("tmp"))...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		h.t.Fatalf("run %s: %v", program, err)
+	}
+	return Result{ExitCode: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
+}

@@ -39,30 +39,29 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 func exitCode(err error) int {
 	var usage usageError
-	native := errgrpc.ToNative(err)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errHeld):
 		return exitHeld
-	case errors.As(err, &usage), errdefs.IsInvalidArgument(native):
+	case errors.As(err, &usage), errdefs.IsInvalidArgument(err):
 		return exitUsage
-	case errdefs.IsNotFound(native):
+	case errdefs.IsNotFound(err):
 		return exitNotFound
-	case errdefs.IsFailedPrecondition(native):
+	case errdefs.IsFailedPrecondition(err):
 		return exitRefused
-	case errdefs.IsUnavailable(native):
+	case errdefs.IsUnavailable(err):
 		return exitNoDaemon
 	}
 	return exitFailed
 }
 
-// message is what a person is told of an error: without the wrapping that gRPC adds.
-func message(err error) string {
-	if s, ok := status.FromError(err); ok {
-		return s.Message()
+// native turns an error of the daemon into one that reads as if it had happened here.
+func native(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return errgrpc.ToNative(err)
 	}
-	return err.Error()
+	return err
 }
 
 func app() *cli.Command {
@@ -96,11 +95,11 @@ func action(fn func(ctx context.Context, c *cli.Command, client api.ControlClien
 		if err != nil {
 			return err
 		}
-		err = fn(ctx, c, api.NewControlClient(conn))
-		if errdefs.IsUnavailable(errgrpc.ToNative(err)) {
-			err = fmt.Errorf("the daemon cannot be reached at %s; is containerd-molt-grpc running, and are you root? %w", c.String("address"), err)
+		err = errors.Join(native(fn(ctx, c, api.NewControlClient(conn))), conn.Close())
+		if errdefs.IsUnavailable(err) {
+			return fmt.Errorf("the daemon at %s does not answer; is containerd-molt-grpc running, and are you root? %w", c.String("address"), err)
 		}
-		return errors.Join(err, conn.Close())
+		return err
 	}
 }
 

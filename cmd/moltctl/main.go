@@ -20,7 +20,7 @@ func main() {
 	defer stop()
 	err := app().Run(ctx, os.Args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "moltctl: %v\n", message(err))
+		fmt.Fprintf(os.Stderr, "moltctl: %v\n", err)
 	}
 	os.Exit(exitCode(err))
 }

@@ -50,7 +50,8 @@ func (h *Harness) TryMoltctl(args ...string) Result {
 	h.t.Helper()
 	binary, err := h.tools.build("./cmd/moltctl")
 	h.must(err)
-	return h.run(binary, nil, append([]string{"--address", h.ControlSocket()}, args...))
+	env := []string{"MOLT_CONTROL_ADDRESS=" + h.ControlSocket(), "CONTAINERD_NAMESPACE=" + h.Namespace}
+	return h.run(binary, env, args)
 }
 
 func (h *Harness) output(program string, r Result, args []string) string {

@@ -81,8 +81,9 @@ func (s *Snapshotter) free(ctx context.Context, st dag.Storage) use {
 	}
 }
 
-// Released tells the snapshotter that the task of a container is gone, and with it its mounts.
-func (s *Snapshotter) Released(namespace, container string) {
+// TaskSeen tells the snapshotter that containerd had a task for a container at a time: whatever mounts were handed out for
+// it before have been mounted by then, so that from now on the mount tables tell whether they are in use.
+func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
 	var keys []string
 	s.store.View(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
@@ -92,7 +93,7 @@ func (s *Snapshotter) Released(namespace, container string) {
 		}
 	})
 	for _, key := range keys {
-		s.handed.released(key)
+		s.handed.released(key, at)
 	}
 }
 
@@ -124,10 +125,11 @@ func (h *handed) out(key string) {
 	o.time = time.Now()
 }
 
-func (h *handed) released(key string) {
+// released ends the doubt about mounts that were handed out before a time.
+func (h *handed) released(key string, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if o := h.at[key]; o != nil {
+	if o := h.at[key]; o != nil && o.time.Before(at) {
 		close(o.released)
 		delete(h.at, key)
 	}

@@ -201,7 +201,7 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return err
 	}
-	s.handed.released(key)
+	s.handed.released(key, now())
 	s.kick()
 	return nil
 }
@@ -212,6 +212,6 @@ func (s *Snapshotter) Remove(_ context.Context, key string) error {
 	if err := s.do(dag.Remove{Key: key, Now: now()}); err != nil {
 		return err
 	}
-	s.handed.released(key)
+	s.handed.released(key, now())
 	return nil
 }

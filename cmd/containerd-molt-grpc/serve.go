@@ -96,7 +96,7 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, func() err
 	if err != nil {
 		return nil, nil, errors.Join(err, h.Close())
 	}
-	go h.WatchReleased(ctx, s.Released)
+	go h.WatchTasks(ctx, s.TaskSeen)
 	return s, h.Close, nil
 }
 

@@ -48,10 +48,8 @@ func (h *Harness) Moltctl(args ...string) string {
 // TryMoltctl is Moltctl for commands that may fail.
 func (h *Harness) TryMoltctl(args ...string) Result {
 	h.t.Helper()
-	binary, err := h.tools.build("./cmd/moltctl")
-	h.must(err)
 	env := []string{"MOLT_CONTROL_ADDRESS=" + h.ControlSocket(), "CONTAINERD_NAMESPACE=" + h.Namespace}
-	return h.run(binary, env, args)
+	return h.run(h.moltctl, env, args)
 }
 
 func (h *Harness) output(program string, r Result, args []string) string {

@@ -29,12 +29,13 @@ type Harness struct {
 	// Daemon is the process of the proxy snapshotter; nil with WithSnapshotter.
 	Daemon *Process
 
-	t      testing.TB
-	opts   options
-	tools  toolchain
-	root   string
-	client *containerd.Client
-	cri    *CRI
+	t       testing.TB
+	opts    options
+	moltctl string // its binary
+	tools   toolchain
+	root    string
+	client  *containerd.Client
+	cri     *CRI
 	// serial makes names unique within the harness; For shares it.
 	serial *atomic.Int64
 }
@@ -95,6 +96,9 @@ func (h *Harness) start(ctx context.Context) error {
 func (h *Harness) startDaemon(ctx context.Context) error {
 	binary, err := h.tools.build(h.opts.daemonPackage)
 	if err != nil {
+		return err
+	}
+	if h.moltctl, err = h.tools.build("./cmd/moltctl"); err != nil {
 		return err
 	}
 	h.Daemon = &Process{

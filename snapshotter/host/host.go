@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"time"
 
-	apievents "github.com/containerd/containerd/api/events"
+	_ "github.com/containerd/containerd/api/events" // typeurl reads what is linked in
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/client"
@@ -98,9 +98,9 @@ func (h *Host) image(ctx context.Context, name string) (client.Image, error) {
 	return h.client.GetImage(ctx, full.String())
 }
 
-// WatchReleased calls fn for every container whose task was deleted, until the context ends. While containerd cannot be
-// reached nothing is told; nobody may rely on being told.
-func (h *Host) WatchReleased(ctx context.Context, fn func(namespace, container string)) {
+// WatchTasks calls fn for every event in the life of a container's own task, with the time at which it happened, until the
+// context ends. Events get lost, and none are told while containerd cannot be reached: nobody may rely on being told.
+func (h *Host) WatchTasks(ctx context.Context, fn func(namespace, container string, at time.Time)) {
 	for ctx.Err() == nil {
 		err := h.watch(ctx, fn)
 		if ctx.Err() != nil {
@@ -114,22 +114,24 @@ func (h *Host) WatchReleased(ctx context.Context, fn func(namespace, container s
 	}
 }
 
-func (h *Host) watch(ctx context.Context, fn func(namespace, container string)) error {
+// taskEvent is what the events of a task have in common.
+type taskEvent interface{ GetContainerID() string }
+
+func (h *Host) watch(ctx context.Context, fn func(namespace, container string, at time.Time)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events, errs := h.client.Subscribe(ctx, `topic=="/tasks/delete"`)
+	events, errs := h.client.Subscribe(ctx, `topic=="/tasks/create"`, `topic=="/tasks/start"`, `topic=="/tasks/exit"`, `topic=="/tasks/delete"`)
 	for {
 		select {
 		case err := <-errs:
 			return err
 		case e := <-events:
-			deleted := &apievents.TaskDelete{}
-			if err := typeurl.UnmarshalTo(e.Event, deleted); err != nil {
+			event, err := typeurl.UnmarshalAny(e.Event)
+			if err != nil {
 				return fmt.Errorf("read event: %w", err)
 			}
-			// A task of its own is deleted with its container; those of exec'd processes share the mounts.
-			if deleted.ID == "" || deleted.ID == deleted.ContainerID {
-				fn(e.Namespace, deleted.ContainerID)
+			if t, ok := event.(taskEvent); ok {
+				fn(e.Namespace, t.GetContainerID(), e.Timestamp)
 			}
 		}
 	}

@@ -37,7 +37,7 @@ func (o CompareOptions) Compare(ctx context.Context, a, b Stack) (diffs []Differ
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)
 	}
-	defer va.Close() // O_PATH descriptors: closing them tells nothing
+	defer va.Close()
 	vb, err := Open(b)
 	if err != nil {
 		return nil, fmt.Errorf("compare: %w", err)

@@ -29,7 +29,7 @@ func openBeneath(dir int, path string, flags uint64) (int, error) {
 		}
 		fd, err := openat2(from, piece, pieceFlags)
 		if from != dir {
-			unix.Close(from)
+			release(from)
 		}
 		if err != nil || rest == "" {
 			return fd, err
@@ -71,7 +71,7 @@ func openRegular(dir int, path string) (*os.File, unix.Stat_t, error) {
 	if err != nil {
 		return nil, st, err
 	}
-	defer unix.Close(fd)
+	defer release(fd)
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, st, err
 	}
@@ -106,6 +106,9 @@ func reopen(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(got), path), nil
 }
 
+// release closes a descriptor that nothing was written through, so that closing it cannot fail in a way that matters.
+func release(fd int) { _ = unix.Close(fd) }
+
 // procPath is a path to what a descriptor stands for, wherever that is in the file system.
 func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
@@ -118,7 +121,7 @@ func readNames(dir int) (names []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
+	defer release(fd)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := unix.ReadDirent(fd, buf)

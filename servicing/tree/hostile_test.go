@@ -57,40 +57,54 @@ func TestHostileSymlinks(t *testing.T) {
 	}
 }
 
-// A directory that is replaced by a symbolic link while its view is open does not lead out either.
+// A directory that is replaced by a symbolic link while its view is open is not entered through that, wherever it leads.
 func TestHostileSwap(t *testing.T) {
-	outside := t.TempDir()
 	needRoot(t)
+	outside := t.TempDir()
 	files("d/f", "fsecret", "d/e/g", "fsecret").build(t, outside)
-	stack := buildStack(t, files("d/f", "f1", "d/e/g", "f2"))
-	v := openView(t, stack...)
-	e, err := v.Lookup("d/e/g")
-	check(t, err)
-	check(t, os.Rename(stack[0]+"/d", stack[0]+"/was"))
-	check(t, os.Symlink(outside+"/d", stack[0]+"/d"))
-	for what, err := range map[string]error{
-		"Lookup":    second(v.Lookup("d/f")),
-		"OpenEntry": second(v.OpenEntry(e)),
-		"ReadDir":   second(v.ReadDir("d/e")),
-	} {
-		if err == nil {
-			t.Errorf("%s went through a symbolic link", what)
+	for _, target := range []string{outside + "/d", "was"} {
+		stack := buildStack(t, files("d/f", "f1", "d/e/g", "f2"))
+		v := openView(t, stack...)
+		e, err := v.Lookup("d/e/g")
+		check(t, err)
+		swap(t, stack[0], target)
+		for what, err := range map[string]error{
+			"Lookup":    second(v.Lookup("d/f")),
+			"OpenEntry": second(v.OpenEntry(e)),
+			"ReadDir":   second(v.ReadDir("d/e")),
+		} {
+			if err == nil {
+				t.Errorf("%s went through a symbolic link to %s", what, target)
+			}
 		}
 	}
-	w, dir := newWriter(t)
-	check(t, w.Mkdir("d", someMeta))
-	check(t, w.Mkdir("d/e", someMeta))
+}
+
+func TestHostileSwapOfWritten(t *testing.T) {
+	outside := t.TempDir()
+	for _, target := range []string{outside + "/d", "was"} {
+		w, dir := newWriter(t)
+		files("d/e/g", "f").build(t, outside)
+		check(t, w.Mkdir("d", someMeta))
+		check(t, w.Mkdir("d/e", someMeta))
+		swap(t, dir, target)
+		if err := w.WriteFile("d/e/new", someMeta, strings.NewReader("")); err == nil {
+			t.Errorf("written through a symbolic link to %s", target)
+		}
+		if err := w.Close(); err == nil {
+			t.Errorf("times were set through a symbolic link to %s", target)
+		}
+		if _, err := os.Lstat(dir + "/d/e/new"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("through %s: %v", target, err)
+		}
+	}
+}
+
+// swap puts a symbolic link in the place of the directory d.
+func swap(t *testing.T, dir, target string) {
+	t.Helper()
 	check(t, os.Rename(dir+"/d", dir+"/was"))
-	check(t, os.Symlink(outside+"/d", dir+"/d"))
-	if err := w.WriteFile("d/e/new", someMeta, strings.NewReader("")); err == nil {
-		t.Error("written through a symbolic link")
-	}
-	if err := w.Close(); err == nil {
-		t.Error("times were set through a symbolic link")
-	}
-	if _, err := os.Lstat(outside + "/d/e/new"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("written outside: %v", err)
-	}
+	check(t, os.Symlink(target, dir+"/d"))
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -286,11 +300,11 @@ func TestUsageWhileChanging(t *testing.T) {
 			}
 		}
 	})
+	defer group.Wait()
+	defer close(stop)
 	for range 1000 {
 		if _, inodes, err := Usage(t.Context(), dir); err != nil || inodes < 3 {
 			t.Fatalf("Usage: %d, %v", inodes, err)
 		}
 	}
-	close(stop)
-	group.Wait()
 }

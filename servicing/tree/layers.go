@@ -45,7 +45,7 @@ func (d *openDirs) fd(i int) (int, error) {
 func (d *openDirs) close() {
 	for i, fd := range d.fds {
 		if fd >= 0 {
-			unix.Close(fd)
+			release(fd)
 			d.fds[i] = -1
 		}
 	}
@@ -235,7 +235,8 @@ func (p *place) describe() (Entry, error) {
 			Mode: top.st.Mode & 0o7777, UID: top.st.Uid, GID: top.st.Gid, Mtime: top.st.Mtim, Xattrs: xattrs,
 		},
 		Layer: top.layer,
-		Dev:   top.st.Dev, Ino: top.st.Ino, Nlink: uint64(top.st.Nlink),
+		Dev:   top.st.Dev, Ino: top.st.Ino,
+		Nlink: uint64(top.st.Nlink), //nolint:unconvert // it is shorter on other architectures
 	}
 	switch e.Kind {
 	case Regular:

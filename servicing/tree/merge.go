@@ -17,10 +17,10 @@ import (
 var ErrViewsDiffer = errors.New("no single node serves all views")
 
 // Merge builds in dst, an empty directory, the one node that shows over each of below what upper over lower showed over it:
-// a node may be seen over several bases. Files are hard links to those of the nodes, so these must be immutable for ever;
-// where links are not possible (another file
-// system, too many links, an inode that may not be linked) files are copied, with the hard links among them. Whiteouts and
-// opaque marks are made anew: there are only those that hide something which one of below shows.
+// a node may be seen over several bases. Where that is not possible the error wraps ErrViewsDiffer; with one below it always
+// is. Files are hard links to those of the nodes, so these must be immutable for ever; where links are not possible (another
+// file system, too many links, an inode that may not be linked) files are copied, with the hard links among them. Whiteouts
+// and opaque marks are made anew: there are only those that hide something which one of below shows.
 //
 // The nodes must be sealed; what Seal refuses is refused with a *RefusedError as far as it matters to a View. When Merge
 // fails or is interrupted, dst is to be thrown away, and the nodes are as they were. Nothing is synced.
@@ -117,7 +117,8 @@ func (m *merger) mergedEverywhere(path string) error {
 	dir, _ := splitPath(path)
 	for i, v := range m.below {
 		e, err := v.Lookup(dir)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && e.Kind != Directory {
+		merges := err == nil && e.Kind == Directory && len(v.roots) > 0
+		if !merges && (err == nil || errors.Is(err, fs.ErrNotExist)) {
 			return fmt.Errorf("%w: %q in view %d", ErrViewsDiffer, path, i)
 		}
 		if err != nil {
@@ -169,7 +170,7 @@ func (m *merger) link(e Entry) error {
 	if err != nil {
 		return fmt.Errorf("open directory %q: %w", dir, err)
 	}
-	defer unix.Close(from)
+	defer release(from)
 	return m.writer.linkFrom(from, name, e.Path)
 }
 

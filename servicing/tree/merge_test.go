@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,32 +96,133 @@ func TestMergeKeepsTheView(t *testing.T) {
 		check(t, Merge(testContext(), stack[at], stack[at+1], []Stack{stack[at+2:]}, dst))
 
 		sameFacts(t, "the upper node", readTree(t, stack[at]), before)
-		merged := append(append(Stack{}, stack[:at]...), dst)
-		sameView(t, stack, append(merged, stack[at+2:]...))
-		sameView(t, stack[at:], append(Stack{dst}, stack[at+2:]...))
-		marksHide(t, dst, stack[at+2:])
+		sameView(t, stack, slices.Concat(stack[:at], Stack{dst}, stack[at+2:]))
+		sameView(t, stack[at:], slices.Concat(Stack{dst}, stack[at+2:]))
+		marksHide(t, dst, []Stack{stack[at+2:]})
 	})
 }
 
-// marksHide asserts that each whiteout and opaque mark of a node hides something that is below it.
-func marksHide(t failer, node string, below Stack) {
+// marksHide asserts that each whiteout and opaque mark of a node hides something in one of the views below it.
+func marksHide(t failer, node string, below []Stack) {
 	t.Helper()
 	v, err := Open(Stack{node})
 	check(t, err)
 	defer v.Close()
-	b, err := Open(below)
-	check(t, err)
-	defer b.Close()
+	kinds := make(map[Kind]map[string]bool)
+	for _, stack := range below {
+		for path, kind := range paths(t, stack) {
+			for _, k := range []Kind{0, kind} { // 0 stands for any
+				if kinds[k] == nil {
+					kinds[k] = make(map[string]bool)
+				}
+				kinds[k][path] = true
+			}
+		}
+	}
 	check(t, v.Walk(testContext(), func(c Change) error {
-		e, err := b.Lookup(c.Path)
-		if c.Deleted && (err != nil || c.Covered) {
+		if c.Deleted && (c.Covered || !kinds[0][c.Path]) {
 			t.Errorf("pointless whiteout %q", c.Path)
 		}
-		if c.Opaque && (err != nil || c.Covered || e.Kind != Directory) {
+		if c.Opaque && (c.Covered || !kinds[Directory][c.Path]) {
 			t.Errorf("pointless opaque mark on %q", c.Path)
 		}
 		return nil
 	}))
+}
+
+func TestMergeForSeveralViews(t *testing.T) {
+	opaque := func(l layer, path string) layer { return l.with(path, "d", attrOpaque, "y") }
+	cases := map[string]struct {
+		upper, lower layer
+		below        [2][]layer
+		want         string // empty when no node serves both views
+	}{
+		"whiteout for one":         {files("a", "w"), files(), [2][]layer{{files("b", "f")}, {files("a", "f")}}, "./@0 -a@0"},
+		"whiteout for none":        {files("a", "w"), files(), [2][]layer{{files("b", "f")}, {files("c", "f")}}, "./@0"},
+		"no directory in one":      {files("d/a", "w"), files(), [2][]layer{{files("d/a", "f")}, {files("b", "f")}}, ""},
+		"a file in one":            {files("d/a", "w"), files(), [2][]layer{{files("d", "f")}, {files("d/a", "f")}}, ""},
+		"nothing at all in one":    {files("a", "w"), files(), [2][]layer{{files("a", "f")}, nil}, ""},
+		"pointless, none in one":   {files("d/a", "w"), files(), [2][]layer{{files("d/b", "f")}, {files("b", "f")}}, "./@0 d/@0"},
+		"directory in both":        {files("d/a", "w"), files(), [2][]layer{{files("d/a", "f")}, {files("d", "d")}}, "./@0 d/@0 -d/a@0"},
+		"opaque for one":           {opaque(files("d/a", "f"), "d"), files(), [2][]layer{{files("d", "f")}, {files("d/b", "f")}}, "./@0 d/!@0 (d/a@0)"},
+		"opaque for none":          {opaque(files("d/a", "f"), "d"), files(), [2][]layer{{files("d", "f")}, {files("b", "f")}}, "./@0 d/@0 d/a@0"},
+		"whiteout within opaque":   {files("d/a", "w"), opaque(files("d/a", "f"), "d"), [2][]layer{{files("d/a", "f")}, {files("b", "f")}}, "./@0 d/!@0"},
+		"whiteout of a directory":  {files("d", "w"), files(), [2][]layer{{files("d/a", "f")}, {files("b", "f")}}, "./@0 -d@0"},
+		"recreated, for one":       {files("d/a", "f"), files("d", "w"), [2][]layer{{files("b", "f")}, {files("d/b", "f")}}, "./@0 d/!@0 (d/a@0)"},
+		"hidden in one by its own": {files("d/a", "w"), files(), [2][]layer{{files("d/a", "f")}, {files("d/a", "w"), files("d/a", "f")}}, "./@0 d/@0 -d/a@0"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			nodes := buildStack(t, c.upper, c.lower)
+			below := []Stack{buildStack(t, c.below[0]...), buildStack(t, c.below[1]...)}
+			dst := t.TempDir()
+			err := Merge(t.Context(), nodes[0], nodes[1], below, dst)
+			if c.want == "" {
+				if !errors.Is(err, ErrViewsDiffer) {
+					t.Errorf("Merge: %v", err)
+				}
+				return
+			}
+			check(t, err)
+			if got := changes(t, openView(t, dst)); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			for _, b := range below {
+				sameView(t, slices.Concat(nodes, b), slices.Concat(Stack{dst}, b))
+			}
+		})
+	}
+}
+
+// Property: a merged node serves each of the views, or there is a whiteout that one needs and another would show.
+func TestMergeForSeveralViewsKeepsThem(t *testing.T) {
+	inTemp(t, func(t *rapid.T, dir string) {
+		stack := genStack(t, dir, 4, 6)
+		for _, node := range stack {
+			check(t, Seal(testContext(), node))
+		}
+		nodes, below := stack[:2], []Stack{stack[2:3], stack[3:]}
+		dst := dir + "/merged"
+		check(t, os.Mkdir(dst, 0o755))
+		err := Merge(testContext(), nodes[0], nodes[1], below, dst)
+		if errors.Is(err, ErrViewsDiffer) {
+			if !whiteoutShows(t, nodes, below) {
+				t.Errorf("Merge: %v", err)
+			}
+			return
+		}
+		check(t, err)
+		if whiteoutShows(t, nodes, below) {
+			t.Errorf("a whiteout shows in one of the views")
+		}
+		marksHide(t, dst, below)
+		for _, b := range below {
+			sameView(t, slices.Concat(nodes, b), slices.Concat(Stack{dst}, b))
+		}
+	})
+}
+
+// whiteoutShows tells whether the nodes have a whiteout that hides something in one of the views, while its directory does
+// not merge in another one.
+func whiteoutShows(t failer, nodes Stack, below []Stack) bool {
+	t.Helper()
+	var kinds []map[string]Kind
+	for _, stack := range below {
+		kinds = append(kinds, paths(t, stack))
+	}
+	v, err := Open(nodes)
+	check(t, err)
+	defer v.Close()
+	shows := false
+	check(t, v.Walk(testContext(), func(c Change) error {
+		dir, _ := splitPath(c.Path)
+		if c.Deleted && !c.Covered {
+			needed := kinds[0][c.Path] != 0 || kinds[1][c.Path] != 0
+			shows = shows || needed && (kinds[0][dir] != Directory || kinds[1][dir] != Directory)
+		}
+		return nil
+	}))
+	return shows
 }
 
 func TestMergeLinks(t *testing.T) {
@@ -185,7 +287,7 @@ func TestMergeErrors(t *testing.T) {
 		{"none", stack[0], stack[0], t.TempDir()}, {stack[0], "none", stack[0], t.TempDir()},
 		{stack[0], stack[0], "none", t.TempDir()}, {stack[0], stack[0], stack[0], "none"},
 	} {
-		if err := Merge(t.Context(), dirs[0], dirs[1], []Stack{Stack{dirs[2]}}, dirs[3]); !errors.Is(err, os.ErrNotExist) {
+		if err := Merge(t.Context(), dirs[0], dirs[1], []Stack{{dirs[2]}}, dirs[3]); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%v: %v", dirs, err)
 		}
 	}

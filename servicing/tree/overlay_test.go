@@ -42,7 +42,7 @@ func mountOverlay(t failer, stack Stack, empty string) (string, func()) {
 	t.Helper()
 	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	check(t, err)
-	defer unix.Close(fsfd)
+	defer release(fsfd)
 	for _, dir := range append(slices.Clone(stack), empty) {
 		check(t, unix.FsconfigSetString(fsfd, "lowerdir+", dir))
 	}
@@ -55,7 +55,7 @@ func mountOverlay(t failer, stack Stack, empty string) (string, func()) {
 	check(t, unix.FsconfigCreate(fsfd))
 	mount, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_RDONLY)
 	check(t, err)
-	return procPath(mount), func() { unix.Close(mount) }
+	return procPath(mount), func() { release(mount) }
 }
 
 // fact is what is seen of one file through the file system, found out with none of the code under test.
@@ -173,6 +173,15 @@ func readView(t failer, v *View) map[string]fact {
 	}
 	read(root)
 	return facts
+}
+
+// readStack reads a stack as readView does.
+func readStack(t failer, stack ...string) map[string]fact {
+	t.Helper()
+	v, err := Open(stack)
+	check(t, err)
+	defer v.Close()
+	return readView(t, v)
 }
 
 // readEntries reads a view by Tree.

@@ -19,12 +19,12 @@ import (
 // Attributes that give a file a meaning which would be lost on another base (redirect, metacopy), and those that are not
 // known, are refused with a *RefusedError; nothing was changed then. Sealing again changes nothing, so a Seal that was
 // interrupted is finished by the next one. The directory must not be mounted. Nothing is synced.
-func Seal(ctx context.Context, dir string) (err error) {
+func Seal(ctx context.Context, dir string) error {
 	v, err := Open(Stack{dir})
 	if err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
-	defer v.Close() // O_PATH descriptors: closing them tells nothing
+	defer v.Close()
 	if err := v.walk(ctx, checkSealable); err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}

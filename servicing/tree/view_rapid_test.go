@@ -4,6 +4,7 @@
 package tree
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -15,10 +16,12 @@ func inTemp(t *testing.T, property func(t *rapid.T, dir string)) {
 	t.Helper()
 	needRoot(t)
 	base := t.TempDir()
+	runs := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(base, "")
-		check(rt, err)
-		defer os.RemoveAll(dir)
+		runs++
+		dir := fmt.Sprint(base, "/", runs)
+		check(rt, os.Mkdir(dir, 0o755))
+		defer func() { check(rt, os.RemoveAll(dir)) }()
 		property(rt, dir)
 	})
 }

@@ -107,14 +107,8 @@ func TestWalkAppliedIsTheView(t *testing.T) {
 		over, err := Open(stack[:nodes])
 		check(t, err)
 		defer over.Close()
-		below, err := Open(stack[nodes:])
-		check(t, err)
-		defer below.Close()
-		whole, err := Open(stack)
-		check(t, err)
-		defer whole.Close()
 
-		shown := paths(t, below)
+		shown := paths(t, stack[nodes:])
 		check(t, over.Walk(testContext(), func(c Change) error {
 			if c.Deleted || c.Opaque || c.Kind != Directory || shown[c.Path] != Directory {
 				hide(shown, c.Path)
@@ -127,13 +121,18 @@ func TestWalkAppliedIsTheView(t *testing.T) {
 			}
 			return nil
 		}))
-		if want := paths(t, whole); fmt.Sprint(shown) != fmt.Sprint(want) {
+		if want := paths(t, stack); fmt.Sprint(shown) != fmt.Sprint(want) {
 			t.Errorf("applied: %q\n   want: %q", shown, want)
 		}
 	})
 }
 
-func paths(t failer, v *View) map[string]Kind {
+// paths returns the paths that a stack shows, with their kinds.
+func paths(t failer, stack Stack) map[string]Kind {
+	t.Helper()
+	v, err := Open(stack)
+	check(t, err)
+	defer v.Close()
 	kinds := make(map[string]Kind)
 	check(t, v.Tree(testContext(), func(e Entry) error {
 		kinds[e.Path] = e.Kind

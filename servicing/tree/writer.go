@@ -47,7 +47,7 @@ func NewWriter(dir string) (*Writer, error) {
 		return nil, fmt.Errorf("open %q: %w", dir, err)
 	}
 	if err := prepare(fd); err != nil {
-		unix.Close(fd)
+		release(fd)
 		return nil, fmt.Errorf("prepare %q for writing: %w", dir, err)
 	}
 	return &Writer{root: fd, lastDir: -1, written: &written{}, links: make(map[fileID][]copied)}, nil
@@ -179,7 +179,7 @@ func (w *Writer) Link(oldPath, newPath string) error {
 	if err != nil {
 		return fmt.Errorf("link %q: %w", oldPath, err)
 	}
-	defer unix.Close(from)
+	defer release(from)
 	return w.linkFrom(from, oldName, newPath)
 }
 
@@ -261,7 +261,7 @@ func (w *Writer) parent(path string) (int, string, error) {
 // forget closes the directory that was written to last. It is an O_PATH descriptor: closing it tells nothing.
 func (w *Writer) forget() {
 	if w.lastDir >= 0 {
-		unix.Close(w.lastDir)
+		release(w.lastDir)
 		w.lastDir = -1
 	}
 }
@@ -275,7 +275,7 @@ func (w *Writer) Close() error {
 	var errs []error
 	w.finish(nil, w.written, &errs)
 	w.forget()
-	unix.Close(w.root)
+	release(w.root)
 	w.root = -1
 	return errors.Join(errs...)
 }
@@ -304,7 +304,7 @@ func (w *Writer) finishOne(path string, node *written) error {
 		if fd, err = openBeneath(w.root, path, openDirFlags); err != nil {
 			return err
 		}
-		defer unix.Close(fd)
+		defer release(fd)
 	}
 	if node.defaultACL != nil {
 		if err := setXattr(fd, root, attrDefaultACL, node.defaultACL); err != nil {

@@ -259,7 +259,7 @@ func TestCopySparse(t *testing.T) {
 	f, err := os.Create(src + "/sparse")
 	check(t, err)
 	for _, at := range []int64{4096, 1 << 20, 1<<30 + 100} {
-		_, err := f.WriteAt([]byte(fmt.Sprintf("data at %d", at)), at)
+		_, err := f.WriteAt(fmt.Appendf(nil, "data at %d", at), at)
 		check(t, err)
 	}
 	check(t, f.Truncate(3<<30))

@@ -56,7 +56,7 @@ func TestXattrsOfOlderKernels(t *testing.T) {
 			t.Errorf("open: %v", err)
 			return
 		}
-		defer unix.Close(root)
+		defer release(root)
 		if _, err := attrCall(sysGetxattrat, root, "l", "trusted.k", nil); !errors.Is(err, unix.ENOSYS) {
 			t.Errorf("the system call is there: %v", err)
 		}

@@ -97,8 +97,8 @@ func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
 	}
 }
 
-// handed remembers when mounts were handed out for writing: between that and the mount itself nothing shows that the
-// storage is in use.
+// handed remembers when mounts were handed out, and of what: between that and the mount itself nothing shows that the nodes
+// are in use.
 type handed struct {
 	grace time.Duration
 	mu    sync.Mutex
@@ -107,14 +107,19 @@ type handed struct {
 
 type handout struct {
 	time     time.Time
+	nodes    []dag.NodeID
 	released chan struct{}
 }
+
+// keepFor is how many times the grace the directories of nodes are kept after they were handed out. Waiting longer before
+// they are deleted holds nobody up, as waiting for a storage to be free does.
+const keepFor = 6
 
 func newHanded(grace time.Duration) *handed {
 	return &handed{grace: grace, at: map[string]*handout{}}
 }
 
-func (h *handed) out(key string) {
+func (h *handed) out(key string, nodes []dag.NodeID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	o := h.at[key]
@@ -122,7 +127,23 @@ func (h *handed) out(key string) {
 		o = &handout{released: make(chan struct{})}
 		h.at[key] = o
 	}
-	o.time = time.Now()
+	o.time, o.nodes = time.Now(), nodes
+}
+
+// kept returns the nodes that somebody may be about to mount.
+func (h *handed) kept() map[dag.NodeID]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	kept := map[dag.NodeID]bool{}
+	for _, o := range h.at {
+		if time.Since(o.time) >= keepFor*h.grace {
+			continue
+		}
+		for _, id := range o.nodes {
+			kept[id] = true
+		}
+	}
+	return kept
 }
 
 // released ends the doubt about mounts that were handed out before a time.

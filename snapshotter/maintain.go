@@ -88,16 +88,17 @@ func (s *Snapshotter) retire(context.Context) error {
 }
 
 // Cleanup deletes the directories of nodes that the graph no longer has, except those that a mount or a servicing still
-// uses; they are looked at again later.
+// uses or somebody is about to mount; they are looked at again later.
 func (s *Snapshotter) Cleanup(ctx context.Context) error {
 	ids := s.doomed.list()
 	if len(ids) > 0 {
+		kept := s.handed.kept() // before the mount tables: what is no longer kept then shows in them
 		table, err := mounttable.Read(s.nodes.Published())
 		if err != nil {
 			return err
 		}
 		for _, id := range ids {
-			if table.Used(id) || s.busy.pinned(id) {
+			if table.Used(id) || kept[id] || s.busy.pinned(id) {
 				continue
 			}
 			if err := s.nodes.Trash(id); err != nil {

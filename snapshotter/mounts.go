@@ -51,7 +51,9 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 			return
 		}
 		if n.Kind == dag.View {
-			mounts = s.viewMounts(g.Chain(n.Node))
+			layers := g.Chain(n.Node)
+			s.handed.out(key, layers)
+			mounts = s.viewMounts(layers)
 			return
 		}
 		st, ok := g.Storage(n.Storage)
@@ -63,9 +65,10 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		if err = usable(g, layers); err != nil {
 			return
 		}
+		stack := append(g.Stack(st.Head), layers...)
 		// Noted while the graph cannot change, so that nobody takes the storage for free in between.
-		s.handed.out(key)
-		mounts = s.activeMounts(append(g.Stack(st.Head), layers...))
+		s.handed.out(key, stack)
+		mounts = s.activeMounts(stack)
 	})
 	return mounts, err
 }

@@ -179,7 +179,7 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	var errs []error
 	for _, name := range c.Args().Slice() {
 		_, err := client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name})
-		errs = append(errs, err)
+		errs = append(errs, native(err))
 	}
 	return errors.Join(errs...)
 }

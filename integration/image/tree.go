@@ -19,7 +19,8 @@ import (
 
 // Tree is a layer of everything below the directory root, streamed when the image is written: owners, modes,
 // times, devices, hard links and extended attributes included; sockets and the content of other file systems
-// mounted below root are left out. The tree must not change while the image is written.
+// mounted below root are left out. Where root is the upper directory of an overlay, its whiteouts and opaque
+// directories become those of the OCI notation. The tree must not change while the image is written.
 func Tree(root string) Layer {
 	return Layer{write: func(tw *tar.Writer) error {
 		top, err := os.Lstat(root)
@@ -65,12 +66,18 @@ func (w treeWriter) visit(file string, d fs.DirEntry, err error) error {
 }
 
 func (w treeWriter) writeFile(file, name string, info fs.FileInfo) error {
+	if info.Mode()&fs.ModeCharDevice != 0 && stat(info).Rdev == 0 {
+		return w.writeEntry(Whiteout(name))
+	}
 	h, err := w.header(file, name, info)
 	if err != nil {
 		return err
 	}
 	if err := w.tw.WriteHeader(h); err != nil {
 		return err
+	}
+	if opaque(file) {
+		return w.writeEntry(Opaque(name))
 	}
 	if h.Typeflag != tar.TypeReg {
 		return nil
@@ -82,6 +89,15 @@ func (w treeWriter) writeFile(file, name string, info fs.FileInfo) error {
 	defer f.Close()
 	_, err = io.Copy(w.tw, f)
 	return err
+}
+
+func (w treeWriter) writeEntry(e Entry) error { return w.tw.WriteHeader(&e.Header) }
+
+// opaque tells whether overlayfs marked a directory as hiding what lies below it.
+func opaque(file string) bool {
+	value := make([]byte, 1)
+	n, err := unix.Lgetxattr(file, "trusted.overlay.opaque", value)
+	return err == nil && n == 1 && value[0] == 'y'
 }
 
 func (w treeWriter) header(file, name string, info fs.FileInfo) (*tar.Header, error) {

@@ -100,7 +100,7 @@ func expect(t *testing.T, c *harness.Container, script, want string) {
 
 // outcome returns the line on a storage of what moltctl update inspect shows.
 func outcome(h *harness.Harness, update, storage string) string {
-	for _, line := range strings.Split(h.Moltctl("update", "inspect", update), "\n") {
+	for line := range strings.SplitSeq(h.Moltctl("update", "inspect", update), "\n") {
 		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == h.Namespace+"/"+storage {
 			return strings.Join(fields[1:], " ")
 		}

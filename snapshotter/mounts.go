@@ -133,12 +133,12 @@ func probeOptions(root string) ([]string, error) {
 }
 
 // probe makes an overlay mount that has no place in the tree, and lets it go.
-func probe(dir string, options ...string) error {
+func probe(dir string, options ...string) (err error) {
 	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fsfd)
+	defer func() { err = errors.Join(err, unix.Close(fsfd)) }()
 	options = append([]string{
 		"lowerdir=" + filepath.Join(dir, "lower"), "upperdir=" + filepath.Join(dir, "upper"), "workdir=" + filepath.Join(dir, "work"),
 	}, options...)
@@ -155,5 +155,5 @@ func probe(dir string, options ...string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(unix.Close(mfd))
+	return unix.Close(mfd)
 }

@@ -211,25 +211,25 @@ func (s *Snapshotter) stageExact(_ context.Context, st dag.Storage, p staged, k 
 }
 
 // squash merges storage nodes into one directory that shows the same over below.
-func (s *Snapshotter) squash(ctx context.Context, ids []dag.NodeID, below tree.Stack, dir string) error {
+func (s *Snapshotter) squash(ctx context.Context, ids []dag.NodeID, below tree.Stack, dir string) (err error) {
+	var between []dag.NodeID
+	defer func() {
+		for _, id := range between {
+			err = errors.Join(err, s.nodes.Discard(id))
+		}
+	}()
 	lower := s.nodes.Empty()
-	for i := len(ids) - 1; i >= 0; i-- {
+	for i, upper := range slices.Backward(ids) {
 		into := dir
 		if i > 0 {
 			id := s.store.NewNode()
-			between, err := s.nodes.Stage(id)
-			if err != nil {
+			between = append(between, id)
+			if into, err = s.nodes.Stage(id); err != nil {
 				return err
 			}
-			defer func() {
-				if err := s.nodes.Discard(id); err != nil {
-					logDiscard(ctx, id, err)
-				}
-			}()
-			into = between
 		}
-		if err := tree.Merge(ctx, s.nodes.FS(ids[i]), lower, []tree.Stack{below}, into); err != nil {
-			return fmt.Errorf("squash %v: %w", ids[i], err)
+		if err := tree.Merge(ctx, s.nodes.FS(upper), lower, []tree.Stack{below}, into); err != nil {
+			return fmt.Errorf("squash %v: %w", upper, err)
 		}
 		lower = into
 	}

@@ -104,11 +104,7 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 
 // background runs fn until the snapshotter is closed.
 func (s *Snapshotter) background(ctx context.Context, fn func(context.Context)) {
-	s.tasks.Add(1)
-	go func() {
-		defer s.tasks.Done()
-		fn(ctx)
-	}()
+	s.tasks.Go(func() { fn(ctx) })
 }
 
 // Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers do

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
@@ -212,8 +211,4 @@ func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag
 		return 0, fmt.Errorf("image %q is unpacked as %s, which is no layer here; is this daemon the snapshotter that containerd calls by the configured name? %w", image, key, errdefs.ErrNotFound)
 	}
 	return slices.Max(found), nil
-}
-
-func logDiscard(ctx context.Context, id dag.NodeID, err error) {
-	log.G(ctx).WithError(err).WithField("node", id.String()).Warn("failed to remove a node in the making")
 }

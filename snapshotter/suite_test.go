@@ -15,7 +15,6 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/proxy"
 	"github.com/containerd/containerd/v2/core/snapshots/testsuite"
-	"github.com/containerd/containerd/v2/pkg/testutil"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"go.etcd.io/bbolt"
 	"google.golang.org/grpc"
@@ -44,14 +43,14 @@ func open(root string, opts ...snapshotter.Opt) (*snapshotter.Snapshotter, func(
 // The suite of containerd knows exemptions for snapshotters by name; molt's are those of "overlayfs".
 
 func TestSuiteDirect(t *testing.T) {
-	testutil.RequiresRoot(t)
+	requireRoot(t)
 	testsuite.SnapshotterSuite(t, "overlayfs", func(_ context.Context, root string) (snapshots.Snapshotter, func() error, error) {
 		return open(root)
 	})
 }
 
 func TestSuiteThroughProxy(t *testing.T) {
-	testutil.RequiresRoot(t)
+	requireRoot(t)
 	testsuite.SnapshotterSuite(t, "overlayfs", func(_ context.Context, root string) (snapshots.Snapshotter, func() error, error) {
 		s, done, err := open(root)
 		if err != nil {
@@ -63,7 +62,7 @@ func TestSuiteThroughProxy(t *testing.T) {
 }
 
 func TestSuiteThroughMetadata(t *testing.T) {
-	testutil.RequiresRoot(t)
+	requireRoot(t)
 	testsuite.SnapshotterSuite(t, "overlayfs", func(ctx context.Context, root string) (snapshots.Snapshotter, func() error, error) {
 		s, done, err := open(root)
 		if err != nil {

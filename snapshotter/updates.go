@@ -271,12 +271,12 @@ func (s *Snapshotter) updateTogether(ctx context.Context, id dag.UpdateID, names
 			err = errors.Join(err, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{err.Error()}, Now: now()}))
 		}
 	}()
+	unlock, err := s.lockStorages(ctx, names)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	for _, name := range names {
-		unlock, err := s.locks.lock(ctx, "storage "+name)
-		if err != nil {
-			return err
-		}
-		defer unlock()
 		p, err := s.stageTogether(ctx, name, id)
 		if err != nil {
 			return err
@@ -292,6 +292,25 @@ func (s *Snapshotter) updateTogether(ctx context.Context, id dag.UpdateID, names
 	}
 	s.kick()
 	return nil
+}
+
+// lockStorages takes the locks of storages, which are sorted by name, or none.
+func (s *Snapshotter) lockStorages(ctx context.Context, names []string) (unlock func(), err error) {
+	var unlocks []func()
+	unlock = func() {
+		for _, fn := range unlocks {
+			fn()
+		}
+	}
+	for _, name := range names {
+		one, err := s.locks.lock(ctx, "storage "+name)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		unlocks = append(unlocks, one)
+	}
+	return unlock, nil
 }
 
 func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (staged, error) {

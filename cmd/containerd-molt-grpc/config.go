@@ -69,8 +69,12 @@ type retentionConfig struct {
 // duration is a time.Duration written as Go writes it.
 type duration time.Duration
 
-func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+// MarshalText implements encoding.TextMarshaler.
+func (d duration) MarshalText() ([]byte, error) { //nolint:unparam // the interface has an error
+	return []byte(time.Duration(d).String()), nil
+}
 
+// UnmarshalText implements encoding.TextUnmarshaler.
 func (d *duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	*d = duration(v)
@@ -133,7 +137,10 @@ func load(c *cli.Command) (config, error) {
 			*target = c.String(name)
 		}
 	}
-	return cfg, cfg.check()
+	if err := cfg.check(); err != nil {
+		return cfg, err
+	}
+	return cfg, nil
 }
 
 func (c *config) read(path string) (err error) {
@@ -143,8 +150,7 @@ func (c *config) read(path string) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	err = toml.NewDecoder(f).DisallowUnknownFields().Decode(c)
-	var unknown *toml.StrictMissingError
-	if errors.As(err, &unknown) {
+	if unknown, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 		return fmt.Errorf("unknown settings:\n%s", unknown.String())
 	}
 	return err

@@ -19,8 +19,9 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if err := app().Run(ctx, os.Args); err != nil {
+	err := app().Run(ctx, os.Args)
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "containerd-molt-grpc: %v\n", err)
 		os.Exit(1)
 	}

@@ -46,19 +46,21 @@ func serve(ctx context.Context, cfg config) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close(), closeHost()) }()
 
-	snapshots := grpc.NewServer(grpc.ChainUnaryInterceptor(bounded))
-	snapshotsapi.RegisterSnapshotsServer(snapshots, snapshotservice.FromSnapshotter(s))
-	controls := grpc.NewServer(grpc.ChainUnaryInterceptor(bounded))
-	control.Register(controls, s, version, cfg.Root)
 	failed := make(chan error, 2)
-	for address, server := range map[string]*grpc.Server{cfg.GRPC.Address: snapshots, cfg.Control.Address: controls} {
-		listener, err := listen(address)
-		if err != nil {
-			return err
-		}
-		go func() { failed <- server.Serve(listener) }()
-		defer stop(server)
+	snapshots, err := answer(cfg.GRPC.Address, failed, func(server *grpc.Server) {
+		snapshotsapi.RegisterSnapshotsServer(server, snapshotservice.FromSnapshotter(s))
+	})
+	if err != nil {
+		return err
 	}
+	defer stop(snapshots)
+	controls, err := answer(cfg.Control.Address, failed, func(server *grpc.Server) {
+		control.Register(server, s, version, cfg.Root)
+	})
+	if err != nil {
+		return err
+	}
+	defer stop(controls)
 	log.G(ctx).WithFields(log.Fields{"version": version, "root": cfg.Root, "address": cfg.GRPC.Address, "control": cfg.Control.Address}).Info("molt is serving")
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.G(ctx).WithError(err).Warn("failed to notify systemd")
@@ -73,6 +75,18 @@ func serve(ctx context.Context, cfg config) (err error) {
 		log.G(ctx).WithError(err).Warn("failed to notify systemd")
 	}
 	return nil
+}
+
+// answer serves what register adds to a server at an address. Why it ends is sent to failed.
+func answer(address string, failed chan<- error, register func(*grpc.Server)) (*grpc.Server, error) {
+	listener, err := listen(address)
+	if err != nil {
+		return nil, err
+	}
+	server := grpc.NewServer(grpc.ChainUnaryInterceptor(bounded))
+	register(server)
+	go func() { failed <- server.Serve(listener) }()
+	return server, nil
 }
 
 // open opens the snapshotter, connected to its containerd if there is one.

@@ -17,8 +17,8 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	err := app().Run(ctx, os.Args)
+	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "moltctl: %v\n", err)
 	}

@@ -84,11 +84,11 @@ func (h *Host) imageLabel(ctx context.Context, name string) (string, error) {
 	image, err := h.client.GetImage(ctx, name)
 	if err != nil {
 		// Not "not found": that would mean that there is no container.
-		return "", fmt.Errorf("%w: %v", errdefs.ErrUnavailable, err)
+		return "", fmt.Errorf("%w: %s", errdefs.ErrUnavailable, err.Error())
 	}
 	spec, err := image.Spec(ctx)
 	if err != nil {
-		return "", fmt.Errorf("%w: %v", errdefs.ErrUnavailable, err)
+		return "", fmt.Errorf("%w: %s", errdefs.ErrUnavailable, err.Error())
 	}
 	return spec.Config.Labels[StorageKey], nil
 }
@@ -120,7 +120,7 @@ func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Co
 	}
 	sandbox, err := h.client.SandboxStore().Get(ctx, id)
 	if err != nil {
-		return "", fmt.Errorf("read sandbox %q of container %q: %w: %v", id, c.ID, errdefs.ErrUnavailable, err)
+		return "", fmt.Errorf("read sandbox %q of container %q: %w: %s", id, c.ID, errdefs.ErrUnavailable, err.Error())
 	}
 	ext, ok := sandbox.Extensions[extensionSandbox]
 	if !ok {

@@ -116,7 +116,7 @@ func (r *reader) add(m *mountinfo.Info) {
 
 // directories returns the lower directories and the upper one from the options of an overlay.
 func directories(options string) (lowers []string, upper string) {
-	for _, option := range strings.Split(options, ",") {
+	for option := range strings.SplitSeq(options, ",") {
 		key, value, _ := strings.Cut(option, "=")
 		switch key {
 		case "lowerdir", "lowerdir+":

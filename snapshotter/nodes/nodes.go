@@ -126,7 +126,7 @@ func (d *Dir) Publish(ids ...dag.NodeID) error {
 
 // Sync puts all that was written below the root on disk.
 func (d *Dir) Sync() error {
-	return d.withDir(d.root, func(fd int) error { return unix.Syncfs(fd) })
+	return d.withDir(d.root, unix.Syncfs)
 }
 
 // SyncEmpty puts a published node without content on disk, at less cost than [Dir.Sync].

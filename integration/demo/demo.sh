@@ -6,8 +6,6 @@
 . "$(dirname "$0")/lib.sh"
 
 start
-run() { ctr run -d --snapshotter molt --label "molt.dev/storage=$2" "$1" "$2"; }
-restart() { ctr tasks start -d "$1"; }
 
 # Version 1 of an application: a program, its configuration, a document.
 app=$root/app1
@@ -27,28 +25,28 @@ printf 'root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/sh\nap
 image demo/app:2 "$app" "$fix"
 
 say "Two containers on one base, each with a storage of its own"
-show run demo/app:1 web
-show run demo/app:1 job
+show ctr run -d --snapshotter molt --label molt.dev/storage=web demo/app:1 web
+show ctr run -d --snapshotter molt --label molt.dev/storage=job demo/app:1 job
 
 say "Both are customised, in different ways"
-show in_container web 'sed -i s/80/8080/ /etc/app.conf; echo "alice:x:1000:1000::/home/alice:/bin/sh" >>/etc/passwd; echo 42 >/data'
-show in_container job 'chmod 700 /usr/bin/app; rm /usr/share/doc/app; echo 43 >/data'
+inside web 'sed -i s/80/8080/ /etc/app.conf; echo "alice:x:1000:1000::/home/alice:/bin/sh" >>/etc/passwd; echo 42 >/data'
+inside job 'chmod 700 /usr/bin/app; rm /usr/share/doc/app; echo 43 >/data'
 show moltctl graph
 
 say "web is stopped, job goes on running"
-stop_container web
+show stop_container web
 say "The base has a new version. What would it do?"
 show moltctl update create --from demo/app:1 --to demo/app:2 --dry-run
 say "One update for both: web gets it at once, job at its next start"
 show moltctl update create --from demo/app:1 --to demo/app:2
 in_container job app
-stop_container job
-restart job
-restart web
+show stop_container job
+show ctr tasks start -d job
+show ctr tasks start -d web
 
 say "The fix is in both, and so is everything that was written in them"
-show in_container web 'app; cat /etc/app.conf /data; tail -n 2 /etc/passwd'
-show in_container job 'app; stat -c "%a %n" /usr/bin/app; cat /data; ls /usr/share/doc'
+inside web 'app; cat /etc/app.conf /data; tail -n 2 /etc/passwd'
+inside job 'app; stat -c "%a %n" /usr/bin/app; cat /data; ls /usr/share/doc'
 [ "$(in_container web app)" = 'app 2, hole closed' ] || fail "web was not updated"
 [ "$(in_container job app)" = 'app 2, hole closed' ] || fail "job was not updated"
 in_container web 'grep -q 8080 /etc/app.conf && grep -q "workers = 8" /etc/app.conf && grep -q alice /etc/passwd && grep -q app: /etc/passwd' || fail "web lost something"
@@ -62,13 +60,13 @@ show moltctl graph
 say "web is rolled back: exactly what it was. job is left alone"
 stop_container web
 show moltctl update rollback --storage web u1
-restart web
-show in_container web 'app; cat /etc/app.conf /data'
+ctr tasks start -d web
+inside web 'app; cat /etc/app.conf /data'
 [ "$(in_container web app)" = 'app 1, with a hole' ] || fail "web was not rolled back"
 [ "$(in_container job app)" = 'app 2, hole closed' ] || fail "job was rolled back, too"
 
 say "A new container stands on the newest layer; nothing has to be done for it"
-show run demo/app:2 new
+show ctr run -d --snapshotter molt --label molt.dev/storage=new demo/app:2 new
 in_container new app
 
 say "Two more updates of job. Then the images go, and the delta layers nobody stands on are merged"
@@ -87,7 +85,7 @@ for _ in $(seq 50); do
 	sleep 0.1
 done
 show moltctl layer merge
-restart job
+ctr tasks start -d job
 in_container job app
 [ "$(in_container job app)" = 'app 4' ] || fail "job is not at version 4"
 show moltctl graph

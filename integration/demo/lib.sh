@@ -18,7 +18,7 @@ servers=()
 
 # say tells what comes next; show shows a command and runs it.
 say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
-show() { printf '\033[36m$ %s\033[0m\n' "$*"; "$@"; }
+show() { printf '\033[36m$ %s\033[0m\n' "${*/stop_container/ctr tasks rm -f}"; "$@"; }
 fail() { printf '\033[31mFAILED: %s\033[0m\n' "$*" >&2; exit 1; }
 
 cleanup() {
@@ -105,6 +105,12 @@ in_container() {
 	local container=$1
 	shift
 	ctr tasks exec --exec-id "x$RANDOM$RANDOM" "$container" sh -c "$*"
+}
+
+# inside CONTAINER COMMAND shows a command and runs it in a container.
+inside() {
+	printf '\033[36m%s# %s\033[0m\n' "$1" "$2"
+	in_container "$1" "$2"
 }
 
 # stop_container CONTAINER ends the task of a container; the container stays.

@@ -36,7 +36,7 @@ func (h *Harness) Ctr(args ...string) string {
 func (h *Harness) TryCtr(args ...string) Result {
 	h.t.Helper()
 	env := []string{"CONTAINERD_ADDRESS=" + h.ContainerdSocket(), "CONTAINERD_NAMESPACE=" + h.Namespace}
-	return h.run(h.tools.path("ctr"), env, args)
+	return h.run(h.tools.tool("ctr"), env, args)
 }
 
 // Moltctl runs moltctl on the control socket of this daemon, and returns its standard output.
@@ -61,16 +61,16 @@ func (h *Harness) output(program string, r Result, args []string) string {
 }
 
 // run runs a program to its end. Its temporary files go below Root: ctr mounts there.
-func (h *Harness) run(program string, env, args []string) Result {
+func (h *Harness) run(p program, env, args []string) Result {
 	h.t.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(h.t.Context(), program, args...)
+	cmd := p.commandContext(h.t.Context(), args...)
 	cmd.Env = h.tools.environment(append(env, "TMPDIR="+h.Path("tmp"))...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		h.t.Fatalf("run %s: %v", program, err)
+		h.t.Fatalf("run %s: %v", p.name, err)
 	}
 	return Result{ExitCode: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
 }

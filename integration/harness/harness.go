@@ -31,7 +31,7 @@ type Harness struct {
 
 	t       testing.TB
 	opts    options
-	moltctl string // its binary
+	moltctl program
 	tools   toolchain
 	root    string
 	client  *containerd.Client
@@ -94,7 +94,7 @@ func (h *Harness) start(ctx context.Context) error {
 }
 
 func (h *Harness) startDaemon(ctx context.Context) error {
-	binary, err := h.tools.build(h.opts.daemonPackage)
+	daemon, err := h.tools.build(h.opts.daemonPackage)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,8 @@ func (h *Harness) startDaemon(ctx context.Context) error {
 	}
 	h.Daemon = &Process{
 		name:    "the daemon",
-		argv:    []string{binary, "--config", h.Path("daemon.toml")},
+		program: daemon,
+		args:    []string{"--config", h.Path("daemon.toml")},
 		env:     h.tools.environment(h.opts.daemonEnv...),
 		logPath: h.Path("logs", "daemon.log"),
 		ready:   h.daemonReady,
@@ -117,7 +118,8 @@ func (h *Harness) startDaemon(ctx context.Context) error {
 func (h *Harness) startContainerd(ctx context.Context) error {
 	h.Containerd = &Process{
 		name:    "containerd",
-		argv:    []string{h.tools.path("containerd"), "--config", h.Path("containerd.toml")},
+		program: h.tools.tool("containerd"),
+		args:    []string{"--config", h.Path("containerd.toml")},
 		env:     h.tools.environment(),
 		logPath: h.Path("logs", "containerd.log"),
 		ready:   h.containerdReady,

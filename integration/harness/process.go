@@ -26,7 +26,8 @@ var errExited = errors.New("the process exited")
 // and it dies with the test process. Its methods may be called from any goroutine.
 type Process struct {
 	name    string
-	argv    []string
+	program program
+	args    []string
 	env     []string
 	logPath string
 	// ready returns nil once the server answers.
@@ -87,7 +88,7 @@ func (p *Process) spawn() (*life, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &life{cmd: exec.Command(p.argv[0], p.argv[1:]...), done: make(chan struct{})}
+	l := &life{cmd: p.program.command(p.args...), done: make(chan struct{})}
 	l.cmd.Env, l.cmd.Stdout, l.cmd.Stderr = p.env, log, log
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)

@@ -6,9 +6,7 @@ package harness
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -34,6 +32,9 @@ type toolchain struct {
 }
 
 func (c toolchain) path(tool string) string { return filepath.Join(c.dir, tool) }
+
+// tool is one of the pinned tools.
+func (c toolchain) tool(name string) program { return program{name: c.path(name), path: c.path(name)} }
 
 // Require skips the test (fails it with EnvStrict) when this machine cannot run containers: not root, tools not
 // built, no static busybox. Start calls it; tests that prepare something before may call it first.
@@ -88,52 +89,6 @@ func findRepository() (string, error) {
 		}
 		dir = parent
 	}
-}
-
-// build compiles a command of the repository with the race detector and returns the path of the
-// binary. Binaries are kept between runs: the go command relinks only what changed.
-func (c toolchain) build(pkg string) (string, error) {
-	dir := filepath.Join(c.repository, ".cache", "race")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("build %s: %w", pkg, err)
-	}
-	if err := c.lookAtSources(); err != nil {
-		return "", fmt.Errorf("build %s: %w", pkg, err)
-	}
-	unlock, err := lockFile(filepath.Join(dir, ".lock"), os.O_CREATE, syscall.LOCK_EX)
-	if err != nil {
-		return "", fmt.Errorf("build %s: %w", pkg, err)
-	}
-	defer unlock()
-	binary := filepath.Join(dir, filepath.Base(pkg))
-	cmd := exec.Command("go", "build", "-race", "-buildvcs=false", "-o", binary, pkg)
-	cmd.Dir = c.repository
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)
-	}
-	return binary, nil
-}
-
-// lookAtSources tells `go test` what the result of the test depends on: it knows which files a test opens or looks
-// at, but not what a compiler reads that the test starts. Without this it would go on to show a cached success
-// after a change to the daemon.
-func (c toolchain) lookAtSources() error {
-	for _, folder := range []string{"go.mod", "cmd", "dag", "integration", "servicing", "snapshotter"} {
-		err := filepath.WalkDir(filepath.Join(c.repository, folder), func(file string, d fs.DirEntry, err error) error {
-			if err == nil && !d.IsDir() {
-				_, err = os.Stat(file)
-			}
-			// A file that somebody removes or replaces at this moment is no reason to fail.
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("look at the sources: %w", err)
-		}
-	}
-	return nil
 }
 
 // environment is what programs see: the pinned tools come first in PATH, so that containerd finds the pinned shim

@@ -58,6 +58,7 @@ func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateReques
 	}
 	if req.GetFrom() == "" {
 		r.From, err = s.baseOf(r.Storages)
+		r.FromRef = s.knownAs(r.From)
 		return r, err
 	}
 	if r.From, err = s.layer(ctx, req.GetNamespace(), req.GetFrom()); err != nil {
@@ -82,6 +83,21 @@ func (s *Service) baseOf(storages []string) (base dag.NodeID, err error) {
 		}
 	})
 	return base, err
+}
+
+// knownAs returns what a layer was called when it was last part of an update, empty if it never was.
+func (s *Service) knownAs(layer dag.NodeID) (ref string) {
+	s.snapshotter.Graph(func(g *dag.Graph) {
+		for _, u := range g.Updates() {
+			switch layer {
+			case u.From:
+				ref = u.FromRef
+			case u.To:
+				ref = u.ToRef
+			}
+		}
+	})
+	return ref
 }
 
 // layer finds a layer by its id ("n12") or by the name of an image of which it is the topmost one.

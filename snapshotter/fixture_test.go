@@ -1,0 +1,249 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+// fakeHost is a containerd that knows what it is told.
+type fakeHost struct {
+	mu      sync.Mutex
+	claims  map[string]string // storage by key; keys that are not here have no container
+	running map[string]bool
+	err     error
+	asked   int
+}
+
+func (h *fakeHost) Claim(_ context.Context, namespace, key string) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	if h.err != nil {
+		return "", h.err
+	}
+	claim, ok := h.claims[key]
+	if !ok {
+		return "", fmt.Errorf("container %q: %w", key, errdefs.ErrNotFound)
+	}
+	if claim == "" {
+		return "", nil
+	}
+	return snapshotter.StorageName(namespace, claim)
+}
+
+func (h *fakeHost) Running(_ context.Context, _, key string) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.running[key], h.err
+}
+
+func (h *fakeHost) Layer(context.Context, string, string) (string, error) {
+	return "", errors.New("no images here")
+}
+
+// set tells the host that there is a container which asks for a storage.
+func (h *fakeHost) set(key, claim string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.claims[key] = claim
+}
+
+// fixture is a snapshotter with a host, used as containerd uses it.
+type fixture struct {
+	*snapshotter.Snapshotter
+	t    *testing.T
+	root string
+	host *fakeHost
+	opts []snapshotter.Opt
+	keys int
+}
+
+func newFixture(t *testing.T, opts ...snapshotter.Opt) *fixture {
+	t.Helper()
+	requireRoot(t)
+	f := &fixture{
+		t: t, root: filepath.Join(t.TempDir(), "root"),
+		host: &fakeHost{claims: map[string]string{}, running: map[string]bool{}},
+		opts: opts,
+	}
+	f.open()
+	t.Cleanup(f.close)
+	return f
+}
+
+func (f *fixture) open() {
+	f.t.Helper()
+	opts := append([]snapshotter.Opt{snapshotter.WithHost(f.host), snapshotter.WithGrace(0)}, f.opts...)
+	s, err := snapshotter.New(f.root, opts...)
+	f.must(err)
+	f.Snapshotter = s
+}
+
+// close closes the snapshotter after a look at the invariants of its graph.
+func (f *fixture) close() {
+	f.Graph(func(g *dag.Graph) {
+		if err := g.Check(); err != nil {
+			f.t.Errorf("the graph is not sound: %v", err)
+		}
+	})
+	if err := f.Close(); err != nil {
+		f.t.Error(err)
+	}
+}
+
+func (f *fixture) reopen() {
+	f.t.Helper()
+	f.close()
+	f.open()
+}
+
+func (f *fixture) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// key returns a key as containerd's metadata store makes it.
+func (f *fixture) key(own string) string {
+	f.keys++
+	return fmt.Sprintf("test/%d/%s", f.keys, own)
+}
+
+// layer commits a layer with some files, as the unpacking of an image does.
+func (f *fixture) layer(name, parent string, files map[string]string) string {
+	f.t.Helper()
+	extract, key := f.key("extract-1 "+name), f.key(name)
+	mounts, err := f.Prepare(f.t.Context(), extract, parent)
+	f.must(err)
+	dir := mounts[0].Source
+	for _, option := range mounts[0].Options {
+		if upper, ok := strings.CutPrefix(option, "upperdir="); ok {
+			dir = upper
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		f.must(os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755))
+		f.must(os.WriteFile(filepath.Join(dir, path), []byte(files[path]), 0o644))
+	}
+	f.must(f.Commit(f.t.Context(), key, extract))
+	return key
+}
+
+// container prepares the key of a container which, once containerd knows it, asks for a storage.
+func (f *fixture) container(own, parent, storage string, opts ...snapshots.Opt) string {
+	f.t.Helper()
+	key := f.key(own)
+	_, err := f.Prepare(f.t.Context(), key, parent, opts...)
+	f.must(err)
+	f.host.set(own, storage)
+	return key
+}
+
+// in mounts a key as the start of its container does, calls fn with the directory, and unmounts it.
+func (f *fixture) in(key string, fn func(dir string)) {
+	f.t.Helper()
+	mounts, err := f.Mounts(f.t.Context(), key)
+	f.must(err)
+	f.must(mount.WithTempMount(f.t.Context(), mounts, func(dir string) error {
+		fn(dir)
+		return nil
+	}))
+}
+
+func (f *fixture) write(key, path, content string) {
+	f.t.Helper()
+	f.in(key, func(dir string) { f.must(os.WriteFile(filepath.Join(dir, path), []byte(content), 0o644)) })
+}
+
+// expect checks what a key shows at a path; an empty string stands for nothing.
+func (f *fixture) expect(key, path, want string) {
+	f.t.Helper()
+	f.in(key, func(dir string) {
+		got, err := os.ReadFile(filepath.Join(dir, path))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			f.t.Fatal(err)
+		}
+		if string(got) != want {
+			f.t.Errorf("%s shows %q at %s, not %q", key, got, path, want)
+		}
+	})
+}
+
+// node returns the layer behind a committed key.
+func (f *fixture) node(key string) (id dag.NodeID) {
+	f.Graph(func(g *dag.Graph) {
+		n, _ := g.Name(key)
+		id = n.Node
+	})
+	return id
+}
+
+// update updates the storages on a base and waits until they are serviced.
+func (f *fixture) update(from, to string, storages ...string) dag.Update {
+	f.t.Helper()
+	id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{From: f.node(from), To: f.node(to), Storages: storages})
+	f.must(err)
+	return f.settled(id)
+}
+
+// settled waits until no storage of an update is being serviced.
+func (f *fixture) settled(id dag.UpdateID) (u dag.Update) {
+	f.t.Helper()
+	f.eventually(func() bool {
+		f.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		return u.State != dag.Staging && u.State != dag.Staged
+	}, "update %v is serviced", id)
+	return u
+}
+
+// eventually waits for something that happens in the background.
+func (f *fixture) eventually(condition func() bool, what string, args ...any) {
+	f.t.Helper()
+	for range 3000 {
+		if condition() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	f.t.Fatalf("it did not happen that "+what, args...)
+}
+
+func (f *fixture) expectState(u dag.Update, storage string, want dag.State) {
+	f.t.Helper()
+	if got := u.Outcomes["test/"+storage].State; got != want {
+		f.t.Errorf("update %v left storage %q %s, not %s: %v", u.ID, storage, got, want, u.Outcomes)
+	}
+}
+
+// refused checks that an error is of a kind and says certain things.
+func refused(t *testing.T, err, kind error, says ...string) {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Fatalf("got error %v, want one that is %v", err, kind)
+	}
+	for _, s := range says {
+		if !strings.Contains(err.Error(), s) {
+			t.Errorf("error %q does not say %q", err, s)
+		}
+	}
+}

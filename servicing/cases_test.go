@@ -13,6 +13,7 @@ const (
 	userText  = "1\n2\n3\n4\n5\n6\n7\neight\n"
 	bothText  = "one\n2\n3\n4\n5\n6\n7\neight\n"
 	clashText = "ONE\n2\n3\n4\n5\n6\n7\n8\n" // the first line changed to something else
+	sqlite    = "SQLite format 3\x00"
 	elfOld    = "\x7fELF\x00old"
 	elfNew    = "\x7fELF\x00new"
 	elfOwn    = "\x7fELF\x00own"
@@ -119,6 +120,10 @@ var fileCases = []fileCase{
 		want: files{"etc/d/a": "", "etc/d/b": "", "etc/d/c": "2", "etc/d/new": "1", "etc/d/mine": "1"},
 	},
 	{
+		name: "B5 directory made anew, with a directory in it", old: files{"etc/d/a": "1"}, new: files{"etc/d/a": "1", "etc/d/s/t/new": "1"},
+		user: func(u sh) { u.rm("etc/d"); u.put("etc/d/s/t/mine", "1") }, want: files{"etc/d/a": "", "etc/d/s/t/mine": "1", "etc/d/s/t/new": "1"},
+	},
+	{
 		name: "B5 directory made where the base had none", old: files{"etc/x": "1"}, new: files{"etc/x": "1", "etc/d/new": "1", "etc/d": "dir 0755"},
 		user: func(u sh) { u.put("etc/d/mine", "1"); u.chmod("etc/d", 0o700) }, want: files{"etc/d/new": "1", "etc/d/mine": "1", "etc/d": "dir 0700"}, empty: true,
 	},
@@ -176,6 +181,19 @@ var fileCases = []fileCase{
 		user: func(u sh) { u.put("usr/share/mime/mime.cache", "3") }, want: files{"usr/share/mime/mime.cache": "3", "usr/share/mime/mime.cache.molt-new": ""}, empty: true,
 	},
 	{
+		name: "G1 database changed on both sides", old: files{"var/lib/a.db": sqlite + "1"}, new: files{"var/lib/a.db": sqlite + "2"},
+		user: func(u sh) { u.put("var/lib/a.db", sqlite+"3") }, want: files{"var/lib/a.db": sqlite + "3", "var/lib/a.db.molt-new": ""}, verdicts: map[string]Verdict{"var/lib/a.db": Keep}, empty: true,
+	},
+	{
+		name: "G1 only the journal of a database is in the storage", old: files{"var/lib/a.db": sqlite + "1", "var/lib/b.db": sqlite + "1"}, new: files{"var/lib/a.db": sqlite + "2", "var/lib/b.db": sqlite + "2"},
+		user: func(u sh) {
+			u.put("var/lib/a.db-wal", "1")
+			u.touch("var/lib/b.db")
+			u.put("var/lib/b.db-journal", "1")
+		},
+		want: files{"var/lib/a.db": sqlite + "1", "var/lib/a.db-wal": "1", "var/lib/b.db": sqlite + "1"}, verdicts: map[string]Verdict{"var/lib/a.db": Keep, "var/lib/b.db": Keep},
+	},
+	{
 		name: "a directory that the base does not have any more", old: files{"opt/d/a": "1", "opt/d/b": "1", "opt/e/a": "1"}, new: files{"opt/x": "1"},
 		user: func(u sh) { u.rm("opt/d/a"); u.put("opt/d/mine", "1"); u.rm("opt/e/a"); u.chmod("opt/e", 0o700) },
 		want: files{"opt/d": "dir", "opt/d/mine": "1", "opt/d/b": "", "opt/e": ""},
@@ -187,6 +205,18 @@ var fileCases = []fileCase{
 	{
 		name: "hard links of the base", old: files{"usr/bin/a": "old", "usr/bin/b": "= usr/bin/a"}, new: files{"usr/bin/a": "new", "usr/bin/b": "= usr/bin/a", "usr/bin/c": "= usr/bin/a"},
 		user: func(u sh) { u.touch("usr/bin/a") }, want: files{"usr/bin/a": "new", "usr/bin/b": "= usr/bin/a", "usr/bin/c": "= usr/bin/a"},
+	},
+	{
+		name: "hard links of the user, mode changed by the base", old: files{"etc/a": "0644 1"}, new: files{"etc/a": "0600 1"},
+		user: func(u sh) { u.put("etc/a", "0644 mine"); must(u.t, linkIn(u.root, "etc/a", "etc/mine")) }, want: files{"etc/a": "0600 mine", "etc/mine": "= etc/a"},
+	},
+	{
+		name: "hard links of the user, replaced by the base", old: files{"etc/a": "1"}, new: files{"etc/a": "2"},
+		user: func(u sh) { must(u.t, linkIn(u.root, "etc/a", "etc/mine")) }, want: files{"etc/a": "2", "etc/mine": "1"},
+	},
+	{
+		name: "hard links of the user, kept", old: files{"etc/a": "1"}, new: files{"etc/a": "1", "etc/b": "1"},
+		user: func(u sh) { u.put("etc/a", "mine"); must(u.t, linkIn(u.root, "etc/a", "etc/mine")) }, want: files{"etc/mine": "= etc/a"}, empty: true,
 	},
 	{
 		name: "hard links of the user", old: files{"etc/a": oldText}, new: files{"etc/a": baseText},

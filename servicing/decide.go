@@ -32,8 +32,11 @@ func (p *planner) file(t three) error {
 	if t.u.is(tree.Socket) {
 		return p.apply(t, decision{verdict: Drop, rule: "C11", reason: "a socket without a process", result: shows(t.u)})
 	}
+	if t.u.is(tree.Symlink) {
+		p.links = append(p.links, t)
+	}
 	if t.o.absent() && t.n.absent() {
-		return p.apply(t, decision{verdict: Keep, rule: "A2", reason: "the user's own", result: shows(t.u), quiet: true})
+		return p.ownFile(t)
 	}
 	if t.own.pinned(t.was) {
 		return p.apply(t, keepPinned(t))
@@ -46,6 +49,18 @@ func (p *planner) file(t three) error {
 		return err
 	}
 	return p.apply(t, d)
+}
+
+// ownFile keeps what neither base has, unless it is of a version of a package that is not in the result.
+func (p *planner) ownFile(t three) error {
+	shipped, err := p.packages.shipped(t)
+	if err != nil {
+		return err
+	}
+	if shipped {
+		return p.apply(t, p.unchanged(t, false))
+	}
+	return p.apply(t, decision{verdict: Keep, rule: "A2", reason: "the user's own", result: shows(t.u), quiet: true})
 }
 
 // threeWay decides where neither the new base nor the user has a directory, and the user has something.
@@ -67,6 +82,11 @@ func (p *planner) threeWay(t three) (decision, error) {
 		return p.unchanged(t, same.ou), nil
 	case same.on:
 		return decision{verdict: Keep, rule: "A2", reason: "changed by the user only", result: shows(merged(t, t.u))}, nil
+	case !t.n.absent() && t.own.sameVersion():
+		return decision{
+			verdict: Keep, rule: "A2", reason: "changed by the user, who has the base's version of the package",
+			result: shows(merged(t, t.u)),
+		}, nil
 	case t.n.absent():
 		return p.removedByBase(t), nil
 	default:
@@ -98,18 +118,28 @@ func (p *planner) unchanged(t three, sameAsOld bool) decision {
 	case t.n.absent():
 		return decision{verdict: Take, rule: "D4", reason: "of a version of its package that is not in the result", result: nothing()}
 	case !sameAsOld:
-		return decision{verdict: Take, rule: "A6", reason: "the user's is as a lower version of its package ships it", result: shows(merged(t, t.n))}
+		return decision{
+			verdict: Take, rule: "A6", reason: "the user's is as a lower version of its package ships it",
+			result: shows(merged(t, t.n)),
+		}
 	case sameMeta(t.u.Kind, t.o.Meta, t.u.Meta):
 		return decision{verdict: Take, rule: "A1", reason: "not changed by the user", result: shows(merged(t, t.n))}
 	default:
-		return decision{verdict: Take, rule: "A7", reason: "only mode, owner or attributes changed by the user: these are kept", result: shows(merged(t, t.n))}
+		return decision{
+			verdict: Take, rule: "A7", reason: "only mode, owner or attributes changed by the user: these are kept",
+			result: shows(merged(t, t.n)),
+		}
 	}
 }
 
 // removedByBase decides on what the user changed and the new base does not have any more.
 func (p *planner) removedByBase(t three) decision {
 	if t.own.removed() && !configPaths.has(t.path) {
-		return decision{verdict: Take, rule: "B3", reason: "of a package that the base does not have any more; the user's version is set aside", aside: true, result: nothing()}
+		return decision{
+			verdict: Take, rule: "B3",
+			reason: "of a package that the base does not have any more; the user's version is set aside", aside: true,
+			result: nothing(),
+		}
 	}
 	return decision{verdict: Keep, rule: "B3", reason: "removed from the base, changed by the user", result: shows(t.u)}
 }
@@ -167,7 +197,10 @@ func (p *planner) directoryOverFile(t three) error {
 			return err
 		}
 	default:
-		if err := p.apply(t, decision{verdict: Take, rule: "C7", reason: "a directory in the base now; the user's file is set aside", aside: true, result: shows(t.n)}); err != nil {
+		if err := p.apply(t, decision{
+			verdict: Take, rule: "C7", reason: "a directory in the base now; the user's file is set aside", aside: true,
+			result: shows(t.n),
+		}); err != nil {
 			return err
 		}
 	}
@@ -176,5 +209,9 @@ func (p *planner) directoryOverFile(t three) error {
 
 // hidesDirectory keeps what the user put in place of a directory.
 func (p *planner) hidesDirectory(t three) decision {
-	return decision{verdict: Keep, rule: "C4", reason: "the user replaced a directory by a " + t.u.Kind.String() + ", which hides what the base has there", result: shows(t.u)}
+	return decision{
+		verdict: Keep, rule: "C4",
+		reason: "the user replaced a directory by a " + t.u.Kind.String() + ", which hides what the base has there",
+		result: shows(t.u),
+	}
 }

@@ -12,22 +12,25 @@ import (
 
 // detour is a directory of the storage that is none in the new base any more: what the user has in it goes elsewhere.
 type detour struct {
-	from   string
-	to     string // below it
+	from   string // as the storage has it
+	to     string // what the user has below from goes below this
 	follow bool   // the new base has a link to a directory there: the user's is reconciled with what is in that
 	made   map[string]bool
 }
 
 // beginDetour takes the new base's file or link in place of a directory.
 func (p *planner) beginDetour(t three) error {
-	d := &detour{from: t.path, made: make(map[string]bool)}
-	decided := decision{verdict: Take, rule: "C5", reason: "no directory in the base any more; what the user has in it is set aside", result: shows(t.n)}
+	d := &detour{from: t.was, made: make(map[string]bool)}
+	decided := decision{
+		verdict: Take, rule: "C5", reason: "no directory in the base any more; what the user has in it is set aside",
+		result: shows(t.n),
+	}
 	if t.n.is(tree.Symlink) {
-		target, ok, err := resolveDir(p.new, t.path)
+		target, ok, err := p.linkTarget(t.path)
 		if err != nil {
 			return err
 		}
-		if ok && !within(target, t.path) {
+		if ok {
 			d.to, d.follow = target, true
 			decided.rule, decided.reason = "C1", "a link to "+target+" in the base now; what the user has in it follows"
 		}
@@ -39,13 +42,22 @@ func (p *planner) beginDetour(t three) error {
 		}
 		d.to = name
 	}
-	p.detour = d
+	p.detours = append(p.detours, d)
 	return p.apply(t, decided)
 }
 
+// linkTarget returns the directory that a link of the new base leads to, if it is one for the user as well.
+func (p *planner) linkTarget(link string) (string, bool, error) {
+	target, ok, err := resolveDir(p.new, link)
+	if err != nil || !ok || within(target, link) {
+		return "", false, err
+	}
+	seen, err := lookup(p.plain, target)
+	return target, seen.dir(), err
+}
+
 // visitDetour decides on a path in such a directory.
-func (p *planner) visitDetour(c tree.Change) error {
-	d := p.detour
+func (p *planner) visitDetour(c tree.Change, d *detour) error {
 	to := path.Join(d.to, strings.TrimPrefix(c.Path, d.from))
 	t, err := p.moved(c.Path, to)
 	if err != nil {
@@ -54,7 +66,7 @@ func (p *planner) visitDetour(c tree.Change) error {
 	if d.follow {
 		return p.follow(c, t)
 	}
-	return p.setAside(c, t)
+	return p.setAside(c, t, d)
 }
 
 // follow reconciles what the user has with what is at the new path, unless the storage has something there as well.
@@ -72,13 +84,15 @@ func (p *planner) follow(c tree.Change, t three) error {
 			return err
 		}
 		t.path = name
-		return p.apply(t, decision{verdict: Relocate, rule: "C1", reason: "the storage has a file at the new path, too", result: shows(t.u)})
+		return p.apply(t, decision{
+			verdict: Relocate, rule: "C1", reason: "the storage has a file at the new path, too", result: shows(t.u),
+		})
 	}
 	return p.visitAt(c, t)
 }
 
 // setAside puts what the user made or changed below a directory beside the one that is gone.
-func (p *planner) setAside(c tree.Change, t three) error {
+func (p *planner) setAside(c tree.Change, t three, d *detour) error {
 	p.note(c, t)
 	if c.Deleted || c.Kind == tree.Directory && t.o.dir() {
 		return nil
@@ -87,10 +101,13 @@ func (p *planner) setAside(c tree.Change, t three) error {
 	if err != nil || same {
 		return err
 	}
-	if err := p.makeParents(p.detour, t.was, t.path); err != nil {
+	if err := p.makeParents(d, t.was, t.path); err != nil {
 		return err
 	}
-	return p.apply(t, decision{verdict: Relocate, rule: "C5", reason: "was " + t.was + ", which is no directory in the base any more", result: shows(t.u)})
+	return p.apply(t, decision{
+		verdict: Relocate, rule: "C5", reason: "was " + t.was + ", which is no directory in the base any more",
+		result: shows(t.u),
+	})
 }
 
 // makeParents makes the directories that something set aside needs, as they were.

@@ -38,7 +38,7 @@ func (p *planner) directoryOverDirectory(c tree.Change, t three) error {
 	if err := p.apply(t, d); err != nil {
 		return err
 	}
-	if !c.Opaque {
+	if !c.Opaque && !c.Covered {
 		return nil
 	}
 	_, err := p.arrivals(t)
@@ -82,7 +82,11 @@ func (p *planner) staysDeleted(t three) error {
 	if err != nil {
 		return err
 	}
-	return p.apply(t, decision{verdict: Keep, rule: "B1", reason: "deleted by the user", result: nothing(), quiet: same})
+	d := decision{verdict: Keep, rule: "B1", reason: "deleted by the user", result: nothing(), quiet: same}
+	if c := t.own[sideNew]; differs(c) && !c.User.Installed() {
+		d.quiet = true // the package was removed: that is told once
+	}
+	return p.apply(t, d)
 }
 
 // take shows what the new base has, with everything below it.
@@ -136,7 +140,9 @@ func (p *planner) arrivals(dir three) (bool, error) {
 		arrived = arrived || one
 	}
 	if arrived && !dir.u.dir() {
-		err = p.apply(dir, decision{verdict: Take, rule: "B4", reason: "deleted by the user; the base has new files in it", result: shows(dir.n)})
+		err = p.apply(dir, decision{
+			verdict: Take, rule: "B4", reason: "deleted by the user; the base has new files in it", result: shows(dir.n),
+		})
 	}
 	return arrived, err
 }
@@ -170,7 +176,9 @@ func (p *planner) settleOrphans() error {
 			return err
 		}
 		if !left {
-			if err := p.apply(t, decision{verdict: Take, rule: "R6", reason: "removed from the base, nothing of the user's is in it", result: nothing()}); err != nil {
+			if err := p.apply(t, decision{
+				verdict: Take, rule: "R6", reason: "removed from the base, nothing of the user's is in it", result: nothing(),
+			}); err != nil {
 				return err
 			}
 			continue

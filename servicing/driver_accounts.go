@@ -6,6 +6,7 @@ package servicing
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,6 +25,7 @@ type accountFiles struct {
 	o, n, u   accounts.Files
 	sameBases bool // neither base differs from the other
 	untouched bool // the user changed none
+	odd       bool // one of them is no regular file, or too large
 }
 
 // mergeAccounts merges the account files as one transaction.
@@ -33,13 +35,18 @@ func mergeAccounts(ctx context.Context, p *planner) error {
 		return err
 	}
 	merged := accounts.Merge(f.o, f.n, f.u, accounts.Busy{UIDs: p.uids, GIDs: p.gids})
-	if f.sameBases || f.untouched && !p.ownsAny(merged) {
+	switch {
+	case f.odd, f.untouched && !p.ownsAny(merged):
 		return p.fileByFile(f)
-	}
-	for i, t := range f.paths {
-		if err := p.applyAccounts(t, f.n[i], f.u[i], merged.Files[i], merged.Notes); err != nil {
-			return err
+	case f.sameBases:
+		err = p.fileByFile(f)
+	default:
+		for i, t := range f.paths {
+			err = errors.Join(err, p.applyAccounts(t, f.n[i], f.u[i], merged.Files[i], merged.Notes))
 		}
+	}
+	if err != nil {
+		return err
 	}
 	return p.remap(ctx, merged)
 }
@@ -56,9 +63,11 @@ func (p *planner) readAccounts() (*accountFiles, error) {
 			node
 			to *accounts.Files
 		}{{t.o, &f.o}, {t.n, &f.n}, {t.u, &f.u}} {
-			if side.to[i], err = read(side.node, maxAccounts); err != nil {
+			side.to[i], err = read(side.node, maxAccounts)
+			if err != nil && !errors.Is(err, tree.ErrTooLarge) {
 				return nil, err
 			}
+			f.odd = f.odd || err != nil || !side.absent() && !side.is(tree.Regular)
 		}
 		same, err := compare(t)
 		if err != nil {
@@ -142,26 +151,48 @@ func (p *planner) applyAccounts(t three, base, user, content []byte, notes []acc
 	return p.apply(t, d)
 }
 
+// idMap says which ids of the new base's files become which.
+type idMap struct {
+	ids, standing map[uint32]uint32
+}
+
+// of returns the id for a file of the new base; old is the id that it has in the old base, if it is there.
+func (m idMap) of(id uint32, old *uint32) uint32 {
+	if to, ok := m.ids[id]; ok {
+		return to
+	}
+	if to, ok := m.standing[id]; ok && (old == nil || *old != id) {
+		return to
+	}
+	return id
+}
+
 // remap makes the files of the new base follow the ids of the result.
 func (p *planner) remap(ctx context.Context, r accounts.Result) error {
-	if len(r.UIDs)+len(r.GIDs) == 0 {
+	uids, gids := idMap{r.UIDs, r.StandingUIDs}, idMap{r.GIDs, r.StandingGIDs}
+	if len(uids.ids)+len(uids.standing)+len(gids.ids)+len(gids.standing) == 0 {
 		return nil
 	}
-	for _, ids := range []struct {
+	for _, one := range []struct {
 		kind string
 		ids  map[uint32]uint32
-	}{{"uid", r.UIDs}, {"gid", r.GIDs}} {
-		for from, to := range ids.ids {
-			p.remaps = append(p.remaps, IDRemap{Kind: ids.kind, From: from, To: to})
+	}{{"uid", uids.ids}, {"uid", uids.standing}, {"gid", gids.ids}, {"gid", gids.standing}} {
+		for from, to := range one.ids {
+			p.remaps = append(p.remaps, IDRemap{Kind: one.kind, From: from, To: to})
 		}
 	}
 	return p.new.Tree(ctx, func(e tree.Entry) error {
 		to := e.Meta
-		if id, ok := r.UIDs[e.UID]; ok {
-			to.UID = id
+		to.UID, to.GID = uids.of(e.UID, nil), gids.of(e.GID, nil)
+		if to.UID == e.UID && to.GID == e.GID {
+			return nil
 		}
-		if id, ok := r.GIDs[e.GID]; ok {
-			to.GID = id
+		old, err := lookup(p.old, e.Path)
+		if err != nil {
+			return err
+		}
+		if !old.absent() {
+			to.UID, to.GID = uids.of(e.UID, &old.UID), gids.of(e.GID, &old.GID)
 		}
 		if to.UID == e.UID && to.GID == e.GID {
 			return nil
@@ -185,7 +216,10 @@ func (p *planner) remapOne(e tree.Entry, to tree.Meta) error {
 	}
 	result := shows(t.n)
 	result.Meta = to
-	return p.apply(t, decision{verdict: Remap, rule: "E2", driver: "accounts", reason: "belongs to an account that has another id here", result: result})
+	return p.apply(t, decision{
+		verdict: Remap, rule: "E2", driver: "accounts", reason: "belongs to an account that has another id here",
+		result: result,
+	})
 }
 
 // remapDecided gives an outcome other owners where it has them from the new base.

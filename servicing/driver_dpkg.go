@@ -16,12 +16,19 @@ import (
 
 // claimsPackages claims the database of dpkg: the status, and what the info directory has about packages.
 func claimsPackages(p *planner, name string) bool {
-	return name == statusPath || p.packages.infoChoice(name) != nil
+	return !p.packages.abandoned && (name == statusPath || p.packages.infoChoice(name) != nil)
 }
 
 // mergePackages makes packages units: the database and the files of each are one side's.
 func mergePackages(_ context.Context, p *planner) error {
-	if len(p.packages.choices) == 0 {
+	k := p.packages
+	if err := p.holdInterrupted(); err != nil {
+		return err
+	}
+	if k.unreadable && k.changed {
+		p.hold("package-database", statusPath, "the package database cannot be read: "+statusPath)
+	}
+	if len(k.choices) == 0 || k.abandoned {
 		return nil
 	}
 	if err := p.mergeStatus(); err != nil {
@@ -30,8 +37,8 @@ func mergePackages(_ context.Context, p *planner) error {
 	if err := p.mergeInfo(); err != nil {
 		return err
 	}
-	for i := range p.packages.choices {
-		c := &p.packages.choices[i]
+	for i := range k.choices {
+		c := &k.choices[i]
 		if !differs(c) {
 			continue
 		}
@@ -42,8 +49,11 @@ func mergePackages(_ context.Context, p *planner) error {
 			return err
 		}
 	}
+	if !k.changed {
+		return nil // whatever is wrong, this update has no part in it
+	}
 	p.holdBroken()
-	return p.holdInterrupted()
+	return p.holdDamaged()
 }
 
 // mergeStatus merges the status file.
@@ -61,7 +71,9 @@ func (p *planner) mergeStatus() error {
 	}
 	if t.n.absent() {
 		p.hold("package-database", t.path, "the new base has no package database, the storage's was changed")
-		return p.apply(t, decision{verdict: Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: shows(t.u)})
+		return p.apply(t, decision{
+			verdict: Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: shows(t.u),
+		})
 	}
 	content := dpkg.Status(p.packages.choices, p.packages.bases[sideNew], p.packages.bases[sideUser])
 	return p.apply(t, decision{verdict: Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: makes(t, content)})
@@ -85,29 +97,51 @@ func (p *planner) mergeInfo() error {
 		if c == nil {
 			continue // decided on by the walk
 		}
-		t, err := p.three(full)
-		if err != nil {
+		if err := p.followPackage(full, c); err != nil {
 			return err
 		}
-		d := decision{verdict: Take, rule: "D1", driver: "dpkg", reason: "follows its package", result: shows(t.n), quiet: true}
-		if differs(c) {
-			d.verdict, d.result = Keep, shows(t.u)
-		}
-		if err := p.apply(t, d); err != nil {
-			return err
-		}
-		p.want[full] = d.result // also where neither base has it
 	}
+	return nil
+}
+
+// followPackage makes a file about a package that of the package's side.
+func (p *planner) followPackage(name string, c *dpkg.Choice) error {
+	t, err := p.three(name)
+	if err != nil {
+		return err
+	}
+	shown, err := lookup(p.plain, name)
+	if err != nil {
+		return err
+	}
+	d := decision{verdict: Take, rule: "D1", driver: "dpkg", reason: "follows its package", result: shows(t.n), quiet: true}
+	if differs(c) {
+		d.verdict, d.result = Keep, shows(t.u)
+	}
+	if sameBacking(shown, d.result.node) {
+		return nil
+	}
+	if err := p.apply(t, d); err != nil {
+		return err
+	}
+	p.want[name] = d.result // also where neither base has it
 	return nil
 }
 
 // keepPinned keeps the user's version of a file whose package is the user's.
 func keepPinned(t three) decision {
-	return decision{verdict: Keep, rule: "D4", driver: "dpkg", reason: "of a package whose version is the user's", result: shows(t.u), quiet: t.n.absent()}
+	return decision{
+		verdict: Keep, rule: "D4", driver: "dpkg", reason: "of a package whose version is the user's",
+		result: shows(t.u), quiet: t.n.absent(),
+	}
 }
 
-// pinFiles keeps the files of the user's version, where the storage does not have them itself.
+// pinFiles keeps the files of the user's version, where the storage does not have them itself. It has all files of a package
+// that is not in the old base.
 func (p *planner) pinFiles(c *dpkg.Choice) error {
+	if !c.Old.Installed() && !c.Old.Residual() {
+		return nil
+	}
 	var list []string
 	var err error
 	if c.User.Installed() {
@@ -158,7 +192,10 @@ func (p *planner) hideFiles(c *dpkg.Choice) error {
 		if !t.n.file() || !t.u.absent() || !p.onlyOf(c, t) {
 			continue
 		}
-		d := decision{verdict: Keep, rule: "D5", driver: "dpkg", reason: "not in the user's version of its package: " + c.Reason, result: nothing()}
+		d := decision{
+			verdict: Keep, rule: "D5", driver: "dpkg", reason: "not in the user's version of its package: " + c.Reason,
+			result: nothing(),
+		}
 		if err := p.apply(t, d); err != nil {
 			return err
 		}
@@ -233,7 +270,27 @@ func (p *planner) versionsOf(problem dpkg.Problem) string {
 	return out.String()
 }
 
-// holdInterrupted holds a storage whose package manager was interrupted.
+// holdDamaged holds a storage whose package database lacks packages that are there: their lists are, and dpkg removes those.
+func (p *planner) holdDamaged() error {
+	for _, c := range p.packages.choices {
+		if !differs(&c) || c.User != nil || c.Old == nil {
+			continue
+		}
+		for _, name := range c.Old.InfoNames() {
+			n, err := lookup(p.user, path.Join(infoDir, name+".list"))
+			if err != nil {
+				return err
+			}
+			if !n.absent() {
+				p.hold("package-database", statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
+			}
+		}
+	}
+	return nil
+}
+
+// holdInterrupted holds a storage whose package manager was interrupted, whatever the update is about: nobody can tell which
+// files are half written.
 func (p *planner) holdInterrupted() error {
 	k := p.packages
 	known := make(map[string]bool)
@@ -272,7 +329,7 @@ func (p *planner) holdInterrupted() error {
 
 // hold records a reason why the storage must be held.
 func (p *planner) hold(code, path, message string) {
-	r := Reason{Code: code, Path: path, Message: message}
+	r := Reason{Code: code, Path: printable(path), Message: printable(message)}
 	if !slices.ContainsFunc(p.holds, func(other Reason) bool { return other == r }) {
 		p.holds = append(p.holds, r)
 	}

@@ -41,7 +41,10 @@ func keepIdentity(_ *planner, t three) (decision, bool, error) {
 	if err != nil || same {
 		return decision{}, false, err
 	}
-	return decision{verdict: Keep, rule: "F8", reason: "the identity of this instance", result: shows(merged(t, t.u)), quiet: t.n.absent() && t.o.absent()}, true, nil
+	return decision{
+		verdict: Keep, rule: "F8", reason: "the identity of this instance", result: shows(merged(t, t.u)),
+		quiet: t.n.absent() && t.o.absent(),
+	}, true, nil
 }
 
 // pinIdentities gives the storage a copy of the identities that it had from the old base, where the new base has others.
@@ -102,7 +105,10 @@ func (p *planner) pinIdentity(name string) error {
 	if blank {
 		return nil // to be made at the first start
 	}
-	return p.apply(t, decision{verdict: Keep, rule: "F8", driver: "identity", reason: "the identity that this instance had from its old base", result: shows(t.u)})
+	return p.apply(t, decision{
+		verdict: Keep, rule: "F8", driver: "identity", reason: "the identity that this instance had from its old base",
+		result: shows(t.u),
+	})
 }
 
 // extendedStates is where apt notes which packages were installed as dependencies.

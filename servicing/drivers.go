@@ -26,10 +26,15 @@ func drivers() []driver {
 		{name: "runtime", matches: runtimePaths.has, first: keepRuntime},
 		{name: "identity", matches: identityPaths.has, first: keepIdentity, finish: pinIdentities},
 		{name: "dpkg", claims: claimsPackages, finish: mergePackages},
+		{name: "alternatives", matches: isAlternatives, conflict: keepAlternatives, finish: mergeAlternatives},
 		{name: "accounts", claims: claimsAccounts, finish: mergeAccounts},
 		{name: "records", matches: isRecords, conflict: mergeRecords},
 		{name: "foreign-packages", matches: foreignDatabases.has, conflict: holdForeign},
+		{name: "sqlite", matches: maybeSQLite, first: keepCompanion, conflict: keepSQLite},
 		{name: "derived", matches: derivedPaths.has, conflict: keepDerived},
 		{name: "text", matches: isText, conflict: mergeText},
+		{name: "loader-cache", finish: mergeLoaderCache},
+		{name: "links", finish: reportDangling},
+		{name: "distribution", finish: holdOther},
 	}
 }

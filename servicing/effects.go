@@ -12,6 +12,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
@@ -21,7 +22,6 @@ type effect struct {
 	path     string
 	whiteout bool
 	outcome
-	quiet bool // a directory that is there for what is in it
 }
 
 // effects compares what shall be seen with what would be seen and returns what makes the difference, parents first.
@@ -29,7 +29,7 @@ func (p *planner) effects() ([]effect, error) {
 	if err := p.completeLinks(); err != nil {
 		return nil, err
 	}
-	e := &effector{planner: p, dirs: make(map[string]bool)}
+	e := &effector{planner: p, dirs: make(map[string]bool), aside: make(map[string]string)}
 	for _, name := range slices.Sorted(maps.Keys(p.want)) {
 		if err := e.add(name, p.want[name]); err != nil {
 			return nil, err
@@ -60,8 +60,9 @@ func comparePaths(a, b string) int {
 // effector collects effects.
 type effector struct {
 	*planner
-	out  []effect
-	dirs map[string]bool // directories that are in the delta storage
+	out   []effect
+	dirs  map[string]bool   // directories that are in the delta storage
+	aside map[string]string // by what is in the way, where the user's below it goes
 }
 
 // add adds what makes a path show its outcome; nothing if it does already.
@@ -83,9 +84,6 @@ func (e *effector) add(name string, o outcome) error {
 	if err != nil || same {
 		return err
 	}
-	if o.Kind == tree.Directory {
-		e.dirs[name] = true
-	}
 	return e.put(effect{path: name, outcome: o})
 }
 
@@ -103,79 +101,118 @@ func (e *effector) alreadyShown(shown node, o outcome) (bool, error) {
 	return bytes.Equal(content, o.content), err
 }
 
-// put adds an effect with the directories that it is in. What is in no directory of the result is left out: the decision
-// about that directory says so.
+// put adds an effect with the directories that it is in. There is nothing to do for what is in no directory of the result,
+// unless it is the user's: then it is set aside.
 func (e *effector) put(one effect) error {
 	if one.path != "." {
-		ok, err := e.parents(path.Dir(one.path))
-		if err != nil || !ok {
+		obstacle, err := e.parents(path.Dir(one.path))
+		if err != nil {
 			return err
 		}
+		if obstacle != "" {
+			return e.rescue(one, obstacle)
+		}
 	}
+	e.dirs[one.path] = one.Kind == tree.Directory
 	e.out = append(e.out, one)
 	return nil
 }
 
-// parents makes sure that a directory is in the delta storage.
-func (e *effector) parents(dir string) (bool, error) {
+// rescue sets aside what would be below something that is not a directory, if it is the user's.
+func (e *effector) rescue(one effect, obstacle string) error {
+	if one.whiteout || one.view != e.user || one.dir() {
+		return nil
+	}
+	if e.aside[obstacle] == "" {
+		name, err := e.freeName(obstacle + asideSuffix)
+		if err != nil {
+			return err
+		}
+		e.aside[obstacle] = name
+	}
+	to := e.aside[obstacle] + strings.TrimPrefix(one.path, obstacle)
+	e.findings = append(e.findings, finding{
+		three:    three{path: to, was: one.Path, u: one.node},
+		decision: decision{verdict: Relocate, rule: "C5", reason: fmt.Sprintf("there is no directory %q in the result", obstacle)},
+	})
+	one.path = to
+	e.want[to] = one.outcome
+	return e.put(one)
+}
+
+// parents makes sure that a directory is in the delta storage. If it cannot be, what is in the way is returned.
+func (e *effector) parents(dir string) (obstacle string, err error) {
 	if e.dirs[dir] {
-		return true, nil
+		return "", nil
 	}
 	o, decided := e.want[dir]
 	if !decided {
 		n, err := e.anyDir(dir)
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		o = shows(n)
 	}
 	if !o.dir() {
-		return false, nil
+		return dir, nil
 	}
 	if dir != "." {
-		ok, err := e.parents(path.Dir(dir))
-		if err != nil || !ok {
-			return false, err
+		obstacle, err := e.parents(path.Dir(dir))
+		if err != nil || obstacle != "" {
+			return obstacle, err
 		}
 	}
 	e.dirs[dir] = true
-	e.out = append(e.out, effect{path: dir, outcome: o, quiet: true})
-	return true, nil
+	e.out = append(e.out, effect{path: dir, outcome: o})
+	return "", nil
 }
 
-// anyDir returns a directory as it would be seen, or else as a side has it.
+// anyDir returns a directory as it would be seen, or else as a side has it, or else a new one.
 func (e *effector) anyDir(dir string) (node, error) {
-	shown, err := lookup(e.plain, dir)
-	if err != nil || !shown.absent() {
-		return shown, err
+	for _, view := range []*tree.View{e.plain, e.user, e.new} {
+		n, err := lookup(view, dir)
+		if err != nil || !n.absent() {
+			return n, err
+		}
 	}
-	n, err := lookup(e.user, dir)
-	if err != nil || !n.absent() {
-		return n, err
-	}
-	return lookup(e.new, dir)
+	return node{e.new, tree.Entry{Path: dir, Kind: tree.Directory, Meta: tree.Meta{Mode: 0o755}}}, nil
 }
 
-// keepLinks keeps names of one file of the storage together: when one of them gets another content or other metadata, those
+// keepLinks keeps names of one file of the storage together: when one of them gets a merged content or other metadata, those
 // that neither base has something to say about follow.
-func (p *planner) keepLinks() {
-	for _, id := range slices.SortedFunc(maps.Keys(p.groups), func(a, b fileID) int { return comparePaths(p.groups[a][0].path, p.groups[b][0].path) }) {
-		links := p.groups[id]
-		changed := slices.IndexFunc(links, func(l link) bool {
-			o, decided := p.want[l.path]
-			return decided && o.file() && !l.own && (o.made || !sameBacking(o.node, node{p.user, tree.Entry{Dev: id.dev, Ino: id.ino}}))
-		})
-		if changed < 0 {
-			continue
+func (p *planner) keepLinks() error {
+	for _, links := range p.groups {
+		changed, err := p.changedLink(links)
+		if err != nil {
+			return err
 		}
 		for _, l := range links {
-			if l.own {
-				o := p.want[links[changed].path]
-				o.linkTo = links[changed].path
+			if l.own && changed != "" {
+				o := p.want[changed]
+				o.linkTo = changed
 				p.want[l.path] = o
 			}
 		}
 	}
+	return nil
+}
+
+// changedLink returns the first name whose file is the user's, but not as it was; "" when there is none.
+func (p *planner) changedLink(links []link) (string, error) {
+	for _, l := range links {
+		o, decided := p.want[l.path]
+		if !decided || l.own || o.view != p.user {
+			continue
+		}
+		user, err := lookup(p.user, l.path)
+		if err != nil {
+			return "", err
+		}
+		if o.made || !sameMeta(o.Kind, o.Meta, user.Meta) {
+			return l.path, nil
+		}
+	}
+	return "", nil
 }
 
 // completeLinks adds, where a name of a file is copied out of the new base, the other names of that file in the same

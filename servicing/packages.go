@@ -4,8 +4,10 @@
 package servicing
 
 import (
+	"bytes"
 	"crypto/md5" //nolint:gosec // dpkg's digests are MD5; they tell what was shipped, not what is trusted
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -28,12 +30,16 @@ type packages struct {
 	*views
 	bases   [3]*dpkg.Database // by side
 	choices []dpkg.Choice
-	byKey   map[string]*dpkg.Choice
 	byInfo  map[string]*dpkg.Choice // by the name that the info directory has for it
 	owners  map[string]owner        // by path; nil as long as nobody asked
 	digests map[*dpkg.Choice]map[string]string
 	lists   map[listID][]string
 	alias   [3]map[string]string // by side: symbolic links in the root that lead to directories
+
+	unreadable bool // a database is none: nothing is known about packages
+	abandoned  bool // the user removed the database
+	changed    bool // the new base's database is not that of the old one
+	replaced   bool // there is a package of which the user has another version than both bases, and the new base's counts
 }
 
 // The sides in arrays.
@@ -55,21 +61,12 @@ type listID struct {
 func newPackages(v *views) (*packages, error) {
 	k := &packages{
 		views:   v,
-		byKey:   make(map[string]*dpkg.Choice),
 		byInfo:  make(map[string]*dpkg.Choice),
 		digests: make(map[*dpkg.Choice]map[string]string),
 		lists:   make(map[listID][]string),
 	}
-	for side, view := range k.sides() {
-		n, err := lookup(view, statusPath)
-		if err != nil {
-			return nil, err
-		}
-		content, err := read(n, maxDatabase)
-		if err != nil {
-			return nil, fmt.Errorf("read the package database: %w", err)
-		}
-		k.bases[side] = dpkg.Parse(content)
+	if err := k.readDatabases(); err != nil {
+		return nil, err
 	}
 	for side := range k.sides() {
 		var err error
@@ -80,7 +77,7 @@ func newPackages(v *views) (*packages, error) {
 	k.choices = dpkg.Choose(k.bases[sideOld], k.bases[sideNew], k.bases[sideUser])
 	for i := range k.choices {
 		c := &k.choices[i]
-		k.byKey[c.Key] = c
+		k.replaced = k.replaced || replaces(c)
 		for _, pkg := range []*dpkg.Package{c.Old, c.New, c.User} {
 			if pkg != nil {
 				for _, name := range pkg.InfoNames() {
@@ -92,6 +89,33 @@ func newPackages(v *views) (*packages, error) {
 	return k, nil
 }
 
+// readDatabases reads the status files.
+func (k *packages) readDatabases() error {
+	var contents [3][]byte
+	for side, view := range k.sides() {
+		n, err := lookup(view, statusPath)
+		if err != nil {
+			return err
+		}
+		contents[side], err = read(n, maxDatabase)
+		if errors.Is(err, tree.ErrTooLarge) || !n.absent() && !n.is(tree.Regular) {
+			k.unreadable = true
+		} else if err != nil {
+			return fmt.Errorf("read the package database: %w", err)
+		}
+		k.bases[side] = dpkg.Parse(contents[side])
+	}
+	k.changed = !bytes.Equal(contents[sideOld], contents[sideNew])
+	switch {
+	case k.unreadable:
+		k.bases = [3]*dpkg.Database{{}, {}, {}}
+	case contents[sideUser] == nil:
+		k.bases[sideUser] = k.bases[sideOld] // the user removed the books, not the packages
+		k.abandoned = contents[sideOld] != nil
+	}
+	return nil
+}
+
 func (k *packages) sides() [3]*tree.View { return [3]*tree.View{k.old, k.new, k.user} }
 
 // on returns the package as one side has it.
@@ -99,6 +123,11 @@ func on(c *dpkg.Choice, side int) *dpkg.Package { return [3]*dpkg.Package{c.Old,
 
 // differs tells whether the user's side of a package counts and is not what the new base has.
 func differs(c *dpkg.Choice) bool { return c != nil && c.Side == dpkg.User }
+
+// replaces tells whether the new base's version of a package takes the place of one that the user installed.
+func replaces(c *dpkg.Choice) bool {
+	return c != nil && c.Side == dpkg.Base && c.UserVersionOnly && c.User.Installed()
+}
 
 // list returns the paths of a package on one side, with symbolic links of the root resolved (/lib is /usr/lib).
 func (k *packages) list(c *dpkg.Choice, side int) ([]string, error) {
@@ -225,7 +254,7 @@ func (o owner) pinned(p string) bool {
 // while that of the new base counts and has it.
 func (o owner) returns() bool {
 	c := o[sideNew]
-	return c != nil && c.Side == dpkg.Base && c.UserVersionOnly && c.User.Installed() && o[sideUser] == nil
+	return replaces(c) && o[sideUser] == nil
 }
 
 // removed tells whether a path belongs to a package that is not in the result because the new base does not have it.
@@ -237,6 +266,12 @@ func (o owner) removed() bool {
 	return c != nil && c.Side == dpkg.Base && !c.New.Installed() && o[sideNew] == nil
 }
 
+// sameVersion tells whether a path belongs to a package that the user brought to the same version as the new base.
+func (o owner) sameVersion() bool {
+	c := o[sideUser]
+	return replaces(c) && c == o[sideNew] && c.User.Version == c.New.Version
+}
+
 // owned tells whether a path belongs to a package in one of the bases.
 func (o owner) owned() bool { return o[sideOld] != nil || o[sideNew] != nil }
 
@@ -244,7 +279,7 @@ func (o owner) owned() bool { return o[sideOld] != nil || o[sideNew] != nil }
 // counts: then the user did not change it.
 func (k *packages) shipped(t three) (bool, error) {
 	c := t.own[sideUser]
-	if c == nil || c.Side != dpkg.Base || !c.UserVersionOnly || t.u.absent() {
+	if !replaces(c) || t.u.absent() {
 		return false, nil
 	}
 	if !t.u.is(tree.Regular) {

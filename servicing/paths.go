@@ -62,7 +62,7 @@ func (t pathTable) has(p string) bool {
 	})
 }
 
-// matches matches a path with a pattern; one without a slash matches names in any directory.
+// matches a path with a pattern; one without a slash matches names in any directory.
 func matches(pattern, p string) bool {
 	if !strings.Contains(pattern, "/") {
 		p = path.Base(p)

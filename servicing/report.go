@@ -118,7 +118,7 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, options Opti
 		r.Paths = append(r.Paths, one)
 	}
 	for _, e := range effects {
-		r.Effects = append(r.Effects, EffectReport{Path: e.path, PathBytes: rawBytes(e.path), What: e.what()})
+		r.Effects = append(r.Effects, EffectReport{Path: printable(e.path), PathBytes: rawBytes(e.path), What: e.what()})
 	}
 	r.Packages = append(r.Packages, p.packages.report()...)
 	slices.SortFunc(r.IDs, func(a, b IDRemap) int {
@@ -144,6 +144,9 @@ func (e effect) what() string {
 	}
 }
 
+// printable returns a text as JSON can hold it.
+func printable(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
+
 // rawBytes returns a path that JSON cannot hold.
 func rawBytes(p string) []byte {
 	if utf8.ValidString(p) {
@@ -154,13 +157,16 @@ func rawBytes(p string) []byte {
 
 func (p *planner) reportPath(f finding) (PathReport, error) {
 	r := PathReport{
-		Path: f.path, PathBytes: rawBytes(f.path), Verdict: f.verdict, Rule: f.rule, Driver: f.driver, Reason: f.reason,
+		Path: printable(f.path), PathBytes: rawBytes(f.path), Verdict: f.verdict, Rule: f.rule, Driver: f.driver, Reason: printable(f.reason),
 		Package: f.own.name(),
 	}
 	if f.was != f.path {
-		r.Was = f.was
+		r.Was = printable(f.was)
 	}
-	result := p.want[f.path]
+	result, decided := p.want[f.path]
+	if !decided {
+		result = f.result
+	}
 	for _, side := range []struct {
 		node
 		to *string
@@ -240,7 +246,7 @@ func describe(n node) (string, error) {
 	case n.absent():
 		return "", nil
 	case n.is(tree.Symlink):
-		return "symlink:" + n.Link, nil
+		return "symlink:" + printable(n.Link), nil
 	case !n.is(tree.Regular):
 		return n.Kind.String(), nil
 	}

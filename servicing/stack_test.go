@@ -6,18 +6,25 @@ package servicing
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
+
+// tb is a test or one case of a property.
+type tb interface {
+	rapid.TB
+	Cleanup(func())
+}
 
 // files describes a tree: by path, what stands there.
 //
@@ -31,7 +38,7 @@ import (
 type files map[string]string
 
 // build makes a tree in a directory.
-func (f files) build(t testing.TB, dir string) {
+func (f files) build(t tb, dir string) {
 	t.Helper()
 	links := map[string]string{}
 	for name := range sortedKeys(f) {
@@ -64,7 +71,7 @@ func sortedKeys[V any](m map[string]V) func(func(string) bool) {
 }
 
 // put makes one file as described.
-func put(t testing.TB, full, what string) {
+func put(t tb, full, what string) {
 	t.Helper()
 	mode := os.FileMode(0o644)
 	kind, rest, _ := strings.Cut(what, " ")
@@ -89,7 +96,7 @@ func put(t testing.TB, full, what string) {
 	}
 }
 
-func octal(t testing.TB, text string) os.FileMode {
+func octal(t tb, text string) os.FileMode {
 	t.Helper()
 	var mode uint32
 	_, err := fmt.Sscanf(text, "%o", &mode)
@@ -97,7 +104,7 @@ func octal(t testing.TB, text string) os.FileMode {
 	return os.FileMode(mode)
 }
 
-func must(t testing.TB, err error) {
+func must(t tb, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -106,13 +113,13 @@ func must(t testing.TB, err error) {
 
 // scenario is a storage on an old base and a new base.
 type scenario struct {
-	t         testing.TB
+	t         tb
 	old, base string   // directories of the bases
 	nodes     []string // of the storage, topmost first
 }
 
 // newScenario makes the bases and lets the user work on the old one through a real overlay mount.
-func newScenario(t testing.TB, old, base files, user func(root string)) *scenario {
+func newScenario(t tb, old, base files, user func(root string)) *scenario {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount")
@@ -190,7 +197,7 @@ func (s *scenario) write(p *Plan) string {
 	return delta
 }
 
-func encoded(t testing.TB, r *Report) string {
+func encoded(t tb, r *Report) string {
 	t.Helper()
 	out, err := json.MarshalIndent(r, "", " ")
 	must(t, err)
@@ -218,7 +225,7 @@ func (s *scenario) serviced(use func(root string)) *Report {
 }
 
 // checkReadable checks that whatever a directory lists is there: a whiteout in a directory that merges with none is listed.
-func checkReadable(t testing.TB, root string) {
+func checkReadable(t tb, root string) {
 	t.Helper()
 	must(t, filepath.WalkDir(root, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -230,12 +237,12 @@ func checkReadable(t testing.TB, root string) {
 }
 
 // look describes what stands at a path, as files does: with the mode where the expectation has one.
-func look(t testing.TB, root, name, like string) string {
+func look(t tb, root, name, like string) string {
 	t.Helper()
 	full := filepath.Join(root, name)
 	var st unix.Stat_t
 	err := unix.Lstat(full, &st)
-	if err == unix.ENOENT || err == unix.ENOTDIR {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return ""
 	}
 	must(t, err)
@@ -264,7 +271,7 @@ func look(t testing.TB, root, name, like string) string {
 }
 
 // check compares what is there with what is expected.
-func (f files) check(t testing.TB, root string) {
+func (f files) check(t tb, root string) {
 	t.Helper()
 	for name := range sortedKeys(f) {
 		want := f[name]
@@ -280,7 +287,7 @@ func (f files) check(t testing.TB, root string) {
 	}
 }
 
-func sameFile(t testing.TB, a, b string) bool {
+func sameFile(t tb, a, b string) bool {
 	t.Helper()
 	one, err := os.Lstat(a)
 	must(t, err)
@@ -290,7 +297,7 @@ func sameFile(t testing.TB, a, b string) bool {
 }
 
 // tempDir returns a directory that goes with the test. Its name is without commas and colons, which mount options split at.
-func tempDir(t testing.TB) string {
+func tempDir(t tb) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "servicing")
 	must(t, err)
@@ -301,7 +308,7 @@ func tempDir(t testing.TB) string {
 
 // sh is the little that a user does in tests.
 type sh struct {
-	t    testing.TB
+	t    tb
 	root string
 }
 

@@ -130,36 +130,47 @@ func (v *views) moved(was, p string) (three, error) {
 	return t, errors.Join(errs[:]...)
 }
 
-// resolveDir follows symbolic links in a view, as a process with this root would, and returns the directory that a path
-// leads to. It reports false when it leads to none.
-func resolveDir(view *tree.View, p string) (string, bool, error) {
+// resolve follows symbolic links, as a process with this root would, and returns what a path leads to.
+func resolve(look func(string) (node, error), p string) (node, error) {
 	const maxLinks = 40 // as the kernel's
-	rest, at := p, "."
-	for links := 0; ; {
-		if rest == "." || rest == "" {
-			return at, true, nil
+	at, err := look(".")
+	rest, where := p, "."
+	for links := 0; err == nil && rest != "" && rest != "."; {
+		if !at.dir() {
+			return node{}, nil
 		}
 		first, remaining, _ := cut(rest)
-		next := path.Join(at, first)
+		next := path.Join(where, first) // the root is its own parent: this never begins with ".."
 		if first == ".." {
-			next = path.Dir(at) // the root is its own parent: path.Dir(".") is "."
-			at, rest = next, remaining
+			next = path.Dir(where)
+		}
+		var n node
+		if n, err = look(next); err != nil || n.absent() {
+			return node{}, err
+		}
+		if !n.is(tree.Symlink) {
+			at, where, rest = n, next, remaining
 			continue
 		}
-		n, err := lookup(view, next)
-		switch {
-		case err != nil:
-			return "", false, err
-		case n.dir():
-			at, rest = next, remaining
-		case n.is(tree.Symlink) && links < maxLinks:
-			links++
-			if path.IsAbs(n.Link) {
-				at = "."
-			}
-			rest = path.Join(trimRoot(n.Link), remaining)
-		default:
-			return "", false, nil
+		if links++; links > maxLinks {
+			return node{}, nil
 		}
+		if path.IsAbs(n.Link) {
+			where = "."
+			at, err = look(where)
+		}
+		rest = path.Join(trimRoot(n.Link), remaining)
 	}
+	return at, err
+}
+
+// in looks paths up in a view.
+func in(view *tree.View) func(string) (node, error) {
+	return func(p string) (node, error) { return lookup(view, p) }
+}
+
+// resolveDir returns the directory that a path leads to in a view; it reports false when it leads to none.
+func resolveDir(view *tree.View, p string) (string, bool, error) {
+	n, err := resolve(in(view), p)
+	return n.Path, n.dir(), err
 }

@@ -22,8 +22,10 @@ type planner struct {
 	remaps   []IDRemap
 	quiet    map[Verdict]int // decisions of which there is nothing to tell
 
-	detour  *detour           // what the walk is inside of
+	touched bool              // the storage says something
+	detours []*detour         // what the walk is inside of, the innermost last
 	orphans []three           // directories of the storage that the new base does not have any more
+	links   []three           // the storage's symbolic links
 	hidden  map[string]bool   // directories of the storage with whiteouts
 	uids    map[uint32]bool   // owners of the storage's files
 	gids    map[uint32]bool   //
@@ -75,7 +77,9 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 			return nil, fmt.Errorf("driver %s: %w", d.name, err)
 		}
 	}
-	p.keepLinks()
+	if err := p.keepLinks(); err != nil {
+		return nil, err
+	}
 	if err := p.settleOrphans(); err != nil {
 		return nil, err
 	}
@@ -84,11 +88,15 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 
 // visit decides on one path that the storage says something about.
 func (p *planner) visit(c tree.Change) error {
-	if p.detour != nil && !within(c.Path, p.detour.from) {
-		p.detour = nil
+	if c.Deleted && c.Covered {
+		p.hidden[path.Dir(c.Path)] = true
+		return nil // the opaque directory says the same
 	}
-	if p.detour != nil {
-		return p.visitDetour(c)
+	for len(p.detours) > 0 && !within(c.Path, p.detours[len(p.detours)-1].from) {
+		p.detours = p.detours[:len(p.detours)-1]
+	}
+	if len(p.detours) > 0 {
+		return p.visitDetour(c, p.detours[len(p.detours)-1])
 	}
 	t, err := p.three(c.Path)
 	if err != nil {
@@ -99,6 +107,7 @@ func (p *planner) visit(c tree.Change) error {
 
 // visitAt decides on a change at a path, which may be another one than that of the change.
 func (p *planner) visitAt(c tree.Change, t three) error {
+	p.touched = p.touched || c.Path != "."
 	p.note(c, t)
 	if err := p.own(&t); err != nil {
 		return err
@@ -129,9 +138,10 @@ func (p *planner) visitAt(c tree.Change, t three) error {
 	}
 }
 
-// own finds out which packages have a path. It does not matter for what only the storage has.
+// own finds out which packages have a path. For what only the storage has it matters only if there is a package whose
+// version the new base's replaces.
 func (p *planner) own(t *three) (err error) {
-	if t.o.absent() && t.n.absent() {
+	if t.o.absent() && t.n.absent() && !p.packages.replaced {
 		return nil
 	}
 	t.own, err = p.packages.ownerOf(*t)
@@ -144,7 +154,8 @@ func (p *planner) look(name string) (three, error) {
 	if err != nil {
 		return t, err
 	}
-	return t, p.own(&t)
+	err = p.own(&t)
+	return t, err
 }
 
 // child looks up a name in a directory.
@@ -153,7 +164,8 @@ func (p *planner) child(dir three, name string) (three, error) {
 	if err != nil {
 		return t, err
 	}
-	return t, p.own(&t)
+	err = p.own(&t)
+	return t, err
 }
 
 // note remembers what is needed when the walk is over.
@@ -186,7 +198,7 @@ func (p *planner) apply(t three, d decision) error {
 	p.want[t.path] = d.result
 	switch {
 	case d.beside && !t.n.absent():
-		p.want[t.path+besideSuffix] = shows(t.n)
+		return p.putBeside(t)
 	case d.aside && !t.u.absent():
 		name, err := p.freeName(t.path + asideSuffix)
 		if err != nil {
@@ -196,6 +208,30 @@ func (p *planner) apply(t three, d decision) error {
 	case d.verdict == Take || d.verdict == Merge:
 		return p.dropBeside(t)
 	}
+	return nil
+}
+
+// putBeside puts the new base's version beside the user's, in place of what an earlier update put there.
+func (p *planner) putBeside(t three) error {
+	name := t.path + besideSuffix
+	there, err := lookup(p.plain, name)
+	if err != nil {
+		return err
+	}
+	old, err := sameContent(there, t.o)
+	if err != nil {
+		return err
+	}
+	same, err := sameContent(there, t.n)
+	if err != nil {
+		return err
+	}
+	if !there.absent() && !old && !same {
+		if name, err = p.freeName(name); err != nil { // the user worked on it
+			return err
+		}
+	}
+	p.want[name] = shows(t.n)
 	return nil
 }
 
@@ -228,5 +264,7 @@ func (p *planner) dropBeside(t three) error {
 	if err != nil {
 		return err
 	}
-	return p.apply(dropped, decision{verdict: Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: nothing()})
+	return p.apply(dropped, decision{
+		verdict: Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: nothing(),
+	})
 }

@@ -69,20 +69,23 @@ type Result struct {
 	// UIDs and GIDs map ids as the new base has them to those of the result, where they differ: files of the new base
 	// that belong to the first must belong to the second.
 	UIDs, GIDs map[uint32]uint32
-	Notes      []Note
+	// StandingUIDs and StandingGIDs are the same for ids that differed before: only files of the new base that the old one
+	// did not have, or had with another owner, must follow.
+	StandingUIDs, StandingGIDs map[uint32]uint32
+	Notes                      []Note
 }
 
 // Merge merges what the user has with the new base; old is what both come from. It is deterministic.
 func Merge(old, base, user Files, busy Busy) Result {
-	m := &merger{result: Result{UIDs: map[uint32]uint32{}, GIDs: map[uint32]uint32{}}}
+	m := &merger{}
 	for f := range fileCount {
 		m.files[f] = three{parse(layouts[f], old[f]), parse(layouts[f], base[f]), parse(layouts[f], user[f])}
 	}
 	m.users = m.presence(Passwd, Shadow)
 	m.groups = m.presence(Group, Gshadow)
 	m.keepPrimaryGroups()
-	m.result.GIDs = m.mapIDs(Group, m.groups, busy.GIDs)
-	m.result.UIDs = m.mapIDs(Passwd, m.users, busy.UIDs)
+	m.result.GIDs, m.result.StandingGIDs = m.mapIDs(Group, m.groups, busy.GIDs)
+	m.result.UIDs, m.result.StandingUIDs = m.mapIDs(Passwd, m.users, busy.UIDs)
 	for f := range fileCount {
 		m.result.Files[f] = m.mergeFile(f, old[f], base[f], user[f])
 	}
@@ -133,7 +136,7 @@ func (m *merger) keepPrimaryGroups() {
 		if !p.u.has(name) {
 			groups, account = g.n, p.n
 		}
-		for _, group := range groups.withID(2, account.id(name, 3)) {
+		for _, group := range groups.withID(account.id(name, 3)) {
 			if !m.groups[group] {
 				m.groups[group] = true
 				m.note(Group, group, "kept as the primary group of "+name)

@@ -60,18 +60,23 @@ func without(f Files, name string) Files {
 	return f
 }
 
-func TestMerge(t *testing.T) {
-	type ids = map[uint32]uint32
+type ids = map[uint32]uint32
+
+// mergeCase is a case of the list of cases, with the sample as the old base.
+type mergeCase struct {
+	name       string
+	old        *Files // when it is not the sample
+	base, user Files
+	busy       Busy
+	want       Files
+	uids, gids ids
+	standing   ids // of both
+	notes      int
+}
+
+func mergeCases() []mergeCase {
 	o := sample()
-	for _, c := range []struct {
-		name       string
-		old        *Files // when it is not the sample
-		base, user Files
-		busy       Busy
-		want       Files
-		uids, gids ids
-		notes      int
-	}{
+	return []mergeCase{
 		{name: "nothing changed", base: o, user: o, want: o},
 		{name: "E1 both added an account", base: account(o, "redis", "101", ""), user: account(o, "alice", "1000", ""),
 			want: account(account(o, "alice", "1000", ""), "redis", "101", "")},
@@ -85,6 +90,8 @@ func TestMerge(t *testing.T) {
 			want: account(o, "redis", "105", ""), uids: ids{101: 105}, gids: ids{101: 105}, notes: 2},
 		{name: "E3 the user changed an id, the base did not", base: edit(o, Passwd, "/var/www", "/srv/www"), user: edit(o, Passwd, "data:x:33:33", "data:x:330:33"),
 			want: edit(edit(o, Passwd, "/var/www", "/srv/www"), Passwd, "data:x:33:33", "data:x:330:33")},
+		{name: "E2 the same id, decided by an earlier merge", old: new(account(o, "redis", "101", "")), base: account(account(o, "redis", "101", ""), "new", "102", ""),
+			user: account(account(o, "sshd", "101", ""), "redis", "100", ""), want: account(account(account(o, "sshd", "101", ""), "redis", "100", ""), "new", "102", ""), standing: ids{101: 100}},
 		{name: "people get ids of people", base: account(o, "bob", "1000", ""), user: account(o, "alice", "1000", ""),
 			want: account(account(o, "alice", "1000", ""), "bob", "1001", ""), uids: ids{1000: 1001}, gids: ids{1000: 1001}, notes: 2},
 		{name: "E5 members added and removed", base: edit(edit(o, Group, "adm:x:4:daemon", "adm:x:4:daemon,www-data"), Gshadow, "adm:*::daemon", "adm:*::daemon,www-data"),
@@ -94,6 +101,12 @@ func TestMerge(t *testing.T) {
 			user: edit(o, Shadow, "root:*:19000", "root:$y$secret:19600"), want: edit(edit(o, Shadow, "root:*:19000", "root:$y$secret:19600"), Shadow, "19600:0:99999", "19600:0:90")},
 		{name: "E9 both set a password", base: edit(o, Shadow, "root:*", "root:$y$base"), user: edit(o, Shadow, "root:*", "root:$y$secret"),
 			want: edit(o, Shadow, "root:*", "root:$y$secret"), notes: 1},
+	}
+}
+
+func recordCases() []mergeCase {
+	o := sample()
+	return []mergeCase{
 		{name: "different fields of one record", base: edit(o, Passwd, "/var/www", "/srv/www"), user: edit(o, Passwd, "/var/www:/usr/sbin/nologin", "/var/www:/bin/sh"),
 			want: edit(o, Passwd, "/var/www:/usr/sbin/nologin", "/srv/www:/bin/sh")},
 		{name: "the same field of one record", base: edit(o, Passwd, "/var/www", "/srv/www"), user: edit(o, Passwd, "/var/www", "/home/www"),
@@ -119,9 +132,13 @@ func TestMerge(t *testing.T) {
 		{name: "a file that the user removed", base: edit(o, Subuid, "", "bob:100000:65536\n"), user: with(o, Subuid, nil), want: with(o, Subuid, nil)},
 		{name: "a file that only the base has", old: new(with(o, Subuid, nil)), base: edit(o, Subuid, "", "bob:100000:65536\n"), user: with(o, Subuid, nil),
 			want: edit(o, Subuid, "", "bob:100000:65536\n")},
-	} {
+	}
+}
+
+func TestMerge(t *testing.T) {
+	for _, c := range append(mergeCases(), recordCases()...) {
 		t.Run(c.name, func(t *testing.T) {
-			old := o
+			old := sample()
 			if c.old != nil {
 				old = *c.old
 			}
@@ -133,6 +150,9 @@ func TestMerge(t *testing.T) {
 			}
 			if !maps.Equal(got.UIDs, c.uids) || !maps.Equal(got.GIDs, c.gids) {
 				t.Errorf("ids %v %v, want %v %v", got.UIDs, got.GIDs, c.uids, c.gids)
+			}
+			if !maps.Equal(got.StandingUIDs, c.standing) || !maps.Equal(got.StandingGIDs, c.standing) {
+				t.Errorf("standing ids %v %v, want %v", got.StandingUIDs, got.StandingGIDs, c.standing)
 			}
 			if len(got.Notes) != c.notes {
 				t.Errorf("%d notes, want %d: %v", len(got.Notes), c.notes, got.Notes)

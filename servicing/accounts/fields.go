@@ -84,7 +84,7 @@ func mergeSets(o, n, u string) string {
 
 func set(field string) []string {
 	var out []string
-	for _, name := range strings.Split(field, ",") {
+	for name := range strings.SplitSeq(field, ",") {
 		if name != "" && !slices.Contains(out, name) {
 			out = append(out, name)
 		}

@@ -11,11 +11,11 @@ const (
 	firstUserID, lastUserID     = 1000, 59999
 )
 
-// mapIDs decides which id each name has in the result and returns the map from the new base's ids to the result's, where
-// they differ. The id is field 2 of both passwd and group.
-func (m *merger) mapIDs(f File, present map[string]bool, busy map[uint32]bool) map[uint32]uint32 {
+// mapIDs decides which id each name has in the result and returns the maps from the new base's ids to the result's, where
+// they differ: those that are new, and those that were so before. The id is field 2 of both passwd and group.
+func (m *merger) mapIDs(f File, present map[string]bool, busy map[uint32]bool) (out, standing map[uint32]uint32) {
 	t := m.files[f]
-	out := make(map[uint32]uint32)
+	out, standing = make(map[uint32]uint32), make(map[uint32]uint32)
 	taken := make(map[uint32]bool)
 	for id := range busy {
 		taken[id] = true
@@ -25,13 +25,15 @@ func (m *merger) mapIDs(f File, present map[string]bool, busy map[uint32]bool) m
 			taken[db.id(name, 2)] = true
 		}
 	}
-	m.mapCommon(f, present, out)
+	m.mapCommon(f, present, out, standing)
 	for _, name := range t.n.names() {
 		if t.u.has(name) || !present[name] {
 			continue
 		}
 		id := t.n.id(name, 2)
-		if _, mapped := out[id]; mapped || !m.collides(f, id, present, busy[id]) {
+		_, mapped := out[id]
+		_, stands := standing[id]
+		if mapped || stands || !m.collides(f, id, present, busy[id]) {
 			continue
 		}
 		free, ok := freeID(id, taken)
@@ -41,21 +43,28 @@ func (m *merger) mapIDs(f File, present map[string]bool, busy map[uint32]bool) m
 		}
 		taken[free] = true
 		out[id] = free
-		m.note(f, name, fmt.Sprintf("has id %d instead of %d, which %s has", free, id, t.u.withID(2, id)[0]))
+		m.note(f, name, fmt.Sprintf("has id %d instead of %d, which %s has", free, id, t.u.withID(id)[0]))
 	}
-	return out
+	return out, standing
 }
 
 // mapCommon maps the ids of names that both the new base and the user have: the user's stands. Where the base did not
-// change its id, the difference is the user's doing and none of the base's files have to follow.
-func (m *merger) mapCommon(f File, present map[string]bool, out map[uint32]uint32) {
+// change its id, the difference is older: the user's doing, or that of an earlier merge. Then only new files of the base
+// have to follow, and only if somebody else has the id.
+func (m *merger) mapCommon(f File, present map[string]bool, out, standing map[uint32]uint32) {
 	t := m.files[f]
 	for _, name := range t.n.names() {
 		if !t.u.has(name) || !present[name] {
 			continue
 		}
 		base, user := t.n.id(name, 2), t.u.id(name, 2)
-		if base == user || t.o.has(name) && t.o.id(name, 2) == base {
+		if base == user {
+			continue
+		}
+		if t.o.has(name) && t.o.id(name, 2) == base {
+			if len(t.u.withID(base)) > 0 {
+				standing[base] = user
+			}
 			continue
 		}
 		if other, mapped := out[base]; mapped && other != user {
@@ -72,7 +81,7 @@ func (m *merger) mapCommon(f File, present map[string]bool, out map[uint32]uint3
 func (m *merger) collides(f File, id uint32, present map[string]bool, busy bool) bool {
 	t := m.files[f]
 	collides := false
-	for _, name := range t.u.withID(2, id) {
+	for _, name := range t.u.withID(id) {
 		if t.n.has(name) && t.n.id(name, 2) == id {
 			return false
 		}

@@ -120,10 +120,10 @@ func (m *merger) translated(f File, r record) record {
 	fields := slices.Clone(r.fields)
 	switch f {
 	case Passwd:
-		fields[2] = translate(m.result.UIDs, fields[2])
-		fields[3] = translate(m.result.GIDs, fields[3])
+		fields[2] = translate(fields[2], m.result.UIDs, m.result.StandingUIDs)
+		fields[3] = translate(fields[3], m.result.GIDs, m.result.StandingGIDs)
 	case Group:
-		fields[2] = translate(m.result.GIDs, fields[2])
+		fields[2] = translate(fields[2], m.result.GIDs, m.result.StandingGIDs)
 	case Subuid, Subgid:
 		fields[1] = m.freeRange(f, fields)
 	}
@@ -133,13 +133,15 @@ func (m *merger) translated(f File, r record) record {
 	return newRecord(r.name, fields)
 }
 
-func translate(ids map[uint32]uint32, field string) string {
+func translate(field string, maps ...map[uint32]uint32) string {
 	id, err := strconv.ParseUint(field, 10, 32)
 	if err != nil {
 		return field
 	}
-	if to, mapped := ids[uint32(id)]; mapped {
-		return number(to)
+	for _, ids := range maps {
+		if to, mapped := ids[uint32(id)]; mapped {
+			return number(to)
+		}
 	}
 	return field
 }

@@ -23,7 +23,7 @@ func drawn(t *rapid.T, f Files, label string) Files {
 			id := fmt.Sprint(rapid.IntRange(100, 106).Draw(t, "id"))
 			users := parse(layouts[Passwd], f[Passwd])
 			groups := parse(layouts[Group], f[Group])
-			if !exists && !groups.has(name) && !strings.Contains(string(f[Passwd]), ":x:"+id+":") && len(groups.withID(2, atoi(id))) == 0 && len(users.withID(2, atoi(id))) == 0 {
+			if !exists && !groups.has(name) && !strings.Contains(string(f[Passwd]), ":x:"+id+":") && len(groups.withID(atoi(id))) == 0 && len(users.withID(atoi(id))) == 0 {
 				f = account(f, name, id, "")
 			}
 		case 2:
@@ -99,8 +99,8 @@ func idsStay(t *rapid.T, old, base, user Files, got Result) {
 			if u.has(name) && u.id(name, 2) != r.id(name, 2) {
 				t.Fatalf("%s has id %d now", name, r.id(name, 2))
 			}
-			if len(r.withID(2, r.id(name, 2))) > 1 {
-				t.Fatalf("id %d has several names: %v", r.id(name, 2), r.withID(2, r.id(name, 2)))
+			if len(r.withID(r.id(name, 2))) > 1 {
+				t.Fatalf("id %d has several names: %v", r.id(name, 2), r.withID(r.id(name, 2)))
 			}
 			unchanged := o.has(name) && n.has(name) && o.id(name, 2) == n.id(name, 2)
 			if !n.has(name) || unchanged {

@@ -96,11 +96,14 @@ func (db *database) id(name string, field int) uint32 {
 	return uint32(id)
 }
 
-// withID returns the names of the records that have an id in a field.
-func (db *database) withID(field int, id uint32) []string {
+// ownID is the field in which a user has its uid, a group its gid.
+const ownID = 2
+
+// withID returns the names of the users or groups that have an id.
+func (db *database) withID(id uint32) []string {
 	var out []string
 	for _, name := range db.names() {
-		if db.id(name, field) == id {
+		if db.id(name, ownID) == id {
 			out = append(out, name)
 		}
 	}

@@ -66,7 +66,7 @@ func (p *Package) Conffiles() map[string]string {
 	if p == nil {
 		return out
 	}
-	for _, line := range strings.Split(p.Get("Conffiles"), "\n") {
+	for line := range strings.SplitSeq(p.Get("Conffiles"), "\n") {
 		words := strings.Fields(line)
 		if len(words) >= 2 {
 			out[strings.TrimPrefix(words[0], "/")] = words[1]

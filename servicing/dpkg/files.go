@@ -24,7 +24,7 @@ func (p *Package) InfoNames() []string { return []string{p.Name + ":" + p.Arch, 
 // ParseList returns the paths in a package's list, without the leading slash and without the root.
 func ParseList(content []byte) []string {
 	var out []string
-	for _, line := range strings.Split(string(content), "\n") {
+	for line := range strings.SplitSeq(string(content), "\n") {
 		path := strings.TrimPrefix(line, "/")
 		if path != "" && path != "." {
 			out = append(out, path)
@@ -36,7 +36,7 @@ func ParseList(content []byte) []string {
 // ParseDigests returns the digests (MD5, in hex) in a package's md5sums, by path without a leading slash.
 func ParseDigests(content []byte) map[string]string {
 	out := make(map[string]string)
-	for _, line := range strings.Split(string(content), "\n") {
+	for line := range strings.SplitSeq(string(content), "\n") {
 		digest, path, ok := strings.Cut(line, "  ")
 		if ok {
 			out[strings.TrimPrefix(path, "/")] = digest

@@ -78,9 +78,9 @@ func (g group) names() string {
 // relations parses a field.
 func relations(field string) []group {
 	var out []group
-	for _, text := range strings.Split(field, ",") {
+	for text := range strings.SplitSeq(field, ",") {
 		g := group{text: strings.Join(strings.Fields(text), " ")}
-		for _, alternative := range strings.Split(g.text, "|") {
+		for alternative := range strings.SplitSeq(g.text, "|") {
 			if r, ok := parseRelation(alternative); ok {
 				g.alternatives = append(g.alternatives, r)
 			}

@@ -1,0 +1,148 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// Where update-alternatives keeps its records and links.
+const (
+	alternativesDir      = "var/lib/dpkg/alternatives"
+	alternativesLinks    = "etc/alternatives"
+	maxAlternatives      = 1 << 20
+	alternativesRule     = "F6"
+	alternativesAbsolute = "/" + alternativesLinks + "/"
+)
+
+func isAlternatives(p string) bool {
+	return path.Dir(p) == alternativesDir || path.Dir(p) == alternativesLinks
+}
+
+// keepAlternatives keeps the user's for the time being: mergeAlternatives decides on a name as a whole. Nothing is put beside:
+// update-alternatives would take it for another name.
+func keepAlternatives(_ *planner, t three) (decision, bool, error) {
+	return decision{
+		verdict: Keep, rule: alternativesRule, reason: "an alternative changed on both sides",
+		result: shows(merged(t, t.u)),
+	}, true, nil
+}
+
+// mergeAlternatives merges the records that both sides changed, and makes the links what they say.
+func mergeAlternatives(_ context.Context, p *planner) error {
+	names, err := readDir(p.said, alternativesDir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		t, err := p.look(path.Join(alternativesDir, name))
+		if err != nil {
+			return err
+		}
+		same, err := compare(t)
+		if err != nil {
+			return err
+		}
+		if same.on || same.ou || same.nu {
+			continue
+		}
+		if err := p.mergeAlternative(name, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) mergeAlternative(name string, t three) error {
+	contents, err := readThree(t, maxAlternatives)
+	if err != nil || contents == nil {
+		return err
+	}
+	var parsed [3]*dpkg.Alternatives
+	for i, content := range contents {
+		var ok bool
+		if parsed[i], ok = dpkg.ParseAlternatives(content); !ok && content != nil {
+			return nil // what is not understood stays the user's
+		}
+		if content == nil {
+			parsed[i] = &dpkg.Alternatives{}
+		}
+	}
+	link, err := p.look(path.Join(alternativesLinks, name))
+	if err != nil {
+		return err
+	}
+	result := dpkg.MergeAlternatives(parsed[sideOld], parsed[sideNew], parsed[sideUser], link.u.Link)
+	if len(result.Choices) == 0 {
+		return nil
+	}
+	target := link.u.Link
+	if result.Status == "auto" {
+		target = result.Best()
+	}
+	d := decision{
+		verdict: Merge, rule: alternativesRule, driver: "alternatives", reason: fmt.Sprintf("%s: stands for %s",
+			result.Status, target), result: makes(t, result.Render()),
+	}
+	if err := p.replace(t, d); err != nil {
+		return err
+	}
+	return p.linkAlternative(name, target, result)
+}
+
+// linkAlternative makes the links of a name and its slaves.
+func (p *planner) linkAlternative(name, target string, a *dpkg.Alternatives) error {
+	links := map[string]string{path.Join(alternativesLinks, name): target}
+	slaves := a.SlavesOf(target)
+	for slave, at := range a.Slaves {
+		links[path.Join(alternativesLinks, slave)] = slaves[slave]
+		links[trimRoot(at)] = ""
+		if slaves[slave] != "" {
+			links[trimRoot(at)] = alternativesAbsolute + slave
+		}
+	}
+	for _, at := range slices.Sorted(maps.Keys(links)) {
+		t, err := p.look(at)
+		if err != nil {
+			return err
+		}
+		if err := p.linkTo(t, links[at]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkTo makes a path a symbolic link, or nothing. Something else than a link in its place is left alone.
+func (p *planner) linkTo(t three, target string) error {
+	if t.u.file() && !t.u.is(tree.Symlink) || t.u.dir() || t.n.dir() {
+		return nil
+	}
+	d := decision{verdict: Merge, rule: alternativesRule, driver: "alternatives", reason: "as its record says", result: nothing()}
+	if target != "" {
+		like := t.u
+		if like.absent() {
+			like = t.n
+		}
+		d.result = outcome{node: node{p.user, tree.Entry{Path: t.path, Kind: tree.Symlink, Link: target, Size: int64(len(target)), Meta: like.Meta}}}
+		d.result.Mode = 0o777
+	}
+	if t.u.Link == target && t.n.Link == target || target == "" && t.u.absent() && t.n.absent() {
+		return nil // so on both sides
+	}
+	return p.replace(t, d)
+}
+
+// replace decides on a path once more.
+func (p *planner) replace(t three, d decision) error {
+	p.findings = slices.DeleteFunc(p.findings, func(f finding) bool { return f.path == t.path })
+	return p.apply(t, d)
+}

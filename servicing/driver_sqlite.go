@@ -1,0 +1,77 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// sqliteCompanions are the suffixes of the files that belong to a database: what they hold is part of it, and only of it.
+var sqliteCompanions = []string{"-journal", "-wal"}
+
+func maybeSQLite(string) bool { return true } // databases have any name
+
+// keepCompanion keeps the user's database where the storage has a journal of it, touched itself or not: with another
+// database under it, the journal would destroy that.
+func keepCompanion(p *planner, t three) (decision, bool, error) {
+	i := slices.IndexFunc(sqliteCompanions, func(suffix string) bool { return strings.HasSuffix(t.path, suffix) })
+	if i < 0 || !t.u.is(tree.Regular) || t.u.Size == 0 {
+		return decision{}, false, nil
+	}
+	was := strings.TrimSuffix(t.was, sqliteCompanions[i])
+	database, err := p.moved(was, strings.TrimSuffix(t.path, sqliteCompanions[i]))
+	if err != nil {
+		return decision{}, false, err
+	}
+	if is, err := isSQLite(database.u); err != nil || !is {
+		return decision{}, false, err
+	}
+	if same, err := sameContent(database.u, database.n); err != nil || !same {
+		if err != nil {
+			return decision{}, false, err
+		}
+		kept := decision{
+			verdict: Keep, rule: "G1", driver: "sqlite", reason: "a database whose journal is in the storage",
+			result: shows(merged(database, database.u)),
+		}
+		if err := p.replace(database, kept); err != nil {
+			return decision{}, false, err
+		}
+		p.want[database.path] = kept.result
+	}
+	return decision{
+		verdict: Keep, rule: "G1", reason: "the journal of a database", result: shows(t.u),
+		quiet: t.o.absent() && t.n.absent(),
+	}, true, nil
+}
+
+// keepSQLite keeps a database that both sides changed.
+func keepSQLite(_ *planner, t three) (decision, bool, error) {
+	is, err := isSQLite(t.u)
+	return decision{verdict: Keep, rule: "G1", reason: "a database: data of the user", result: shows(merged(t, t.u))}, is, err
+}
+
+// isSQLite tells whether a file is a database of SQLite.
+func isSQLite(n node) (bool, error) {
+	const magic = "SQLite format 3\x00"
+	if !n.is(tree.Regular) || n.Size < int64(len(magic)) {
+		return false, nil
+	}
+	file, err := n.view.OpenEntry(n.Entry)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	head := make([]byte, len(magic))
+	if _, err := io.ReadFull(file, head); err != nil {
+		return false, fmt.Errorf("read %q: %w", n.Path, err)
+	}
+	return bytes.Equal(head, []byte(magic)), nil
+}

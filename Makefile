@@ -64,17 +64,18 @@ need-root:
 build: ## Build bin/containerd-molt-grpc and bin/moltctl
 	$(GOBUILD) -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
 
-# MOLT_TEST_STRICT turns every skip for a missing tool or missing rights into a failure.
+# MOLT_TEST_STRICT turns every skip for a missing tool or missing rights into a failure. Results are never taken from
+# the cache: they depend on the kernel and on the tools, too.
 test: need-root deps-build deps-test tools ## Run go vet and every test with the race detector, containers included (root)
 	$(GO) vet ./...
-	MOLT_TEST_STRICT=1 $(GOTEST) ./...
+	MOLT_TEST_STRICT=1 $(GOTEST) -count=1 ./...
 
 unit: deps-build ## Run the tests that start no containerd (as root: without root, those that mount are skipped)
 	$(GO) vet ./...
 	$(GOTEST) $(filter-out $(shell $(GO) list ./integration/...),$(PACKAGES))
 
 integration: need-root deps-build deps-test tools ## Run only the tests that drive a real containerd (root)
-	MOLT_TEST_STRICT=1 $(GOTEST) ./integration/...
+	MOLT_TEST_STRICT=1 $(GOTEST) -count=1 ./integration/...
 
 fuzz: deps-build ## Run every fuzz target for FUZZTIME (30s)
 	@integration/tools/fuzz.sh $(FUZZTIME)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -67,7 +68,7 @@ func (s *Snapshotter) syncLayers() error {
 }
 
 // retire forgets the rollback points that retention does not keep.
-func (s *Snapshotter) retire(context.Context) error {
+func (s *Snapshotter) retire(ctx context.Context) error {
 	var before time.Time
 	if s.retention.Age > 0 {
 		before = now().Add(-s.retention.Age)
@@ -82,9 +83,19 @@ func (s *Snapshotter) retire(context.Context) error {
 	})
 	var errs []error
 	for _, name := range expired {
-		errs = append(errs, s.do(dag.Retire{Storage: name, Keep: s.retention.Points, Before: before}))
+		err := s.retireStorage(ctx, dag.Retire{Storage: name, Keep: s.retention.Points, Before: before})
+		if !errdefs.IsNotFound(err) && !errdefs.IsUnavailable(err) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// retireStorage forgets the old points of a storage, unless somebody is at work with it, who may need them.
+func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return s.locked(ctx, t.Storage, func(dag.Storage) error { return s.do(t) })
 }
 
 // Cleanup deletes the directories of nodes that the graph no longer has, except those that a mount or a servicing still

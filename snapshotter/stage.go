@@ -75,7 +75,7 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 // without changing what the container sees is returned as the reason to refuse the node.
 func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) (refused string, err error) {
 	err = tree.Seal(ctx, s.nodes.FS(id))
-	if r := (&tree.RefusedError{}); errors.As(err, &r) {
+	if r, ok := errors.AsType[*tree.RefusedError](err); ok {
 		return r.Error(), nil
 	}
 	return "", err
@@ -122,6 +122,10 @@ func parentOf(p staged, k stacks) dag.NodeID {
 // writeDelta plans and, if nothing holds the storage and there are side effects, writes the delta storage.
 func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged, k stacks) (err error) {
 	plan, err := servicing.NewPlan(ctx, s.input(k))
+	if refused, ok := errors.AsType[*tree.RefusedError](err); ok {
+		p.holds = []string{refused.Error()}
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("determine side effects: %w", err)
 	}

@@ -164,7 +164,8 @@ func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (dag.Update, erro
 	s.store.View(func(g *dag.Graph) {
 		from = g.Base(st)
 		for _, known := range g.Updates() {
-			if known.From == from && known.To == to && !known.AllOrNothing && known.State != dag.Aborted {
+			taken := slices.ContainsFunc(st.Points, func(p dag.Point) bool { return p.Update == known.ID })
+			if known.From == from && known.To == to && !known.AllOrNothing && known.State != dag.Aborted && !taken {
 				u, found = known, true
 			}
 		}
@@ -222,19 +223,32 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 		return dag.Staging, err // goes on after a restart: only the end of the daemon ends this context
 	}
 	defer unlock()
-	var (
-		st dag.Storage
-		ok bool
-	)
-	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
-	if !ok {
-		return dag.Aborted, s.giveUp(id, name, fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound))
+	st, err := s.concerned(name, id)
+	if err != nil {
+		return dag.Aborted, s.giveUp(id, name, err)
 	}
 	if u := s.free(ctx, st); u.by != "" {
 		reason := u.by + "; it will be updated at its next start"
 		return dag.Planned, s.do(dag.Record{Update: id, Storage: name, State: dag.Planned, Reasons: []string{reason}, Now: now()})
 	}
 	return s.updateFree(ctx, st, id)
+}
+
+// concerned returns a storage, if an update still concerns it: it may have been moved, or have ended, since the update began.
+func (s *Snapshotter) concerned(name string, id dag.UpdateID) (st dag.Storage, err error) {
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(id)
+		var ok bool
+		if st, ok = g.Storage(name); !ok {
+			err = fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
+			return
+		}
+		waits := st.Pending != nil && st.Pending.Update == id
+		if !waits && !standsOn(g, st, u.From) {
+			err = fmt.Errorf("storage %q stands on %v meanwhile: %w", name, g.Base(st), errdefs.ErrFailedPrecondition)
+		}
+	})
+	return st, err
 }
 
 // updateFree services a storage that is free and whose lock the caller holds.
@@ -314,18 +328,12 @@ func (s *Snapshotter) lockStorages(ctx context.Context, names []string) (unlock 
 }
 
 func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (staged, error) {
-	var (
-		st dag.Storage
-		ok bool
-		u  dag.Update
-	)
-	s.store.View(func(g *dag.Graph) {
-		st, ok = g.Storage(name)
-		u, _ = g.Update(id)
-	})
-	if !ok {
-		return staged{}, fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
+	st, err := s.concerned(name, id)
+	if err != nil {
+		return staged{}, err
 	}
+	var u dag.Update
+	s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
 	if use := s.free(ctx, st); use.by != "" {
 		return staged{}, fmt.Errorf("storage %q: %s: %w", name, use.by, errdefs.ErrFailedPrecondition)
 	}

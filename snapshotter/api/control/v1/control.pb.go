@@ -909,7 +909,7 @@ func (x *ListStoragesResponse) GetStorages() []*Storage {
 
 type GetStorageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The full name, or as much of its end as is unique.
+	// The full name, or parts of it that are unique.
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -38,16 +38,16 @@ type Transformation interface {
 	transform(d *draft) error
 }
 
-// Plan computes the change that the transformations make, one after the other, without touching the graph. Nodes that
-// nothing needs any more afterwards are deleted by the same change.
+// Plan computes the change that the transformations make, one after the other, without touching the graph. Each of them
+// sees what the ones before it made, and no nodes that nothing needs any more: those are deleted by the same change.
 func (g *Graph) Plan(ts ...Transformation) (Change, error) {
 	d := newDraft(g)
 	for _, t := range ts {
 		if err := t.transform(d); err != nil {
 			return Change{}, err
 		}
+		d.sweep()
 	}
-	d.sweep()
 	return d.Change, nil
 }
 

@@ -12,7 +12,7 @@ import (
 // Settle notes that everything that was written up to now, layers committed meanwhile included, is on disk.
 type Settle struct{ Layers []NodeID }
 
-func (t Settle) transform(d *draft) error {
+func (t Settle) transform(d *draft) error { //nolint:unparam // other transformations can fail
 	for _, id := range t.Layers {
 		if n, ok := d.node(id); ok && n.Unsynced != "" {
 			n.Unsynced = ""

@@ -43,7 +43,7 @@ type Node struct {
 	Parent NodeID `json:"parent,omitempty"`
 	// Base is the layer that a storage node stands on; 0 for layers, and for storages on an empty base. The layer is there
 	// for the head and the kept states of a storage. What is further down a stack is not seen on its own base any more:
-	// there Base only tells what was written on, and that layer may be gone.
+	// there Base only tells what it was written on, and that layer may be gone.
 	Base NodeID `json:"base,omitempty"`
 	// Frozen nodes are immutable; only the open head of a storage is not frozen.
 	Frozen bool `json:"frozen,omitempty"`

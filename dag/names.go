@@ -118,7 +118,7 @@ func (t Commit) transform(d *draft) error {
 	head, _ := d.node(s.Head)
 	d.putNode(Node{
 		ID: head.ID, Kind: Layer, Parent: head.Base, Frozen: true, Origin: t.Origin,
-		Unsynced: t.Unsynced, Size: t.Size, Inodes: t.Inodes, Created: head.Created,
+		Unsynced: t.Unsynced, Damage: head.Damage, Size: t.Size, Inodes: t.Inodes, Created: head.Created,
 	})
 	d.end(s, fmt.Sprintf("snapshot %q was committed", t.Key), t.Now)
 	d.Names[t.Key] = nil

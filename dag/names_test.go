@@ -99,6 +99,18 @@ func TestCommit(t *testing.T) {
 				v: view on base, parent base
 			`,
 		}, {
+			name: "damage stays", do: commit("k", "image"),
+			given: func(w *world) { given(w); w.do(dag.Quarantine{Node: w.id("w"), Reason: "lost"}) },
+			want: `
+				base
+				  c of k-c: cw*
+				  w, unsynced, damaged: lost
+				base: committed on base
+				image: committed on w, parent base, map[a:b]
+				k-c: active on base, parent base, storage c, bound
+				v: view on base, parent base
+			`,
+		}, {
 			name: "gives up an update under way", given: updated, do: commit("k", "image"),
 			want: `
 				base

@@ -4,6 +4,7 @@
 package dag_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -73,6 +74,16 @@ func TestPlanTogether(t *testing.T) {
 				dag.Fork{Source: "c", Target: "new", Head: w.id("y"), SourceOpen: w.id("y1"), TargetOpen: w.id("y2"), Now: w.clock},
 				dag.Merge{Pair: dag.Pair{Lower: w.id("delta1"), Upper: w.id("delta2")}, Into: w.id("m"), Now: w.clock},
 				dag.Merge{Pair: dag.Pair{Lower: w.id("d2"), Upper: w.id("y")}, Into: w.id("n"), Now: w.clock},
+			}
+		}},
+		{"retire and merge", func(w *world) {
+			deltas(w)
+			w.rollback(2, "c", "z")
+		}, func(w *world) []dag.Transformation {
+			return []dag.Transformation{
+				dag.Retire{Storage: "c"},
+				dag.Merge{Pair: dag.Pair{Lower: w.id("w"), Upper: w.id("d1")}, Into: w.id("m"), Now: w.clock},
+				dag.Merge{Pair: dag.Pair{Lower: w.id("m"), Upper: w.id("x")}, Into: w.id("n"), Now: w.clock},
 			}
 		}},
 		{"roll back twice", appliedTwice, func(w *world) []dag.Transformation {
@@ -146,14 +157,20 @@ func TestRecordsDoNotChange(t *testing.T) {
 	w.rollback(2, "c", "r")
 	s, _ := w.g.Storage("c")
 	u, _ := w.g.Update(1)
-	before := dumpOf(t, s, u)
+	handed := func() string {
+		var b strings.Builder
+		dumpTo(t, &b, []dag.Storage{s})
+		dumpTo(t, &b, []dag.Update{u})
+		return b.String()
+	}
+	before := handed()
 	w.layer("delta3", "")
 	w.begin(3, "delta", "delta3", "c")
 	w.apply(3, "c", "", "z")
 	w.rollback(3, "c", "z2")
 	w.rollback(1, "c", "z3")
 	w.retire("c")
-	if after := dumpOf(t, s, u); after != before {
+	if after := handed(); after != before {
 		t.Errorf("what was handed out changed from\n%s\nto\n%s", before, after)
 	}
 }

@@ -81,6 +81,11 @@ func (t Record) transform(d *draft) error {
 	if ok && d.moved(s, u) {
 		return movedError(s, u)
 	}
+	for _, id := range []NodeID{u.From, u.To} {
+		if _, there := d.node(id); id != 0 && !there && !t.State.Final() {
+			return fmt.Errorf("layer %v of update %v is gone: %w", id, u.ID, errdefs.ErrNotFound)
+		}
+	}
 	switch {
 	case !ok:
 	case t.State == Planned:

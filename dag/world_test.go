@@ -180,19 +180,26 @@ func (w *world) gone(c dag.Change) string {
 	return strings.Join(labels, " ")
 }
 
-// dump writes a graph with all it says.
+// dump writes a graph with all it says, a record on each line.
 func dump(t failer, g *dag.Graph) string {
 	t.Helper()
-	return dumpOf(t, g.Nodes(), g.Names(), g.Storages(), g.Updates())
+	var b strings.Builder
+	dumpTo(t, &b, g.Nodes())
+	dumpTo(t, &b, g.Names())
+	dumpTo(t, &b, g.Storages())
+	dumpTo(t, &b, g.Updates())
+	return b.String()
 }
 
-func dumpOf(t failer, records ...any) string {
+func dumpTo[V any](t failer, b *strings.Builder, records []V) {
 	t.Helper()
-	data, err := json.MarshalIndent(records, "", "  ")
-	if err != nil {
-		t.Fatalf("dump: %v", err)
+	for _, r := range records {
+		data, err := json.Marshal(r)
+		if err != nil {
+			t.Fatalf("dump: %v", err)
+		}
+		fmt.Fprintf(b, "%s\n", data)
 	}
-	return string(data)
 }
 
 // step is a row of a table: what a transformation makes of a world, or why it is refused.

@@ -8,6 +8,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
@@ -53,11 +55,12 @@ type Store struct {
 }
 
 // Open reads the graph in the database at path, and creates an empty one where there is none. It fails with
-// errdefs.ErrUnavailable when another process has the database open, and with errdefs.ErrFailedPrecondition when a newer
-// version wrote it. Node ids up to and including used are never given out.
+// errdefs.ErrUnavailable when another process has the database open, with errdefs.ErrFailedPrecondition when a newer
+// version wrote it, and with errdefs.ErrDataLoss and the name of the record when one cannot be read. Node ids up to and
+// including used are never given out.
 func Open(path string, used dag.NodeID) (*Store, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open %s: another process has it open: %w", path, errdefs.ErrUnavailable)
 	}
 	if err != nil {
@@ -78,7 +81,9 @@ func (s *Store) Close() error {
 	return s.db.Close()
 }
 
-// NewNode returns a node id that was never given out before.
+// NewNode returns a node id that was not given out since the store was opened, that no node of the graph ever had, and that
+// was not given out before a change that is on disk. After a crash only directories can tell of later ones; see used of
+// [Open].
 func (s *Store) NewNode() dag.NodeID {
 	s.ids.Lock()
 	defer s.ids.Unlock()
@@ -161,15 +166,21 @@ func (s *Store) load() error {
 		if err := prepare(tx); err != nil {
 			return err
 		}
-		meta := tx.Bucket(bucketMeta)
-		s.nextNode = dag.NodeID(max(1, binary.BigEndian.Uint64(meta.Get(keyNextNode))))
-		s.nextUpdate = dag.UpdateID(max(1, binary.BigEndian.Uint64(meta.Get(keyNextUpdate))))
-		nodes, err := all[dag.Node](tx.Bucket(bucketNodes))
-		names, err2 := all[dag.Name](tx.Bucket(bucketNames))
-		storages, err3 := all[dag.Storage](tx.Bucket(bucketStorages))
-		updates, err4 := all[dag.Update](tx.Bucket(bucketUpdates))
+		nextNode, err := readNumber(tx, keyNextNode)
+		nextUpdate, err2 := readNumber(tx, keyNextUpdate)
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+		s.nextNode, s.nextUpdate = dag.NodeID(max(1, nextNode)), dag.UpdateID(max(1, nextUpdate))
+		nodes, err := all(tx, bucketNodes, func(n dag.Node) []byte { return numberKey(n.ID) })
+		names, err2 := all(tx, bucketNames, func(n dag.Name) []byte { return textKey(n.Key) })
+		storages, err3 := all(tx, bucketStorages, func(s dag.Storage) []byte { return textKey(s.Name) })
+		updates, err4 := all(tx, bucketUpdates, func(u dag.Update) []byte { return numberKey(u.ID) })
+		if err := errors.Join(err, err2, err3, err4); err != nil {
+			return err
+		}
 		s.graph.Load(nodes, names, storages, updates)
-		return errors.Join(err, err2, err3, err4)
+		return nil
 	})
 }
 
@@ -181,11 +192,12 @@ func prepare(tx *bbolt.Tx) error {
 		}
 	}
 	meta := tx.Bucket(bucketMeta)
-	if v := meta.Get(keyVersion); v != nil {
-		if got := binary.BigEndian.Uint64(v); got > Version {
+	if meta.Get(keyVersion) != nil {
+		got, err := readNumber(tx, keyVersion)
+		if got > Version {
 			return fmt.Errorf("schema version %d is newer than %d, which this version of molt knows: %w", got, Version, errdefs.ErrFailedPrecondition)
 		}
-		return nil
+		return err
 	}
 	return errors.Join(
 		meta.Put(keyVersion, number(Version)),
@@ -194,18 +206,46 @@ func prepare(tx *bbolt.Tx) error {
 	)
 }
 
-func all[V any](b *bbolt.Bucket) ([]V, error) {
+// all reads the records of a bucket, each of which must say that it has the key under which it is.
+func all[V any](tx *bbolt.Tx, bucket []byte, keyOf func(V) []byte) ([]V, error) {
 	var vs []V
-	err := b.ForEach(func(k, data []byte) error {
+	err := tx.Bucket(bucket).ForEach(func(k, data []byte) error {
 		var v V
 		if err := json.Unmarshal(data, &v); err != nil {
-			return fmt.Errorf("record %x: %w", k, err)
+			return corrupt(bucket, k, err.Error())
+		}
+		if key := keyOf(v); !bytes.Equal(key, k) {
+			return corrupt(bucket, k, "it belongs to "+show(bucket, key))
 		}
 		vs = append(vs, v)
 		return nil
 	})
 	return vs, err
 }
+
+func readNumber(tx *bbolt.Tx, key []byte) (uint64, error) {
+	v := tx.Bucket(bucketMeta).Get(key)
+	if len(v) != numberSize {
+		return 0, corrupt(bucketMeta, key, fmt.Sprintf("it has %d bytes, not %d", len(v), numberSize))
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+func corrupt(bucket, key []byte, why string) error {
+	return fmt.Errorf("%s record %s: %s: %w", bucket, show(bucket, key), why, errdefs.ErrDataLoss)
+}
+
+// show writes a key for people.
+func show(bucket, key []byte) string {
+	numbered := bytes.Equal(bucket, bucketNodes) || bytes.Equal(bucket, bucketUpdates)
+	if numbered && len(key) == numberSize {
+		return fmt.Sprint(binary.BigEndian.Uint64(key))
+	}
+	return fmt.Sprintf("%q", key)
+}
+
+// numberSize is the length of a number on disk.
+const numberSize = 8
 
 func number(n uint64) []byte          { return binary.BigEndian.AppendUint64(nil, n) }
 func numberKey[K ~uint64](k K) []byte { return number(uint64(k)) }

@@ -36,6 +36,9 @@ func TestDebian(t *testing.T) {
 	})
 	c.Start()
 	inDebian(t, c, "customise.sh")
+	if t.Failed() {
+		t.FailNow()
+	}
 	c.Kill()
 	before := listed(t, c)
 

@@ -124,9 +124,17 @@ func diffStorage(ctx context.Context, c *cli.Command, client api.ControlClient) 
 			if d.GetOpaque() {
 				kind += ", replaced"
 			}
-			t.row(kind, nodeID(d.GetNode()), size(d.GetSize()), printable(d.GetPath()))
+			t.row(kind, nodeID(d.GetNode()), size(d.GetSize()), printable(absolute(d.GetPath())))
 		}
 	}
+}
+
+// absolute writes a path as a container sees it.
+func absolute(path []byte) []byte {
+	if string(path) == "." {
+		return []byte("/")
+	}
+	return append([]byte("/"), path...)
 }
 
 // printable writes a path so that odd names cannot confuse a terminal.

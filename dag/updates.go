@@ -294,3 +294,41 @@ func (t AwaitRollback) transform(d *draft) error {
 	}
 	return nil
 }
+
+// Forget drops the record of an update that is history: nothing of it is under way, no storage can return to a state by it,
+// and no container that is made now would stand on its new base because of it.
+type Forget struct{ Update UpdateID }
+
+func (t Forget) transform(d *draft) error {
+	u, ok := d.update(t.Update)
+	if !ok {
+		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
+	}
+	if !d.g.Forgettable(u) {
+		return fmt.Errorf("update %v is still needed: %w", t.Update, errdefs.ErrFailedPrecondition)
+	}
+	d.Updates[t.Update] = nil
+	return nil
+}
+
+// Forgettable tells whether an update is history, so that its record can be dropped with [Forget].
+func (g *Graph) Forgettable(u Update) bool {
+	for _, o := range u.Outcomes {
+		if !o.State.Final() {
+			return false
+		}
+	}
+	for _, s := range g.storages {
+		if s.Pending != nil && s.Pending.Update == u.ID {
+			return false
+		}
+		for _, p := range slices.Concat(s.Points, s.Aside) {
+			if p.Update == u.ID {
+				return false
+			}
+		}
+	}
+	_, from := g.nodes[u.From]
+	_, to := g.nodes[u.To]
+	return u.State != Applied || !from || !to
+}

@@ -50,6 +50,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			{"retire rollback points", s.retire},
 			{"merge storage nodes", s.mergeStorages},
 			{"delete removed nodes", s.Cleanup},
+			{"forget old updates", s.forget},
 		} {
 			if err := step.do(ctx); err != nil && ctx.Err() == nil {
 				log.G(ctx).WithError(err).Errorf("failed to %s", step.what)

@@ -23,7 +23,7 @@ func TestDebian(t *testing.T) {
 	t.Parallel()
 	harness.Require(t)
 	trees := debianTrees(t)
-	h := harness.Start(t)
+	h := harness.Start(t, impatient())
 	old, updated := image.Tree(filepath.Join(trees, "old")), image.Tree(filepath.Join(trees, "new"))
 	h.Import(image.Bare("molt.test/debian:old", old))
 	h.Import(image.Bare("molt.test/debian:rebuilt", updated))

@@ -46,6 +46,12 @@ func app(t *testing.T, version int) image.Image {
 	return named(t, appName(version), layers[:version]...)
 }
 
+// impatient makes updates wait less after a test has looked at the mounts of a container, which containerd does only to mount
+// them.
+func impatient() harness.Option {
+	return harness.WithDaemonConfig("[servicing]\ngrace = \"500ms\"\n")
+}
+
 func appName(version int) string { return "molt.test/app:" + string(rune('0'+version)) }
 
 func named(t *testing.T, name string, layers ...image.Layer) image.Image {

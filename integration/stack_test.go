@@ -60,7 +60,7 @@ func (g graph) depth(storage string) int {
 // layers that nobody stands on are merged as in Fig. 5, and no view changes (A9).
 func TestStack(t *testing.T) {
 	t.Parallel()
-	h := harness.Start(t, harness.WithDaemonConfig("[retention]\npoints = 0\n"))
+	h := harness.Start(t, impatient(), harness.WithDaemonConfig("[retention]\npoints = 0\n"))
 	for v := 1; v <= 5; v++ {
 		h.Import(app(t, v))
 	}
@@ -134,7 +134,7 @@ func TestHistoryStaysBounded(t *testing.T) {
 // TestImagesGone: neither the old nor the new base needs its image any more once a container stands on it.
 func TestImagesGone(t *testing.T) {
 	t.Parallel()
-	h := harness.Start(t)
+	h := harness.Start(t, impatient())
 	h.Import(app(t, 1))
 	h.Import(app(t, 2))
 	var containers []*harness.Container

@@ -17,7 +17,7 @@ const customise = `sed -i s/80/8080/ /etc/app.conf && echo "alice:x:1000:1000::/
 // TestUpdate is the main job: rows A1 to A5, C1 and D1 of the mission, for a base that is extended and for one rebuilt.
 func TestUpdate(t *testing.T) {
 	t.Parallel()
-	h := harness.Start(t)
+	h := harness.Start(t, impatient())
 	h.Import(app(t, 1))
 	h.Import(app(t, 2))
 	flat(t, h, "molt.test/rebuilt:2", appName(2))
@@ -71,7 +71,7 @@ func lastUpdate(h *harness.Harness) string {
 // TestDryRun: a preview changes nothing and tells what would happen.
 func TestDryRun(t *testing.T) {
 	t.Parallel()
-	h := harness.Start(t)
+	h := harness.Start(t, impatient())
 	h.Import(app(t, 1))
 	h.Import(app(t, 2))
 	c := started(h, appName(1), "web")
@@ -93,7 +93,7 @@ func TestDryRun(t *testing.T) {
 // TestManyContainers: 20 containers on one base are serviced by one update; one is held and one runs throughout (A12, A4).
 func TestManyContainers(t *testing.T) {
 	t.Parallel()
-	h := harness.Start(t)
+	h := harness.Start(t, impatient())
 	h.Import(app(t, 1))
 	h.Import(app(t, 2))
 	containers := make([]*harness.Container, 20)
@@ -145,7 +145,7 @@ func TestManyContainers(t *testing.T) {
 // TestAllOrNothing: an update that is asked to reach all storages reaches none when one is held.
 func TestAllOrNothing(t *testing.T) {
 	t.Parallel()
-	h := harness.Start(t)
+	h := harness.Start(t, impatient())
 	h.Import(app(t, 1))
 	h.Import(app(t, 2))
 	good, bad := started(h, appName(1), "good"), started(h, appName(1), "bad")

@@ -53,7 +53,8 @@ type logConfig struct {
 }
 
 type servicingConfig struct {
-	Workers int `toml:"workers" comment:"How many storages are serviced at once."`
+	Workers int      `toml:"workers" comment:"How many storages are serviced at once."`
+	Grace   duration `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
 }
 
 type rollbackConfig struct {
@@ -89,7 +90,7 @@ func defaultConfig() config {
 		Control:    socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
 		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt"},
 		Log:        logConfig{Level: "info", Format: "text"},
-		Servicing:  servicingConfig{Workers: 2},
+		Servicing:  servicingConfig{Workers: 2, Grace: duration(snapshotter.DefaultGrace)},
 		Rollback:   rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
 		Retention:  retentionConfig{Points: snapshotter.DefaultPoints, Age: duration(snapshotter.DefaultAge)},
 	}

@@ -48,3 +48,33 @@ func (t Quarantine) transform(d *draft) error {
 	d.putNode(n)
 	return nil
 }
+
+// Measure notes what a frozen node occupies on disk.
+type Measure struct {
+	Node         NodeID
+	Size, Inodes int64
+}
+
+func (t Measure) transform(d *draft) error {
+	n, ok := d.node(t.Node)
+	if !ok {
+		return fmt.Errorf("node %v: %w", t.Node, errdefs.ErrNotFound)
+	}
+	if !n.Frozen {
+		return fmt.Errorf("node %v is still written to: %w", t.Node, errdefs.ErrFailedPrecondition)
+	}
+	n.Size, n.Inodes = t.Size, t.Inodes
+	d.putNode(n)
+	return nil
+}
+
+// Unmeasured returns the frozen nodes of which it is not known what they occupy. Every node has at least one inode.
+func (g *Graph) Unmeasured() []NodeID {
+	var ids []NodeID
+	for _, n := range g.Nodes() {
+		if n.Frozen && n.Inodes == 0 {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
+}

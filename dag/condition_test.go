@@ -102,3 +102,24 @@ func TestQuarantineOfStorageNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestMeasure: only what does not change any more is measured, once.
+func TestMeasure(t *testing.T) {
+	w := newWorld(t)
+	w.layer("a", "")
+	w.anonymous("k", "a", "open")
+	layer, open := w.id("a"), w.id("open")
+	if ids := w.g.Unmeasured(); !slices.Equal(ids, []dag.NodeID{layer}) {
+		t.Errorf("to be measured: %v, not only the layer", ids)
+	}
+	if _, err := w.g.Plan(dag.Measure{Node: open, Size: 1, Inodes: 1}); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("an open node was measured: %v", err)
+	}
+	if _, err := w.g.Plan(dag.Measure{Node: 99}); !errdefs.IsNotFound(err) {
+		t.Errorf("a node that is not there was measured: %v", err)
+	}
+	w.do(dag.Measure{Node: layer, Size: 5, Inodes: 2})
+	if n, _ := w.g.Node(layer); n.Size != 5 || n.Inodes != 2 || len(w.g.Unmeasured()) != 0 {
+		t.Errorf("after measuring: %+v", n)
+	}
+}

@@ -49,6 +49,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},
 			{"retire rollback points", s.retire},
 			{"merge storage nodes", s.mergeStorages},
+			{"measure frozen nodes", s.measure},
 			{"delete removed nodes", s.Cleanup},
 			{"forget old updates", s.forget},
 		} {

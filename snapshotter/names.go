@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 var kinds = map[dag.NameKind]snapshots.Kind{
@@ -130,47 +129,6 @@ func adapt(i snapshots.Info) filters.Adaptor {
 		}
 		return "", false
 	})
-}
-
-// Usage returns what a key occupies by itself: a layer without the layers below it, an active key what is written in it
-// now and what an update history holds for it alone.
-func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
-	var (
-		frozen snapshots.Usage
-		open   dag.NodeID
-		err    error
-	)
-	s.store.View(func(g *dag.Graph) { frozen, open, err = usage(g, key) })
-	if err != nil || open == 0 {
-		return frozen, err
-	}
-	size, inodes, err := tree.Usage(ctx, s.nodes.FS(open))
-	if err != nil {
-		return snapshots.Usage{}, fmt.Errorf("usage of snapshot %q: %w", key, err)
-	}
-	return snapshots.Usage{Size: frozen.Size + size, Inodes: frozen.Inodes + inodes}, nil
-}
-
-// usage returns what the frozen nodes of a key occupy, and the open node that has to be measured.
-func usage(g *dag.Graph, key string) (snapshots.Usage, dag.NodeID, error) {
-	n, ok := g.Name(key)
-	if !ok {
-		return snapshots.Usage{}, 0, fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
-	}
-	if n.Kind == dag.Committed {
-		layer, _ := g.Node(n.Node)
-		return snapshots.Usage{Size: layer.Size, Inodes: layer.Inodes}, 0, nil
-	}
-	st, ok := g.Storage(n.Storage)
-	if !ok {
-		return snapshots.Usage{}, 0, nil
-	}
-	var u snapshots.Usage
-	for _, id := range g.Stack(st.Head) {
-		node, _ := g.Node(id)
-		u.Add(snapshots.Usage{Size: node.Size, Inodes: node.Inodes})
-	}
-	return u, st.Head, nil
 }
 
 // Commit makes a layer of what was written under an active key. It is called inside containerd's write transaction: it

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,4 +229,25 @@ func TestSecondDaemon(t *testing.T) {
 	f := newFixture(t)
 	_, err := snapshotter.New(f.root)
 	refused(t, err, errdefs.ErrUnavailable, "another process")
+}
+
+// TestUsage: what a storage holds for a key counts, whether it was written before an update or after.
+func TestUsage(t *testing.T) {
+	f := newFixture(t)
+	one, two := f.bases()
+	key := f.container("web", one, "web")
+	big := strings.Repeat("x", 1<<20)
+	f.write(key, "before", big)
+	f.update(one, two)
+	f.write(key, "after", big)
+	f.eventually(func() bool {
+		measured := false
+		f.Graph(func(g *dag.Graph) { measured = len(g.Unmeasured()) == 0 })
+		return measured
+	}, "all frozen nodes are measured")
+	u, err := f.Usage(t.Context(), key)
+	f.must(err)
+	if u.Size < 2<<20 || u.Size > 3<<20 {
+		t.Errorf("2 MiB were written, and %d bytes are used", u.Size)
+	}
 }

@@ -13,6 +13,7 @@
 package dag
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -116,8 +117,10 @@ type Storage struct {
 	// Aside are the states that rollbacks left, the oldest first. They are kept as long as rollback points are.
 	Aside []Point `json:"aside,omitempty"`
 	// Pending is what happens to the storage when it is next mounted, nil if nothing.
-	Pending *Pending  `json:"pending,omitempty"`
-	Created time.Time `json:"created"`
+	Pending *Pending `json:"pending,omitempty"`
+	// Settings are what servicing was told for this storage. The graph does not look into them.
+	Settings json.RawMessage `json:"settings,omitempty"`
+	Created  time.Time       `json:"created"`
 }
 
 // Point is a state of a storage that is kept: its frozen head, which knows the base it stood on.

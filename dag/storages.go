@@ -4,6 +4,7 @@
 package dag
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -123,8 +124,24 @@ func (d *draft) end(s Storage, reason string, now time.Time) {
 	d.Storages[s.Name] = nil
 }
 
+// Configure replaces what servicing is told for a storage.
+type Configure struct {
+	Storage  string
+	Settings json.RawMessage // nil for nothing
+}
+
+func (t Configure) transform(d *draft) error {
+	s, ok := d.storage(t.Storage)
+	if !ok {
+		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
+	}
+	s.Settings = slices.Clone(t.Settings)
+	d.putStorage(s)
+	return nil
+}
+
 // Fork begins a storage that shares all that another one has written so far. Both go on with an empty node of their own.
-// The new storage has no history of its own, and no holder.
+// The new storage has the settings of the source, no history of its own, and no holder.
 type Fork struct {
 	Source, Target         string
 	Head                   NodeID // the open node of the source, as the caller saw and synced it
@@ -154,7 +171,7 @@ func (t Fork) transform(d *draft) error {
 	}
 	s.Head = t.SourceOpen
 	d.putStorage(s)
-	d.putStorage(Storage{Name: t.Target, Head: t.TargetOpen, Created: t.Now})
+	d.putStorage(Storage{Name: t.Target, Head: t.TargetOpen, Settings: s.Settings, Created: t.Now})
 	return nil
 }
 

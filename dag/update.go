@@ -4,6 +4,7 @@
 package dag
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"time"
@@ -50,8 +51,10 @@ type Update struct {
 	// Cause says what began the update: a command, or a storage bound on another base.
 	Cause string `json:"cause"`
 	// AllOrNothing updates switch every storage in one transaction, or none.
-	AllOrNothing bool  `json:"all_or_nothing,omitempty"`
-	State        State `json:"state"`
+	AllOrNothing bool `json:"all_or_nothing,omitempty"`
+	// Settings are what servicing was told for this update. The graph does not look into them.
+	Settings json.RawMessage `json:"settings,omitempty"`
+	State    State           `json:"state"`
 	// Outcomes has one entry for each storage of the update, by name.
 	Outcomes map[string]Outcome `json:"outcomes,omitempty"`
 	Created  time.Time          `json:"created"`

@@ -4,6 +4,7 @@
 package dag
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -19,6 +20,7 @@ type BeginUpdate struct {
 	FromRef, ToRef string
 	Cause          string
 	AllOrNothing   bool
+	Settings       json.RawMessage
 	Storages       []string
 	Now            time.Time
 }
@@ -43,7 +45,7 @@ func (t BeginUpdate) transform(d *draft) error {
 	}
 	u := Update{
 		ID: t.ID, From: t.From, To: t.To, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
-		AllOrNothing: t.AllOrNothing, State: Applied, Created: t.Now, Updated: t.Now,
+		AllOrNothing: t.AllOrNothing, Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
 	}
 	for _, name := range t.Storages {
 		if _, ok := d.storage(name); !ok {

@@ -19,21 +19,6 @@ import (
 // askTimeout bounds a question to containerd.
 const askTimeout = 10 * time.Second
 
-// settle sees to it, before the mounts of an active key are handed out, that it has the storage it asks for and that what
-// waits for the storage to be free is carried out.
-func (s *Snapshotter) settle(ctx context.Context, n dag.Name) error {
-	storage, err := s.identify(ctx, n)
-	if err != nil {
-		return err
-	}
-	if storage != "" {
-		if err := s.bind(ctx, n.Key, storage); err != nil {
-			return err
-		}
-	}
-	return s.carryOut(ctx, n.Key)
-}
-
 // identify returns the storage that a key is to be bound to, empty when it has none but its own. The answer of containerd
 // is remembered: it is asked once, after the container was created, and when it cannot answer nothing is mounted.
 func (s *Snapshotter) identify(ctx context.Context, n dag.Name) (string, error) {
@@ -60,24 +45,23 @@ func (s *Snapshotter) identify(ctx context.Context, n dag.Name) (string, error) 
 	return storage, nil
 }
 
-// bind makes a storage the writable state of a key, on the base that the key was prepared on.
+// bind makes a storage the writable state of a key, on the base that the key was prepared on. The caller holds the locks of
+// the storage and of the one that the key has.
 func (s *Snapshotter) bind(ctx context.Context, key, storage string) error {
-	unlock, err := s.locks.lock(ctx, "storage "+storage)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	var (
-		n      dag.Name
-		st     dag.Storage
-		exists bool
-		same   bool
+		n            dag.Name
+		st           dag.Storage
+		known        bool
+		exists, same bool
 	)
 	s.store.View(func(g *dag.Graph) {
-		n, _ = g.Name(key)
+		n, known = g.Name(key)
 		st, exists = g.Storage(storage)
 		same = exists && g.SameBase(g.Base(st), n.Node)
 	})
+	if !known {
+		return fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
+	}
 	if exists && st.Key == key && same {
 		return nil
 	}
@@ -111,7 +95,10 @@ func (s *Snapshotter) bindElsewhere(ctx context.Context, st dag.Storage, base da
 		why := fmt.Errorf("storage %q cannot be serviced for this base: %s: %w", st.Name, strings.Join(staged.holds, "; "), errdefs.ErrFailedPrecondition)
 		return errors.Join(why, s.discard(staged), s.do(staged.held(st.Name)))
 	}
-	return s.commitStaged(staged, staged.switched(st.Name), b)
+	if err := s.commitStaged(staged, staged.switched(st.Name), b); err != nil {
+		return s.giveUp(u.ID, st.Name, err)
+	}
+	return nil
 }
 
 // stoodOn tells whether a rollback point of a storage stands on a base.
@@ -154,38 +141,29 @@ func (s *Snapshotter) bindBack(ctx context.Context, st dag.Storage, base dag.Nod
 	}
 }
 
-// carryOut does what waits for the storage of a key to be free. What cannot be done is recorded with the update, and does
-// not keep the container from starting where it stands.
-func (s *Snapshotter) carryOut(ctx context.Context, key string) error {
+// carryOut does what waits for the storage of a key, whose lock the caller holds, to be free. What cannot be done is
+// recorded with the update, and does not keep the container from starting where it stands.
+func (s *Snapshotter) carryOut(ctx context.Context, key string) {
 	st, ok := s.storageOf(key)
-	if !ok || st.Pending == nil {
-		return nil
-	}
-	unlock, err := s.locks.lock(ctx, "storage "+st.Name)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	st, ok = s.storageOf(key)
 	if !ok || st.Pending == nil || st.Key != key {
-		return nil
+		return
 	}
 	// This very call is the start of the container, so only a mount or a task counts.
 	if u := s.inUse(ctx, st); u.by != "" && !u.soon {
-		return nil
+		return
 	}
 	entry := log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()})
+	var err error
 	if st.Pending.Rollback {
-		err = s.rollbackFree(ctx, st, st.Pending.Carry)
+		err = s.rollbackWaiting(ctx, st)
 	} else {
 		_, err = s.updateFree(ctx, st, st.Pending.Update)
 	}
 	if err != nil {
 		entry.WithError(err).Error("failed to carry out what waited for the storage; the container starts where it stood")
-		return nil
+		return
 	}
 	entry.Info("carried out what waited for the storage")
-	return nil
 }
 
 func (s *Snapshotter) storageOf(key string) (st dag.Storage, ok bool) {

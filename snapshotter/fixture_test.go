@@ -60,6 +60,10 @@ func (h *fakeHost) Layer(context.Context, string, string) (string, error) {
 	return "", errors.New("no images here")
 }
 
+func (h *fakeHost) Images(context.Context) (map[string][]string, error) {
+	return map[string][]string{"test/sha256:one": {"app:1"}}, nil
+}
+
 // set tells the host that there is a container which asks for a storage.
 func (h *fakeHost) set(key, claim string) {
 	h.mu.Lock()

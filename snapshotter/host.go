@@ -18,6 +18,8 @@ type Host interface {
 	Running(ctx context.Context, namespace, key string) (bool, error)
 	// Layer returns the key of the topmost layer of an image, unpacked for this snapshotter.
 	Layer(ctx context.Context, namespace, image string) (string, error)
+	// Images returns the names of all images by the origin of their topmost layer, for people to read.
+	Images(ctx context.Context) (map[string][]string, error)
 }
 
 // backendKey is a key as containerd's metadata store hands it to a snapshotter: "<namespace>/<sequence>/<key>".
@@ -42,5 +44,8 @@ func (k backendKey) origin() string {
 	if !strings.HasPrefix(k.key, "sha256:") && !strings.HasPrefix(k.key, "sha512:") {
 		return ""
 	}
-	return k.namespace + "/" + k.key
+	return Origin(k.namespace, k.key)
 }
+
+// Origin returns the origin of a layer with a chain ID in a containerd namespace.
+func Origin(namespace, chainID string) string { return namespace + "/" + chainID }

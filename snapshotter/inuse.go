@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -63,21 +64,41 @@ func (s *Snapshotter) running(ctx context.Context, key string) (bool, error) {
 	case s.host == nil || k.namespace == "":
 		return false, fmt.Errorf("no containerd to ask about %q", key)
 	}
+	// containerd itself may be waiting, for a shim that hangs.
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	return s.host.Running(ctx, k.namespace, k.key)
 }
 
-// free waits until a storage is free or known to be in use for longer than the grace time.
-func (s *Snapshotter) free(ctx context.Context, st dag.Storage) use {
+// whenFree calls fn with a storage, and its lock, as soon as the storage is free or known to be in use for longer than the
+// grace time. The lock is not held while that is waited for: the start of the storage's container needs it.
+func (s *Snapshotter) whenFree(ctx context.Context, name string, fn func(dag.Storage, use) error) error {
 	for {
-		u := s.inUse(ctx, st)
-		if !u.soon {
-			return u
+		var change <-chan struct{}
+		err := s.locked(ctx, name, func(st dag.Storage) error {
+			u := s.inUse(ctx, st)
+			if u.soon {
+				change = s.handed.change(st.Key)
+				return nil
+			}
+			return fn(st, u)
+		})
+		if err != nil || change == nil {
+			return err
 		}
-		select {
-		case <-ctx.Done():
-			return u
-		case <-s.handed.change(st.Key):
+		if err := wait(ctx, change); err != nil {
+			return fmt.Errorf("wait for storage %q to be free: %w", name, err)
 		}
+	}
+}
+
+// wait waits for a channel to be ready. It fails with errdefs.ErrUnavailable when the context ends first.
+func wait(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errdefs.ErrUnavailable, context.Cause(ctx))
+	case <-ready:
+		return nil
 	}
 }
 

@@ -6,6 +6,7 @@ package snapshotter
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/containerd/errdefs"
@@ -51,4 +52,23 @@ func (l *locks) leave(key string, k *lock) {
 	if k.users--; k.users == 0 {
 		delete(l.held, key)
 	}
+}
+
+// lockStorages takes the locks of storages, or none.
+func (s *Snapshotter) lockStorages(ctx context.Context, names []string) (unlock func(), err error) {
+	var unlocks []func()
+	unlock = func() {
+		for _, fn := range unlocks {
+			fn()
+		}
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		one, err := s.locks.lock(ctx, "storage "+name)
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		unlocks = append(unlocks, one)
+	}
+	return unlock, nil
 }

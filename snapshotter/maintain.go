@@ -62,7 +62,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 
 func (s *Snapshotter) syncLayers() error {
 	var waiting []dag.NodeID
-	s.store.View(func(g *dag.Graph) { waiting = g.Unsynced() })
+	s.store.View(func(g *dag.Graph) { waiting = s.unsynced(g) })
 	if len(waiting) == 0 {
 		return nil
 	}
@@ -95,7 +95,7 @@ func (s *Snapshotter) retire(ctx context.Context) error {
 
 // retireStorage forgets the old points of a storage, unless somebody is at work with it, who may need them.
 func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, atWork)
 	defer cancel()
 	return s.locked(ctx, t.Storage, func(dag.Storage) error { return s.do(t) })
 }
@@ -103,6 +103,7 @@ func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) error {
 // Cleanup deletes the directories of nodes that the graph no longer has, except those that a mount or a servicing still
 // uses or somebody is about to mount; they are looked at again later.
 func (s *Snapshotter) Cleanup(ctx context.Context) error {
+	var errs []error
 	ids := s.doomed.list()
 	if len(ids) > 0 {
 		kept := s.handed.kept() // before the mount tables: what is no longer kept then shows in them
@@ -114,16 +115,18 @@ func (s *Snapshotter) Cleanup(ctx context.Context) error {
 			if table.Used(id) || kept[id] || s.busy.pinned(id) {
 				continue
 			}
+			// One that cannot be deleted must not keep the others.
 			if err := s.nodes.Trash(id); err != nil {
-				return err
+				errs = append(errs, err)
+				continue
 			}
 			s.doomed.remove(id)
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return errors.Join(append(errs, err)...)
 	}
-	return s.nodes.Sweep(time.Now().Add(-s.retention.Trash))
+	return errors.Join(append(errs, s.nodes.Sweep(time.Now().Add(-s.retention.Trash)))...)
 }
 
 // recover brings what a crash left in order: nodes that were published and never committed are doomed, layers that a power

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -46,59 +48,89 @@ func (s *Snapshotter) mergeAll(ctx context.Context, wanted func(upper dag.Node) 
 		return nil, err
 	}
 	defer unlock()
-	var done []dag.Pair
+	var (
+		done []dag.Pair
+		errs []error
+	)
 	put := map[dag.Pair]bool{} // put off: cannot be merged for now
 	for ctx.Err() == nil {
-		pair, views, found := s.nextPair(wanted, put)
+		merging, found := s.nextPair(wanted, put)
 		if !found {
-			return done, nil
+			return done, errors.Join(errs...)
 		}
-		err := s.mergePair(ctx, pair, views)
+		err := s.mergePair(ctx, merging)
 		switch {
 		case err == nil:
-			done = append(done, pair)
-		case errors.Is(err, tree.ErrViewsDiffer), errdefs.IsFailedPrecondition(err):
-			log.G(ctx).WithError(err).WithField("nodes", fmt.Sprint(pair)).Debug("merge put off")
-			put[pair] = true
+			done = append(done, merging.Pair)
+			continue
+		case errors.Is(err, tree.ErrViewsDiffer), errdefs.IsFailedPrecondition(err), errdefs.IsUnavailable(err):
+			log.G(ctx).WithError(err).WithField("nodes", fmt.Sprint(merging.Pair)).Debug("merge put off")
 		default:
-			return done, err
+			errs = append(errs, err) // which must not keep others from being merged
 		}
+		put[merging.Pair] = true
 	}
-	return done, ctx.Err()
+	return done, errors.Join(append(errs, ctx.Err())...)
 }
 
-// nextPair returns a pair to merge, and what stands below it in every view that shows it.
-func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]bool) (pair dag.Pair, views [][]dag.NodeID, found bool) {
+// merging is a pair to merge, pinned with what it is seen over.
+type merging struct {
+	dag.Pair
+	views    [][]dag.NodeID // what stands below it in every view that shows it
+	storages []string       // whose views they are
+	release  func()
+}
+
+// nextPair returns a pair to merge.
+func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]bool) (m merging, found bool) {
 	s.store.View(func(g *dag.Graph) {
 		for _, p := range g.Mergeable() {
 			upper, _ := g.Node(p.Upper)
 			if put[p] || !wanted(upper) {
 				continue
 			}
-			lower, _ := g.Node(p.Lower)
-			if lower.Kind == dag.Layer {
-				views = [][]dag.NodeID{g.Chain(lower.Parent)}
+			views, storages := viewsOf(g, p)
+			nodes := slices.Concat(append(views, []dag.NodeID{p.Lower, p.Upper})...)
+			if usable(g, nodes) != nil {
+				continue
 			}
-			for _, base := range g.BasesAbove(p.Upper) {
-				views = append(views, append(g.Stack(lower.Parent), g.Chain(base)...))
-			}
-			pair, found = p, true
+			m, found = merging{Pair: p, views: views, storages: storages, release: s.busy.pin(nodes...)}, true
 			return
 		}
 	})
-	return pair, views, found
+	return m, found
+}
+
+// viewsOf returns what stands below a pair in every view that shows it, and the storages that have such a view.
+func viewsOf(g *dag.Graph, p dag.Pair) (views [][]dag.NodeID, storages []string) {
+	lower, _ := g.Node(p.Lower)
+	if lower.Kind == dag.Layer {
+		return [][]dag.NodeID{g.Chain(lower.Parent)}, nil
+	}
+	for _, base := range g.BasesAbove(p.Upper) {
+		views = append(views, append(g.Stack(lower.Parent), g.Chain(base)...))
+	}
+	for _, st := range g.Storages() {
+		heads := []dag.NodeID{st.Head}
+		for _, point := range slices.Concat(st.Points, st.Aside) {
+			heads = append(heads, point.Head)
+		}
+		if slices.ContainsFunc(heads, func(head dag.NodeID) bool { return slices.Contains(g.Stack(head), p.Upper) }) {
+			storages = append(storages, st.Name)
+		}
+	}
+	return views, storages
 }
 
 // mergePair builds the node that takes the place of two and puts it there. After a crash either the two are there or the
 // one; the other is deleted.
-func (s *Snapshotter) mergePair(ctx context.Context, p dag.Pair, views [][]dag.NodeID) (err error) {
-	pinned := []dag.NodeID{p.Lower, p.Upper}
-	below := make([]tree.Stack, 0, len(views))
-	for _, v := range views {
-		pinned = append(pinned, v...)
+func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
+	defer m.release()
+	p := m.Pair
+	below := make([]tree.Stack, 0, len(m.views))
+	for _, v := range m.views {
 		below = append(below, s.nodes.Stack(v))
 	}
-	defer s.busy.pin(pinned...)()
 	into := s.store.NewNode()
 	defer func() {
 		if err != nil {
@@ -130,7 +162,31 @@ func (s *Snapshotter) mergePair(ctx context.Context, p dag.Pair, views [][]dag.N
 	if err := s.sync(); err != nil {
 		return err
 	}
-	return s.do(dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: now()})
+	return s.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: now()})
+}
+
+// atWork is how long somebody who is at work with a storage is waited for by what can be done another time.
+const atWork = time.Second
+
+// commitMerge puts a merged node in the place of two, unless a storage has come to show them over something else since: the
+// merged node holds just what is needed over what it was made for.
+func (s *Snapshotter) commitMerge(ctx context.Context, m merging, t dag.Merge) error {
+	ctx, cancel := context.WithTimeout(ctx, atWork)
+	defer cancel()
+	unlock, err := s.lockStorages(ctx, m.storages)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var same bool
+	s.store.View(func(g *dag.Graph) {
+		views, storages := viewsOf(g, m.Pair)
+		same = slices.EqualFunc(views, m.views, slices.Equal) && slices.Equal(storages, m.storages)
+	})
+	if !same {
+		return fmt.Errorf("%v and %v are seen over something else meanwhile: %w", m.Lower, m.Upper, errdefs.ErrFailedPrecondition)
+	}
+	return s.do(t)
 }
 
 func (s *Snapshotter) mergedNode(p dag.Pair, into dag.NodeID) (n dag.Node) {

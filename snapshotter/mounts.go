@@ -20,29 +20,59 @@ import (
 )
 
 // Mounts returns the mounts of a key. For the key of a container it first sees to it that the key has the storage it asks
-// for, on the base it was prepared on, with what was waiting for the storage to be free carried out.
+// for, on the base it was prepared on, with what was waiting for the storage to be free carried out. Should that take longer
+// than the client waits, it goes on, and the next call joins it.
 func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, error) {
+	n, err := s.name(key)
+	switch {
+	case err != nil:
+		return nil, err
+	case n.Kind == dag.Committed:
+		return nil, fmt.Errorf("snapshot %q is committed and has no mounts of its own: %w", key, errdefs.ErrFailedPrecondition)
+	case n.Kind == dag.View:
+		return s.mountsOf(key)
+	}
 	unlock, err := s.locks.lock(ctx, "snapshot "+key)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	n, err := s.name(key)
+	return outlive(ctx, s, func(ctx context.Context) ([]mount.Mount, error) {
+		defer unlock()
+		n, err := s.name(key)
+		if err != nil {
+			return nil, err
+		}
+		storage, err := s.identify(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		return s.handOut(ctx, n, storage)
+	})
+}
+
+// handOut returns the mounts of an active key after binding it to a storage, unless that is empty, and after carrying out
+// what waits for its storage to be free. The storage's lock is held until the mounts are on record as handed out: whoever
+// has it knows that nobody is given the storage meanwhile.
+func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, storage string) ([]mount.Mount, error) {
+	names := []string{n.Storage}
+	if storage != "" {
+		names = append(names, storage)
+	}
+	unlock, err := s.lockStorages(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	if n.Kind == dag.Committed {
-		return nil, fmt.Errorf("snapshot %q is committed and has no mounts of its own: %w", key, errdefs.ErrFailedPrecondition)
-	}
-	if n.Kind == dag.Active {
-		if err := s.settle(ctx, n); err != nil {
+	defer unlock()
+	if storage != "" {
+		if err := s.bind(ctx, n.Key, storage); err != nil {
 			return nil, err
 		}
 	}
-	return s.mountsOf(key)
+	s.carryOut(ctx, n.Key)
+	return s.mountsOf(n.Key)
 }
 
-// mountsOf returns the mounts of a key as the graph stands.
+// mountsOf returns the mounts of a key as the graph stands. For an active key the caller holds the lock of its storage.
 func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 	s.store.View(func(g *dag.Graph) {
 		n, ok := g.Name(key)
@@ -52,6 +82,9 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		}
 		if n.Kind == dag.View {
 			layers := g.Chain(n.Node)
+			if err = usable(g, layers); err != nil {
+				return
+			}
 			s.handed.out(key, layers)
 			mounts = s.viewMounts(layers)
 			return
@@ -61,11 +94,10 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 			err = fmt.Errorf("storage %q of snapshot %q: %w", n.Storage, key, errdefs.ErrNotFound)
 			return
 		}
-		layers := g.Chain(g.Base(st))
-		if err = usable(g, layers); err != nil {
+		stack := append(g.Stack(st.Head), g.Chain(g.Base(st))...)
+		if err = usable(g, stack); err != nil {
 			return
 		}
-		stack := append(g.Stack(st.Head), layers...)
 		// Noted while the graph cannot change, so that nobody takes the storage for free in between.
 		s.handed.out(key, stack)
 		mounts = s.activeMounts(stack)

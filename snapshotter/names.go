@@ -167,8 +167,12 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 // Remove drops a key. Directories are deleted later, in the background or by Cleanup; a storage with a name stays. Only
 // errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key it knows.
 func (s *Snapshotter) Remove(_ context.Context, key string) error {
-	if err := s.do(dag.Remove{Key: key, Now: now()}); err != nil {
+	err := s.do(dag.Remove{Key: key, Now: now()})
+	switch {
+	case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err):
 		return err
+	case err != nil: // the database, be it that the disk is full
+		return fmt.Errorf("remove snapshot %q: %w: %w", key, errdefs.ErrFailedPrecondition, err)
 	}
 	s.handed.released(key, now())
 	return nil

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 )
 
 // RollbackPolicy says what happens when a storage is bound on a base that it stood on before.
@@ -40,6 +42,7 @@ type config struct {
 	retention Retention
 	grace     time.Duration
 	workers   int
+	servicing servicing.Options
 	mount     []string
 }
 
@@ -104,6 +107,17 @@ func WithWorkers(n int) Opt {
 			return fmt.Errorf("workers: %d is less than 1: %w", n, errdefs.ErrInvalidArgument)
 		}
 		c.workers = n
+		return nil
+	}
+}
+
+// WithServicing sets what servicing is told for all storages.
+func WithServicing(o servicing.Options) Opt {
+	return func(c *config) error {
+		if err := o.Validate(); err != nil {
+			return fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+		}
+		c.servicing = o
 		return nil
 	}
 }

@@ -36,27 +36,29 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 			return nil, fmt.Errorf("label %s: %w", LabelStorage, err)
 		}
 	}
+	unlock, err := s.locks.lock(ctx, "snapshot "+key)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if err := s.prepare(key, parent, labels); err != nil {
 		return nil, err
 	}
-	if storage == "" {
-		return s.mountsOf(key)
-	}
-	if err := s.bind(ctx, key, storage); err != nil {
+	mounts, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, storage)
+	if err != nil {
 		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
 	}
-	return s.mountsOf(key)
+	return mounts, nil
 }
 
 // prepare makes the open node of a new key and adds both to the graph.
 func (s *Snapshotter) prepare(key, parent string, labels map[string]string) error {
-	layers, err := s.parentLayers(key, parent)
+	layers, release, err := s.parentLayers(key, parent)
 	if err != nil {
 		return err
 	}
-	open := s.store.NewNode()
-	release := s.busy.pin(layers...)
 	defer release()
+	open := s.store.NewNode()
 	t := dag.Prepare{Key: key, Kind: dag.Active, Parent: parent, Labels: labels, Open: open, Now: now()}
 	d := described{Key: key, Node: dag.Node{ID: open, Kind: dag.Persisted, Base: top(layers), Created: t.Now}}
 	err = s.stageOpen(open, s.nodes.Stack(layers), d)
@@ -75,24 +77,30 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 	return nil
 }
 
-// parentLayers returns the layers below a new key, after a look at whether there could be one.
-func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, err error) {
+// parentLayers returns the layers below a new key, pinned, after a look at whether there could be one.
+func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, release func(), err error) {
 	s.store.View(func(g *dag.Graph) {
 		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
 			return
 		}
 		p, _ := g.Name(parent)
 		layers = g.Chain(p.Node)
-		err = usable(g, layers)
+		if err = usable(g, layers); err == nil {
+			release = s.busy.pin(layers...)
+		}
 	})
-	return layers, err
+	return layers, release, err
 }
 
-// usable refuses layers that are known to be damaged.
-func usable(g *dag.Graph, layers []dag.NodeID) error {
-	for _, id := range layers {
-		if n, _ := g.Node(id); n.Damage != "" {
+// usable refuses nodes that are known to be damaged.
+func usable(g *dag.Graph, ids []dag.NodeID) error {
+	for _, id := range ids {
+		switch n, _ := g.Node(id); {
+		case n.Damage == "":
+		case n.Kind == dag.Layer:
 			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, n.Damage, errdefs.ErrFailedPrecondition)
+		default:
+			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back to a state without it: %w", id, n.Damage, errdefs.ErrFailedPrecondition)
 		}
 	}
 	return nil
@@ -145,9 +153,11 @@ func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapsh
 	if err != nil {
 		return nil, fmt.Errorf("view snapshot %q: %w", key, err)
 	}
-	if _, err := s.parentLayers(key, parent); err != nil {
+	_, release, err := s.parentLayers(key, parent)
+	if err != nil {
 		return nil, err
 	}
+	defer release()
 	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: now()}); err != nil {
 		return nil, err
 	}

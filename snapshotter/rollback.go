@@ -25,20 +25,33 @@ type RollbackRequest struct {
 	Carry bool
 }
 
+// Failures are what a rollback could not do, one error for each storage. The other storages were rolled back.
+type Failures []error
+
+// Error implements error.
+func (f Failures) Error() string { return errors.Join(f...).Error() }
+
+// Unwrap returns the errors.
+func (f Failures) Unwrap() []error { return f }
+
 // Rollback undoes an update for its storages, each by itself. A storage in use is rolled back at its next start. The
-// outcome of each storage shows in the record of the update; what could not be rolled back is in the error.
+// outcome of each storage shows in the record of the update. It fails with [Failures] when not all of them could be rolled
+// back.
 func (s *Snapshotter) Rollback(ctx context.Context, r RollbackRequest) error {
 	names, err := s.rollbackable(r)
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var failures Failures
 	for _, name := range names {
 		if err := s.rollbackOne(ctx, name, r); err != nil {
-			errs = append(errs, fmt.Errorf("storage %q: %w", name, err))
+			failures = append(failures, fmt.Errorf("storage %q: %w", name, err))
 		}
 	}
-	return errors.Join(errs...)
+	if len(failures) > 0 {
+		return failures
+	}
+	return nil
 }
 
 // PreviewRollback tells what a rollback would come to, without changing anything. An exact rollback has no report: it
@@ -59,7 +72,12 @@ func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest) ([
 		case !r.Carry:
 			previews = append(previews, Preview{Storage: name, Waits: s.waits(ctx, st)})
 		default:
-			previews = append(previews, s.preview(ctx, name, carryStacks))
+			previews = append(previews, s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+				if _, err := st.Newest(r.Update); err != nil {
+					return stacks{}, err
+				}
+				return carryStacks(g, st), nil
+			}))
 		}
 	}
 	return previews, nil
@@ -94,27 +112,27 @@ func (s *Snapshotter) rollbackable(r RollbackRequest) (names []string, err error
 }
 
 func (s *Snapshotter) rollbackOne(ctx context.Context, name string, r RollbackRequest) error {
-	unlock, err := s.locks.lock(ctx, "storage "+name)
-	if err != nil {
+	return s.whenFree(ctx, name, func(st dag.Storage, u use) error {
+		if _, err := st.Newest(r.Update); err != nil {
+			return err
+		}
+		if u.by != "" {
+			reason := u.by + "; it will be rolled back at its next start"
+			return s.do(dag.AwaitRollback{Update: r.Update, Storage: name, Carry: r.Carry, Reason: reason, Now: now()})
+		}
+		return s.rollbackFree(ctx, st, r.Carry)
+	})
+}
+
+// rollbackWaiting carries out the rollback that a free storage, whose lock the caller holds, waits for. If that fails, the
+// storage goes on waiting, and the record of the update says why.
+func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) error {
+	err := s.rollbackFree(ctx, st, st.Pending.Carry)
+	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	defer unlock()
-	var (
-		st dag.Storage
-		ok bool
-	)
-	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
-	if !ok {
-		return errdefs.ErrNotFound
-	}
-	if _, err := st.Newest(r.Update); err != nil {
-		return err
-	}
-	if u := s.free(ctx, st); u.by != "" {
-		reason := u.by + "; it will be rolled back at its next start"
-		return s.do(dag.AwaitRollback{Update: r.Update, Storage: name, Carry: r.Carry, Reason: reason, Now: now()})
-	}
-	return s.rollbackFree(ctx, st, r.Carry)
+	reason := err.Error() + "; it will be tried again at its next start"
+	return errors.Join(err, s.do(dag.AwaitRollback{Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Reason: reason, Now: now()}))
 }
 
 // rollbackFree rolls a storage back that is free and whose lock the caller holds.
@@ -143,20 +161,30 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 		k       stacks
 		written []dag.NodeID
 	)
-	s.store.View(func(g *dag.Graph) {
+	var unusable error
+	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
 		k = carryStacks(g, st)
 		written = k.user
+		needed := k.below
+		if carry {
+			needed = k.all()
+		}
+		unusable = usable(g, needed)
+		return k.all()
 	})
+	if unusable != nil {
+		return p, errors.Join(unusable, s.discard(p))
+	}
 	if !carry || len(written) == 0 {
 		return s.stageExact(ctx, st, p, k)
 	}
-	release := s.busy.pin(slices.Concat(k.old, k.next, k.user, k.below)...)
-	defer release()
 	refused, err := s.seal(ctx, st.Head)
-	if err != nil || refused != "" {
-		p.release = func() {}
+	switch {
+	case err != nil:
+		return p, errors.Join(err, s.discard(p))
+	case refused != "":
 		p.holds = []string{refused}
-		return p, err
+		return p, nil
 	}
 	p.carried = s.store.NewNode()
 	dir, err := s.nodes.Stage(p.carried)
@@ -169,7 +197,7 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 		err = s.squash(ctx, written, s.nodes.Stack(k.next), dir)
 	}
 	if err != nil {
-		return p, errors.Join(err, s.nodes.Discard(p.carried))
+		return p, errors.Join(err, s.discard(p))
 	}
 	k.below = append([]dag.NodeID{}, k.next...)
 	return s.write(ctx, st, p, k)
@@ -194,7 +222,6 @@ func carryStacks(g *dag.Graph, st dag.Storage) stacks {
 
 // stageExact stages nothing but an open node on the rollback point.
 func (s *Snapshotter) stageExact(_ context.Context, st dag.Storage, p staged, k stacks) (staged, error) {
-	p.release = s.busy.pin(k.below...)
 	p.open = s.store.NewNode()
 	d := described{Node: dag.Node{ID: p.open, Kind: dag.Persisted, Parent: top(k.below), Base: k.base}, Storage: st.Name}
 	err := s.stageOpen(p.open, s.nodes.Stack(k.below), d)

@@ -12,12 +12,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -33,15 +36,18 @@ type Snapshotter struct {
 	options []string // of every overlay mount
 	boot    string
 
-	locks   *locks
-	busy    *pins
-	handed  *handed
-	doomed  *doomed
-	kicked  chan struct{}
-	life    context.Context // ends when the snapshotter is closed
-	stop    context.CancelFunc
-	tasks   sync.WaitGroup
-	closing sync.Once
+	locks  *locks
+	busy   *pins
+	handed *handed
+	doomed *doomed
+	kicked chan struct{}
+	turns  chan struct{}   // of the workers that service storages
+	life   context.Context // ends when the snapshotter is closed
+	stop   context.CancelFunc
+
+	ending sync.Mutex // guards ended, and that no task begins after it
+	ended  bool
+	tasks  sync.WaitGroup
 }
 
 var _ snapshots.Snapshotter = (*Snapshotter)(nil)
@@ -63,19 +69,36 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.Open(filepath.Join(dir.Root(), "graph.db"), slices.Max(append(present, 0)))
+	database := filepath.Join(dir.Root(), "graph.db")
+	if err := complete(database, present); err != nil {
+		return nil, err
+	}
+	st, err := store.Open(database, slices.Max(append(present, 0)))
 	if err != nil {
 		return nil, err
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir,
 		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
-		kicked: make(chan struct{}, 1),
+		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}
 	if err := s.start(present); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return s, nil
+}
+
+// complete refuses a root whose database is lost while nodes are there. With an empty graph they all would count as never
+// committed, and be deleted.
+func complete(database string, present []dag.NodeID) error {
+	info, err := os.Stat(database)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case len(present) == 0, err == nil && info.Size() > 0:
+		return nil
+	}
+	return fmt.Errorf("%s is missing or empty, but there are %d nodes that it should know; bring it back, or move the nodes away to begin anew: %w", database, len(present), errdefs.ErrFailedPrecondition)
 }
 
 // start brings the state in order and begins the work in the background.
@@ -102,21 +125,63 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 	return nil
 }
 
-// background runs fn until the snapshotter is closed.
-func (s *Snapshotter) background(ctx context.Context, fn func(context.Context)) {
-	s.tasks.Go(func() { fn(ctx) })
+// background runs fn, whose context ends when the snapshotter is closed. It reports whether fn is run: not once the
+// snapshotter is closed.
+func (s *Snapshotter) background(ctx context.Context, fn func(context.Context)) bool {
+	s.ending.Lock()
+	defer s.ending.Unlock()
+	if !s.ended {
+		s.tasks.Go(func() { fn(ctx) })
+	}
+	return !s.ended
+}
+
+// outlive runs fn and waits for it. When ctx ends first, fn goes on in the background, as long as the snapshotter is not
+// closed: whoever asks again finds the work done, be it that each of them waits for a short time only.
+func outlive[T any](ctx context.Context, s *Snapshotter, fn func(context.Context) (T, error)) (result T, err error) {
+	type answer struct {
+		result T
+		err    error
+	}
+	answered := make(chan answer, 1)
+	run := func(ctx context.Context) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(s.life, func() { cancel(context.Cause(s.life)) })()
+		r, err := fn(ctx)
+		answered <- answer{r, err}
+	}
+	if !s.background(context.WithoutCancel(ctx), run) {
+		return result, fmt.Errorf("the snapshotter is closed: %w", errdefs.ErrUnavailable)
+	}
+	select {
+	case a := <-answered:
+		return a.result, a.err
+	case <-ctx.Done():
+		return result, fmt.Errorf("the storage is being serviced, which goes on: %w: %w", errdefs.ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// pin keeps nodes that of finds in the graph from being deleted, until release is called. They are pinned before the graph
+// can change again.
+func (s *Snapshotter) pin(of func(*dag.Graph) []dag.NodeID) (release func()) {
+	s.store.View(func(g *dag.Graph) { release = s.busy.pin(of(g)...) })
+	return release
 }
 
 // Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers do
 // not notice. A second call does nothing.
 func (s *Snapshotter) Close() error {
-	var err error
-	s.closing.Do(func() {
-		s.stop()
-		s.tasks.Wait()
-		err = s.store.Close()
-	})
-	return err
+	s.ending.Lock()
+	ended := s.ended
+	s.ended = true
+	s.ending.Unlock()
+	if ended {
+		return nil
+	}
+	s.stop()
+	s.tasks.Wait()
+	return s.store.Close()
 }
 
 // do carries out transformations as one change of the graph, and dooms the directories of what nothing needs any more.

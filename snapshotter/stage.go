@@ -48,25 +48,36 @@ func (p staged) made() []dag.NodeID {
 
 // stacks are the nodes that a servicing reads.
 type stacks struct {
-	old, next, user []dag.NodeID // as the engine takes them
-	below           []dag.NodeID // storage nodes and layers under what is written
-	base            dag.NodeID   // layer that the result stands on
+	old, next, user []dag.NodeID    // as the engine takes them
+	below           []dag.NodeID    // storage nodes and layers under what is written
+	base            dag.NodeID      // layer that the result stands on
+	settings        json.RawMessage // of the update
 }
+
+func (k stacks) all() []dag.NodeID { return slices.Concat(k.old, k.next, k.user, k.below) }
 
 // stage determines and writes the side effects of an update on a storage that is free, and puts them on disk. Nothing of
 // it shows until it is committed, see [Snapshotter.commitStaged]. The caller holds the lock of the storage.
 func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
 	var k stacks
-	s.store.View(func(g *dag.Graph) {
-		user := g.Stack(st.Head)
-		k = stacks{old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: user, below: append(user, g.Chain(u.To)...), base: u.To}
-	})
 	p := staged{update: u.ID, head: st.Head}
+	var err error
+	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
+		user := g.Stack(st.Head)
+		k = stacks{old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: user, below: append(user, g.Chain(u.To)...), base: u.To, settings: u.Settings}
+		err = usable(g, k.all())
+		return k.all()
+	})
+	if err != nil {
+		return p, errors.Join(err, s.discard(p))
+	}
 	refused, err := s.seal(ctx, st.Head)
-	if err != nil || refused != "" {
-		p.release = func() {}
+	switch {
+	case err != nil:
+		return p, errors.Join(err, s.discard(p))
+	case refused != "":
 		p.holds = []string{refused}
-		return p, err
+		return p, nil
 	}
 	return s.write(ctx, st, p, k)
 }
@@ -81,9 +92,8 @@ func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) (refused string, 
 	return "", err
 }
 
-// write runs the engine over the stacks and writes what it finds, below an empty open node.
+// write runs the engine over the stacks, which are pinned, and writes what it finds, below an empty open node.
 func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p staged, k stacks) (_ staged, err error) {
-	p.release = s.busy.pin(slices.Concat(k.old, k.next, k.user, k.below)...)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.discard(p))
@@ -121,7 +131,11 @@ func parentOf(p staged, k stacks) dag.NodeID {
 
 // writeDelta plans and, if nothing holds the storage and there are side effects, writes the delta storage.
 func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged, k stacks) (err error) {
-	plan, err := servicing.NewPlan(ctx, s.input(k))
+	in, err := s.input(st, k)
+	if err != nil {
+		return err
+	}
+	plan, err := servicing.NewPlan(ctx, in)
 	if refused, ok := errors.AsType[*tree.RefusedError](err); ok {
 		p.holds = []string{refused.Error()}
 		return nil
@@ -157,14 +171,26 @@ func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged,
 	return nil
 }
 
-func (s *Snapshotter) input(k stacks) servicing.Input {
-	return servicing.Input{Old: s.nodes.Stack(k.old), New: s.nodes.Stack(k.next), User: s.nodes.Stack(k.user)}
+func (s *Snapshotter) input(st dag.Storage, k stacks) (servicing.Input, error) {
+	options, err := s.optionsFor(st, k.settings)
+	return servicing.Input{
+		Old: s.nodes.Stack(k.old), New: s.nodes.Stack(k.next), User: s.nodes.Stack(k.user), Options: options,
+	}, err
+}
+
+// unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on disk any
+// more after it: such a layer stays damaged.
+func (s *Snapshotter) unsynced(g *dag.Graph) []dag.NodeID {
+	return slices.DeleteFunc(g.Unsynced(), func(id dag.NodeID) bool {
+		n, _ := g.Node(id)
+		return n.Unsynced != s.boot
+	})
 }
 
 // sync puts everything on disk and notes so for the layers that were waiting for it.
 func (s *Snapshotter) sync() error {
 	var layers []dag.NodeID
-	s.store.View(func(g *dag.Graph) { layers = g.Unsynced() })
+	s.store.View(func(g *dag.Graph) { layers = s.unsynced(g) })
 	if err := s.nodes.Sync(); err != nil {
 		return err
 	}

@@ -24,8 +24,8 @@ func (s *Snapshotter) Graph(fn func(*dag.Graph)) { s.store.View(fn) }
 
 // RemoveStorage ends a storage with all that was written in it. It is refused while a container has it.
 func (s *Snapshotter) RemoveStorage(ctx context.Context, name string) error {
-	return s.locked(ctx, name, func(st dag.Storage) error {
-		if u := s.free(ctx, st); u.by != "" {
+	return s.whenFree(ctx, name, func(_ dag.Storage, u use) error {
+		if u.by != "" {
 			return fmt.Errorf("storage %q: %s: %w", name, u.by, errdefs.ErrFailedPrecondition)
 		}
 		return s.removeFree(ctx, name)
@@ -76,8 +76,8 @@ func (s *Snapshotter) abandoned(ctx context.Context, storage string) bool {
 
 // Fork begins a storage named target that has all that source has now. Source must not be in use.
 func (s *Snapshotter) Fork(ctx context.Context, source, target string) error {
-	return s.locked(ctx, source, func(st dag.Storage) error {
-		if u := s.free(ctx, st); u.by != "" {
+	return s.whenFree(ctx, source, func(st dag.Storage, u use) error {
+		if u.by != "" {
 			return fmt.Errorf("storage %q: %s; stop the container first: %w", source, u.by, errdefs.ErrFailedPrecondition)
 		}
 		return s.fork(ctx, st, target)
@@ -85,12 +85,26 @@ func (s *Snapshotter) Fork(ctx context.Context, source, target string) error {
 }
 
 func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (err error) {
-	if refused, err := s.seal(ctx, st.Head); err != nil || refused != "" {
-		return errors.Join(err, fmt.Errorf("storage %q cannot be forked: %s: %w", st.Name, refused, errdefs.ErrFailedPrecondition))
+	var (
+		below    []dag.NodeID
+		base     dag.NodeID
+		unusable error
+	)
+	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+		base = g.Base(st)
+		below = append(g.Stack(st.Head), g.Chain(base)...)
+		unusable = usable(g, below)
+		return below
+	})()
+	if unusable != nil {
+		return unusable
 	}
-	var below []dag.NodeID
-	s.store.View(func(g *dag.Graph) { below = append(g.Stack(st.Head), g.Chain(g.Base(st))...) })
-	defer s.busy.pin(below...)()
+	switch refused, err := s.seal(ctx, st.Head); {
+	case err != nil:
+		return err
+	case refused != "":
+		return fmt.Errorf("storage %q cannot be forked: %s: %w", st.Name, refused, errdefs.ErrFailedPrecondition)
+	}
 	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: now()}
 	defer func() {
 		if err != nil {
@@ -102,7 +116,7 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 		storage string
 	}{{&t.SourceOpen, st.Name}, {&t.TargetOpen, target}} {
 		*open.id = s.store.NewNode()
-		d := described{Node: dag.Node{ID: *open.id, Kind: dag.Persisted, Parent: st.Head}, Storage: open.storage}
+		d := described{Node: dag.Node{ID: *open.id, Kind: dag.Persisted, Parent: st.Head, Base: base}, Storage: open.storage}
 		if err := s.stageOpen(*open.id, s.nodes.Stack(below), d); err != nil {
 			return err
 		}
@@ -134,29 +148,29 @@ func (s *Snapshotter) locked(ctx context.Context, name string, fn func(dag.Stora
 	return fn(st)
 }
 
-// Diff calls fn for every path that a storage says something about, parents first. The storage may be in use; then what is
-// told is what was there when it was looked at.
-func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change) error) (err error) {
+// Diff calls fn for every path that a storage says something about, with the node that says it, parents first. The storage
+// may be in use; then what is told is what was there when it was looked at.
+func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change, dag.NodeID) error) (err error) {
 	var (
 		ids []dag.NodeID
 		ok  bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	defer s.pin(func(g *dag.Graph) []dag.NodeID {
 		var st dag.Storage
 		if st, ok = g.Storage(name); ok {
 			ids = g.Stack(st.Head)
 		}
-	})
+		return ids
+	})()
 	if !ok {
 		return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 	}
-	defer s.busy.pin(ids...)()
 	view, err := tree.Open(s.nodes.Stack(ids))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	return view.Walk(ctx, fn)
+	return view.Walk(ctx, func(c tree.Change) error { return fn(c, ids[c.Layer]) })
 }
 
 // Report returns what an update found and did in a storage. It fails with errdefs.ErrNotFound when there is no report.
@@ -183,16 +197,31 @@ func (s *Snapshotter) Report(id dag.UpdateID, storage string) (*servicing.Report
 	return r, nil
 }
 
-// NodeUsage measures what a node occupies on disk.
+// NodeUsage measures what a node occupies on disk. It fails with errdefs.ErrNotFound when the node has no directory (any
+// more).
 func (s *Snapshotter) NodeUsage(ctx context.Context, id dag.NodeID) (size, inodes int64, err error) {
 	defer s.busy.pin(id)()
-	return tree.Usage(ctx, s.nodes.FS(id))
+	size, inodes, err = tree.Usage(ctx, s.nodes.FS(id))
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("node %v has no directory: %w", id, errdefs.ErrNotFound)
+	}
+	return size, inodes, err
+}
+
+// Images returns the names that containerd has for layers, by their origin. Without a containerd there are none.
+func (s *Snapshotter) Images(ctx context.Context) (map[string][]string, error) {
+	if s.host == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return s.host.Images(ctx)
 }
 
 // LayerOf returns the node of the topmost layer of an image in a containerd namespace, unpacked if need be.
 func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag.NodeID, error) {
 	if s.host == nil {
-		return 0, fmt.Errorf("image %q cannot be looked up without a containerd; set containerd.address: %w", image, errdefs.ErrUnavailable)
+		return 0, fmt.Errorf("image %q cannot be looked up without a containerd; set containerd.address: %w", image, errdefs.ErrFailedPrecondition)
 	}
 	key, err := s.host.Layer(ctx, namespace, image)
 	if err != nil {

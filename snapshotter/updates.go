@@ -5,11 +5,8 @@ package snapshotter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -28,6 +25,8 @@ type UpdateRequest struct {
 	Anonymous bool
 	// AllOrNothing aborts the whole update when one storage is held or in use.
 	AllOrNothing bool
+	// Options are what servicing is told for this update, over what it is told for each storage.
+	Options servicing.Options
 }
 
 // Preview is what an update or a rollback would come to for one storage.
@@ -48,10 +47,14 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	if err != nil {
 		return 0, err
 	}
+	settings, err := writeOptions(r.Options)
+	if err != nil {
+		return 0, err
+	}
 	id := s.store.NewUpdate()
 	err = s.do(dag.BeginUpdate{
 		ID: id, From: r.From, To: r.To, FromRef: r.FromRef, ToRef: r.ToRef, Cause: "command",
-		AllOrNothing: r.AllOrNothing, Storages: names, Now: now(),
+		AllOrNothing: r.AllOrNothing, Settings: settings, Storages: names, Now: now(),
 	})
 	if err != nil {
 		return 0, err
@@ -68,28 +71,46 @@ func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest) ([]Pre
 	if err != nil {
 		return nil, err
 	}
+	settings, err := writeOptions(r.Options)
+	if err != nil {
+		return nil, err
+	}
 	var previews []Preview
 	for _, name := range names {
-		previews = append(previews, s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) stacks {
-			return stacks{old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head)}
+		previews = append(previews, s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+			return stacks{old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head), settings: settings}, nil
 		}))
 	}
 	return previews, nil
 }
 
-func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Graph, dag.Storage) stacks) Preview {
+func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Graph, dag.Storage) (stacks, error)) Preview {
 	p := Preview{Storage: name}
 	var (
 		st dag.Storage
+		ok bool
 		k  stacks
 	)
-	s.store.View(func(g *dag.Graph) {
-		st, _ = g.Storage(name)
-		k = of(g, st)
-	})
-	defer s.busy.pin(slices.Concat(k.old, k.next, k.user)...)()
+	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+		if st, ok = g.Storage(name); !ok {
+			p.Err = fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
+			return nil
+		}
+		if k, p.Err = of(g, st); p.Err == nil {
+			p.Err = usable(g, k.all())
+		}
+		return k.all()
+	})()
+	if p.Err != nil {
+		return p
+	}
 	p.Waits = s.waits(ctx, st)
-	plan, err := servicing.NewPlan(ctx, s.input(k))
+	in, err := s.input(st, k)
+	if err != nil {
+		p.Err = err
+		return p
+	}
+	plan, err := servicing.NewPlan(ctx, in)
 	if err != nil {
 		p.Err = err
 		return p
@@ -165,7 +186,9 @@ func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (dag.Update, erro
 		from = g.Base(st)
 		for _, known := range g.Updates() {
 			taken := slices.ContainsFunc(st.Points, func(p dag.Point) bool { return p.Update == known.ID })
-			if known.From == from && known.To == to && !known.AllOrNothing && known.State != dag.Aborted && !taken {
+			// What an update was told for itself alone, to force it perhaps, was not meant for this storage.
+			plain := !known.AllOrNothing && len(known.Settings) == 0
+			if known.From == from && known.To == to && plain && known.State != dag.Aborted && !taken {
 				u, found = known, true
 			}
 		}
@@ -178,172 +201,4 @@ func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (dag.Update, erro
 		return dag.Update{}, err
 	}
 	return dag.Update{ID: id, From: from, To: to}, nil
-}
-
-// runUpdate services the storages of an update that are not yet done.
-func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
-	var (
-		names        []string
-		allOrNothing bool
-	)
-	s.store.View(func(g *dag.Graph) {
-		u, _ := g.Update(id)
-		allOrNothing = u.AllOrNothing
-		for name, o := range u.Outcomes {
-			if o.State == dag.Staging || o.State == dag.Staged {
-				names = append(names, name)
-			}
-		}
-	})
-	slices.Sort(names)
-	entry := log.G(ctx).WithField("update", id.String())
-	if allOrNothing {
-		if err := s.updateTogether(ctx, id, names); err != nil {
-			entry.WithError(err).Warn("update given up for all its storages")
-		}
-		return
-	}
-	turns := make(chan struct{}, s.config.workers)
-	var wg sync.WaitGroup
-	for _, name := range names {
-		turns <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turns }()
-			state, err := s.updateOne(ctx, name, id)
-			entry.WithFields(log.Fields{"storage": name, "state": state}).WithError(err).Info("storage serviced")
-		})
-	}
-	wg.Wait()
-}
-
-// updateOne services one storage, or leaves it to be serviced at its next start when it is in use.
-func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateID) (dag.State, error) {
-	unlock, err := s.locks.lock(ctx, "storage "+name)
-	if err != nil {
-		return dag.Staging, err // goes on after a restart: only the end of the daemon ends this context
-	}
-	defer unlock()
-	st, err := s.concerned(name, id)
-	if err != nil {
-		return dag.Aborted, s.giveUp(id, name, err)
-	}
-	if u := s.free(ctx, st); u.by != "" {
-		reason := u.by + "; it will be updated at its next start"
-		return dag.Planned, s.do(dag.Record{Update: id, Storage: name, State: dag.Planned, Reasons: []string{reason}, Now: now()})
-	}
-	return s.updateFree(ctx, st, id)
-}
-
-// concerned returns a storage, if an update still concerns it: it may have been moved, or have ended, since the update began.
-func (s *Snapshotter) concerned(name string, id dag.UpdateID) (st dag.Storage, err error) {
-	s.store.View(func(g *dag.Graph) {
-		u, _ := g.Update(id)
-		var ok bool
-		if st, ok = g.Storage(name); !ok {
-			err = fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
-			return
-		}
-		waits := st.Pending != nil && st.Pending.Update == id
-		if !waits && !standsOn(g, st, u.From) {
-			err = fmt.Errorf("storage %q stands on %v meanwhile: %w", name, g.Base(st), errdefs.ErrFailedPrecondition)
-		}
-	})
-	return st, err
-}
-
-// updateFree services a storage that is free and whose lock the caller holds.
-func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (dag.State, error) {
-	var u dag.Update
-	s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
-	p, err := s.stage(ctx, st, u)
-	if err != nil {
-		return dag.Aborted, s.giveUp(id, st.Name, err)
-	}
-	if len(p.holds) > 0 {
-		return dag.Held, errors.Join(s.discard(p), s.do(p.held(st.Name)))
-	}
-	if err := s.commitStaged(p, p.switched(st.Name)); err != nil {
-		return dag.Aborted, s.giveUp(id, st.Name, err)
-	}
-	return dag.Applied, nil
-}
-
-// updateTogether services storages so that all of them switch in one transaction, or none does.
-func (s *Snapshotter) updateTogether(ctx context.Context, id dag.UpdateID, names []string) (err error) {
-	var (
-		parts   []staged
-		changes []dag.Transformation
-	)
-	defer func() {
-		if err == nil {
-			return
-		}
-		for _, p := range parts {
-			err = errors.Join(err, s.discard(p))
-		}
-		for _, name := range names {
-			err = errors.Join(err, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{err.Error()}, Now: now()}))
-		}
-	}()
-	unlock, err := s.lockStorages(ctx, names)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	for _, name := range names {
-		p, err := s.stageTogether(ctx, name, id)
-		if err != nil {
-			return err
-		}
-		parts = append(parts, p)
-		changes = append(changes, p.switched(name))
-	}
-	if err := s.do(changes...); err != nil {
-		return err
-	}
-	for _, p := range parts {
-		p.release()
-	}
-	s.kick()
-	return nil
-}
-
-// lockStorages takes the locks of storages, which are sorted by name, or none.
-func (s *Snapshotter) lockStorages(ctx context.Context, names []string) (unlock func(), err error) {
-	var unlocks []func()
-	unlock = func() {
-		for _, fn := range unlocks {
-			fn()
-		}
-	}
-	for _, name := range names {
-		one, err := s.locks.lock(ctx, "storage "+name)
-		if err != nil {
-			unlock()
-			return nil, err
-		}
-		unlocks = append(unlocks, one)
-	}
-	return unlock, nil
-}
-
-func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (staged, error) {
-	st, err := s.concerned(name, id)
-	if err != nil {
-		return staged{}, err
-	}
-	var u dag.Update
-	s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
-	if use := s.free(ctx, st); use.by != "" {
-		return staged{}, fmt.Errorf("storage %q: %s: %w", name, use.by, errdefs.ErrFailedPrecondition)
-	}
-	p, err := s.stage(ctx, st, u)
-	if err != nil {
-		return staged{}, err
-	}
-	if len(p.holds) > 0 {
-		err := fmt.Errorf("storage %q is held: %s: %w", name, strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)
-		return staged{}, errors.Join(err, s.discard(p))
-	}
-	return p, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/urfave/cli/v3"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
@@ -55,6 +56,8 @@ type logConfig struct {
 type servicingConfig struct {
 	Workers int      `toml:"workers" comment:"How many storages are serviced at once."`
 	Grace   duration `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
+	// What is told for all storages: policy, pins, exclude.
+	servicing.Options
 }
 
 type rollbackConfig struct {
@@ -169,6 +172,9 @@ func (c *config) check() error {
 	}
 	if c.GRPC.Address == c.Control.Address {
 		return fmt.Errorf("grpc.address and control.address must differ, both are %q", c.GRPC.Address)
+	}
+	if err := c.Servicing.Validate(); err != nil {
+		return fmt.Errorf("servicing: %w", err)
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fmt.Errorf("log.format must be text or json, not %q", c.Log.Format)

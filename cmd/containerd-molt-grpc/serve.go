@@ -95,6 +95,7 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, func() err
 		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(cfg.Rollback.OnReturn)),
 		snapshotter.WithWorkers(cfg.Servicing.Workers),
 		snapshotter.WithGrace(time.Duration(cfg.Servicing.Grace)),
+		snapshotter.WithServicing(cfg.Servicing.Options),
 		snapshotter.WithRetention(snapshotter.Retention{
 			Points: cfg.Retention.Points, Age: time.Duration(cfg.Retention.Age), Trash: time.Duration(cfg.Retention.Trash),
 		}),

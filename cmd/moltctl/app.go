@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/urfave/cli/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
@@ -29,8 +31,12 @@ const (
 	exitNoDaemon = 6
 )
 
-// errHeld is returned when all went well except that storages are held, which the output has told.
-var errHeld = errors.New("some storages are held")
+var (
+	// errHeld is returned when all went well except that storages are held, which the output has told.
+	errHeld = errors.New("some storages are held")
+	// errNoDaemon is returned when there is nobody who answers.
+	errNoDaemon = errors.New("the daemon does not answer")
+)
 
 // usageError is bad input on the command line.
 type usageError struct{ error }
@@ -44,14 +50,14 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errHeld):
 		return exitHeld
+	case errors.Is(err, errNoDaemon):
+		return exitNoDaemon
 	case errors.As(err, &usage), errdefs.IsInvalidArgument(err):
 		return exitUsage
 	case errdefs.IsNotFound(err):
 		return exitNotFound
 	case errdefs.IsFailedPrecondition(err):
 		return exitRefused
-	case errdefs.IsUnavailable(err):
-		return exitNoDaemon
 	}
 	return exitFailed
 }
@@ -65,7 +71,7 @@ func native(err error) error {
 }
 
 func app() *cli.Command {
-	return &cli.Command{
+	return strict(&cli.Command{
 		Name:    "moltctl",
 		Usage:   "look after the storages of containers, their updates and the layers they stand on",
 		Version: version,
@@ -79,38 +85,64 @@ func app() *cli.Command {
 		Commands: []*cli.Command{storageCommand(), updateCommand(), layerCommand(), graphCommand(), versionCommand()},
 		// Errors are told, and turned into exit codes, in one place.
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
-		OnUsageError: func(_ context.Context, _ *cli.Command, err error, _ bool) error {
-			return usageError{err}
-		},
+	})
+}
+
+// strict makes bad usage of a command, and of those below it, a usageError.
+func strict(c *cli.Command) *cli.Command {
+	c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
+	if c.Action == nil {
+		c.Action = func(_ context.Context, c *cli.Command) error {
+			if c.Args().Present() {
+				return usagef("unknown command %q; see %s --help", c.Args().First(), c.FullName())
+			}
+			if c.Root() == c {
+				return cli.ShowRootCommandHelp(c)
+			}
+			return cli.ShowSubcommandHelp(c)
+		}
 	}
+	for _, sub := range c.Commands {
+		strict(sub)
+	}
+	return c
 }
 
 // action calls fn with a connection to the daemon.
 func action(fn func(ctx context.Context, c *cli.Command, client api.ControlClient) error) cli.ActionFunc {
 	return func(ctx context.Context, c *cli.Command) error {
-		if f := c.String("format"); f != formatTable && f != formatJSON && !graphFormats[f] {
-			return usagef("format %q: must be table or json", f)
+		if f := c.String("format"); f != formatTable && f != formatJSON && (!graphFormats[f] || c.Name != graphName) {
+			return usagef("format %q: must be table or json; dot and mermaid are for the graph only", f)
 		}
-		conn, err := grpc.NewClient("unix://"+c.String("address"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := connect(c.String("address"))
 		if err != nil {
 			return err
 		}
-		err = errors.Join(native(fn(ctx, c, api.NewControlClient(conn))), conn.Close())
-		if errdefs.IsUnavailable(err) {
-			return fmt.Errorf("the daemon at %s does not answer; is containerd-molt-grpc running, and are you root? %w", c.String("address"), err)
+		err = native(fn(ctx, c, api.NewControlClient(conn)))
+		// The daemon itself says, too, that something is unavailable: containerd, for instance.
+		if errdefs.IsUnavailable(err) && conn.GetState() != connectivity.Ready {
+			err = fmt.Errorf("%w at %s; is containerd-molt-grpc running, and are you root? %w", errNoDaemon, c.String("address"), err)
 		}
-		return err
+		return errors.Join(err, conn.Close())
 	}
+}
+
+// connect returns a connection, yet to be made, to the daemon at a socket. A path is no URL: it can have any characters.
+func connect(socket string) (*grpc.ClientConn, error) {
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+	return grpc.NewClient("passthrough:///molt", grpc.WithContextDialer(dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
 // arguments returns the arguments of a command, which must be as many as are named.
 func arguments(c *cli.Command, names ...string) ([]string, error) {
 	args := c.Args().Slice()
 	if len(args) < len(names) {
-		return nil, usagef("%s is missing; see moltctl %s --help", names[len(args)], c.FullName())
+		return nil, usagef("%s is missing; see %s --help", names[len(args)], c.FullName())
 	}
 	if len(args) > len(names) {
-		return nil, usagef("unexpected argument %q; see moltctl %s --help", args[len(names)], c.FullName())
+		return nil, usagef("unexpected argument %q; see %s --help", args[len(names)], c.FullName())
 	}
 	return args, nil
 }

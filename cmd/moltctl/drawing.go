@@ -51,7 +51,7 @@ func draw(p *picture) drawn {
 func (p *picture) drawLayers(d *drawn, id uint64, below string) {
 	for _, n := range p.layersOn(id) {
 		top, count := p.run(n)
-		d.boxes = append(d.boxes, box{id: nodeID(top.GetId()), text: p.layerText(top, count), shape: "layer"})
+		d.boxes = append(d.boxes, box{id: nodeID(top.GetId()), text: visible(p.layerText(top, count)), shape: "layer"})
 		if below != "" {
 			d.edges = append(d.edges, edge{from: nodeID(top.GetId()), to: below})
 		}
@@ -60,19 +60,23 @@ func (p *picture) drawLayers(d *drawn, id uint64, below string) {
 }
 
 func (p *picture) drawStorage(d *drawn, s *api.Storage, base uint64) {
+	if base != 0 {
+		d.edges = append(d.edges, edge{from: nodeID(s.GetHead()), to: nodeID(base)})
+	}
 	for i, id := range s.GetStack() {
+		// What another storage shares, and all below it, is drawn already.
+		if slices.ContainsFunc(d.boxes, func(b box) bool { return b.id == nodeID(id) }) {
+			return
+		}
 		n := p.nodes[id]
 		text := nodeID(id) + " " + kindOf(n)
 		if i == 0 {
 			text += "  " + storageText(s)
 		}
-		d.boxes = append(d.boxes, box{id: nodeID(id), text: text, shape: "storage"})
+		d.boxes = append(d.boxes, box{id: nodeID(id), text: visible(text), shape: "storage"})
 		if i+1 < len(s.GetStack()) {
 			d.edges = append(d.edges, edge{from: nodeID(id), to: nodeID(s.GetStack()[i+1])})
 		}
-	}
-	if base != 0 {
-		d.edges = append(d.edges, edge{from: nodeID(s.GetHead()), to: nodeID(base)})
 	}
 }
 

@@ -15,12 +15,15 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
+// graphName is the command that shows the graph.
+const graphName = "graph"
+
 // graphFormats are the formats that only the graph has.
 var graphFormats = map[string]bool{"dot": true, "mermaid": true}
 
 func graphCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "graph",
+		Name:  graphName,
 		Usage: "show which containers stand on what",
 		Description: `Layers grow from the base; below each layer are the storages that stand on it, with their nodes from the open one
 down: Δ is a delta storage. --format is table (a tree), dot, mermaid or json.`,
@@ -56,15 +59,19 @@ type picture struct {
 	refs     map[uint64][]string // names of images, by their topmost layer
 	all      bool
 	shown    map[uint64]bool
+	ends     map[uint64]bool // of updates
 }
 
 func newPicture(r *api.GraphResponse, all bool) *picture {
 	p := &picture{
 		nodes: map[uint64]*api.Node{}, order: r.GetNodes(), updates: r.GetUpdates(), all: all,
-		storages: map[uint64][]*api.Storage{}, refs: map[uint64][]string{}, shown: map[uint64]bool{},
+		storages: map[uint64][]*api.Storage{}, refs: map[uint64][]string{}, shown: map[uint64]bool{}, ends: map[uint64]bool{},
 	}
 	for _, n := range r.GetNodes() {
 		p.nodes[n.GetId()] = n
+		for _, image := range n.GetImages() {
+			p.name(n.GetId(), image)
+		}
 	}
 	for _, s := range r.GetStorages() {
 		if !unpacking(s.GetKey()) {
@@ -78,6 +85,7 @@ func newPicture(r *api.GraphResponse, all bool) *picture {
 	for _, u := range r.GetUpdates() {
 		p.name(u.GetFrom(), u.GetFromRef())
 		p.name(u.GetTo(), u.GetToRef())
+		p.ends[u.GetFrom()], p.ends[u.GetTo()] = true, true
 		p.show(u.GetFrom())
 		p.show(u.GetTo())
 	}
@@ -110,7 +118,7 @@ func (p *picture) layersOn(id uint64) []*api.Node {
 
 // plain tells whether a layer is just a step in a chain, of no interest by itself.
 func (p *picture) plain(n *api.Node) bool {
-	if p.all || len(p.storages[n.GetId()]) > 0 || len(p.refs[n.GetId()]) > 0 || n.GetDamage() != "" {
+	if p.all || p.ends[n.GetId()] || len(p.storages[n.GetId()]) > 0 || len(p.refs[n.GetId()]) > 0 || n.GetDamage() != "" {
 		return false
 	}
 	above := p.layersOn(n.GetId())
@@ -180,12 +188,12 @@ func (p *picture) tree(b *strings.Builder, id uint64, indent string) {
 	storages, layers := p.storages[id], p.layersOn(id)
 	for i, s := range storages {
 		branch, _ := branches(i == len(storages)-1 && len(layers) == 0, id == 0)
-		fmt.Fprintf(b, "%s%s● %s: %s\n", indent, branch, storageText(s), p.stackText(s))
+		fmt.Fprintf(b, "%s%s● %s: %s\n", indent, branch, visible(storageText(s)), p.stackText(s))
 	}
 	for i, n := range layers {
 		branch, below := branches(i == len(layers)-1, id == 0)
 		top, count := p.run(n)
-		fmt.Fprintf(b, "%s%s%s\n", indent, branch, p.layerText(top, count))
+		fmt.Fprintf(b, "%s%s%s\n", indent, branch, visible(p.layerText(top, count)))
 		p.tree(b, top.GetId(), indent+below)
 	}
 }

@@ -7,8 +7,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -17,10 +19,20 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	err := app().Run(ctx, os.Args)
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()
+	os.Exit(code)
+}
+
+// run runs a command line and returns the exit code.
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	c := app()
+	c.Writer, c.ErrWriter = out, errOut
+	err := c.Run(ctx, args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "moltctl: %v\n", err)
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			_, _ = fmt.Fprintf(errOut, "moltctl: %s\n", visible(line)) // the exit code tells it, too
+		}
 	}
-	os.Exit(exitCode(err))
+	return exitCode(err)
 }

@@ -6,9 +6,11 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -30,10 +32,27 @@ func newTable(w io.Writer) *table { return &table{tabwriter.NewWriter(w, 2, 8, 2
 func (t *table) row(cells ...any) {
 	texts := make([]string, 0, len(cells))
 	for _, c := range cells {
-		texts = append(texts, strings.ReplaceAll(fmt.Sprint(c), "\t", " "))
+		texts = append(texts, visible(fmt.Sprint(c)))
 	}
 	// tabwriter keeps the text until it is flushed; what goes wrong with the output is told there.
 	_, _ = io.WriteString(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t")+"\n")
+}
+
+// visible writes text so that what is in it cannot confuse a terminal, or look like something else. Names, paths and reasons
+// may come from inside a container.
+func visible(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\t', r == '\n':
+			b.WriteByte(' ')
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 // printed prints a response of the daemon: as JSON for programs, otherwise as fn says.

@@ -33,7 +33,7 @@ var verdicts = [...]struct {
 
 func reportUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
 	if n := c.Args().Len(); n < 1 || n > 2 {
-		return usagef("give an UPDATE, and a PATH for its details; see moltctl %s --help", c.FullName())
+		return usagef("give an UPDATE, and a PATH for its details; see %s --help", c.FullName())
 	}
 	id, err := parseUpdate(c.Args().First())
 	if err != nil {
@@ -131,7 +131,7 @@ func orNone(version string) string {
 
 func pathOf(p servicing.PathReport) []byte {
 	if len(p.PathBytes) > 0 {
-		return p.PathBytes
+		return absolute(p.PathBytes)
 	}
 	return []byte("/" + strings.TrimPrefix(p.Path, "/"))
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/urfave/cli/v3"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
@@ -21,8 +22,8 @@ func storageCommand() *cli.Command {
 		Name:  "storage",
 		Usage: "the writable states of containers",
 		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Any part of the name will do
-that is unique. The storage of a container that asked for none is named by the container.`,
-		Commands: []*cli.Command{
+that is unique, except for rm. The storage of a container that asked for none is named by the container.`,
+		Commands: append([]*cli.Command{
 			{
 				Name: "ls", Usage: "list storages", Action: action(listStorages),
 				Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "also those of containers that asked for no storage"}},
@@ -30,9 +31,12 @@ that is unique. The storage of a container that asked for none is named by the c
 			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE", Action: action(inspectStorage)},
 			{Name: "diff", Usage: "show what a storage says about each path", ArgsUsage: "STORAGE", Action: action(diffStorage)},
 			{Name: "history", Usage: "show the updates of a storage and the states it can return to", ArgsUsage: "STORAGE", Action: action(storageHistory)},
-			{Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...", Action: action(removeStorages)},
+			{
+				Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...", Action: action(removeStorages),
+				Description: "The name must be given in full; the namespace may be left out, or given by --namespace.",
+			},
 			{Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW", Action: action(forkStorage)},
-		},
+		}, settingsCommands()...),
 	}
 }
 
@@ -182,14 +186,40 @@ func baseName(id uint64, ref string) string {
 
 func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClient) error {
 	if !c.Args().Present() {
-		return usagef("STORAGE is missing; see moltctl %s --help", c.FullName())
+		return usagef("STORAGE is missing; see %s --help", c.FullName())
+	}
+	known, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: true})
+	if err != nil {
+		return err
 	}
 	var errs []error
-	for _, name := range c.Args().Slice() {
-		_, err := client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name})
+	for _, given := range c.Args().Slice() {
+		name, err := inFull(known.GetStorages(), c.String("namespace"), given)
+		if err == nil {
+			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name})
+		}
 		errs = append(errs, native(err))
 	}
 	return errors.Join(errs...)
+}
+
+// inFull returns the full name of a storage that is to be deleted, which is given with or without the containerd namespace.
+// Fewer parts of a name are not enough for that.
+func inFull(known []*api.Storage, namespace, given string) (string, error) {
+	var similar []string
+	for _, s := range known {
+		switch {
+		case s.GetName() == given, s.GetName() == namespace+"/"+given:
+			return s.GetName(), nil
+		case strings.Contains(s.GetName()+"/", "/"+given+"/"):
+			similar = append(similar, s.GetName())
+		}
+	}
+	err := fmt.Errorf("storage %q: %w", given, errdefs.ErrNotFound)
+	if len(similar) > 0 {
+		err = fmt.Errorf("%w; to be deleted a storage must be named in full: %s", err, strings.Join(similar, ", "))
+	}
+	return "", err
 }
 
 func forkStorage(ctx context.Context, c *cli.Command, client api.ControlClient) error {

@@ -36,6 +36,9 @@ updated is held, with the reasons, and does not stop the others.
 					storages, dryRun,
 					&cli.BoolFlag{Name: "anonymous", Usage: "also storages of containers that asked for none"},
 					&cli.BoolFlag{Name: "all-or-nothing", Usage: "update all the storages or none"},
+					&cli.StringSliceFlag{Name: "policy", Usage: "what to do about a kind of conflict, as `KIND=ACTION`; see moltctl storage policy --help"},
+					&cli.StringSliceFlag{Name: "pin", Usage: "keep this `PATH` as it is in this update"},
+					&cli.BoolFlag{Name: "force", Usage: "update storages that would be held, for instance because the new base is another distribution"},
 					&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait for the storages to be serviced"},
 				},
 				Action: action(createUpdate),
@@ -63,7 +66,14 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	}
 	req := &api.CreateUpdateRequest{
 		Namespace: c.String("namespace"), From: c.String("from"), To: c.String("to"), Storages: c.StringSlice("storage"),
-		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool("all-or-nothing"),
+		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool("all-or-nothing"), Force: c.Bool("force"),
+	}
+	var err error
+	if req.Policy, err = parsePolicy(c.StringSlice("policy")); err != nil {
+		return err
+	}
+	for _, path := range c.StringSlice("pin") {
+		req.Pin = append(req.Pin, &api.Pin{Path: path, Reason: "pinned for this update"})
 	}
 	if c.Bool("dry-run") {
 		r, err := client.PreviewUpdate(ctx, req)

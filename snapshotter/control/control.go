@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/log"
 	"google.golang.org/grpc"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -40,10 +41,18 @@ func (s *Service) Version(context.Context, *api.VersionRequest) (*api.VersionRes
 }
 
 // Graph returns everything.
-func (s *Service) Graph(context.Context, *api.GraphRequest) (*api.GraphResponse, error) {
+func (s *Service) Graph(ctx context.Context, _ *api.GraphRequest) (*api.GraphResponse, error) {
+	images, err := s.snapshotter.Images(ctx)
+	if err != nil {
+		log.G(ctx).WithError(err).Warn("the graph is shown without the names of images")
+	}
 	r := &api.GraphResponse{}
 	s.snapshotter.Graph(func(g *dag.Graph) {
-		r.Nodes = each(g.Nodes(), node)
+		r.Nodes = each(g.Nodes(), func(n dag.Node) *api.Node {
+			shown := node(n)
+			shown.Images = images[n.Origin]
+			return shown
+		})
 		r.Names = each(g.Names(), name)
 		r.Storages = each(g.Storages(), func(st dag.Storage) *api.Storage { return storage(g, st) })
 		r.Updates = each(g.Updates(), update)
@@ -88,7 +97,8 @@ func (s *Service) GetStorage(ctx context.Context, req *api.GetStorageRequest) (*
 		if n.GetSize() > 0 {
 			continue
 		}
-		if n.Size, n.Inodes, err = s.snapshotter.NodeUsage(ctx, dag.NodeID(n.GetId())); err != nil {
+		// One that is lost, or was merged meanwhile, must not keep anybody from seeing the others.
+		if n.Size, n.Inodes, err = s.snapshotter.NodeUsage(ctx, dag.NodeID(n.GetId())); err != nil && !errdefs.IsNotFound(err) {
 			return nil, errgrpc.ToGRPC(err)
 		}
 	}
@@ -107,30 +117,20 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream grpc.ServerStr
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	var stack []dag.NodeID
-	s.snapshotter.Graph(func(g *dag.Graph) {
-		st, _ := g.Storage(full)
-		stack = g.Stack(st.Head)
-	})
-	err = s.snapshotter.Diff(stream.Context(), full, func(c tree.Change) error {
-		d := &api.DiffStorageResponse{Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque}
+	err = s.snapshotter.Diff(stream.Context(), full, func(c tree.Change, node dag.NodeID) error {
+		d := &api.DiffStorageResponse{Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(node)}
 		if !c.Deleted {
 			d.Kind, d.Size = kindNames[c.Kind], c.Size
-		}
-		if c.Layer < len(stack) {
-			d.Node = uint64(stack[c.Layer])
 		}
 		return stream.Send(d)
 	})
 	return errgrpc.ToGRPC(err)
 }
 
-// RemoveStorage ends a storage.
+// RemoveStorage ends a storage, which must be named in full: when it is gone already, the same parts of a name may well be
+// those of another one.
 func (s *Service) RemoveStorage(ctx context.Context, req *api.RemoveStorageRequest) (*api.RemoveStorageResponse, error) {
-	full, err := s.resolve(req.GetName())
-	if err == nil {
-		err = s.snapshotter.RemoveStorage(ctx, full)
-	}
+	err := s.snapshotter.RemoveStorage(ctx, req.GetName())
 	return &api.RemoveStorageResponse{}, errgrpc.ToGRPC(err)
 }
 

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
@@ -49,6 +50,7 @@ func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateReques
 	r = snapshotter.UpdateRequest{
 		FromRef: req.GetFrom(), ToRef: req.GetTo(),
 		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(),
+		Options: servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
 	}
 	if r.Storages, err = s.resolveAll(req.GetStorages()); err != nil {
 		return r, err
@@ -192,16 +194,13 @@ func (s *Service) RollbackUpdate(ctx context.Context, req *api.RollbackUpdateReq
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	failures := s.snapshotter.Rollback(ctx, r)
+	err = s.snapshotter.Rollback(ctx, r)
+	failures, partly := errors.AsType[snapshotter.Failures](err)
+	if err != nil && !partly {
+		return nil, errgrpc.ToGRPC(err)
+	}
 	u, err := s.update(r.Update)
-	if err != nil {
-		return nil, errgrpc.ToGRPC(errors.Join(err, failures))
-	}
-	response := &api.RollbackUpdateResponse{Update: u}
-	if failures != nil {
-		response.Failures = strings.Split(failures.Error(), "\n")
-	}
-	return response, nil
+	return &api.RollbackUpdateResponse{Update: u, Failures: each(failures, error.Error)}, errgrpc.ToGRPC(err)
 }
 
 // PreviewRollback tells what a rollback would come to.

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"github.com/containerd/typeurl/v2"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
@@ -19,16 +20,14 @@ import (
 // StorageKey is the container label, and the pod annotation, by which a storage is asked for.
 const StorageKey = "molt.dev/storage"
 
-// What containerd's CRI plugin writes into the records of containers and sandboxes. Images cannot set the label: those of
-// its namespace are not copied from them.
+// What containerd's CRI plugin writes into the records of containers and sandboxes. It labels them, too, but labels can come
+// from an image.
 const (
-	labelKind              = "io.cri-containerd.kind"
-	kindSandbox            = "sandbox"
-	kindContainer          = "container"
-	extensionContainer     = "io.cri-containerd.container.metadata"
-	extensionSandbox       = "metadata"
-	defaultKubeNamespace   = "default"
-	unnamedKubeContainerID = "container"
+	extensionContainer   = "io.cri-containerd.container.metadata"
+	extensionPause       = "io.cri-containerd.sandbox.metadata" // in the record of the sandbox's own container
+	extensionSandbox     = "metadata"
+	recordVersion        = "v1"
+	defaultKubeNamespace = "default"
 )
 
 // Claim returns the full name of the storage that a container asks for: by a label when it was made with ctr, nerdctl or a
@@ -46,10 +45,10 @@ func (h *Host) Claim(ctx context.Context, namespace, key string) (string, error)
 	if c.SnapshotKey != key || c.Snapshotter != h.snapshotter {
 		return "", nil
 	}
-	switch c.Labels[labelKind] {
-	case kindSandbox:
+	if _, ok := c.Extensions[extensionPause]; ok {
 		return "", nil
-	case kindContainer:
+	}
+	if _, ok := c.Extensions[extensionContainer]; ok {
 		return h.claimOfPod(ctx, namespace, c)
 	}
 	return h.claimOfLabel(ctx, namespace, c)
@@ -95,6 +94,7 @@ func (h *Host) imageLabel(ctx context.Context, name string) (string, error) {
 
 // record is what CRI keeps in an extension of a container or sandbox record, as far as it matters here.
 type record struct {
+	Version  string
 	Metadata struct {
 		SandboxID string
 		Config    struct {
@@ -108,11 +108,9 @@ type record struct {
 }
 
 func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Container) (string, error) {
-	var container, pod record
-	if ext, ok := c.Extensions[extensionContainer]; ok {
-		if err := json.Unmarshal(ext.GetValue(), &container); err != nil {
-			return "", fmt.Errorf("read CRI record of container %q: %w", c.ID, err)
-		}
+	container, err := readRecord(c.Extensions, extensionContainer)
+	if err != nil {
+		return "", fmt.Errorf("container %q: %w", c.ID, err)
 	}
 	id := c.SandboxID
 	if id == "" {
@@ -122,23 +120,36 @@ func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Co
 	if err != nil {
 		return "", fmt.Errorf("read sandbox %q of container %q: %w: %s", id, c.ID, errdefs.ErrUnavailable, err.Error())
 	}
-	ext, ok := sandbox.Extensions[extensionSandbox]
-	if !ok {
-		return "", fmt.Errorf("sandbox %q of container %q has no CRI record: %w", id, c.ID, errdefs.ErrUnavailable)
-	}
-	if err := json.Unmarshal(ext.GetValue(), &pod); err != nil {
-		return "", fmt.Errorf("read CRI record of sandbox %q: %w", id, err)
+	pod, err := readRecord(sandbox.Extensions, extensionSandbox)
+	if err != nil {
+		return "", fmt.Errorf("sandbox %q of container %q: %w", id, c.ID, err)
 	}
 	claim, ok := pod.Metadata.Config.Annotations[StorageKey]
 	if !ok {
 		return "", nil
 	}
 	kubeNamespace := or(pod.Metadata.Config.Metadata.Namespace, defaultKubeNamespace)
-	name, err := snapshotter.StorageName(namespace, kubeNamespace, claim, or(container.Metadata.Config.Metadata.Name, unnamedKubeContainerID))
+	name, err := snapshotter.StorageName(namespace, kubeNamespace, claim, container.Metadata.Config.Metadata.Name)
 	if err != nil {
 		return "", fmt.Errorf("annotation %s of pod %q: %w", StorageKey, pod.Metadata.Config.Metadata.Name, err)
 	}
 	return name, nil
+}
+
+// readRecord reads the record that CRI keeps in an extension. One that is not there, or not understood, says nothing: not
+// that no storage is asked for.
+func readRecord(extensions map[string]typeurl.Any, name string) (r record, err error) {
+	ext, ok := extensions[name]
+	if !ok {
+		return r, fmt.Errorf("there is no CRI record: %w", errdefs.ErrUnavailable)
+	}
+	if err := json.Unmarshal(ext.GetValue(), &r); err != nil {
+		return r, fmt.Errorf("read CRI record: %w: %w", errdefs.ErrUnavailable, err)
+	}
+	if r.Version != recordVersion {
+		return r, fmt.Errorf("read CRI record: version %q is not known: %w", r.Version, errdefs.ErrUnavailable)
+	}
+	return r, nil
 }
 
 func or(s, otherwise string) string {

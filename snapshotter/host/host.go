@@ -22,6 +22,8 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
 // Host is a containerd, by its socket. It implements snapshotter.Host.
@@ -35,7 +37,7 @@ const reconnect = time.Second
 
 // New returns the containerd that listens on a socket and knows this snapshotter by the given name. The connection is made
 // when it is first needed, and again when it was lost.
-func New(address, snapshotter string) (*Host, error) {
+func New(address, name string) (*Host, error) {
 	c, err := client.New(address, client.WithExtraDialOpts([]grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 		Backoff:           backoff.Config{BaseDelay: reconnect / 10, Multiplier: 2, MaxDelay: reconnect},
 		MinConnectTimeout: reconnect,
@@ -43,7 +45,7 @@ func New(address, snapshotter string) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd: %w", err)
 	}
-	return &Host{client: c, snapshotter: snapshotter}, nil
+	return &Host{client: c, snapshotter: name}, nil
 }
 
 // Close ends the connection.
@@ -83,6 +85,33 @@ func (h *Host) Layer(ctx context.Context, namespace, name string) (string, error
 		return "", err
 	}
 	return identity.ChainID(diffs).String(), nil
+}
+
+// Images returns the names of all images of all namespaces by the origin of their topmost layer. An image whose content is
+// not all there is left out.
+func (h *Host) Images(ctx context.Context) (map[string][]string, error) {
+	all, err := h.client.NamespaceService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces: %w", err)
+	}
+	names := map[string][]string{}
+	for _, namespace := range all {
+		ctx := namespaces.WithNamespace(ctx, namespace)
+		images, err := h.client.ListImages(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list images of %s: %w", namespace, err)
+		}
+		for _, image := range images {
+			diffs, err := image.RootFS(ctx)
+			if err != nil {
+				log.G(ctx).WithError(err).WithField("image", image.Name()).Debug("image left out")
+				continue
+			}
+			origin := snapshotter.Origin(namespace, identity.ChainID(diffs).String())
+			names[origin] = append(names[origin], image.Name())
+		}
+	}
+	return names, nil
 }
 
 // image finds an image by the name it has in containerd, or by the short form that people use.

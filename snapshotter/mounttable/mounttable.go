@@ -43,7 +43,7 @@ func Read(published string) (Table, error) {
 		table:     Table{written: map[dag.NodeID]bool{}, read: map[dag.NodeID]bool{}},
 		seen:      map[string]bool{},
 	}
-	if err := r.process("self"); err != nil {
+	if err := r.process(self); err != nil {
 		return Table{}, fmt.Errorf("read mount table: %w", err)
 	}
 	processes, err := filepath.Glob("/proc/[0-9]*")
@@ -59,10 +59,37 @@ func Read(published string) (Table, error) {
 	return r.table, nil
 }
 
+// self is the process that reads.
+const self = "self"
+
 type reader struct {
 	published string
+	within    place // of published
 	table     Table
 	seen      map[string]bool // mount namespaces
+}
+
+// place is where a directory is within its file system. A bind mount shows only that.
+type place struct {
+	major, minor int
+	path         string
+}
+
+// locate finds out where the published directory is within its file system.
+func (r *reader) locate(mounts []*mountinfo.Info) error {
+	longest := -1
+	for _, m := range mounts {
+		below, ok := strings.CutPrefix(r.published+"/", strings.TrimSuffix(m.Mountpoint, "/")+"/")
+		// Of several mounts in one place the last one shows.
+		if ok && len(m.Mountpoint) >= longest {
+			longest = len(m.Mountpoint)
+			r.within = place{m.Major, m.Minor, filepath.Join(m.Root, below)}
+		}
+	}
+	if longest < 0 {
+		return fmt.Errorf("no mount shows %s", r.published)
+	}
+	return nil
 }
 
 func (r *reader) process(pid string) error {
@@ -82,6 +109,11 @@ func (r *reader) process(pid string) error {
 		return err
 	}
 	r.seen[namespace] = true
+	if pid == self {
+		if err := r.locate(mounts); err != nil {
+			return err
+		}
+	}
 	for _, m := range mounts {
 		r.add(m)
 	}
@@ -95,9 +127,9 @@ func gone(err error) bool {
 
 func (r *reader) add(m *mountinfo.Info) {
 	if m.FSType != "overlay" {
-		// A bind mount shows the path within its file system, of which our root may be just the end.
-		if id := nodeOf(m.Root); id != 0 && strings.HasSuffix(filepath.Join(r.published, filepath.Base(filepath.Dir(m.Root)), "fs"), m.Root) {
-			r.table.written[id] = true
+		below, ok := strings.CutPrefix(m.Root, strings.TrimSuffix(r.within.path, "/")+"/")
+		if ok && m.Major == r.within.major && m.Minor == r.within.minor {
+			r.table.written[nodeOf(content.FindString(below))] = true
 		}
 		return
 	}
@@ -127,6 +159,9 @@ func directories(options string) (lowers []string, upper string) {
 	}
 	return lowers, upper
 }
+
+// content is what the path of anything in the content of a node begins with.
+var content = regexp.MustCompile(`^[0-9]+/fs\b`)
 
 var nodePath = regexp.MustCompile(`(?:^|/)([0-9]+)/fs$`)
 

@@ -46,8 +46,8 @@ const (
 // Open makes the root directory ready. The root must be an absolute path without characters that have a meaning in mount
 // options, else errors say so.
 func Open(root string) (*Dir, error) {
-	if !filepath.IsAbs(root) || strings.ContainsAny(root, ",:\\\"' \t\n") {
-		return nil, fmt.Errorf("root %q must be an absolute path without blanks, commas, colons, quotes and backslashes", root)
+	if err := mountable(root); err != nil {
+		return nil, err
 	}
 	for _, dir := range []string{"", published, staging, trash, empty, reports} {
 		mode := fs.FileMode(0o700)
@@ -63,7 +63,18 @@ func Open(root string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve root: %w", err)
 	}
+	if err := mountable(real); err != nil {
+		return nil, fmt.Errorf("resolve root: %w", err)
+	}
 	return &Dir{root: real}, nil
+}
+
+// mountable refuses paths that would have to be escaped in mount options, where not everybody understands that.
+func mountable(root string) error {
+	if !filepath.IsAbs(root) || strings.ContainsAny(root, ",:\\\"' \t\n") {
+		return fmt.Errorf("root %q must be an absolute path without blanks, commas, colons, quotes and backslashes", root)
+	}
+	return nil
 }
 
 // Root returns the root directory, free of symbolic links.
@@ -175,7 +186,8 @@ func (d *Dir) Discard(id dag.NodeID) error {
 // Trash takes a node out of the published ones; [Dir.Sweep] deletes it later. A node that is not there is no
 // error.
 func (d *Dir) Trash(id dag.NodeID) error {
-	to := d.path(trash, id)
+	// A node that was never committed may leave its id to another one when the daemon crashes.
+	to := filepath.Join(d.root, trash, fmt.Sprintf("%d-%d", id, time.Now().UnixNano()))
 	err := os.Rename(d.path(published, id), to)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

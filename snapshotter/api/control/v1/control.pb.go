@@ -119,18 +119,20 @@ func (x *VersionResponse) GetRoot() string {
 
 // Node is a layer, a persisted storage or a delta storage.
 type Node struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Parent        uint64                 `protobuf:"varint,3,opt,name=parent,proto3" json:"parent,omitempty"`
-	Base          uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"`
-	Frozen        bool                   `protobuf:"varint,5,opt,name=frozen,proto3" json:"frozen,omitempty"`
-	Added         bool                   `protobuf:"varint,6,opt,name=added,proto3" json:"added,omitempty"`
-	Origin        string                 `protobuf:"bytes,7,opt,name=origin,proto3" json:"origin,omitempty"`
-	Damage        string                 `protobuf:"bytes,8,opt,name=damage,proto3" json:"damage,omitempty"`
-	Size          int64                  `protobuf:"varint,9,opt,name=size,proto3" json:"size,omitempty"`
-	Inodes        int64                  `protobuf:"varint,10,opt,name=inodes,proto3" json:"inodes,omitempty"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created,proto3" json:"created,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind    string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Parent  uint64                 `protobuf:"varint,3,opt,name=parent,proto3" json:"parent,omitempty"`
+	Base    uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"`
+	Frozen  bool                   `protobuf:"varint,5,opt,name=frozen,proto3" json:"frozen,omitempty"`
+	Added   bool                   `protobuf:"varint,6,opt,name=added,proto3" json:"added,omitempty"`
+	Origin  string                 `protobuf:"bytes,7,opt,name=origin,proto3" json:"origin,omitempty"`
+	Damage  string                 `protobuf:"bytes,8,opt,name=damage,proto3" json:"damage,omitempty"`
+	Size    int64                  `protobuf:"varint,9,opt,name=size,proto3" json:"size,omitempty"`
+	Inodes  int64                  `protobuf:"varint,10,opt,name=inodes,proto3" json:"inodes,omitempty"`
+	Created *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created,proto3" json:"created,omitempty"`
+	// The names of the images of which the layer is the topmost one.
+	Images        []string `protobuf:"bytes,12,rep,name=images,proto3" json:"images,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +240,13 @@ func (x *Node) GetInodes() int64 {
 func (x *Node) GetCreated() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Created
+	}
+	return nil
+}
+
+func (x *Node) GetImages() []string {
+	if x != nil {
+		return x.Images
 	}
 	return nil
 }
@@ -958,7 +967,9 @@ type GetStorageResponse struct {
 	// The nodes of the storage and the layers of its base, topmost first, with their sizes measured.
 	Nodes []*Node `protobuf:"bytes,2,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// The updates that the storage is part of.
-	Updates       []*Update `protobuf:"bytes,3,rep,name=updates,proto3" json:"updates,omitempty"`
+	Updates []*Update `protobuf:"bytes,3,rep,name=updates,proto3" json:"updates,omitempty"`
+	// What servicing is told for this storage, as JSON; empty if nothing.
+	Options       []byte `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1010,6 +1021,13 @@ func (x *GetStorageResponse) GetNodes() []*Node {
 func (x *GetStorageResponse) GetUpdates() []*Update {
 	if x != nil {
 		return x.Updates
+	}
+	return nil
+}
+
+func (x *GetStorageResponse) GetOptions() []byte {
+	if x != nil {
+		return x.Options
 	}
 	return nil
 }
@@ -1313,22 +1331,388 @@ func (x *ForkStorageResponse) GetName() string {
 	return ""
 }
 
+type Pin struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Path   string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Without it the pin stays until it is removed.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pin) Reset() {
+	*x = Pin{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pin) ProtoMessage() {}
+
+func (x *Pin) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pin.ProtoReflect.Descriptor instead.
+func (*Pin) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Pin) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Pin) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Pin) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+type ConfigureStorageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Pin   []*Pin                 `protobuf:"bytes,2,rep,name=pin,proto3" json:"pin,omitempty"`
+	// The paths of pins to remove.
+	Unpin []string `protobuf:"bytes,3,rep,name=unpin,proto3" json:"unpin,omitempty"`
+	// What to do, by kind of conflict or finding; an empty action removes the entry.
+	Policy        map[string]string `protobuf:"bytes,4,rep,name=policy,proto3" json:"policy,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureStorageRequest) Reset() {
+	*x = ConfigureStorageRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureStorageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureStorageRequest) ProtoMessage() {}
+
+func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureStorageRequest.ProtoReflect.Descriptor instead.
+func (*ConfigureStorageRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ConfigureStorageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ConfigureStorageRequest) GetPin() []*Pin {
+	if x != nil {
+		return x.Pin
+	}
+	return nil
+}
+
+func (x *ConfigureStorageRequest) GetUnpin() []string {
+	if x != nil {
+		return x.Unpin
+	}
+	return nil
+}
+
+func (x *ConfigureStorageRequest) GetPolicy() map[string]string {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+type ConfigureStorageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What servicing is told for the storage now, as JSON.
+	Options       []byte `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureStorageResponse) Reset() {
+	*x = ConfigureStorageResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureStorageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureStorageResponse) ProtoMessage() {}
+
+func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureStorageResponse.ProtoReflect.Descriptor instead.
+func (*ConfigureStorageResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ConfigureStorageResponse) GetOptions() []byte {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+type ExplainPathRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Path          []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainPathRequest) Reset() {
+	*x = ExplainPathRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainPathRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainPathRequest) ProtoMessage() {}
+
+func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainPathRequest.ProtoReflect.Descriptor instead.
+func (*ExplainPathRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ExplainPathRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExplainPathRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+type ExplainPathResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The explanation as JSON, see docs/reconciliation.md.
+	Explanation   []byte `protobuf:"bytes,1,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainPathResponse) Reset() {
+	*x = ExplainPathResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainPathResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainPathResponse) ProtoMessage() {}
+
+func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainPathResponse.ProtoReflect.Descriptor instead.
+func (*ExplainPathResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExplainPathResponse) GetExplanation() []byte {
+	if x != nil {
+		return x.Explanation
+	}
+	return nil
+}
+
+type AuditStorageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditStorageRequest) Reset() {
+	*x = AuditStorageRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditStorageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditStorageRequest) ProtoMessage() {}
+
+func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditStorageRequest.ProtoReflect.Descriptor instead.
+func (*AuditStorageRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AuditStorageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type AuditStorageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The audit as JSON, see docs/reconciliation.md.
+	Audit         []byte `protobuf:"bytes,1,opt,name=audit,proto3" json:"audit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditStorageResponse) Reset() {
+	*x = AuditStorageResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditStorageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditStorageResponse) ProtoMessage() {}
+
+func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditStorageResponse.ProtoReflect.Descriptor instead.
+func (*AuditStorageResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *AuditStorageResponse) GetAudit() []byte {
+	if x != nil {
+		return x.Audit
+	}
+	return nil
+}
+
 type CreateUpdateRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Image names, or layers as "n12". An empty from means the base of the storages given.
-	From          string   `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
-	To            string   `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
-	Storages      []string `protobuf:"bytes,4,rep,name=storages,proto3" json:"storages,omitempty"`
-	Anonymous     bool     `protobuf:"varint,5,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
-	AllOrNothing  bool     `protobuf:"varint,6,opt,name=all_or_nothing,json=allOrNothing,proto3" json:"all_or_nothing,omitempty"`
+	From         string   `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To           string   `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	Storages     []string `protobuf:"bytes,4,rep,name=storages,proto3" json:"storages,omitempty"`
+	Anonymous    bool     `protobuf:"varint,5,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	AllOrNothing bool     `protobuf:"varint,6,opt,name=all_or_nothing,json=allOrNothing,proto3" json:"all_or_nothing,omitempty"`
+	// What servicing is told for this update.
+	Policy        map[string]string `protobuf:"bytes,7,rep,name=policy,proto3" json:"policy,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Pin           []*Pin            `protobuf:"bytes,8,rep,name=pin,proto3" json:"pin,omitempty"`
+	Force         bool              `protobuf:"varint,9,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateUpdateRequest) Reset() {
 	*x = CreateUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1724,7 @@ func (x *CreateUpdateRequest) String() string {
 func (*CreateUpdateRequest) ProtoMessage() {}
 
 func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1737,7 @@ func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CreateUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateUpdateRequest) GetNamespace() string {
@@ -1398,6 +1782,27 @@ func (x *CreateUpdateRequest) GetAllOrNothing() bool {
 	return false
 }
 
+func (x *CreateUpdateRequest) GetPolicy() map[string]string {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *CreateUpdateRequest) GetPin() []*Pin {
+	if x != nil {
+		return x.Pin
+	}
+	return nil
+}
+
+func (x *CreateUpdateRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
 type CreateUpdateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Update        *Update                `protobuf:"bytes,1,opt,name=update,proto3" json:"update,omitempty"`
@@ -1407,7 +1812,7 @@ type CreateUpdateResponse struct {
 
 func (x *CreateUpdateResponse) Reset() {
 	*x = CreateUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1824,7 @@ func (x *CreateUpdateResponse) String() string {
 func (*CreateUpdateResponse) ProtoMessage() {}
 
 func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1837,7 @@ func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CreateUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateUpdateResponse) GetUpdate() *Update {
@@ -1457,7 +1862,7 @@ type Preview struct {
 
 func (x *Preview) Reset() {
 	*x = Preview{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1874,7 @@ func (x *Preview) String() string {
 func (*Preview) ProtoMessage() {}
 
 func (x *Preview) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1887,7 @@ func (x *Preview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preview.ProtoReflect.Descriptor instead.
 func (*Preview) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Preview) GetStorage() string {
@@ -1529,7 +1934,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1946,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1959,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PreviewResponse) GetPreviews() []*Preview {
@@ -1572,7 +1977,7 @@ type ListUpdatesRequest struct {
 
 func (x *ListUpdatesRequest) Reset() {
 	*x = ListUpdatesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1989,7 @@ func (x *ListUpdatesRequest) String() string {
 func (*ListUpdatesRequest) ProtoMessage() {}
 
 func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +2002,7 @@ func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesRequest.ProtoReflect.Descriptor instead.
 func (*ListUpdatesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 type ListUpdatesResponse struct {
@@ -1609,7 +2014,7 @@ type ListUpdatesResponse struct {
 
 func (x *ListUpdatesResponse) Reset() {
 	*x = ListUpdatesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +2026,7 @@ func (x *ListUpdatesResponse) String() string {
 func (*ListUpdatesResponse) ProtoMessage() {}
 
 func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +2039,7 @@ func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesResponse.ProtoReflect.Descriptor instead.
 func (*ListUpdatesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListUpdatesResponse) GetUpdates() []*Update {
@@ -1653,7 +2058,7 @@ type GetUpdateRequest struct {
 
 func (x *GetUpdateRequest) Reset() {
 	*x = GetUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +2070,7 @@ func (x *GetUpdateRequest) String() string {
 func (*GetUpdateRequest) ProtoMessage() {}
 
 func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +2083,7 @@ func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateRequest.ProtoReflect.Descriptor instead.
 func (*GetUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetUpdateRequest) GetId() uint64 {
@@ -1697,7 +2102,7 @@ type GetUpdateResponse struct {
 
 func (x *GetUpdateResponse) Reset() {
 	*x = GetUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +2114,7 @@ func (x *GetUpdateResponse) String() string {
 func (*GetUpdateResponse) ProtoMessage() {}
 
 func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +2127,7 @@ func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateResponse.ProtoReflect.Descriptor instead.
 func (*GetUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetUpdateResponse) GetUpdate() *Update {
@@ -1742,7 +2147,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +2159,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +2172,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetReportRequest) GetId() uint64 {
@@ -1794,7 +2199,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2211,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2224,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetReportResponse) GetReport() []byte {
@@ -1840,7 +2245,7 @@ type RollbackUpdateRequest struct {
 
 func (x *RollbackUpdateRequest) Reset() {
 	*x = RollbackUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2257,7 @@ func (x *RollbackUpdateRequest) String() string {
 func (*RollbackUpdateRequest) ProtoMessage() {}
 
 func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2270,7 @@ func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateRequest.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RollbackUpdateRequest) GetId() uint64 {
@@ -1900,7 +2305,7 @@ type RollbackUpdateResponse struct {
 
 func (x *RollbackUpdateResponse) Reset() {
 	*x = RollbackUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2317,7 @@ func (x *RollbackUpdateResponse) String() string {
 func (*RollbackUpdateResponse) ProtoMessage() {}
 
 func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2330,7 @@ func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateResponse.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RollbackUpdateResponse) GetUpdate() *Update {
@@ -1951,7 +2356,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2368,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2381,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -1995,7 +2400,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2412,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2425,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -2040,7 +2445,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2457,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2470,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -2090,7 +2495,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x0eVersionRequest\"?\n" +
 	"\x0fVersionResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
-	"\x04root\x18\x02 \x01(\tR\x04root\"\x96\x02\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\"\xae\x02\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
@@ -2103,7 +2508,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04size\x18\t \x01(\x03R\x04size\x12\x16\n" +
 	"\x06inodes\x18\n" +
 	" \x01(\x03R\x06inodes\x124\n" +
-	"\acreated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\acreated\"r\n" +
+	"\acreated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x16\n" +
+	"\x06images\x18\f \x03(\tR\x06images\"r\n" +
 	"\x04Name\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
@@ -2158,11 +2564,12 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x14ListStoragesResponse\x124\n" +
 	"\bstorages\x18\x01 \x03(\v2\x18.molt.control.v1.StorageR\bstorages\"'\n" +
 	"\x11GetStorageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xa8\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xc2\x01\n" +
 	"\x12GetStorageResponse\x122\n" +
 	"\astorage\x18\x01 \x01(\v2\x18.molt.control.v1.StorageR\astorage\x12+\n" +
 	"\x05nodes\x18\x02 \x03(\v2\x15.molt.control.v1.NodeR\x05nodes\x121\n" +
-	"\aupdates\x18\x03 \x03(\v2\x17.molt.control.v1.UpdateR\aupdates\"(\n" +
+	"\aupdates\x18\x03 \x03(\v2\x17.molt.control.v1.UpdateR\aupdates\x12\x18\n" +
+	"\aoptions\x18\x04 \x01(\fR\aoptions\"(\n" +
 	"\x12DiffStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"}\n" +
 	"\x13DiffStorageResponse\x12\x12\n" +
@@ -2178,14 +2585,43 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\")\n" +
 	"\x13ForkStorageResponse\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xb7\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"g\n" +
+	"\x03Pin\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x124\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xf4\x01\n" +
+	"\x17ConfigureStorageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
+	"\x03pin\x18\x02 \x03(\v2\x14.molt.control.v1.PinR\x03pin\x12\x14\n" +
+	"\x05unpin\x18\x03 \x03(\tR\x05unpin\x12L\n" +
+	"\x06policy\x18\x04 \x03(\v24.molt.control.v1.ConfigureStorageRequest.PolicyEntryR\x06policy\x1a9\n" +
+	"\vPolicyEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"4\n" +
+	"\x18ConfigureStorageResponse\x12\x18\n" +
+	"\aoptions\x18\x01 \x01(\fR\aoptions\"<\n" +
+	"\x12ExplainPathRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\fR\x04path\"7\n" +
+	"\x13ExplainPathResponse\x12 \n" +
+	"\vexplanation\x18\x01 \x01(\fR\vexplanation\")\n" +
+	"\x13AuditStorageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
+	"\x14AuditStorageResponse\x12\x14\n" +
+	"\x05audit\x18\x01 \x01(\fR\x05audit\"\xfa\x02\n" +
 	"\x13CreateUpdateRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x12\x1a\n" +
 	"\bstorages\x18\x04 \x03(\tR\bstorages\x12\x1c\n" +
 	"\tanonymous\x18\x05 \x01(\bR\tanonymous\x12$\n" +
-	"\x0eall_or_nothing\x18\x06 \x01(\bR\fallOrNothing\"G\n" +
+	"\x0eall_or_nothing\x18\x06 \x01(\bR\fallOrNothing\x12H\n" +
+	"\x06policy\x18\a \x03(\v20.molt.control.v1.CreateUpdateRequest.PolicyEntryR\x06policy\x12&\n" +
+	"\x03pin\x18\b \x03(\v2\x14.molt.control.v1.PinR\x03pin\x12\x14\n" +
+	"\x05force\x18\t \x01(\bR\x05force\x1a9\n" +
+	"\vPolicyEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"G\n" +
 	"\x14CreateUpdateResponse\x12/\n" +
 	"\x06update\x18\x01 \x01(\v2\x17.molt.control.v1.UpdateR\x06update\"}\n" +
 	"\aPreview\x12\x18\n" +
@@ -2221,7 +2657,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06merged\x18\x01 \x03(\v2).molt.control.v1.MergeLayersResponse.PairR\x06merged\x1a2\n" +
 	"\x04Pair\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
-	"\x05upper\x18\x02 \x01(\x04R\x05upper2\x93\v\n" +
+	"\x05upper\x18\x02 \x01(\x04R\x05upper2\xb3\r\n" +
 	"\aControl\x12L\n" +
 	"\aVersion\x12\x1f.molt.control.v1.VersionRequest\x1a .molt.control.v1.VersionResponse\x12F\n" +
 	"\x05Graph\x12\x1d.molt.control.v1.GraphRequest\x1a\x1e.molt.control.v1.GraphResponse\x12[\n" +
@@ -2230,7 +2666,10 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"GetStorage\x12\".molt.control.v1.GetStorageRequest\x1a#.molt.control.v1.GetStorageResponse\x12Z\n" +
 	"\vDiffStorage\x12#.molt.control.v1.DiffStorageRequest\x1a$.molt.control.v1.DiffStorageResponse0\x01\x12^\n" +
 	"\rRemoveStorage\x12%.molt.control.v1.RemoveStorageRequest\x1a&.molt.control.v1.RemoveStorageResponse\x12X\n" +
-	"\vForkStorage\x12#.molt.control.v1.ForkStorageRequest\x1a$.molt.control.v1.ForkStorageResponse\x12[\n" +
+	"\vForkStorage\x12#.molt.control.v1.ForkStorageRequest\x1a$.molt.control.v1.ForkStorageResponse\x12g\n" +
+	"\x10ConfigureStorage\x12(.molt.control.v1.ConfigureStorageRequest\x1a).molt.control.v1.ConfigureStorageResponse\x12X\n" +
+	"\vExplainPath\x12#.molt.control.v1.ExplainPathRequest\x1a$.molt.control.v1.ExplainPathResponse\x12[\n" +
+	"\fAuditStorage\x12$.molt.control.v1.AuditStorageRequest\x1a%.molt.control.v1.AuditStorageResponse\x12[\n" +
 	"\fCreateUpdate\x12$.molt.control.v1.CreateUpdateRequest\x1a%.molt.control.v1.CreateUpdateResponse\x12W\n" +
 	"\rPreviewUpdate\x12$.molt.control.v1.CreateUpdateRequest\x1a .molt.control.v1.PreviewResponse\x12X\n" +
 	"\vListUpdates\x12#.molt.control.v1.ListUpdatesRequest\x1a$.molt.control.v1.ListUpdatesResponse\x12R\n" +
@@ -2253,7 +2692,7 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*VersionRequest)(nil),           // 0: molt.control.v1.VersionRequest
 	(*VersionResponse)(nil),          // 1: molt.control.v1.VersionResponse
@@ -2275,33 +2714,42 @@ var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*RemoveStorageResponse)(nil),    // 17: molt.control.v1.RemoveStorageResponse
 	(*ForkStorageRequest)(nil),       // 18: molt.control.v1.ForkStorageRequest
 	(*ForkStorageResponse)(nil),      // 19: molt.control.v1.ForkStorageResponse
-	(*CreateUpdateRequest)(nil),      // 20: molt.control.v1.CreateUpdateRequest
-	(*CreateUpdateResponse)(nil),     // 21: molt.control.v1.CreateUpdateResponse
-	(*Preview)(nil),                  // 22: molt.control.v1.Preview
-	(*PreviewResponse)(nil),          // 23: molt.control.v1.PreviewResponse
-	(*ListUpdatesRequest)(nil),       // 24: molt.control.v1.ListUpdatesRequest
-	(*ListUpdatesResponse)(nil),      // 25: molt.control.v1.ListUpdatesResponse
-	(*GetUpdateRequest)(nil),         // 26: molt.control.v1.GetUpdateRequest
-	(*GetUpdateResponse)(nil),        // 27: molt.control.v1.GetUpdateResponse
-	(*GetReportRequest)(nil),         // 28: molt.control.v1.GetReportRequest
-	(*GetReportResponse)(nil),        // 29: molt.control.v1.GetReportResponse
-	(*RollbackUpdateRequest)(nil),    // 30: molt.control.v1.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),   // 31: molt.control.v1.RollbackUpdateResponse
-	(*MergeLayersRequest)(nil),       // 32: molt.control.v1.MergeLayersRequest
-	(*MergeLayersResponse)(nil),      // 33: molt.control.v1.MergeLayersResponse
-	(*MergeLayersResponse_Pair)(nil), // 34: molt.control.v1.MergeLayersResponse.Pair
-	(*timestamppb.Timestamp)(nil),    // 35: google.protobuf.Timestamp
+	(*Pin)(nil),                      // 20: molt.control.v1.Pin
+	(*ConfigureStorageRequest)(nil),  // 21: molt.control.v1.ConfigureStorageRequest
+	(*ConfigureStorageResponse)(nil), // 22: molt.control.v1.ConfigureStorageResponse
+	(*ExplainPathRequest)(nil),       // 23: molt.control.v1.ExplainPathRequest
+	(*ExplainPathResponse)(nil),      // 24: molt.control.v1.ExplainPathResponse
+	(*AuditStorageRequest)(nil),      // 25: molt.control.v1.AuditStorageRequest
+	(*AuditStorageResponse)(nil),     // 26: molt.control.v1.AuditStorageResponse
+	(*CreateUpdateRequest)(nil),      // 27: molt.control.v1.CreateUpdateRequest
+	(*CreateUpdateResponse)(nil),     // 28: molt.control.v1.CreateUpdateResponse
+	(*Preview)(nil),                  // 29: molt.control.v1.Preview
+	(*PreviewResponse)(nil),          // 30: molt.control.v1.PreviewResponse
+	(*ListUpdatesRequest)(nil),       // 31: molt.control.v1.ListUpdatesRequest
+	(*ListUpdatesResponse)(nil),      // 32: molt.control.v1.ListUpdatesResponse
+	(*GetUpdateRequest)(nil),         // 33: molt.control.v1.GetUpdateRequest
+	(*GetUpdateResponse)(nil),        // 34: molt.control.v1.GetUpdateResponse
+	(*GetReportRequest)(nil),         // 35: molt.control.v1.GetReportRequest
+	(*GetReportResponse)(nil),        // 36: molt.control.v1.GetReportResponse
+	(*RollbackUpdateRequest)(nil),    // 37: molt.control.v1.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),   // 38: molt.control.v1.RollbackUpdateResponse
+	(*MergeLayersRequest)(nil),       // 39: molt.control.v1.MergeLayersRequest
+	(*MergeLayersResponse)(nil),      // 40: molt.control.v1.MergeLayersResponse
+	nil,                              // 41: molt.control.v1.ConfigureStorageRequest.PolicyEntry
+	nil,                              // 42: molt.control.v1.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil), // 43: molt.control.v1.MergeLayersResponse.Pair
+	(*timestamppb.Timestamp)(nil),    // 44: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	35, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
-	35, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
+	44, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
+	44, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1.Storage.points:type_name -> molt.control.v1.Point
 	4,  // 3: molt.control.v1.Storage.aside:type_name -> molt.control.v1.Point
-	35, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
-	35, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	44, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
+	44, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
 	6,  // 6: molt.control.v1.Update.outcomes:type_name -> molt.control.v1.Outcome
-	35, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
-	35, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
+	44, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
+	44, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
 	2,  // 9: molt.control.v1.GraphResponse.nodes:type_name -> molt.control.v1.Node
 	3,  // 10: molt.control.v1.GraphResponse.names:type_name -> molt.control.v1.Name
 	5,  // 11: molt.control.v1.GraphResponse.storages:type_name -> molt.control.v1.Storage
@@ -2310,49 +2758,60 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	5,  // 14: molt.control.v1.GetStorageResponse.storage:type_name -> molt.control.v1.Storage
 	2,  // 15: molt.control.v1.GetStorageResponse.nodes:type_name -> molt.control.v1.Node
 	7,  // 16: molt.control.v1.GetStorageResponse.updates:type_name -> molt.control.v1.Update
-	7,  // 17: molt.control.v1.CreateUpdateResponse.update:type_name -> molt.control.v1.Update
-	22, // 18: molt.control.v1.PreviewResponse.previews:type_name -> molt.control.v1.Preview
-	7,  // 19: molt.control.v1.ListUpdatesResponse.updates:type_name -> molt.control.v1.Update
-	7,  // 20: molt.control.v1.GetUpdateResponse.update:type_name -> molt.control.v1.Update
-	7,  // 21: molt.control.v1.RollbackUpdateResponse.update:type_name -> molt.control.v1.Update
-	34, // 22: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
-	0,  // 23: molt.control.v1.Control.Version:input_type -> molt.control.v1.VersionRequest
-	8,  // 24: molt.control.v1.Control.Graph:input_type -> molt.control.v1.GraphRequest
-	10, // 25: molt.control.v1.Control.ListStorages:input_type -> molt.control.v1.ListStoragesRequest
-	12, // 26: molt.control.v1.Control.GetStorage:input_type -> molt.control.v1.GetStorageRequest
-	14, // 27: molt.control.v1.Control.DiffStorage:input_type -> molt.control.v1.DiffStorageRequest
-	16, // 28: molt.control.v1.Control.RemoveStorage:input_type -> molt.control.v1.RemoveStorageRequest
-	18, // 29: molt.control.v1.Control.ForkStorage:input_type -> molt.control.v1.ForkStorageRequest
-	20, // 30: molt.control.v1.Control.CreateUpdate:input_type -> molt.control.v1.CreateUpdateRequest
-	20, // 31: molt.control.v1.Control.PreviewUpdate:input_type -> molt.control.v1.CreateUpdateRequest
-	24, // 32: molt.control.v1.Control.ListUpdates:input_type -> molt.control.v1.ListUpdatesRequest
-	26, // 33: molt.control.v1.Control.GetUpdate:input_type -> molt.control.v1.GetUpdateRequest
-	26, // 34: molt.control.v1.Control.WatchUpdate:input_type -> molt.control.v1.GetUpdateRequest
-	28, // 35: molt.control.v1.Control.GetReport:input_type -> molt.control.v1.GetReportRequest
-	30, // 36: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
-	30, // 37: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
-	32, // 38: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
-	1,  // 39: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
-	9,  // 40: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
-	11, // 41: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
-	13, // 42: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
-	15, // 43: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
-	17, // 44: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
-	19, // 45: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
-	21, // 46: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
-	23, // 47: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
-	25, // 48: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
-	27, // 49: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	27, // 50: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	29, // 51: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
-	31, // 52: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
-	23, // 53: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
-	33, // 54: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
-	39, // [39:55] is the sub-list for method output_type
-	23, // [23:39] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	44, // 17: molt.control.v1.Pin.expires:type_name -> google.protobuf.Timestamp
+	20, // 18: molt.control.v1.ConfigureStorageRequest.pin:type_name -> molt.control.v1.Pin
+	41, // 19: molt.control.v1.ConfigureStorageRequest.policy:type_name -> molt.control.v1.ConfigureStorageRequest.PolicyEntry
+	42, // 20: molt.control.v1.CreateUpdateRequest.policy:type_name -> molt.control.v1.CreateUpdateRequest.PolicyEntry
+	20, // 21: molt.control.v1.CreateUpdateRequest.pin:type_name -> molt.control.v1.Pin
+	7,  // 22: molt.control.v1.CreateUpdateResponse.update:type_name -> molt.control.v1.Update
+	29, // 23: molt.control.v1.PreviewResponse.previews:type_name -> molt.control.v1.Preview
+	7,  // 24: molt.control.v1.ListUpdatesResponse.updates:type_name -> molt.control.v1.Update
+	7,  // 25: molt.control.v1.GetUpdateResponse.update:type_name -> molt.control.v1.Update
+	7,  // 26: molt.control.v1.RollbackUpdateResponse.update:type_name -> molt.control.v1.Update
+	43, // 27: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
+	0,  // 28: molt.control.v1.Control.Version:input_type -> molt.control.v1.VersionRequest
+	8,  // 29: molt.control.v1.Control.Graph:input_type -> molt.control.v1.GraphRequest
+	10, // 30: molt.control.v1.Control.ListStorages:input_type -> molt.control.v1.ListStoragesRequest
+	12, // 31: molt.control.v1.Control.GetStorage:input_type -> molt.control.v1.GetStorageRequest
+	14, // 32: molt.control.v1.Control.DiffStorage:input_type -> molt.control.v1.DiffStorageRequest
+	16, // 33: molt.control.v1.Control.RemoveStorage:input_type -> molt.control.v1.RemoveStorageRequest
+	18, // 34: molt.control.v1.Control.ForkStorage:input_type -> molt.control.v1.ForkStorageRequest
+	21, // 35: molt.control.v1.Control.ConfigureStorage:input_type -> molt.control.v1.ConfigureStorageRequest
+	23, // 36: molt.control.v1.Control.ExplainPath:input_type -> molt.control.v1.ExplainPathRequest
+	25, // 37: molt.control.v1.Control.AuditStorage:input_type -> molt.control.v1.AuditStorageRequest
+	27, // 38: molt.control.v1.Control.CreateUpdate:input_type -> molt.control.v1.CreateUpdateRequest
+	27, // 39: molt.control.v1.Control.PreviewUpdate:input_type -> molt.control.v1.CreateUpdateRequest
+	31, // 40: molt.control.v1.Control.ListUpdates:input_type -> molt.control.v1.ListUpdatesRequest
+	33, // 41: molt.control.v1.Control.GetUpdate:input_type -> molt.control.v1.GetUpdateRequest
+	33, // 42: molt.control.v1.Control.WatchUpdate:input_type -> molt.control.v1.GetUpdateRequest
+	35, // 43: molt.control.v1.Control.GetReport:input_type -> molt.control.v1.GetReportRequest
+	37, // 44: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
+	37, // 45: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
+	39, // 46: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
+	1,  // 47: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
+	9,  // 48: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
+	11, // 49: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
+	13, // 50: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
+	15, // 51: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
+	17, // 52: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
+	19, // 53: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
+	22, // 54: molt.control.v1.Control.ConfigureStorage:output_type -> molt.control.v1.ConfigureStorageResponse
+	24, // 55: molt.control.v1.Control.ExplainPath:output_type -> molt.control.v1.ExplainPathResponse
+	26, // 56: molt.control.v1.Control.AuditStorage:output_type -> molt.control.v1.AuditStorageResponse
+	28, // 57: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
+	30, // 58: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
+	32, // 59: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
+	34, // 60: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
+	34, // 61: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
+	36, // 62: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
+	38, // 63: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
+	30, // 64: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
+	40, // 65: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
+	47, // [47:66] is the sub-list for method output_type
+	28, // [28:47] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
@@ -2366,7 +2825,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

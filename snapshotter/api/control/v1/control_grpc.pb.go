@@ -26,22 +26,25 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Control_Version_FullMethodName         = "/molt.control.v1.Control/Version"
-	Control_Graph_FullMethodName           = "/molt.control.v1.Control/Graph"
-	Control_ListStorages_FullMethodName    = "/molt.control.v1.Control/ListStorages"
-	Control_GetStorage_FullMethodName      = "/molt.control.v1.Control/GetStorage"
-	Control_DiffStorage_FullMethodName     = "/molt.control.v1.Control/DiffStorage"
-	Control_RemoveStorage_FullMethodName   = "/molt.control.v1.Control/RemoveStorage"
-	Control_ForkStorage_FullMethodName     = "/molt.control.v1.Control/ForkStorage"
-	Control_CreateUpdate_FullMethodName    = "/molt.control.v1.Control/CreateUpdate"
-	Control_PreviewUpdate_FullMethodName   = "/molt.control.v1.Control/PreviewUpdate"
-	Control_ListUpdates_FullMethodName     = "/molt.control.v1.Control/ListUpdates"
-	Control_GetUpdate_FullMethodName       = "/molt.control.v1.Control/GetUpdate"
-	Control_WatchUpdate_FullMethodName     = "/molt.control.v1.Control/WatchUpdate"
-	Control_GetReport_FullMethodName       = "/molt.control.v1.Control/GetReport"
-	Control_RollbackUpdate_FullMethodName  = "/molt.control.v1.Control/RollbackUpdate"
-	Control_PreviewRollback_FullMethodName = "/molt.control.v1.Control/PreviewRollback"
-	Control_MergeLayers_FullMethodName     = "/molt.control.v1.Control/MergeLayers"
+	Control_Version_FullMethodName          = "/molt.control.v1.Control/Version"
+	Control_Graph_FullMethodName            = "/molt.control.v1.Control/Graph"
+	Control_ListStorages_FullMethodName     = "/molt.control.v1.Control/ListStorages"
+	Control_GetStorage_FullMethodName       = "/molt.control.v1.Control/GetStorage"
+	Control_DiffStorage_FullMethodName      = "/molt.control.v1.Control/DiffStorage"
+	Control_RemoveStorage_FullMethodName    = "/molt.control.v1.Control/RemoveStorage"
+	Control_ForkStorage_FullMethodName      = "/molt.control.v1.Control/ForkStorage"
+	Control_ConfigureStorage_FullMethodName = "/molt.control.v1.Control/ConfigureStorage"
+	Control_ExplainPath_FullMethodName      = "/molt.control.v1.Control/ExplainPath"
+	Control_AuditStorage_FullMethodName     = "/molt.control.v1.Control/AuditStorage"
+	Control_CreateUpdate_FullMethodName     = "/molt.control.v1.Control/CreateUpdate"
+	Control_PreviewUpdate_FullMethodName    = "/molt.control.v1.Control/PreviewUpdate"
+	Control_ListUpdates_FullMethodName      = "/molt.control.v1.Control/ListUpdates"
+	Control_GetUpdate_FullMethodName        = "/molt.control.v1.Control/GetUpdate"
+	Control_WatchUpdate_FullMethodName      = "/molt.control.v1.Control/WatchUpdate"
+	Control_GetReport_FullMethodName        = "/molt.control.v1.Control/GetReport"
+	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1.Control/RollbackUpdate"
+	Control_PreviewRollback_FullMethodName  = "/molt.control.v1.Control/PreviewRollback"
+	Control_MergeLayers_FullMethodName      = "/molt.control.v1.Control/MergeLayers"
 )
 
 // ControlClient is the client API for Control service.
@@ -57,6 +60,12 @@ type ControlClient interface {
 	DiffStorage(ctx context.Context, in *DiffStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DiffStorageResponse], error)
 	RemoveStorage(ctx context.Context, in *RemoveStorageRequest, opts ...grpc.CallOption) (*RemoveStorageResponse, error)
 	ForkStorage(ctx context.Context, in *ForkStorageRequest, opts ...grpc.CallOption) (*ForkStorageResponse, error)
+	// ConfigureStorage changes what servicing is told for a storage.
+	ConfigureStorage(ctx context.Context, in *ConfigureStorageRequest, opts ...grpc.CallOption) (*ConfigureStorageResponse, error)
+	// ExplainPath tells where what a container sees at a path comes from.
+	ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (*ExplainPathResponse, error)
+	// AuditStorage tells which fixes of its base a storage hides.
+	AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (*AuditStorageResponse, error)
 	// CreateUpdate records an update and begins it. It returns before the storages are serviced.
 	CreateUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (*CreateUpdateResponse, error)
 	// PreviewUpdate tells what CreateUpdate would come to, and changes nothing.
@@ -153,6 +162,36 @@ func (c *controlClient) ForkStorage(ctx context.Context, in *ForkStorageRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ForkStorageResponse)
 	err := c.cc.Invoke(ctx, Control_ForkStorage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlClient) ConfigureStorage(ctx context.Context, in *ConfigureStorageRequest, opts ...grpc.CallOption) (*ConfigureStorageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfigureStorageResponse)
+	err := c.cc.Invoke(ctx, Control_ConfigureStorage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlClient) ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (*ExplainPathResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainPathResponse)
+	err := c.cc.Invoke(ctx, Control_ExplainPath_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlClient) AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (*AuditStorageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuditStorageResponse)
+	err := c.cc.Invoke(ctx, Control_AuditStorage_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -271,6 +310,12 @@ type ControlServer interface {
 	DiffStorage(*DiffStorageRequest, grpc.ServerStreamingServer[DiffStorageResponse]) error
 	RemoveStorage(context.Context, *RemoveStorageRequest) (*RemoveStorageResponse, error)
 	ForkStorage(context.Context, *ForkStorageRequest) (*ForkStorageResponse, error)
+	// ConfigureStorage changes what servicing is told for a storage.
+	ConfigureStorage(context.Context, *ConfigureStorageRequest) (*ConfigureStorageResponse, error)
+	// ExplainPath tells where what a container sees at a path comes from.
+	ExplainPath(context.Context, *ExplainPathRequest) (*ExplainPathResponse, error)
+	// AuditStorage tells which fixes of its base a storage hides.
+	AuditStorage(context.Context, *AuditStorageRequest) (*AuditStorageResponse, error)
 	// CreateUpdate records an update and begins it. It returns before the storages are serviced.
 	CreateUpdate(context.Context, *CreateUpdateRequest) (*CreateUpdateResponse, error)
 	// PreviewUpdate tells what CreateUpdate would come to, and changes nothing.
@@ -314,6 +359,15 @@ func (UnimplementedControlServer) RemoveStorage(context.Context, *RemoveStorageR
 }
 func (UnimplementedControlServer) ForkStorage(context.Context, *ForkStorageRequest) (*ForkStorageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ForkStorage not implemented")
+}
+func (UnimplementedControlServer) ConfigureStorage(context.Context, *ConfigureStorageRequest) (*ConfigureStorageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfigureStorage not implemented")
+}
+func (UnimplementedControlServer) ExplainPath(context.Context, *ExplainPathRequest) (*ExplainPathResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainPath not implemented")
+}
+func (UnimplementedControlServer) AuditStorage(context.Context, *AuditStorageRequest) (*AuditStorageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AuditStorage not implemented")
 }
 func (UnimplementedControlServer) CreateUpdate(context.Context, *CreateUpdateRequest) (*CreateUpdateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateUpdate not implemented")
@@ -478,6 +532,60 @@ func _Control_ForkStorage_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ControlServer).ForkStorage(ctx, req.(*ForkStorageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Control_ConfigureStorage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfigureStorageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).ConfigureStorage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_ConfigureStorage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).ConfigureStorage(ctx, req.(*ConfigureStorageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Control_ExplainPath_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainPathRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).ExplainPath(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_ExplainPath_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).ExplainPath(ctx, req.(*ExplainPathRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Control_AuditStorage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuditStorageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).AuditStorage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_AuditStorage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).AuditStorage(ctx, req.(*AuditStorageRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -667,6 +775,18 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ForkStorage",
 			Handler:    _Control_ForkStorage_Handler,
+		},
+		{
+			MethodName: "ConfigureStorage",
+			Handler:    _Control_ConfigureStorage_Handler,
+		},
+		{
+			MethodName: "ExplainPath",
+			Handler:    _Control_ExplainPath_Handler,
+		},
+		{
+			MethodName: "AuditStorage",
+			Handler:    _Control_AuditStorage_Handler,
 		},
 		{
 			MethodName: "CreateUpdate",

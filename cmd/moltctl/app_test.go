@@ -1,0 +1,157 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"google.golang.org/protobuf/proto"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+// TestExitCodes: what the daemon answers, and what it is called, decide the exit code; the reason is told on the error output.
+func TestExitCodes(t *testing.T) {
+	ok := func() *fakeDaemon {
+		return &fakeDaemon{graph: graph(), update: &api.Update{Id: 1, State: "applied"}, preview: &api.PreviewResponse{}, report: []byte("{}")}
+	}
+	failing := func(err error) func() *fakeDaemon {
+		return func() *fakeDaemon {
+			d := ok()
+			d.err = fmt.Errorf("because: %w", err)
+			return d
+		}
+	}
+	outcome := func(state string) func() *fakeDaemon {
+		return func() *fakeDaemon {
+			d := ok()
+			d.update.Outcomes = []*api.Outcome{{Storage: "default/web", State: state}}
+			return d
+		}
+	}
+	for _, c := range []struct {
+		command string
+		daemon  func() *fakeDaemon
+		code    int
+		says    string
+	}{
+		{"version", ok, exitOK, ""},
+		{"", ok, exitOK, ""},
+		{"storage", ok, exitOK, ""},
+		{"storage --help", ok, exitOK, ""},
+		{"storage rm web", ok, exitOK, ""},
+
+		{"version", failing(errors.New("odd")), exitFailed, "because: odd"},
+		{"graph", failing(errdefs.ErrInvalidArgument), exitUsage, "because"},
+		{"storage inspect web", failing(errdefs.ErrNotFound), exitNotFound, "because"},
+		{"storage diff web", failing(errdefs.ErrNotFound), exitNotFound, "because"},
+		{"storage fork web copy", failing(errdefs.ErrFailedPrecondition), exitRefused, "because"},
+		{"update create --to b --detach", failing(errdefs.ErrFailedPrecondition), exitRefused, "because"},
+		{"update rollback u1", failing(errdefs.ErrFailedPrecondition), exitRefused, "because"},
+		{"update create --from a --to b", failing(errdefs.ErrUnavailable), exitFailed, "because"},
+		{"storage rm nothing", ok, exitNotFound, "nothing"},
+		{"storage rm db", ok, exitNotFound, "k8s.io/team/db/app"},
+
+		{"update create --from a --to b", outcome("held"), exitHeld, "held"},
+		{"update create --from a --to b", outcome("aborted"), exitHeld, "held"},
+		{"update create --from a --to b", outcome("planned"), exitOK, ""},
+		{"update inspect u1", outcome("held"), exitOK, ""},
+		{"update rollback u1", func() *fakeDaemon { d := ok(); d.failures = []string{"storage web"}; return d }, exitHeld, "held"},
+
+		{"nonsense", ok, exitUsage, "nonsense"},
+		{"storage nonsense", ok, exitUsage, "moltctl storage --help"},
+		{"--nonsense", ok, exitUsage, "nonsense"},
+		{"storage ls --nonsense", ok, exitUsage, "nonsense"},
+		{"storage ls more", ok, exitUsage, "more"},
+		{"storage inspect", ok, exitUsage, "STORAGE is missing; see moltctl storage inspect --help"},
+		{"storage fork web", ok, exitUsage, "NEW is missing"},
+		{"storage rm", ok, exitUsage, "STORAGE is missing"},
+		{"update create --from a", ok, exitUsage, "to"},
+		{"update create --from a --to b more", ok, exitUsage, "more"},
+		{"update inspect web", ok, exitUsage, "number"},
+		{"update report", ok, exitUsage, "UPDATE"},
+		{"update report u1 a b", ok, exitUsage, "PATH"},
+		{"update report u1", ok, exitUsage, "0 storages"},
+		{"update rollback", ok, exitUsage, "UPDATE is missing"},
+		{"--format xml storage ls", ok, exitUsage, "xml"},
+		{"--format dot storage ls", ok, exitUsage, "dot"},
+		{"graph --format xml", ok, exitUsage, "xml"},
+	} {
+		t.Run(c.command+"/"+fmt.Sprint(c.code), func(t *testing.T) {
+			_, errOut, code := c.daemon().ctl(t, strings.Fields(c.command)...)
+			if code != c.code {
+				t.Errorf("the exit code is %d, not %d: %s", code, c.code, errOut)
+			}
+			if !strings.Contains(errOut, c.says) || (c.says == "") != (errOut == "") {
+				t.Errorf("the error output is %q and should say %q", errOut, c.says)
+			}
+		})
+	}
+}
+
+func TestNoDaemon(t *testing.T) {
+	var out, errOut bytes.Buffer
+	socket := filepath.Join(t.TempDir(), "s")
+	if code := run(t.Context(), []string{"moltctl", "--address", socket, "storage", "ls"}, &out, &errOut); code != exitNoDaemon {
+		t.Errorf("the exit code is %d: %s", code, &errOut)
+	}
+	if !strings.Contains(errOut.String(), socket) {
+		t.Errorf("the error does not name the socket: %s", &errOut)
+	}
+}
+
+// TestErrorsAreHarmless: an error may hold names from inside a container.
+func TestErrorsAreHarmless(t *testing.T) {
+	d := &fakeDaemon{err: errors.New("open /x\x1b[2J\u202e\x07: no such file\nmore")}
+	_, errOut, _ := d.ctl(t, "version")
+	if want := "moltctl: open /x\\x1b[2J\\u202e\\a: no such file\nmoltctl: more\n"; errOut != want {
+		t.Errorf("got %q, want %q", errOut, want)
+	}
+}
+
+// TestRequests: what is given on the command line is what the daemon is asked for.
+func TestRequests(t *testing.T) {
+	t.Setenv("CONTAINERD_NAMESPACE", "k8s.io")
+	for command, want := range map[string]proto.Message{
+		"update create --from a --to b --storage x --storage y --anonymous --all-or-nothing --detach": &api.CreateUpdateRequest{
+			Namespace: "k8s.io", From: "a", To: "b", Storages: []string{"x", "y"}, Anonymous: true, AllOrNothing: true,
+		},
+		"-n other update create --storage x --to b --dry-run": &api.CreateUpdateRequest{Namespace: "other", To: "b", Storages: []string{"x"}},
+		"update rollback u7 --storage x --carry":              &api.RollbackUpdateRequest{Id: 7, Storages: []string{"x"}, Carry: true},
+		"update rollback --dry-run 7":                         &api.RollbackUpdateRequest{Id: 7},
+		"update report --storage x 7":                         &api.GetReportRequest{Id: 7, Storage: "x"},
+		"storage ls --all":                                    &api.ListStoragesRequest{Anonymous: true},
+		"storage inspect x":                                   &api.GetStorageRequest{Name: "x"},
+		"storage diff x":                                      &api.DiffStorageRequest{Name: "x"},
+		"storage fork x team/y":                               &api.ForkStorageRequest{Source: "x", Target: "team/y"},
+		"storage rm team/db/app":                              &api.RemoveStorageRequest{Name: "k8s.io/team/db/app"},
+		"storage rm default/web":                              &api.RemoveStorageRequest{Name: "default/web"},
+		"layer merge --dry-run":                               &api.MergeLayersRequest{DryRun: true},
+	} {
+		t.Run(command, func(t *testing.T) {
+			d := &fakeDaemon{graph: graph(), update: &api.Update{}, preview: &api.PreviewResponse{}, report: []byte("{}")}
+			_, errOut, code := d.ctl(t, strings.Fields(command)...)
+			if code != exitOK || len(d.asked) == 0 {
+				t.Fatalf("%d: %s", code, errOut)
+			}
+			if got := d.asked[len(d.asked)-1]; got.ProtoReflect().Descriptor() != want.ProtoReflect().Descriptor() || !proto.Equal(got, want) {
+				t.Errorf("asked for %v, not %v", got, want)
+			}
+		})
+	}
+}
+
+func TestSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 20: "1.0 MiB", 5 << 40: "5.0 TiB", 5 << 50: "5120.0 TiB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d is %q, not %q", n, got, want)
+		}
+	}
+}

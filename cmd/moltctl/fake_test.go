@@ -1,0 +1,197 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // in which the expected times are written
+	os.Exit(m.Run())
+}
+
+// fakeDaemon answers with what it is told to, or with an error.
+type fakeDaemon struct {
+	api.UnimplementedControlServer
+	err      error
+	graph    *api.GraphResponse
+	update   *api.Update
+	preview  *api.PreviewResponse
+	report   []byte
+	failures []string
+	diff     []*api.DiffStorageResponse
+	merged   []*api.MergeLayersResponse_Pair
+	asked    []proto.Message
+}
+
+// note remembers a request and returns the error that answers it.
+func (d *fakeDaemon) note(m proto.Message) error {
+	d.asked = append(d.asked, m)
+	return errgrpc.ToGRPC(d.err)
+}
+
+func (d *fakeDaemon) Version(_ context.Context, r *api.VersionRequest) (*api.VersionResponse, error) {
+	return &api.VersionResponse{Version: "v1", Root: "/root"}, d.note(r)
+}
+
+func (d *fakeDaemon) Graph(_ context.Context, r *api.GraphRequest) (*api.GraphResponse, error) {
+	return d.graph, d.note(r)
+}
+
+func (d *fakeDaemon) ListStorages(_ context.Context, r *api.ListStoragesRequest) (*api.ListStoragesResponse, error) {
+	return &api.ListStoragesResponse{Storages: d.graph.GetStorages()}, d.note(r)
+}
+
+func (d *fakeDaemon) GetStorage(_ context.Context, r *api.GetStorageRequest) (*api.GetStorageResponse, error) {
+	return &api.GetStorageResponse{Storage: d.graph.GetStorages()[0], Nodes: d.graph.GetNodes(), Updates: d.graph.GetUpdates()}, d.note(r)
+}
+
+func (d *fakeDaemon) DiffStorage(r *api.DiffStorageRequest, stream grpc.ServerStreamingServer[api.DiffStorageResponse]) error {
+	for _, c := range d.diff {
+		if err := stream.Send(c); err != nil {
+			return err
+		}
+	}
+	return d.note(r)
+}
+
+func (d *fakeDaemon) RemoveStorage(_ context.Context, r *api.RemoveStorageRequest) (*api.RemoveStorageResponse, error) {
+	return &api.RemoveStorageResponse{}, d.note(r)
+}
+
+func (d *fakeDaemon) ForkStorage(_ context.Context, r *api.ForkStorageRequest) (*api.ForkStorageResponse, error) {
+	return &api.ForkStorageResponse{Name: "default/" + r.GetTarget()}, d.note(r)
+}
+
+func (d *fakeDaemon) CreateUpdate(_ context.Context, r *api.CreateUpdateRequest) (*api.CreateUpdateResponse, error) {
+	return &api.CreateUpdateResponse{Update: d.update}, d.note(r)
+}
+
+func (d *fakeDaemon) PreviewUpdate(_ context.Context, r *api.CreateUpdateRequest) (*api.PreviewResponse, error) {
+	return d.preview, d.note(r)
+}
+
+func (d *fakeDaemon) ListUpdates(_ context.Context, r *api.ListUpdatesRequest) (*api.ListUpdatesResponse, error) {
+	return &api.ListUpdatesResponse{Updates: d.graph.GetUpdates()}, d.note(r)
+}
+
+func (d *fakeDaemon) GetUpdate(_ context.Context, r *api.GetUpdateRequest) (*api.GetUpdateResponse, error) {
+	return &api.GetUpdateResponse{Update: d.update}, d.note(r)
+}
+
+func (d *fakeDaemon) WatchUpdate(r *api.GetUpdateRequest, stream grpc.ServerStreamingServer[api.GetUpdateResponse]) error {
+	if err := stream.Send(&api.GetUpdateResponse{Update: d.update}); err != nil {
+		return err
+	}
+	return d.note(r)
+}
+
+func (d *fakeDaemon) GetReport(_ context.Context, r *api.GetReportRequest) (*api.GetReportResponse, error) {
+	return &api.GetReportResponse{Report: d.report}, d.note(r)
+}
+
+func (d *fakeDaemon) RollbackUpdate(_ context.Context, r *api.RollbackUpdateRequest) (*api.RollbackUpdateResponse, error) {
+	return &api.RollbackUpdateResponse{Update: d.update, Failures: d.failures}, d.note(r)
+}
+
+func (d *fakeDaemon) PreviewRollback(_ context.Context, r *api.RollbackUpdateRequest) (*api.PreviewResponse, error) {
+	return d.preview, d.note(r)
+}
+
+func (d *fakeDaemon) MergeLayers(_ context.Context, r *api.MergeLayersRequest) (*api.MergeLayersResponse, error) {
+	return &api.MergeLayersResponse{Merged: d.merged}, d.note(r)
+}
+
+// serve serves the fake on a socket and returns where.
+func (d *fakeDaemon) serve(t *testing.T) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	api.RegisterControlServer(server, d)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { server.Stop(); <-done })
+	return socket
+}
+
+// ctl runs moltctl with the fake as its daemon.
+func (d *fakeDaemon) ctl(t *testing.T, args ...string) (out, errOut string, code int) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(t.Context(), append([]string{"moltctl", "--address", d.serve(t)}, args...), &o, &e)
+	return o.String(), e.String(), code
+}
+
+func at(minute int) *timestamppb.Timestamp {
+	return timestamppb.New(time.Date(2026, 1, 2, 3, minute, 0, 0, time.UTC))
+}
+
+// graph is one with all that there can be: an image of three layers, a delta layer on it, and another image; a storage that
+// was updated, one that waits, one that has no name, one on nothing, and one that is just being unpacked.
+func graph() *api.GraphResponse {
+	return &api.GraphResponse{
+		Nodes: []*api.Node{
+			{Id: 1, Kind: "layer", Frozen: true, Size: 1 << 20, Inodes: 7, Created: at(1)},
+			{Id: 2, Kind: "layer", Parent: 1, Frozen: true, Size: 2048, Inodes: 2, Created: at(2)},
+			{Id: 3, Kind: "layer", Parent: 2, Frozen: true, Size: 100, Inodes: 1, Created: at(3), Images: []string{"app:1"}},
+			{Id: 4, Kind: "layer", Parent: 3, Frozen: true, Added: true, Size: 300, Inodes: 1, Created: at(4)},
+			{Id: 5, Kind: "layer", Frozen: true, Damage: "its directory is missing", Size: 5 << 30, Inodes: 1, Created: at(5)},
+			{Id: 6, Kind: "layer", Frozen: true, Size: 1, Inodes: 1, Created: at(5)},
+			{Id: 7, Kind: "persisted", Base: 3, Frozen: true, Size: 4096, Inodes: 3, Created: at(6)},
+			{Id: 8, Kind: "delta", Parent: 7, Base: 4, Frozen: true, Size: 4096, Inodes: 2, Created: at(7)},
+			{Id: 9, Kind: "persisted", Parent: 8, Base: 4, Created: at(7)},
+			{Id: 10, Kind: "persisted", Base: 3, Created: at(8)},
+			{Id: 11, Kind: "persisted", Base: 3, Created: at(8)},
+			{Id: 12, Kind: "persisted", Created: at(8)},
+			{Id: 13, Kind: "persisted", Base: 5, Created: at(8)},
+			{Id: 14, Kind: "persisted", Created: at(8)},
+		},
+		Names: []*api.Name{
+			{Key: "default/1/sha256:0123456789abcdef0123", Kind: "committed", Node: 3},
+			{Key: "default/2/web", Kind: "active", Node: 4, Storage: "default/web"},
+		},
+		Storages: []*api.Storage{
+			{
+				Name: "default/web", Head: 9, Base: 4, Key: "default/2/web", Stack: []uint64{9, 8, 7}, Created: at(6),
+				Points: []*api.Point{{Update: 1, Head: 7, Base: 3, Time: at(7)}}, Aside: []*api.Point{{Update: 1, Head: 7, Base: 4, Time: at(8)}},
+			},
+			{Name: "default/waits", Head: 10, Base: 3, Key: "default/3/waits", Pending: "update u1", Stack: []uint64{10}, Created: at(8)},
+			{Name: "~default/4/plain", Anonymous: true, Head: 11, Base: 3, Key: "default/4/plain", Stack: []uint64{11}, Created: at(8)},
+			{Name: "k8s.io/team/db/app", Head: 12, Stack: []uint64{12}, Created: at(8)},
+			{Name: "default/lost", Head: 13, Base: 5, Stack: []uint64{13}, Created: at(8)},
+			{Name: "~default/5/extract-1 x", Anonymous: true, Head: 14, Key: "default/5/extract-1 x", Stack: []uint64{14}, Created: at(8)},
+		},
+		Updates: []*api.Update{{
+			Id: 1, From: 3, To: 4, FromRef: "app:1", ToRef: "n4", Cause: "command", State: "applied", Created: at(7), Updated: at(8),
+			Outcomes: []*api.Outcome{
+				{Storage: "default/waits", State: "planned", Reasons: []string{"container waits is running", "and so on"}, Time: at(8)},
+				{Storage: "default/web", State: "applied", Delta: 8, Report: true, Time: at(7)},
+			},
+		}},
+	}
+}

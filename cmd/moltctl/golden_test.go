@@ -1,0 +1,108 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+// report is what an update found, as far as it is shown.
+const report = `{
+	"counts": {"hold": 1, "merge": 1, "keep": 4},
+	"holds": [{"message": "package base-files is half installed"}],
+	"packages": [{"name": "app", "old": "1", "new": "2", "user": "", "effective": "2", "reason": "untouched"}],
+	"paths": [
+		{"path": "etc/app.conf", "verdict": "merge", "rule": "text", "reason": "both changed", "driver": "text",
+		 "old": "sha256:aa", "new": "sha256:bb", "user": "sha256:cc", "result": "sha256:dd"},
+		{"path": "usr/bin/app", "verdict": "keep", "rule": "user", "reason": "the user's own", "package": "app",
+		 "user": "sha256:cc", "result": "sha256:cc", "hidden": [{"package": "app", "version": "2"}, {"package": "lib", "version": "3"}]},
+		{"path": "odd\u001b[2J", "path_bytes": "b2RkG1sySv8=", "verdict": "keep", "rule": "user", "reason": "evil \u001b]0;x\u0007 \u009b1m \u202e"}
+	]
+}`
+
+// golden runs commands and compares all that they print with a file. UPDATE_GOLDEN=1 writes the file anew.
+func golden(t *testing.T, file string, daemon func() *fakeDaemon, commands ...string) {
+	t.Helper()
+	var got bytes.Buffer
+	for _, command := range commands {
+		out, errOut, code := daemon().ctl(t, strings.Fields(command)...)
+		fmt.Fprintf(&got, "$ moltctl %s\n%s%s[%d]\n\n", command, out, errOut, code)
+	}
+	path := filepath.Join("testdata", file)
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(path, got.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("got\n%s\nwant\n%s", &got, want)
+	}
+}
+
+func TestGraphGolden(t *testing.T) {
+	daemon := func() *fakeDaemon { return &fakeDaemon{graph: graph()} }
+	golden(t, "graph.golden", daemon, "graph", "graph --all", "graph --format dot", "graph --format mermaid")
+}
+
+// TestSharedNodesGolden: storages that were forked share nodes, an update can begin within an image, and names can be odd.
+func TestSharedNodesGolden(t *testing.T) {
+	golden(t, "shared.golden", func() *fakeDaemon {
+		g := graph()
+		g.Storages = []*api.Storage{
+			{Name: "default/one", Head: 9, Base: 4, Stack: []uint64{9, 8, 7}},
+			{Name: "default/two", Head: 10, Base: 4, Key: "default/9/\x1b[31m\"red\"\n  n99 base layer", Stack: []uint64{10, 8, 7}},
+		}
+		g.Updates = []*api.Update{{Id: 7, From: 2, To: 4, State: "rolled-back"}}
+		return &fakeDaemon{graph: g}
+	}, "graph", "graph --format dot", "graph --format mermaid")
+}
+
+func TestTablesGolden(t *testing.T) {
+	daemon := func() *fakeDaemon {
+		return &fakeDaemon{
+			graph: graph(), update: graph().GetUpdates()[0], merged: []*api.MergeLayersResponse_Pair{{Lower: 3, Upper: 4}},
+			diff: []*api.DiffStorageResponse{
+				{Path: []byte("."), Kind: "directory", Node: 9}, {Path: []byte("etc"), Kind: "directory", Opaque: true, Node: 8},
+				{Path: []byte("etc/app.conf"), Kind: "file", Size: 4096, Node: 8}, {Path: []byte("etc/\x1b[2J\xff\n"), Kind: "deleted", Node: 7},
+			},
+		}
+	}
+	golden(t, "tables.golden", daemon,
+		"version", "storage ls", "storage ls --all", "storage inspect web", "storage history web", "storage diff web", "storage rm web db",
+		"storage fork web copy", "layer ls", "layer merge --dry-run", "update ls", "update inspect u1", "update inspect 1",
+		"update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --detach", "update rollback u1")
+}
+
+func TestReportsGolden(t *testing.T) {
+	daemon := func() *fakeDaemon {
+		return &fakeDaemon{
+			update: &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "held"}}}, report: []byte(report),
+			preview: &api.PreviewResponse{Previews: []*api.Preview{
+				{Storage: "default/web", Report: []byte(report), Holds: []string{"package base-files is half installed"}},
+				{Storage: "default/runs", Report: []byte(`{"counts": {"keep": 1}}`), Waits: "container runs is running"},
+				{Storage: "default/exact"}, {Storage: "default/lost", Error: "node n7 is damaged"},
+			}},
+		}
+	}
+	golden(t, "reports.golden", daemon,
+		"update report u2", "update report --storage web u2 /usr/bin/app", "update report u2 etc/app.conf", "update report u2 /nothing",
+		"update create --from a --to b --dry-run", "update rollback u2 --dry-run")
+	t.Run("of nothing", func(t *testing.T) {
+		out, errOut, code := (&fakeDaemon{preview: &api.PreviewResponse{}}).ctl(t, "update", "create", "--from", "a", "--to", "b", "--dry-run")
+		if out != "no storage is concerned\n" || errOut != "" || code != exitOK {
+			t.Errorf("got %q, %q, %d", out, errOut, code)
+		}
+	})
+}

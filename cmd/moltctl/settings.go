@@ -1,0 +1,128 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+// settingsCommands are those that change what servicing is told for a storage.
+func settingsCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "pin", Usage: "keep a path as it is, whatever updates bring", ArgsUsage: "STORAGE PATH",
+			Description: "A path stands for itself and everything below; *, ? and [...] match within a name.",
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "reason", Usage: "why, for people", Required: true},
+				&cli.TimestampFlag{Name: "until", Usage: "`DATE` (2006-01-02) at which the pin ends", Config: cli.TimestampConfig{Layouts: []string{time.DateOnly, time.RFC3339}}},
+			},
+			Action: action(pinPath),
+		},
+		{Name: "unpin", Usage: "let updates change a path again", ArgsUsage: "STORAGE PATH", Action: action(unpinPath)},
+		{
+			Name: "policy", Usage: "show, or set, what is pinned and what is done about conflicts", ArgsUsage: "STORAGE [KIND=ACTION...]",
+			Description: policyHelp(), Action: action(setPolicy),
+		},
+	}
+}
+
+// policyHelp lists the kinds of conflicts and findings, and what can be done about each.
+func policyHelp() string {
+	var b strings.Builder
+	b.WriteString("An empty ACTION returns to the default, which comes first:\n")
+	for _, c := range servicing.Concerns() {
+		fmt.Fprintf(&b, "\n   %-18s %s", c.Concern, c.Default)
+		for _, other := range c.Allowed {
+			if other != c.Default {
+				fmt.Fprintf(&b, ", %s", other)
+			}
+		}
+	}
+	return b.String()
+}
+
+func pinPath(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	args, err := arguments(c, "STORAGE", "PATH")
+	if err != nil {
+		return err
+	}
+	pin := &api.Pin{Path: args[1], Reason: c.String("reason")}
+	if until := c.Timestamp("until"); !until.IsZero() {
+		pin.Expires = timestamppb.New(until)
+	}
+	return configure(ctx, c, client, &api.ConfigureStorageRequest{Name: args[0], Pin: []*api.Pin{pin}})
+}
+
+func unpinPath(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	args, err := arguments(c, "STORAGE", "PATH")
+	if err != nil {
+		return err
+	}
+	return configure(ctx, c, client, &api.ConfigureStorageRequest{Name: args[0], Unpin: []string{args[1]}})
+}
+
+func setPolicy(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	if !c.Args().Present() {
+		return usagef("STORAGE is missing; see %s --help", c.FullName())
+	}
+	policy, err := parsePolicy(c.Args().Tail())
+	if err != nil {
+		return err
+	}
+	return configure(ctx, c, client, &api.ConfigureStorageRequest{Name: c.Args().First(), Policy: policy})
+}
+
+func parsePolicy(args []string) (map[string]string, error) {
+	policy := map[string]string{}
+	for _, arg := range args {
+		kind, action, ok := strings.Cut(arg, "=")
+		if !ok {
+			return nil, usagef("policy %q: must be KIND=ACTION", arg)
+		}
+		policy[kind] = action
+	}
+	return policy, nil
+}
+
+func configure(ctx context.Context, c *cli.Command, client api.ControlClient, req *api.ConfigureStorageRequest) error {
+	r, err := client.ConfigureStorage(ctx, req)
+	if err != nil {
+		return err
+	}
+	if c.String("format") == formatJSON {
+		_, err := fmt.Fprintln(c.Root().Writer, string(r.GetOptions()))
+		return err
+	}
+	var o servicing.Options
+	if err := json.Unmarshal(r.GetOptions(), &o); err != nil {
+		return fmt.Errorf("read options: %w", err)
+	}
+	t := newTable(c.Root().Writer)
+	t.row("PINNED", "UNTIL", "REASON")
+	for _, p := range o.Pins {
+		until := "-"
+		if !p.Expires.IsZero() {
+			until = p.Expires.Local().Format(time.DateTime)
+		}
+		t.row(printable([]byte(p.Path)), until, orDash(p.Reason))
+	}
+	t.row()
+	t.row("CONFLICT OR FINDING", "ACTION")
+	for _, kind := range slices.Sorted(maps.Keys(o.Policy)) {
+		t.row(kind, o.Policy[kind])
+	}
+	return t.w.Flush()
+}

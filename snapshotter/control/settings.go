@@ -1,0 +1,69 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+// ConfigureStorage changes what servicing is told for a storage.
+func (s *Service) ConfigureStorage(ctx context.Context, req *api.ConfigureStorageRequest) (*api.ConfigureStorageResponse, error) {
+	full, err := s.resolve(req.GetName())
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	var missing error
+	options, err := s.snapshotter.Configure(ctx, full, func(o *servicing.Options) {
+		for _, path := range req.GetUnpin() {
+			before := len(o.Pins)
+			o.Pins = slices.DeleteFunc(o.Pins, func(p servicing.Pin) bool { return p.Path == path })
+			if len(o.Pins) == before {
+				missing = fmt.Errorf("%q is not pinned: %w", path, errdefs.ErrNotFound)
+			}
+		}
+		*o = servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin())}.Over(*o)
+		for kind, action := range req.GetPolicy() {
+			if action == "" {
+				delete(o.Policy, servicing.Concern(kind))
+			}
+		}
+	})
+	if err == nil {
+		err = missing
+	}
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	data, err := json.Marshal(options)
+	return &api.ConfigureStorageResponse{Options: data}, errgrpc.ToGRPC(err)
+}
+
+func policy(given map[string]string) servicing.Policy {
+	p := servicing.Policy{}
+	for kind, action := range given {
+		if action != "" {
+			p[servicing.Concern(kind)] = servicing.Action(action)
+		}
+	}
+	return p
+}
+
+func pins(given []*api.Pin) []servicing.Pin {
+	return each(given, func(p *api.Pin) servicing.Pin {
+		pin := servicing.Pin{Path: p.GetPath(), Reason: p.GetReason()}
+		if p.GetExpires() != nil {
+			pin.Expires = p.GetExpires().AsTime()
+		}
+		return pin
+	})
+}

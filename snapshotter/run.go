@@ -1,0 +1,228 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// runUpdate services the storages of an update that are not yet done. What the end of the context leaves undone, which is
+// that of the daemon, goes on after a restart.
+func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
+	entry := log.G(ctx).WithField("update", id.String())
+	var together bool
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(id)
+		together = u.AllOrNothing
+	})
+	if together {
+		if err := s.updateTogether(ctx, id); err != nil {
+			entry.WithError(err).Warn("update given up for all its storages")
+		}
+		return
+	}
+	tried := map[string]bool{}
+	for ctx.Err() == nil {
+		// A storage may be given a name meanwhile, so that there are further ones after the first round.
+		names := slices.DeleteFunc(s.unfinished(id), func(name string) bool { return tried[name] })
+		if len(names) == 0 {
+			return
+		}
+		var wg sync.WaitGroup
+		for _, name := range names {
+			tried[name] = true
+			s.turns <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-s.turns }()
+				state, err := s.updateOne(ctx, name, id)
+				entry.WithFields(log.Fields{"storage": name, "state": state}).WithError(err).Info("storage serviced")
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// unfinished returns the storages whose side effects an update still has to determine, by name.
+func (s *Snapshotter) unfinished(id dag.UpdateID) (names []string) {
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(id)
+		for name, o := range u.Outcomes {
+			if o.State == dag.Staging || o.State == dag.Staged {
+				names = append(names, name)
+			}
+		}
+	})
+	slices.Sort(names)
+	return names
+}
+
+// updateOne services one storage, or leaves it to be serviced at its next start when it is in use. That there is no such
+// storage any more needs no record: whoever ended it, or gave it another name, has seen to that.
+func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateID) (state dag.State, err error) {
+	state = dag.Staging
+	err = s.whenFree(ctx, name, func(st dag.Storage, u use) (err error) {
+		if state, err = s.concerned(st, id); err != nil {
+			return s.giveUp(id, name, err)
+		}
+		switch {
+		case state.Final():
+			return nil
+		case u.by == "":
+			state, err = s.updateFree(ctx, st, id)
+			return err
+		}
+		state = dag.Planned
+		reason := u.by + "; it will be updated at its next start"
+		if err := s.do(dag.Record{Update: id, Storage: name, State: state, Reasons: []string{reason}, Now: now()}); err != nil {
+			return s.giveUp(id, name, err)
+		}
+		return nil
+	})
+	return state, err
+}
+
+// concerned returns how far an update has come for a storage, and why it does not concern it any more: it may have been
+// moved since the update began.
+func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.State, err error) {
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(id)
+		state = u.Outcomes[st.Name].State
+		waits := st.Pending != nil && st.Pending.Update == id
+		if !state.Final() && !waits && !standsOn(g, st, u.From) {
+			err = fmt.Errorf("storage %q stands on %v meanwhile: %w", st.Name, g.Base(st), errdefs.ErrFailedPrecondition)
+		}
+	})
+	return state, err
+}
+
+// updateFree services a storage that is free and whose lock the caller holds.
+func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (dag.State, error) {
+	var u dag.Update
+	s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
+	p, err := s.stage(ctx, st, u)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return dag.Staging, err
+	case err != nil:
+		return dag.Aborted, s.giveUp(id, st.Name, err)
+	case len(p.holds) > 0:
+		return dag.Held, errors.Join(s.discard(p), s.do(p.held(st.Name)))
+	}
+	if err := s.commitStaged(p, p.switched(st.Name)); err != nil {
+		return dag.Aborted, s.giveUp(id, st.Name, err)
+	}
+	return dag.Applied, nil
+}
+
+// updateTogether services storages so that all of them switch in one transaction, or none does.
+func (s *Snapshotter) updateTogether(ctx context.Context, id dag.UpdateID) error {
+	err := s.whenAllFree(ctx, id)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	errs := []error{err}
+	for _, name := range s.unfinished(id) {
+		errs = append(errs, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{err.Error()}, Now: now()}))
+	}
+	return errors.Join(errs...)
+}
+
+// whenAllFree waits until all storages of an update are free and then services them, unless one is in use for longer.
+func (s *Snapshotter) whenAllFree(ctx context.Context, id dag.UpdateID) error {
+	for {
+		names := s.unfinished(id)
+		for _, name := range names {
+			err := s.whenFree(ctx, name, func(_ dag.Storage, u use) error {
+				if u.by != "" {
+					return fmt.Errorf("storage %q: %s: %w", name, u.by, errdefs.ErrFailedPrecondition)
+				}
+				return nil
+			})
+			if err != nil && !errdefs.IsNotFound(err) {
+				return err
+			}
+		}
+		if done, err := s.switchTogether(ctx, id, names); done || err != nil {
+			return err
+		}
+	}
+}
+
+// switchTogether services storages that were found to be free. It reports false when that has changed meanwhile.
+func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names []string) (done bool, err error) {
+	var (
+		parts   []staged
+		changes []dag.Transformation
+	)
+	unlock, err := s.lockStorages(ctx, names)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	if !slices.Equal(names, s.unfinished(id)) {
+		return false, nil
+	}
+	defer func() {
+		if !done {
+			for _, p := range parts {
+				err = errors.Join(err, s.discard(p))
+			}
+		}
+	}()
+	for _, name := range names {
+		p, u, err := s.stageTogether(ctx, name, id)
+		if u.soon || err != nil {
+			return false, err
+		}
+		parts = append(parts, p)
+		changes = append(changes, p.switched(name))
+	}
+	if err := s.do(changes...); err != nil {
+		return false, err
+	}
+	for _, p := range parts {
+		p.release()
+	}
+	s.kick()
+	return true, nil
+}
+
+// stageTogether stages the side effects on one of several storages, all of whose locks the caller holds.
+func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (p staged, u use, err error) {
+	var (
+		st     dag.Storage
+		update dag.Update
+	)
+	s.store.View(func(g *dag.Graph) {
+		st, _ = g.Storage(name)
+		update, _ = g.Update(id)
+	})
+	if _, err := s.concerned(st, id); err != nil {
+		return p, u, err
+	}
+	if u = s.inUse(ctx, st); u.by != "" {
+		if !u.soon {
+			err = fmt.Errorf("storage %q: %s: %w", name, u.by, errdefs.ErrFailedPrecondition)
+		}
+		return p, u, err
+	}
+	if p, err = s.stage(ctx, st, update); err != nil {
+		return p, u, err
+	}
+	if len(p.holds) > 0 {
+		err = fmt.Errorf("storage %q is held: %s: %w", name, strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)
+		return p, u, errors.Join(err, s.discard(p))
+	}
+	return p, u, nil
+}

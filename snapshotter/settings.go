@@ -1,0 +1,82 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+)
+
+// Options returns what servicing is told for a storage alone.
+func (s *Snapshotter) Options(storage string) (servicing.Options, error) {
+	var st dag.Storage
+	ok := false
+	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(storage) })
+	if !ok {
+		return servicing.Options{}, fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
+	}
+	return readOptions(st.Settings)
+}
+
+// Configure changes what servicing is told for a storage alone. It fails with errdefs.ErrInvalidArgument for options that
+// mean nothing, and then changes nothing.
+func (s *Snapshotter) Configure(ctx context.Context, storage string, change func(*servicing.Options)) (o servicing.Options, err error) {
+	err = s.locked(ctx, storage, func(st dag.Storage) error {
+		if o, err = readOptions(st.Settings); err != nil {
+			return err
+		}
+		change(&o)
+		settings, err := writeOptions(o)
+		if err != nil {
+			return err
+		}
+		return s.do(dag.Configure{Storage: storage, Settings: settings})
+	})
+	return o, err
+}
+
+// optionsFor returns what servicing is told: for the update, over what it is for the storage, over the configuration.
+func (s *Snapshotter) optionsFor(st dag.Storage, update json.RawMessage) (servicing.Options, error) {
+	forUpdate, err := readOptions(update)
+	if err != nil {
+		return forUpdate, err
+	}
+	forStorage, err := readOptions(st.Settings)
+	if err != nil {
+		return forStorage, err
+	}
+	o := forUpdate.Over(forStorage).Over(s.servicing)
+	o.Now = now()
+	return o, nil
+}
+
+func readOptions(settings json.RawMessage) (o servicing.Options, err error) {
+	if len(settings) == 0 {
+		return o, nil
+	}
+	if err := json.Unmarshal(settings, &o); err != nil {
+		return o, fmt.Errorf("read options: %w", err)
+	}
+	return o, nil
+}
+
+func writeOptions(o servicing.Options) (json.RawMessage, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+	}
+	settings, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("write options: %w", err)
+	}
+	if string(settings) == "{}" {
+		return nil, nil
+	}
+	return settings, nil
+}

@@ -260,7 +260,7 @@ func unchangedBase(t *testing.T, s *scenario) {
 	t.Helper()
 	same := *s
 	same.base = s.old
-	if p := same.plan(Options{}); !p.Empty() || len(p.Held()) > 0 {
+	if p := same.plan(s.options); !p.Empty() || len(p.Held()) > 0 {
 		t.Errorf("the base did not change, but there are side effects: %v %v", p.Report().Effects, p.Held())
 	}
 }

@@ -5,6 +5,9 @@ package servicing
 
 import (
 	"fmt"
+	"maps"
+	"path"
+	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
@@ -32,14 +35,11 @@ func (p *planner) file(t three) error {
 	if t.u.is(tree.Socket) {
 		return p.apply(t, decision{verdict: Drop, rule: "C11", reason: "a socket without a process", result: shows(t.u)})
 	}
-	if t.u.is(tree.Symlink) {
-		p.links = append(p.links, t)
-	}
 	if t.o.absent() && t.n.absent() {
 		return p.ownFile(t)
 	}
 	if t.own.pinned(t.was) {
-		return p.apply(t, keepPinned(t))
+		return p.apply(t, p.keepPinned(t))
 	}
 	if t.n.dir() {
 		return p.directoryOverFile(t)
@@ -88,7 +88,7 @@ func (p *planner) threeWay(t three) (decision, error) {
 			result: shows(merged(t, t.u)),
 		}, nil
 	case t.n.absent():
-		return p.removedByBase(t), nil
+		return p.settle(ConcernDeletedByBase, t, p.removedByBase(t)), nil
 	default:
 		return p.conflict(t)
 	}
@@ -170,17 +170,21 @@ func (p *planner) keepUsers(t three) (decision, error) {
 	if err != nil {
 		return decision{}, err
 	}
+	concern := ConcernText
+	if binary {
+		concern = ConcernBinary
+	}
 	switch {
 	case t.o.dir(), t.u.is(tree.Symlink):
-		d.rule, d.reason = "C3", "replaced by the user by a "+t.u.Kind.String()
+		concern, d.rule, d.reason = ConcernTypeByUser, "C3", "replaced by the user by a "+t.u.Kind.String()
 	case binary && t.own.owned():
-		d.rule, d.reason = "A6", "replaced by the user: the base's version is hidden"
+		concern, d.rule, d.reason = ConcernPackageFile, "A6", "replaced by the user: the base's version is hidden"
 	case dataPaths.has(t.path):
-		d.rule, d.reason = "R11", "data: the user's stays"
+		concern, d.rule, d.reason = ConcernData, "R11", "data: the user's stays"
 	case t.u.is(tree.Regular) && (t.n.is(tree.Regular) || t.n.is(tree.Symlink)):
 		d.verdict, d.beside = Beside, true
 	}
-	return d, nil
+	return p.settle(concern, t, d), nil
 }
 
 // directoryOverFile decides where the user has something else than a directory and the new base has a directory.
@@ -191,20 +195,61 @@ func (p *planner) directoryOverFile(t three) error {
 	}
 	switch {
 	case t.o.dir():
-		return p.apply(t, p.hidesDirectory(t))
+		d := p.hidesDirectory(t)
+		if changed, err := p.changedBelow(t); err != nil {
+			return err
+		} else if changed {
+			d = p.settle(ConcernTypeByUser, t, d)
+		}
+		if err := p.apply(t, d); err != nil || d.verdict != Take {
+			return err
+		}
 	case same.ou:
 		if err := p.apply(t, decision{verdict: Take, rule: "C7", reason: "a directory in the base now", result: shows(t.n)}); err != nil {
 			return err
 		}
 	default:
-		if err := p.apply(t, decision{
+		if err := p.apply(t, p.settle(ConcernTypeByBase, t, decision{
 			verdict: Take, rule: "C7", reason: "a directory in the base now; the user's file is set aside", aside: true,
 			result: shows(t.n),
-		}); err != nil {
+		})); err != nil {
 			return err
 		}
 	}
 	return p.takeBelow(t)
+}
+
+// changedBelow tells whether the new base changed something in a directory. It looks only when a policy asks.
+func (p *planner) changedBelow(dir three) (bool, error) {
+	if _, given := p.options.Policy[ConcernTypeByUser]; !given {
+		return false, nil
+	}
+	names := make(map[string]bool)
+	for _, side := range []node{dir.o, dir.n} {
+		list, err := readDir(side.view, side.Path)
+		if err != nil {
+			return false, err
+		}
+		for _, name := range list {
+			names[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		t, err := p.moved(path.Join(dir.was, name), path.Join(dir.path, name))
+		if err != nil {
+			return false, err
+		}
+		if t.o.dir() && t.n.dir() {
+			if changed, err := p.changedBelow(t); err != nil || changed {
+				return changed, err
+			}
+			continue
+		}
+		if same, err := sameContent(t.o, t.n); err != nil || !same {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 // hidesDirectory keeps what the user put in place of a directory.

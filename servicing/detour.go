@@ -42,6 +42,10 @@ func (p *planner) beginDetour(t three) error {
 		}
 		d.to = name
 	}
+	if p.options.Policy[ConcernTypeByBase] == ActionHold && t.o.dir() && !d.follow {
+		p.holdConflict(ConcernTypeByBase, t, decided.reason)
+		decided.verdict = Hold
+	}
 	p.detours = append(p.detours, d)
 	return p.apply(t, decided)
 }

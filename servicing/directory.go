@@ -56,6 +56,12 @@ func (p *planner) directoryOverNewFile(t three) error {
 	if !same && t.n.is(tree.Regular) && !dataPaths.has(t.path) {
 		d.verdict, d.beside = Beside, true
 	}
+	if !same {
+		d = p.settle(ConcernTypeByUser, t, d)
+	}
+	if d.verdict == Take {
+		return p.beginDetour(t)
+	}
 	return p.apply(t, d)
 }
 
@@ -85,6 +91,13 @@ func (p *planner) staysDeleted(t three) error {
 	d := decision{verdict: Keep, rule: "B1", reason: "deleted by the user", result: nothing(), quiet: same}
 	if c := t.own[sideNew]; differs(c) && !c.User.Installed() {
 		d.quiet = true // the package was removed: that is told once
+		return p.apply(t, d)
+	}
+	if !same {
+		d = p.settle(ConcernDeletedByUser, t, d)
+	}
+	if d.verdict == Take {
+		return p.take(t, d)
 	}
 	return p.apply(t, d)
 }

@@ -61,13 +61,3 @@ func release(view *tree.View) (string, error) {
 	}
 	return "", nil
 }
-
-// architecture returns the one that the package manager itself is of; "" when it is not known.
-func (k *packages) architecture(side int) string {
-	for _, p := range k.bases[side].Packages {
-		if p.Name == "dpkg" && p.Installed() {
-			return p.Arch
-		}
-	}
-	return ""
-}

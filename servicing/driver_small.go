@@ -33,7 +33,7 @@ func keepRuntime(_ *planner, t three) (decision, bool, error) {
 }
 
 // keepIdentity keeps what the user has, changed or not.
-func keepIdentity(_ *planner, t three) (decision, bool, error) {
+func keepIdentity(p *planner, t three) (decision, bool, error) {
 	if !t.u.file() || t.n.dir() {
 		return decision{}, false, nil
 	}
@@ -41,10 +41,14 @@ func keepIdentity(_ *planner, t three) (decision, bool, error) {
 	if err != nil || same {
 		return decision{}, false, err
 	}
-	return decision{
+	d := decision{
 		verdict: Keep, rule: "F8", reason: "the identity of this instance", result: shows(merged(t, t.u)),
 		quiet: t.n.absent() && t.o.absent(),
-	}, true, nil
+	}
+	if same, err := sameContent(t.o, t.n); err != nil || same {
+		return d, err == nil, err // the base has nothing to say about it
+	}
+	return p.settle(ConcernIdentity, t, d), true, nil
 }
 
 // pinIdentities gives the storage a copy of the identities that it had from the old base, where the new base has others.
@@ -88,7 +92,7 @@ func (p *planner) pinIdentity(name string) error {
 		return err
 	}
 	untouched := t.u.file() && fileID{t.u.Dev, t.u.Ino} == fileID{t.o.Dev, t.o.Ino}
-	if _, decided := p.want[name]; decided || !untouched || t.n.dir() {
+	if _, decided := p.want[name]; decided || !untouched || t.n.dir() || p.options.Policy[ConcernIdentity] == ActionTake {
 		return nil
 	}
 	if same, err := sameContent(t.o, t.n); err != nil || same {
@@ -105,10 +109,10 @@ func (p *planner) pinIdentity(name string) error {
 	if blank {
 		return nil // to be made at the first start
 	}
-	return p.apply(t, decision{
+	return p.apply(t, p.settle(ConcernIdentity, t, decision{
 		verdict: Keep, rule: "F8", driver: "identity", reason: "the identity that this instance had from its old base",
 		result: shows(t.u),
-	})
+	}))
 }
 
 // extendedStates is where apt notes which packages were installed as dependencies.
@@ -169,7 +173,7 @@ func newer(a, b unix.Timespec) bool { return a.Sec > b.Sec || a.Sec == b.Sec && 
 
 // foreignDatabases are the databases of package managers that cannot be merged here.
 var foreignDatabases = pathTable{
-	"var/lib/rpm", "usr/lib/sysimage/rpm", "lib/apk/db/installed", "usr/lib/apk/db/installed",
+	"var/lib/rpm", "usr/lib/sysimage/rpm",
 }
 
 // holdForeign holds a storage in which such a database was changed: the files of packages would not be what it says.

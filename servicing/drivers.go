@@ -26,6 +26,7 @@ func drivers() []driver {
 		{name: "runtime", matches: runtimePaths.has, first: keepRuntime},
 		{name: "identity", matches: identityPaths.has, first: keepIdentity, finish: pinIdentities},
 		{name: "dpkg", claims: claimsPackages, finish: mergePackages},
+		{name: "apk", claims: claimsApk, matches: isApkWorld, conflict: mergeApkWorld, finish: mergeApk},
 		{name: "alternatives", matches: isAlternatives, conflict: keepAlternatives, finish: mergeAlternatives},
 		{name: "accounts", claims: claimsAccounts, finish: mergeAccounts},
 		{name: "records", matches: isRecords, conflict: mergeRecords},
@@ -34,7 +35,6 @@ func drivers() []driver {
 		{name: "derived", matches: derivedPaths.has, conflict: keepDerived},
 		{name: "text", matches: isText, conflict: mergeText},
 		{name: "loader-cache", finish: mergeLoaderCache},
-		{name: "links", finish: reportDangling},
 		{name: "distribution", finish: holdOther},
 	}
 }

@@ -4,42 +4,46 @@
 package servicing
 
 import (
-	"bytes"
-	"crypto/md5" //nolint:gosec // dpkg's digests are MD5; they tell what was shipped, not what is trusted
-	"encoding/hex"
-	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"maps"
 	"path"
-	"strings"
+	"slices"
 
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// Where dpkg keeps its books, and how much of one file is read.
-const (
-	statusPath  = "var/lib/dpkg/status"
-	infoDir     = "var/lib/dpkg/info"
-	updatesDir  = "var/lib/dpkg/updates"
-	maxDatabase = 64 << 20
-)
+// maxDatabase is how much of one file of a package database is read.
+const maxDatabase = 64 << 20
+
+// manager knows the databases of one package manager, on all sides. Paths are relative to the root, as it writes them.
+type manager interface {
+	// decided returns what was decided about each package; always the same slice.
+	decided() []unit.Choice
+	// files returns the paths of a package on one side.
+	files(c *unit.Choice, side int) ([]string, error)
+	// shipped returns the digests of a package's files as the user's version has them.
+	shipped(c *unit.Choice) (map[string]string, error)
+	// matches tells whether a regular file has such a digest.
+	matches(n node, digest string) (bool, error)
+	// architecture returns the one that the system is of, "" when it is not known.
+	architecture(side int) string
+}
 
 // packages knows the packages of all sides: whose version counts, and which files are theirs.
 type packages struct {
 	*views
-	bases   [3]*dpkg.Database // by side
-	choices []dpkg.Choice
-	byInfo  map[string]*dpkg.Choice // by the name that the info directory has for it
-	owners  map[string]owner        // by path; nil as long as nobody asked
-	digests map[*dpkg.Choice]map[string]string
-	lists   map[listID][]string
-	alias   [3]map[string]string // by side: symbolic links in the root that lead to directories
-
-	unreadable bool // a database is none: nothing is known about packages
-	abandoned  bool // the user removed the database
-	changed    bool // the new base's database is not that of the old one
-	replaced   bool // there is a package of which the user has another version than both bases, and the new base's counts
+	dpkg     *dpkgBooks
+	apk      *apkBooks
+	managers map[string]manager // by driver
+	of       map[*unit.Choice]string
+	owners   map[string]owner // by path; nil as long as nobody asked
+	digests  map[*unit.Choice]map[string]string
+	lists    map[listID][]string
+	alias    [3]map[string]string // by side: symbolic links in the root that lead to directories
+	replaced bool                 // there is a package of which the user has another version than both bases, and the new base's counts
 }
 
 // The sides in arrays.
@@ -50,23 +54,20 @@ const (
 )
 
 // owner tells which package has a path in its list, on each side; nil for none.
-type owner [3]*dpkg.Choice
+type owner [3]*unit.Choice
 
 type listID struct {
 	side int
-	key  string
+	c    *unit.Choice
 }
 
 // newPackages reads the databases and decides on each package.
 func newPackages(v *views) (*packages, error) {
 	k := &packages{
 		views:   v,
-		byInfo:  make(map[string]*dpkg.Choice),
-		digests: make(map[*dpkg.Choice]map[string]string),
+		of:      make(map[*unit.Choice]string),
+		digests: make(map[*unit.Choice]map[string]string),
 		lists:   make(map[listID][]string),
-	}
-	if err := k.readDatabases(); err != nil {
-		return nil, err
 	}
 	for side := range k.sides() {
 		var err error
@@ -74,95 +75,82 @@ func newPackages(v *views) (*packages, error) {
 			return nil, err
 		}
 	}
-	k.choices = dpkg.Choose(k.bases[sideOld], k.bases[sideNew], k.bases[sideUser])
-	for i := range k.choices {
-		c := &k.choices[i]
-		k.replaced = k.replaced || replaces(c)
-		for _, pkg := range []*dpkg.Package{c.Old, c.New, c.User} {
-			if pkg != nil {
-				for _, name := range pkg.InfoNames() {
-					k.byInfo[name] = c
-				}
-			}
+	var err error
+	if k.dpkg, err = newDpkgBooks(v); err != nil {
+		return nil, err
+	}
+	if k.apk, err = newApkBooks(v); err != nil {
+		return nil, err
+	}
+	k.managers = map[string]manager{"dpkg": k.dpkg, "apk": k.apk}
+	for driver, m := range k.managers {
+		for i := range m.decided() {
+			c := &m.decided()[i]
+			k.of[c] = driver
+			k.replaced = k.replaced || replaces(c)
 		}
 	}
 	return k, nil
 }
 
-// readDatabases reads the status files.
-func (k *packages) readDatabases() error {
-	var contents [3][]byte
-	for side, view := range k.sides() {
-		n, err := lookup(view, statusPath)
-		if err != nil {
-			return err
+// choices returns what was decided about each package of all package managers.
+func (k *packages) choices() []*unit.Choice {
+	var out []*unit.Choice
+	for _, driver := range slices.Sorted(maps.Keys(k.managers)) {
+		choices := k.managers[driver].decided()
+		for i := range choices {
+			out = append(out, &choices[i])
 		}
-		contents[side], err = read(n, maxDatabase)
-		if errors.Is(err, tree.ErrTooLarge) || !n.absent() && !n.is(tree.Regular) {
-			k.unreadable = true
-		} else if err != nil {
-			return fmt.Errorf("read the package database: %w", err)
-		}
-		k.bases[side] = dpkg.Parse(contents[side])
 	}
-	k.changed = !bytes.Equal(contents[sideOld], contents[sideNew])
-	switch {
-	case k.unreadable:
-		k.bases = [3]*dpkg.Database{{}, {}, {}}
-	case contents[sideUser] == nil:
-		k.bases[sideUser] = k.bases[sideOld] // the user removed the books, not the packages
-		k.abandoned = contents[sideOld] != nil
-	}
-	return nil
+	return out
 }
 
-func (k *packages) sides() [3]*tree.View { return [3]*tree.View{k.old, k.new, k.user} }
+// driverOf returns the driver that knows the first of some packages that is one; "" when none is.
+func (k *packages) driverOf(choices ...*unit.Choice) string {
+	for _, c := range choices {
+		if c != nil {
+			return k.of[c]
+		}
+	}
+	return ""
+}
+
+// architecture returns the one that a side is of; "" when it is not known.
+func (k *packages) architecture(side int) string {
+	for _, driver := range slices.Sorted(maps.Keys(k.managers)) {
+		if arch := k.managers[driver].architecture(side); arch != "" {
+			return arch
+		}
+	}
+	return ""
+}
 
 // on returns the package as one side has it.
-func on(c *dpkg.Choice, side int) *dpkg.Package { return [3]*dpkg.Package{c.Old, c.New, c.User}[side] }
+func on(c *unit.Choice, side int) *unit.Package { return [3]*unit.Package{c.Old, c.New, c.User}[side] }
 
 // differs tells whether the user's side of a package counts and is not what the new base has.
-func differs(c *dpkg.Choice) bool { return c != nil && c.Side == dpkg.User }
+func differs(c *unit.Choice) bool { return c != nil && c.Side == unit.User }
 
 // replaces tells whether the new base's version of a package takes the place of one that the user installed.
-func replaces(c *dpkg.Choice) bool {
-	return c != nil && c.Side == dpkg.Base && c.UserVersionOnly && c.User.Installed()
+func replaces(c *unit.Choice) bool {
+	return c != nil && c.Side == unit.Base && c.UserVersionOnly && c.User.Installed()
 }
 
 // list returns the paths of a package on one side, with symbolic links of the root resolved (/lib is /usr/lib).
-func (k *packages) list(c *dpkg.Choice, side int) ([]string, error) {
-	id := listID{side, c.Key}
+func (k *packages) list(c *unit.Choice, side int) ([]string, error) {
+	id := listID{side, c}
 	if list, known := k.lists[id]; known {
 		return list, nil
 	}
-	content, err := k.info(c, side, "list")
+	list, err := k.managers[k.of[c]].files(c, side)
 	if err != nil {
 		return nil, err
 	}
-	list := dpkg.ParseList(content)
 	for i := range list {
 		list[i] = resolveAlias(k.alias[side], list[i])
 	}
 	k.lists[id] = list
 	return list, nil
-}
-
-// info reads a file about a package from the info directory; nil when there is none.
-func (k *packages) info(c *dpkg.Choice, side int, kind string) ([]byte, error) {
-	pkg := on(c, side)
-	if pkg == nil {
-		return nil, nil
-	}
-	for _, name := range pkg.InfoNames() {
-		n, err := lookup(k.sides()[side], path.Join(infoDir, name+"."+kind))
-		if err != nil {
-			return nil, err
-		}
-		if !n.absent() {
-			return read(n, maxDatabase)
-		}
-	}
-	return nil, nil
 }
 
 // aliases returns the symbolic links in the root that lead to directories.
@@ -213,8 +201,7 @@ func (k *packages) ownerOf(t three) (owner, error) {
 
 func (k *packages) readOwners() error {
 	owners := make(map[string]owner)
-	for i := range k.choices {
-		c := &k.choices[i]
+	for _, c := range k.choices() {
 		for side := range k.sides() {
 			if !on(c, side).Installed() {
 				continue
@@ -244,8 +231,7 @@ func (o owner) pinned(p string) bool {
 		return false
 	}
 	if c.User.Residual() {
-		_, conffile := c.User.Conffiles()[p]
-		return conffile
+		return slices.Contains(c.User.Left, p)
 	}
 	return c.User.Installed()
 }
@@ -263,7 +249,7 @@ func (o owner) removed() bool {
 	if o[sideUser] != nil {
 		c = o[sideUser]
 	}
-	return c != nil && c.Side == dpkg.Base && !c.New.Installed() && o[sideNew] == nil
+	return c != nil && c.Side == unit.Base && !c.New.Installed() && o[sideNew] == nil
 }
 
 // sameVersion tells whether a path belongs to a package that the user brought to the same version as the new base.
@@ -293,51 +279,35 @@ func (k *packages) shipped(t three) (bool, error) {
 	if !known {
 		return false, nil
 	}
-	got, err := md5Of(t.u)
-	return got == want, err
+	return k.managers[k.of[c]].matches(t.u, want)
 }
 
 // digestsOf returns the digests of a package's files as the user's version has them.
-func (k *packages) digestsOf(c *dpkg.Choice) (map[string]string, error) {
+func (k *packages) digestsOf(c *unit.Choice) (map[string]string, error) {
 	if known, ok := k.digests[c]; ok {
 		return known, nil
 	}
-	content, err := k.info(c, sideUser, "md5sums")
+	shipped, err := k.managers[k.of[c]].shipped(c)
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[string]string)
-	for _, digests := range []map[string]string{dpkg.ParseDigests(content), c.User.Conffiles()} {
-		for p, digest := range digests {
-			out[resolveAlias(k.alias[sideUser], p)] = digest
-		}
+	for p, digest := range shipped {
+		out[resolveAlias(k.alias[sideUser], p)] = digest
 	}
 	k.digests[c] = out
 	return out, nil
 }
 
-func md5Of(n node) (string, error) {
+// digestOf returns the digest of a regular file's content.
+func digestOf(n node, h hash.Hash) ([]byte, error) {
 	file, err := n.view.OpenEntry(n.Entry)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer file.Close()
-	h := md5.New() //nolint:gosec // see the import
 	if _, err := io.Copy(h, file); err != nil {
-		return "", fmt.Errorf("read %q: %w", n.Path, err)
+		return nil, fmt.Errorf("read %q: %w", n.Path, err)
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// infoChoice returns the package that a file in the info directory is about; nil for none.
-func (k *packages) infoChoice(p string) *dpkg.Choice {
-	name, ok := strings.CutPrefix(p, infoDir+"/")
-	if !ok {
-		return nil
-	}
-	pkg, _, ok := dpkg.InfoName(name)
-	if !ok {
-		return nil
-	}
-	return k.byInfo[pkg]
+	return h.Sum(nil), nil
 }

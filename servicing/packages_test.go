@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
 // deb is a package; all are built and installed by the real dpkg.
@@ -89,7 +89,7 @@ type packageCase struct {
 	verify   string // what dpkg --verify says: the user's own changes
 	held     string // the package in the reason to hold
 	code     string
-	sides    map[string]dpkg.Side
+	sides    map[string]unit.Side
 }
 
 func lib(version string) deb {
@@ -133,12 +133,12 @@ var packageCases = []packageCase{
 	{
 		name: "D4 the user's version is higher", old: []deb{lib("1.0")}, new: []deb{lib("1.1")}, user: func(u sh) { u.install(lib("2.0")) },
 		versions: map[string]string{"lib": "2.0"}, want: files{"usr/lib/lib-1.0": "", "usr/lib/lib-1.1": "", "usr/lib/lib-2.0": "2.0", "usr/lib/lib.so": "\x00lib 2.0"},
-		sides: map[string]dpkg.Side{"lib": dpkg.User},
+		sides: map[string]unit.Side{"lib": unit.User},
 	},
 	{
 		name: "D4 the base's version is higher", old: []deb{lib("1.0")}, new: []deb{lib("2.0")}, user: func(u sh) { u.install(lib("1.1")) },
 		versions: map[string]string{"lib": "2.0"}, want: files{"usr/lib/lib-1.0": "", "usr/lib/lib-1.1": "", "usr/lib/lib-2.0": "2.0", "usr/lib/lib.so": "\x00lib 2.0"},
-		sides: map[string]dpkg.Side{"lib": dpkg.Base},
+		sides: map[string]unit.Side{"lib": unit.Base},
 	},
 	{
 		name: "D4 the base's version is higher and has a file again", old: []deb{lib("1.0")}, new: []deb{{name: "lib", version: "2.0", files: lib("1.0").files}},
@@ -174,7 +174,7 @@ var packageCases = []packageCase{
 		user: func(u sh) {
 			run(u.t, "sh", "-c", "echo lib hold | dpkg --root="+u.root+" --set-selections")
 		},
-		versions: map[string]string{"lib": "1.0"}, want: files{"usr/lib/lib-1.0": "1.0", "usr/lib/lib-1.1": "", "usr/lib/lib.so": "\x00lib 1.0"}, sides: map[string]dpkg.Side{"lib": dpkg.User},
+		versions: map[string]string{"lib": "1.0"}, want: files{"usr/lib/lib-1.0": "1.0", "usr/lib/lib-1.1": "", "usr/lib/lib.so": "\x00lib 1.0"}, sides: map[string]unit.Side{"lib": unit.User},
 	},
 	{
 		name: "removed from the base", old: []deb{lib("1.0"), conf("1.0", oldText), app("1.0", "")}, new: []deb{app("1.1", "")},

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
 // ReportVersion is the version of the form of Report.
@@ -34,6 +34,8 @@ type Report struct {
 	Packages []PackageReport `json:"packages"` // those that differ between the sides
 	IDs      []IDRemap       `json:"ids"`
 	Holds    []Reason        `json:"holds"`
+	Findings []CheckFinding  `json:"findings"`         // what would not work any more, in order of the paths
+	Pins     []PinReport     `json:"pins"`             // those that were given, the expired ones included
 	Forced   bool            `json:"forced,omitempty"` // there are holds, but Options.Force was given
 }
 
@@ -76,7 +78,7 @@ type PackageReport struct {
 	New       string    `json:"new"`
 	User      string    `json:"user"`
 	Effective string    `json:"effective"`
-	Side      dpkg.Side `json:"side"`
+	Side      unit.Side `json:"side"`
 	Reason    string    `json:"reason"`
 }
 
@@ -97,10 +99,11 @@ type Reason struct {
 }
 
 // makeReport reports what was decided.
-func (p *planner) makeReport(ctx context.Context, effects []effect, options Options) (*Report, error) {
+func (p *planner) makeReport(ctx context.Context, effects []effect, found []CheckFinding) (*Report, error) {
 	r := &Report{
-		Version: ReportVersion, Counts: make(map[Verdict]int), Holds: p.holds, Forced: options.Force && len(p.holds) > 0,
+		Version: ReportVersion, Counts: make(map[Verdict]int), Holds: p.holds, Forced: p.options.Force && len(p.holds) > 0,
 		Paths: []PathReport{}, Effects: []EffectReport{}, Packages: []PackageReport{}, IDs: p.remaps,
+		Findings: append([]CheckFinding{}, found...), Pins: append([]PinReport{}, p.pins.report...),
 	}
 	for verdict, n := range p.quiet {
 		r.Counts[verdict] += n
@@ -198,7 +201,7 @@ func (o owner) name() string {
 // hidden returns what the user's version of a path hides: the package of the new base that has it, or all with something
 // below it that the update changed.
 func (k *packages) hidden(t three) []Fix {
-	found := make(map[*dpkg.Choice]bool)
+	found := make(map[*unit.Choice]bool)
 	if c := t.own[sideNew]; c != nil && t.n.file() {
 		found[c] = true
 	}
@@ -220,7 +223,7 @@ func (k *packages) hidden(t three) []Fix {
 // report returns the packages whose version is not the same on all sides.
 func (k *packages) report() []PackageReport {
 	var out []PackageReport
-	for _, c := range k.choices {
+	for _, c := range k.choices() {
 		r := PackageReport{
 			Name: c.Key, Old: version(c.Old), New: version(c.New), User: version(c.User), Effective: version(c.Effective),
 			Side: c.Side, Reason: c.Reason,
@@ -233,7 +236,7 @@ func (k *packages) report() []PackageReport {
 	return out
 }
 
-func version(p *dpkg.Package) string {
+func version(p *unit.Package) string {
 	if !p.Installed() {
 		return ""
 	}

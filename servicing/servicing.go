@@ -31,12 +31,6 @@ type Input struct {
 	Options Options
 }
 
-// Options are the policies of a plan. The zero value is the careful one.
-type Options struct {
-	// Force makes reasons to hold the storage no obstacle to writing. They are in the report all the same.
-	Force bool
-}
-
 // ErrHeld is wrapped by the error of Plan.Write for a storage that must be held.
 var ErrHeld = errors.New("the storage is held")
 
@@ -50,17 +44,25 @@ type Plan struct {
 
 // NewPlan determines the side effects. It writes nothing. An error means that something could not be read; what cannot
 // be decided is no error but a verdict or a reason to hold.
+// Options that are not valid give an error that wraps ErrOptions.
 func NewPlan(ctx context.Context, in Input) (*Plan, error) {
+	if err := in.Options.Validate(); err != nil {
+		return nil, err
+	}
 	v, err := openViews(in)
 	if err != nil {
 		return nil, err
 	}
-	p := newPlanner(v)
+	p := newPlanner(v, in.Options)
 	effects, err := p.run(ctx)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.close())
 	}
-	report, err := p.makeReport(ctx, effects, in.Options)
+	findings, err := p.check(ctx, effects)
+	if err != nil {
+		return nil, errors.Join(err, v.close())
+	}
+	report, err := p.makeReport(ctx, effects, findings)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("report the plan: %w", err), v.close())
 	}

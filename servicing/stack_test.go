@@ -116,6 +116,7 @@ type scenario struct {
 	t         tb
 	old, base string   // directories of the bases
 	nodes     []string // of the storage, topmost first
+	options   Options  // for serviced
 }
 
 // newScenario makes the bases and lets the user work on the old one through a real overlay mount.
@@ -184,7 +185,9 @@ func (s *scenario) write(p *Plan) string {
 	s.t.Helper()
 	delta, again := tempDir(s.t), tempDir(s.t)
 	must(s.t, p.Write(context.Background(), delta))
-	second := s.plan(Options{Force: p.force})
+	options := s.options
+	options.Force = p.force
+	second := s.plan(options)
 	must(s.t, second.Write(context.Background(), again))
 	differences, err := tree.Compare(context.Background(), tree.Stack{delta}, tree.Stack{again})
 	must(s.t, err)
@@ -207,7 +210,7 @@ func encoded(t tb, r *Report) string {
 // serviced services the storage, and calls a function with what the container sees then, writable.
 func (s *scenario) serviced(use func(root string)) *Report {
 	s.t.Helper()
-	p := s.plan(Options{})
+	p := s.plan(s.options)
 	if held := p.Held(); len(held) > 0 {
 		s.t.Fatalf("held: %v", held)
 	}

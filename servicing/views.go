@@ -20,10 +20,12 @@ type views struct {
 	user  *tree.View // what the user saw: the storage over the old base
 	plain *tree.View // what would be seen without side effects: the storage over the new base
 	said  *tree.View // the storage alone
+
+	sameBase bool // the new base is the old one
 }
 
 func openViews(in Input) (*views, error) {
-	v := &views{}
+	v := &views{sameBase: slices.Equal(in.Old, in.New)}
 	for _, open := range []struct {
 		view  **tree.View
 		stack tree.Stack
@@ -52,6 +54,9 @@ func (v *views) close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// sides returns the views of the three sides, by side.
+func (v *views) sides() [3]*tree.View { return [3]*tree.View{v.old, v.new, v.user} }
 
 // node is what a view shows at a path: an entry, or nothing (then view is nil).
 type node struct {
@@ -132,12 +137,18 @@ func (v *views) moved(was, p string) (three, error) {
 
 // resolve follows symbolic links, as a process with this root would, and returns what a path leads to.
 func resolve(look func(string) (node, error), p string) (node, error) {
+	_, n, err := resolveAt(look, p)
+	return n, err
+}
+
+// resolveAt is resolve; it returns also where that is.
+func resolveAt(look func(string) (node, error), p string) (where string, at node, err error) {
 	const maxLinks = 40 // as the kernel's
-	at, err := look(".")
+	at, err = look(".")
 	rest, where := p, "."
 	for links := 0; err == nil && rest != "" && rest != "."; {
 		if !at.dir() {
-			return node{}, nil
+			return "", node{}, nil
 		}
 		first, remaining, _ := cut(rest)
 		next := path.Join(where, first) // the root is its own parent: this never begins with ".."
@@ -146,14 +157,14 @@ func resolve(look func(string) (node, error), p string) (node, error) {
 		}
 		var n node
 		if n, err = look(next); err != nil || n.absent() {
-			return node{}, err
+			return "", node{}, err
 		}
 		if !n.is(tree.Symlink) {
 			at, where, rest = n, next, remaining
 			continue
 		}
 		if links++; links > maxLinks {
-			return node{}, nil
+			return "", node{}, nil
 		}
 		if path.IsAbs(n.Link) {
 			where = "."
@@ -161,7 +172,7 @@ func resolve(look func(string) (node, error), p string) (node, error) {
 		}
 		rest = path.Join(trimRoot(n.Link), remaining)
 	}
-	return at, err
+	return where, at, err
 }
 
 // in looks paths up in a view.

@@ -6,6 +6,7 @@ package servicing
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"path"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
@@ -14,8 +15,10 @@ import (
 // planner decides path by path what shall be seen.
 type planner struct {
 	*views
+	options  Options
 	drivers  []driver
 	packages *packages
+	pins     *pins
 	want     map[string]outcome // the decided paths; all others show what they would show without side effects
 	findings []finding
 	holds    []Reason
@@ -25,7 +28,6 @@ type planner struct {
 	touched bool              // the storage says something
 	detours []*detour         // what the walk is inside of, the innermost last
 	orphans []three           // directories of the storage that the new base does not have any more
-	links   []three           // the storage's symbolic links
 	hidden  map[string]bool   // directories of the storage with whiteouts
 	uids    map[uint32]bool   // owners of the storage's files
 	gids    map[uint32]bool   //
@@ -47,9 +49,11 @@ type link struct {
 	own  bool // neither base has something there
 }
 
-func newPlanner(v *views) *planner {
+func newPlanner(v *views, o Options) *planner {
 	return &planner{
 		views:   v,
+		options: o,
+		pins:    newPins(o),
 		drivers: drivers(),
 		want:    make(map[string]outcome),
 		quiet:   make(map[Verdict]int),
@@ -66,6 +70,9 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 	if p.packages, err = newPackages(p.views); err != nil {
 		return nil, err
 	}
+	if err := p.fixPins(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.said.Walk(ctx, p.visit); err != nil {
 		return nil, fmt.Errorf("walk the storage: %w", err)
 	}
@@ -80,6 +87,7 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 	if err := p.keepLinks(); err != nil {
 		return nil, err
 	}
+	p.keepPins()
 	if err := p.settleOrphans(); err != nil {
 		return nil, err
 	}
@@ -88,6 +96,12 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 
 // visit decides on one path that the storage says something about.
 func (p *planner) visit(c tree.Change) error {
+	if p.pins.excludes(c.Path) {
+		if c.Kind == tree.Directory {
+			return fs.SkipDir
+		}
+		return nil
+	}
 	if c.Deleted && c.Covered {
 		p.hidden[path.Dir(c.Path)] = true
 		return nil // the opaque directory says the same
@@ -109,6 +123,9 @@ func (p *planner) visit(c tree.Change) error {
 func (p *planner) visitAt(c tree.Change, t three) error {
 	p.touched = p.touched || c.Path != "."
 	p.note(c, t)
+	if p.pins.decided(t) {
+		return nil
+	}
 	if err := p.own(&t); err != nil {
 		return err
 	}
@@ -183,6 +200,10 @@ func (p *planner) note(c tree.Change, t three) {
 
 // apply records a decision and what follows from it for the paths beside.
 func (p *planner) apply(t three, d decision) error {
+	if _, fixed := p.pins.fixed[t.path]; fixed {
+		return nil
+	}
+	d = p.settleMeta(t, d)
 	if t.was != t.path && d.result.view == p.user && d.result.view != nil {
 		d.verdict, d.quiet = Relocate, false
 		d.reason = fmt.Sprintf("was %q: %s", t.was, d.reason)
@@ -267,4 +288,12 @@ func (p *planner) dropBeside(t three) error {
 	return p.apply(dropped, decision{
 		verdict: Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: nothing(),
 	})
+}
+
+// result returns what will be seen at a path whose parents are seen.
+func (p *planner) result(name string) (node, error) {
+	if o, decided := p.want[name]; decided {
+		return o.node, nil
+	}
+	return lookup(p.plain, name)
 }

@@ -4,69 +4,62 @@
 package dpkg
 
 import (
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// Package is one package as the database tells of it.
-type Package struct {
-	Stanza
-	Name, Arch, Version string
-	Want, Flag, State   string // the three words of Status: what is wanted, whether it is broken, and what it is
-}
-
 // newPackage reads a stanza; it reports false when it is not about a package.
-func newPackage(s Stanza) (*Package, bool) {
-	status := strings.Fields(s.Get("Status"))
-	p := &Package{Stanza: s, Name: s.Get("Package"), Arch: s.Get("Architecture"), Version: s.Get("Version")}
+func newPackage(s Stanza) (*unit.Package, bool) {
+	status := statusOf(s)
+	p := &unit.Package{Name: s.Get("Package"), Arch: s.Get("Architecture"), Version: s.Get("Version"), Record: s.raw}
 	if p.Name == "" || len(status) != 3 {
 		return nil, false
 	}
-	p.Want, p.Flag, p.State = status[0], status[1], status[2]
+	p.Held = status[0] == "hold"
+	switch status[2] {
+	case "not-installed":
+		p.State = unit.Absent
+	case "config-files":
+		p.State = unit.Residual
+		p.Left = slices.Sorted(maps.Keys(Conffiles(p)))
+	default: // an unfinished installation as well
+		p.State = unit.Installed
+	}
 	return p, true
 }
 
-// Installed tells whether the package's files are there. It is true in the states of an unfinished installation as well.
-func (p *Package) Installed() bool {
-	return p != nil && p.State != "not-installed" && p.State != "config-files"
-}
+// statusOf returns the three words of the status: what is wanted, whether it is broken, and what it is.
+func statusOf(s Stanza) []string { return strings.Fields(s.Get("Status")) }
 
-// Residual tells whether the package was removed and its configuration files were left.
-func (p *Package) Residual() bool { return p != nil && p.State == "config-files" }
+// stanza returns the record of a package.
+func stanza(p *unit.Package) Stanza { return Stanza{raw: p.Record} }
 
-// same tells whether both are the same version in the same state of installation. Two nils are.
-func (p *Package) same(other *Package) bool {
-	switch {
-	case p.absent() || other.absent():
-		return p.absent() && other.absent()
-	case p.Residual() || other.Residual():
-		return p.Residual() && other.Residual()
-	default:
-		return p.Version == other.Version && p.Arch == other.Arch
-	}
-}
-
-func (p *Package) absent() bool { return p == nil || p.State == "not-installed" }
+// wanted returns the selection state of a package.
+func wanted(p *unit.Package) string { return statusOf(stanza(p))[0] }
 
 // withWant returns the package with another selection state.
-func (p *Package) withWant(want string) *Package {
-	if p.Want == want {
+func withWant(p *unit.Package, want string) *unit.Package {
+	status := statusOf(stanza(p))
+	if status[0] == want {
 		return p
 	}
 	changed := *p
-	changed.Want = want
-	changed.Stanza = p.With("Status", strings.Join([]string{want, p.Flag, p.State}, " "))
+	changed.Held = want == "hold"
+	changed.Record = stanza(p).With("Status", strings.Join([]string{want, status[1], status[2]}, " ")).raw
 	return &changed
 }
 
-// Conffiles returns the digests (MD5, in hex) of the package's configuration files as they were shipped, by path
+// Conffiles returns the digests (MD5, in hex) of a package's configuration files as they were shipped, by path
 // without the leading slash. Obsolete ones, which the version does not have any more, are among them.
-func (p *Package) Conffiles() map[string]string {
+func Conffiles(p *unit.Package) map[string]string {
 	out := make(map[string]string)
 	if p == nil {
 		return out
 	}
-	for line := range strings.SplitSeq(p.Get("Conffiles"), "\n") {
+	for line := range strings.SplitSeq(stanza(p).Get("Conffiles"), "\n") {
 		words := strings.Fields(line)
 		if len(words) >= 2 {
 			out[strings.TrimPrefix(words[0], "/")] = words[1]
@@ -77,7 +70,7 @@ func (p *Package) Conffiles() map[string]string {
 
 // Database is a status file.
 type Database struct {
-	Packages []*Package
+	Packages []*unit.Package
 	unknown  []Stanza // what is not about packages
 }
 
@@ -96,13 +89,20 @@ func Parse(content []byte) *Database {
 
 // Unfinished returns the packages that the package manager was working on when it was interrupted: neither installed nor
 // removed, or with triggers that were not processed.
-func (db *Database) Unfinished() []*Package {
-	var out []*Package
+func (db *Database) Unfinished() []*unit.Package {
+	var out []*unit.Package
 	for _, p := range db.Packages {
-		settled := slices.Contains([]string{"installed", "config-files", "not-installed"}, p.State)
-		if !settled || p.Flag != "ok" {
+		status := statusOf(stanza(p))
+		settled := slices.Contains([]string{"installed", "config-files", "not-installed"}, status[2])
+		if !settled || status[1] != "ok" {
 			out = append(out, p)
 		}
 	}
 	return out
+}
+
+// Condition returns the state of a package as the database writes it: what it is, and whether it is broken.
+func Condition(p *unit.Package) (state, flag string) {
+	status := statusOf(stanza(p))
+	return status[2], status[1]
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
 func TestStanza(t *testing.T) {
@@ -32,7 +34,7 @@ func TestStanza(t *testing.T) {
 		t.Errorf("got %q, want %q", changed.raw, want)
 	}
 	p, ok := newPackage(all[0])
-	if !ok || !p.Installed() || len(p.Conffiles()) != 2 || p.Conffiles()["etc/a"] != "0123" {
+	if !ok || !p.Installed() || len(Conffiles(p)) != 2 || Conffiles(p)["etc/a"] != "0123" {
 		t.Errorf("got %v, %v", p, ok)
 	}
 }
@@ -106,32 +108,32 @@ func TestChoose(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		old, base, user string
-		side            Side
+		side            unit.Side
 		effective       string // version and state
 		want            string
 	}{
-		{"unchanged", pkg("a 1"), pkg("a 1"), pkg("a 1"), Base, "1 installed", "install"},
-		{"upgraded by the base", pkg("a 1"), pkg("a 2"), pkg("a 1"), Base, "2 installed", "install"},
-		{"removed by the base", pkg("a 1"), "", pkg("a 1"), Base, "", ""},
-		{"new in the base", "", pkg("a 1"), "", Base, "1 installed", "install"},
-		{"installed by the user", "", "", pkg("a 1"), User, "1 installed", "install"},
-		{"upgraded by the user", pkg("a 1"), pkg("a 1"), pkg("a 2"), User, "2 installed", "install"},
-		{"the user's is higher", pkg("a 1"), pkg("a 2"), pkg("a 3"), User, "3 installed", "install"},
-		{"the base's is higher", pkg("a 1"), pkg("a 3"), pkg("a 2"), Base, "3 installed", "install"},
-		{"1.10 is higher than 1.9", pkg("a 1"), pkg("a 1.10"), pkg("a 1.9"), Base, "1.10 installed", "install"},
-		{"the same upgrade", pkg("a 1"), pkg("a 2"), pkg("a 2"), Base, "2 installed", "install"},
-		{"both installed it", "", pkg("a 1"), pkg("a 2"), User, "2 installed", "install"},
-		{"purged by the user", pkg("a 1"), pkg("a 2"), "", User, "", ""},
-		{"removed by the user", pkg("a 1"), pkg("a 2"), pkg("a 1 config-files deinstall"), User, "1 config-files", "deinstall"},
-		{"removed by the user, also by the base", pkg("a 1"), "", pkg("a 1 config-files deinstall"), User, "1 config-files", "deinstall"},
-		{"upgraded by the user, removed by the base", pkg("a 1"), "", pkg("a 2"), User, "2 installed", "install"},
-		{"held", pkg("a 1"), pkg("a 2"), pkg("a 1 installed hold"), User, "1 installed", "hold"},
-		{"held at the base's version", pkg("a 1"), pkg("a 1"), pkg("a 1 installed hold"), Base, "1 installed", "hold"},
-		{"hold released by the user", pkg("a 1 installed hold"), pkg("a 2 installed hold"), pkg("a 1"), Base, "2 installed", "install"},
-		{"held by the old base, released by the new one", pkg("a 1 installed hold"), pkg("a 1"), pkg("a 1 installed hold"), Base, "1 installed", "install"},
-		{"downgraded by the user", pkg("a 2"), pkg("a 2"), pkg("a 1"), User, "1 installed", "install"},
-		{"not comparable", pkg("a 1"), pkg("a 2"), pkg("a x"), User, "x installed", "install"},
-		{"another architecture", pkg("a:all 1"), pkg("a:amd64 2"), pkg("a:all 1"), Base, "2 installed", "install"},
+		{"unchanged", pkg("a 1"), pkg("a 1"), pkg("a 1"), unit.Base, "1 installed", "install"},
+		{"upgraded by the base", pkg("a 1"), pkg("a 2"), pkg("a 1"), unit.Base, "2 installed", "install"},
+		{"removed by the base", pkg("a 1"), "", pkg("a 1"), unit.Base, "", ""},
+		{"new in the base", "", pkg("a 1"), "", unit.Base, "1 installed", "install"},
+		{"installed by the user", "", "", pkg("a 1"), unit.User, "1 installed", "install"},
+		{"upgraded by the user", pkg("a 1"), pkg("a 1"), pkg("a 2"), unit.User, "2 installed", "install"},
+		{"the user's is higher", pkg("a 1"), pkg("a 2"), pkg("a 3"), unit.User, "3 installed", "install"},
+		{"the base's is higher", pkg("a 1"), pkg("a 3"), pkg("a 2"), unit.Base, "3 installed", "install"},
+		{"1.10 is higher than 1.9", pkg("a 1"), pkg("a 1.10"), pkg("a 1.9"), unit.Base, "1.10 installed", "install"},
+		{"the same upgrade", pkg("a 1"), pkg("a 2"), pkg("a 2"), unit.Base, "2 installed", "install"},
+		{"both installed it", "", pkg("a 1"), pkg("a 2"), unit.User, "2 installed", "install"},
+		{"purged by the user", pkg("a 1"), pkg("a 2"), "", unit.User, "", ""},
+		{"removed by the user", pkg("a 1"), pkg("a 2"), pkg("a 1 config-files deinstall"), unit.User, "1 config-files", "deinstall"},
+		{"removed by the user, also by the base", pkg("a 1"), "", pkg("a 1 config-files deinstall"), unit.User, "1 config-files", "deinstall"},
+		{"upgraded by the user, removed by the base", pkg("a 1"), "", pkg("a 2"), unit.User, "2 installed", "install"},
+		{"held", pkg("a 1"), pkg("a 2"), pkg("a 1 installed hold"), unit.User, "1 installed", "hold"},
+		{"held at the base's version", pkg("a 1"), pkg("a 1"), pkg("a 1 installed hold"), unit.Base, "1 installed", "hold"},
+		{"hold released by the user", pkg("a 1 installed hold"), pkg("a 2 installed hold"), pkg("a 1"), unit.Base, "2 installed", "install"},
+		{"held by the old base, released by the new one", pkg("a 1 installed hold"), pkg("a 1"), pkg("a 1 installed hold"), unit.Base, "1 installed", "install"},
+		{"downgraded by the user", pkg("a 2"), pkg("a 2"), pkg("a 1"), unit.User, "1 installed", "install"},
+		{"not comparable", pkg("a 1"), pkg("a 2"), pkg("a x"), unit.User, "x installed", "install"},
+		{"another architecture", pkg("a:all 1"), pkg("a:amd64 2"), pkg("a:all 1"), unit.Base, "2 installed", "install"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			choices := Choose(Parse([]byte(c.old)), Parse([]byte(c.base)), Parse([]byte(c.user)))
@@ -140,7 +142,8 @@ func TestChoose(t *testing.T) {
 			}
 			effective, want := "", ""
 			if p := choices[0].Effective; p != nil {
-				effective, want = p.Version+" "+p.State, p.Want
+				state, _ := Condition(p)
+				effective, want = p.Version+" "+state, wanted(p)
 			}
 			if choices[0].Side != c.side || effective != c.effective || want != c.want {
 				t.Errorf("%s, %q, %q because %s", choices[0].Side, effective, want, choices[0].Reason)
@@ -155,7 +158,7 @@ func TestSeveralArchitectures(t *testing.T) {
 	base := Parse([]byte(pkg("a:amd64 2", same)))
 	user := Parse([]byte(pkg("a:amd64 1", same) + pkg("a:i386 1", same)))
 	choices := Choose(old, base, user)
-	if len(choices) != 2 || choices[0].Key != "a:amd64" || choices[0].Side != Base || choices[1].Key != "a:i386" || choices[1].Side != User {
+	if len(choices) != 2 || choices[0].Key != "a:amd64" || choices[0].Side != unit.Base || choices[1].Key != "a:i386" || choices[1].Side != unit.User {
 		t.Errorf("got %v", choices)
 	}
 }
@@ -203,12 +206,12 @@ func TestProblems(t *testing.T) {
 
 func TestNewProblems(t *testing.T) {
 	broken := Parse([]byte(pkg("a 1", "Depends: b (>= 1)"))).Packages
-	if got := NewProblems(broken, broken, nil); len(got) != 0 {
+	if got := unit.New(Problems(broken), Problems(broken)); len(got) != 0 {
 		t.Errorf("not new: %v", got)
 	}
 	sound := Parse([]byte(pkg("a 1", "Depends: b (>= 1)") + pkg("b 1"))).Packages
-	got := NewProblems(broken, sound, sound)
-	if len(got) != 1 || got[0].Package.Name != "a" || !slices.Equal(got[0].Names(), []string{"b"}) {
+	got := unit.New(Problems(broken), Problems(sound))
+	if len(got) != 1 || got[0].Package.Name != "a" || !slices.Equal(got[0].Names, []string{"b"}) {
 		t.Errorf("got %v", got)
 	}
 }

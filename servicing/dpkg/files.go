@@ -5,6 +5,8 @@ package dpkg
 
 import (
 	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
 // InfoName splits the name of a file in dpkg's info directory into the package it is about, as it is written there
@@ -19,7 +21,7 @@ func InfoName(name string) (pkg, kind string, ok bool) {
 
 // InfoNames returns the names by which the info directory may know a package: with its architecture if several can be
 // installed at once, else without.
-func (p *Package) InfoNames() []string { return []string{p.Name + ":" + p.Arch, p.Name} }
+func InfoNames(p *unit.Package) []string { return []string{p.Name + ":" + p.Arch, p.Name} }
 
 // ParseList returns the paths in a package's list, without the leading slash and without the root.
 func ParseList(content []byte) []string {

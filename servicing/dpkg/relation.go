@@ -6,53 +6,34 @@ package dpkg
 import (
 	"slices"
 	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// Problem is a relation of an installed package that does not hold.
-type Problem struct {
-	Package *Package
-	Field   string // Depends, Pre-Depends, Conflicts or Breaks
-	Text    string // the relation as it is written
-	names   string // the names in it, for telling whether it is the same problem as another one
-}
-
 // Problems returns the relations that do not hold among the installed packages of a choice of packages.
-func Problems(all []*Package) []Problem {
+func Problems(all []*unit.Package) []unit.Problem {
 	w := newWorld(all)
-	var out []Problem
+	var out []unit.Problem
 	for _, p := range all {
 		if !p.Installed() {
 			continue
 		}
 		for _, field := range []string{"Pre-Depends", "Depends"} {
-			for _, group := range relations(p.Get(field)) {
+			for _, group := range relations(stanza(p).Get(field)) {
 				if !slices.ContainsFunc(group.alternatives, func(r relation) bool { return w.satisfied(p, r) }) {
-					out = append(out, Problem{p, field, group.text, group.names()})
+					out = append(out, unit.Problem{Package: p, Field: field, Text: group.text, Names: group.names()})
 				}
 			}
 		}
 		for _, field := range []string{"Conflicts", "Breaks"} {
-			for _, group := range relations(p.Get(field)) {
+			for _, group := range relations(stanza(p).Get(field)) {
 				if slices.ContainsFunc(group.alternatives, func(r relation) bool { return w.clashes(p, r) }) {
-					out = append(out, Problem{p, field, group.text, group.names()})
+					out = append(out, unit.Problem{Package: p, Field: field, Text: group.text, Names: group.names()})
 				}
 			}
 		}
 	}
 	return out
-}
-
-// NewProblems returns the problems of the result that neither the user's system nor the new base had.
-func NewProblems(result, user, base []*Package) []Problem {
-	known := make(map[string]bool)
-	for _, p := range append(Problems(user), Problems(base)...) {
-		known[p.identity()] = true
-	}
-	return slices.DeleteFunc(Problems(result), func(p Problem) bool { return known[p.identity()] })
-}
-
-func (p Problem) identity() string {
-	return strings.Join([]string{p.Package.Name, p.Package.Arch, p.Field, p.names}, "\x00")
 }
 
 // relation is one alternative: a package, perhaps with a version.
@@ -67,12 +48,12 @@ type group struct {
 	alternatives []relation
 }
 
-func (g group) names() string {
+func (g group) names() []string {
 	var out []string
 	for _, r := range g.alternatives {
 		out = append(out, r.name)
 	}
-	return strings.Join(out, "|")
+	return out
 }
 
 // relations parses a field.
@@ -114,18 +95,18 @@ type world struct{ providers map[string][]provider }
 
 // provider is a package under its own name or one that it provides; without a version where that has none.
 type provider struct {
-	*Package
+	*unit.Package
 	version string
 }
 
-func newWorld(all []*Package) *world {
+func newWorld(all []*unit.Package) *world {
 	w := &world{providers: make(map[string][]provider)}
 	for _, p := range all {
 		if !p.Installed() {
 			continue
 		}
 		w.providers[p.Name] = append(w.providers[p.Name], provider{p, p.Version})
-		for _, g := range relations(p.Get("Provides")) {
+		for _, g := range relations(stanza(p).Get("Provides")) {
 			r := g.alternatives[0]
 			w.providers[r.name] = append(w.providers[r.name], provider{p, r.version})
 		}
@@ -134,28 +115,28 @@ func newWorld(all []*Package) *world {
 }
 
 // satisfied tells whether something installed satisfies a relation of a package.
-func (w *world) satisfied(of *Package, r relation) bool {
+func (w *world) satisfied(of *unit.Package, r relation) bool {
 	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
 		return reaches(of, r, p.Package) && r.holds(p.version)
 	})
 }
 
 // clashes tells whether something installed, other than the package itself, is what the relation speaks against.
-func (w *world) clashes(of *Package, r relation) bool {
+func (w *world) clashes(of *unit.Package, r relation) bool {
 	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
 		return p.Name != of.Name && r.holds(p.version)
 	})
 }
 
 // reaches tells whether a package of one architecture can satisfy a dependency of another.
-func reaches(of *Package, r relation, p *Package) bool {
+func reaches(of *unit.Package, r relation, p *unit.Package) bool {
 	switch {
 	case r.arch == "any":
 		return true
 	case r.arch != "":
 		return r.arch == p.Arch || p.Arch == "all"
 	default:
-		return p.Arch == of.Arch || p.Arch == "all" || of.Arch == "all" || p.Get("Multi-Arch") == "foreign"
+		return p.Arch == of.Arch || p.Arch == "all" || of.Arch == "all" || stanza(p).Get("Multi-Arch") == "foreign"
 	}
 }
 
@@ -183,6 +164,3 @@ func (r relation) holds(version string) bool {
 		return false
 	}
 }
-
-// Names returns the names of the packages in the relation.
-func (p Problem) Names() []string { return strings.Split(p.names, "|") }

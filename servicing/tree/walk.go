@@ -27,16 +27,10 @@ const maxDepth = 4096
 // in it.
 func (v *View) Walk(ctx context.Context, fn func(Change) error) error {
 	return v.walk(ctx, func(p *place) error {
-		c := Change{Deleted: p.gone, Covered: p.inner}
-		if p.gone {
-			c.Path, c.Layer = p.path, p.parts[0].layer
-			return fn(c)
-		}
-		var err error
-		if c.Entry, err = p.entry(); err != nil {
+		c, err := p.change()
+		if err != nil {
 			return err
 		}
-		c.Opaque = c.Kind == Directory && p.cut
 		return fn(c)
 	})
 }

@@ -1,0 +1,207 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
+)
+
+// AuditReport tells what of a base a storage hides. Fields may be added without a new version of reports.
+type AuditReport struct {
+	Version int `json:"version"` // that of reports
+	// Packages lists those of which the container has another version than the base.
+	Packages []AuditPackage `json:"packages"`
+	// Paths lists, in order, the files of the base's packages that the container does not see as the base has them.
+	Paths []AuditPath `json:"paths"`
+	// Fixes counts the paths and packages of which it is known that they hide a change.
+	Fixes int `json:"fixes"`
+}
+
+// AuditPackage is a package of the base of which the container has another version, or which it does not have.
+type AuditPackage struct {
+	Name   string `json:"name"`
+	Base   string `json:"base"`   // the base's version
+	Seen   string `json:"seen"`   // the container's; "" where it is not installed
+	Lower  bool   `json:"lower"`  // the container's is lower: a fix is not effective
+	Reason string `json:"reason"` // why, as for reports
+}
+
+// AuditPath is a file of the base that the container does not see.
+type AuditPath struct {
+	Path      string `json:"path"`
+	PathBytes []byte `json:"path_bytes,omitempty"`
+	Package   string `json:"package"`
+	BaseIs    string `json:"base"`          // contents, as in reports
+	Seen      string `json:"seen"`          //
+	Was       string `json:"was"`           // in the earlier base, if one was given
+	Fix       bool   `json:"fix"`           // the base changed it since the earlier base, or the container has a lower version of the package
+	How       string `json:"how"`           // "deleted", "replaced" or "other version"
+	Pin       *Pin   `json:"pin,omitempty"` // the one that keeps it
+	Version   string `json:"version"`       // of the package in the base
+}
+
+// Audit tells which packages and files of in.New, the base that a storage stands on, the storage in.User hides. With in.Old an
+// earlier base can be given, say the one that the storage was made on: then what changed between the two is a fix. Nothing is
+// written. Only files of packages are looked at; what no package has, nobody knows to be a fix.
+func Audit(ctx context.Context, in Input) (r *AuditReport, err error) {
+	if err := in.Options.Validate(); err != nil {
+		return nil, err
+	}
+	earlier, err := tree.Open(in.Old)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, earlier.Close()) }()
+	a := &auditor{earlier: earlier, compared: len(in.Old) > 0, AuditReport: &AuditReport{
+		Version: ReportVersion, Packages: []AuditPackage{}, Paths: []AuditPath{},
+	}}
+	in.Old = in.New // what the user saw is what is seen now
+	v, err := openViews(in)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	a.planner = newPlanner(v, in.Options)
+	if err := a.run(ctx); err != nil {
+		return nil, fmt.Errorf("audit the storage: %w", err)
+	}
+	return a.AuditReport, nil
+}
+
+type auditor struct {
+	*planner
+	*AuditReport
+	earlier  *tree.View
+	compared bool // there is an earlier base
+	lower    map[*unit.Choice]bool
+}
+
+func (a *auditor) run(ctx context.Context) (err error) {
+	if a.packages, err = newPackages(a.views); err != nil {
+		return err
+	}
+	if err := a.packages.readOwners(); err != nil {
+		return err
+	}
+	if err := a.auditPackages(); err != nil {
+		return err
+	}
+	hides, err := a.hidingPaths(ctx)
+	if err != nil {
+		return err
+	}
+	for name, o := range a.packages.owners {
+		if c := o[sideNew]; c != nil && hides(name) {
+			if err := a.auditPath(name, c); err != nil {
+				return err
+			}
+		}
+	}
+	slices.SortFunc(a.Paths, func(x, y AuditPath) int { return comparePaths(x.Path, y.Path) })
+	return nil
+}
+
+// auditPackages compares the package databases.
+func (a *auditor) auditPackages() error {
+	a.lower = make(map[*unit.Choice]bool)
+	for _, c := range a.packages.choices() {
+		base, seen := version(c.New), version(c.User)
+		if base == "" || base == seen {
+			continue
+		}
+		p := AuditPackage{Name: c.Key, Base: base, Seen: seen, Reason: c.Reason}
+		if seen != "" {
+			order, err := versionOrder(a.packages.of[c])(seen, base)
+			p.Lower = err == nil && order < 0 // what cannot be compared is told as it is
+		}
+		if p.Lower {
+			a.lower[c] = true
+			a.Fixes++
+		}
+		a.Packages = append(a.Packages, p)
+	}
+	slices.SortFunc(a.Packages, func(x, y AuditPackage) int { return cmp.Compare(x.Name, y.Name) })
+	return nil
+}
+
+// versionOrder returns how the package manager of a driver compares versions.
+func versionOrder(driver string) unit.Compare {
+	if driver == "apk" {
+		return apk.Compare
+	}
+	return dpkg.Compare
+}
+
+// hidingPaths walks the storage, and returns a function that tells whether it may hide something at a path. The base is not
+// walked.
+func (a *auditor) hidingPaths(ctx context.Context) (func(string) bool, error) {
+	exact, whole := make(map[string]bool), make(map[string]bool)
+	err := a.said.Walk(ctx, func(c tree.Change) error {
+		switch {
+		case c.Deleted, c.Opaque, c.Kind != tree.Directory:
+			exact[c.Path], whole[c.Path] = true, true // what was a directory is hidden with all below
+		}
+		return nil
+	})
+	return func(name string) bool {
+		if exact[name] {
+			return true
+		}
+		for i := len(name) - 1; i > 0; i-- {
+			if name[i] == '/' && whole[name[:i]] {
+				return true
+			}
+		}
+		return false
+	}, err
+}
+
+// auditPath compares a file of a package.
+func (a *auditor) auditPath(name string, c *unit.Choice) error {
+	t, err := a.three(name)
+	if err != nil || !t.n.file() || sameBacking(t.u, t.n) {
+		return err
+	}
+	same, err := sameContent(t.u, t.n)
+	if err != nil || same {
+		return err
+	}
+	r := AuditPath{Path: printable(name), PathBytes: rawBytes(name), Package: c.Key, Version: version(c.New), How: "replaced"}
+	switch {
+	case differs(c) && version(c.User) != version(c.New):
+		r.How = "other version"
+	case t.u.absent():
+		r.How = "deleted"
+	}
+	was, err := lookup(a.earlier, name)
+	if err != nil {
+		return err
+	}
+	for _, one := range []struct {
+		node
+		to *string
+	}{{t.n, &r.BaseIs}, {t.u, &r.Seen}, {was, &r.Was}} {
+		if *one.to, err = describe(one.node); err != nil {
+			return err
+		}
+	}
+	r.Fix = a.lower[c] || a.compared && r.Was != r.BaseIs && version(c.User) == version(c.New)
+	if r.Fix {
+		a.Fixes++
+	}
+	if one := a.pins.of(name); one != nil {
+		r.Pin = &a.pins.report[one.report].Pin
+	}
+	a.Paths = append(a.Paths, r)
+	return nil
+}

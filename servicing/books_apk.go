@@ -1,0 +1,143 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"bytes"
+	"crypto/sha1" //nolint:gosec // apk's digests of files; they tell what was shipped, not what is trusted
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash"
+	"path"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
+)
+
+// Where apk keeps its books.
+var apkDirs = []string{"lib/apk/db", "usr/lib/apk/db"}
+
+const (
+	apkInstalled = "installed"
+	apkTriggers  = "triggers"
+	apkScripts   = "scripts.tar"
+	apkWorld     = "etc/apk/world"
+)
+
+// apkBooks are the databases of apk on all sides.
+type apkBooks struct {
+	*views
+	dirs    [3]string // by side, where the database is; "" where there is none
+	bases   [3]*apk.Database
+	worlds  [3][]byte
+	choices []unit.Choice
+
+	unreadable bool // a database is none: nothing is known about packages
+	abandoned  bool // the user removed the database
+	changed    bool // the new base's database is not that of the old one
+}
+
+// newApkBooks reads the databases and decides on each package.
+func newApkBooks(v *views) (*apkBooks, error) {
+	b := &apkBooks{views: v}
+	var contents [3][]byte
+	for side, view := range b.sides() {
+		if err := b.find(side, view); err != nil {
+			return nil, err
+		}
+		var err error
+		if contents[side], err = b.read(view, path.Join(b.dirs[side], apkInstalled)); err != nil {
+			return nil, err
+		}
+		if b.worlds[side], err = b.read(view, apkWorld); err != nil {
+			return nil, err
+		}
+		b.bases[side] = apk.Parse(contents[side])
+	}
+	b.changed = !bytes.Equal(contents[sideOld], contents[sideNew])
+	switch {
+	case b.unreadable:
+		b.bases = [3]*apk.Database{{}, {}, {}}
+	case contents[sideUser] == nil:
+		b.bases[sideUser] = b.bases[sideOld] // the user removed the books, not the packages
+		b.abandoned = contents[sideOld] != nil
+	}
+	b.choices = apk.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser], b.worlds[sideUser])
+	return b, nil
+}
+
+// find finds out where a side has its database.
+func (b *apkBooks) find(side int, view *tree.View) error {
+	for _, dir := range apkDirs {
+		n, err := lookup(view, path.Join(dir, apkInstalled))
+		if err != nil {
+			return err
+		}
+		if !n.absent() {
+			b.dirs[side] = dir
+			return nil
+		}
+	}
+	return nil
+}
+
+// read reads a file of the database; nil when there is none.
+func (b *apkBooks) read(view *tree.View, name string) ([]byte, error) {
+	n, err := lookup(view, name)
+	if err != nil {
+		return nil, err
+	}
+	content, err := read(n, maxDatabase)
+	if errors.Is(err, tree.ErrTooLarge) || !n.absent() && !n.is(tree.Regular) {
+		b.unreadable = true
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the package database: %w", err)
+	}
+	return content, nil
+}
+
+func (b *apkBooks) decided() []unit.Choice { return b.choices }
+
+// files returns the paths of a package on one side.
+func (b *apkBooks) files(c *unit.Choice, side int) ([]string, error) {
+	return apk.Files(on(c, side)), nil
+}
+
+// shipped returns the digests of a package's files as the user's version has them.
+func (b *apkBooks) shipped(c *unit.Choice) (map[string]string, error) {
+	return apk.Digests(c.User), nil
+}
+
+// matches tells whether a file has a digest as the database writes them.
+func (b *apkBooks) matches(n node, digest string) (bool, error) {
+	for prefix, h := range map[string]hash.Hash{"Q1": sha1.New(), "Q2": sha256.New()} { //nolint:gosec // see the import
+		if want, ok := strings.CutPrefix(digest, prefix); ok {
+			got, err := digestOf(n, h)
+			return base64.StdEncoding.EncodeToString(got) == want, err
+		}
+	}
+	return false, nil
+}
+
+// architecture returns the one of the first package that has one.
+func (b *apkBooks) architecture(side int) string {
+	for _, p := range b.bases[side].Packages {
+		if p.Arch != "" && p.Arch != "noarch" {
+			return p.Arch
+		}
+	}
+	return ""
+}
+
+// has tells whether a path is one of the files of the database.
+func (b *apkBooks) has(name string) bool {
+	dir, file := path.Split(name)
+	return (dir == apkDirs[0]+"/" || dir == apkDirs[1]+"/") && (file == apkInstalled || file == apkTriggers || file == apkScripts)
+}

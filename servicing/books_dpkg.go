@@ -1,0 +1,152 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"bytes"
+	"crypto/md5" //nolint:gosec // see matches
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
+)
+
+// Where dpkg keeps its books.
+const (
+	statusPath = "var/lib/dpkg/status"
+	infoDir    = "var/lib/dpkg/info"
+	updatesDir = "var/lib/dpkg/updates"
+)
+
+// dpkgBooks are the databases of dpkg on all sides.
+type dpkgBooks struct {
+	*views
+	bases   [3]*dpkg.Database // by side
+	choices []unit.Choice
+	byInfo  map[string]*unit.Choice // by the name that the info directory has for it
+
+	unreadable bool // a database is none: nothing is known about packages
+	abandoned  bool // the user removed the database
+	changed    bool // the new base's database is not that of the old one
+}
+
+// newDpkgBooks reads the databases and decides on each package.
+func newDpkgBooks(v *views) (*dpkgBooks, error) {
+	b := &dpkgBooks{views: v, byInfo: make(map[string]*unit.Choice)}
+	if err := b.read(); err != nil {
+		return nil, err
+	}
+	b.choices = dpkg.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser])
+	for i := range b.choices {
+		c := &b.choices[i]
+		for _, pkg := range []*unit.Package{c.Old, c.New, c.User} {
+			if pkg != nil {
+				for _, name := range dpkg.InfoNames(pkg) {
+					b.byInfo[name] = c
+				}
+			}
+		}
+	}
+	return b, nil
+}
+
+// read reads the status files.
+func (b *dpkgBooks) read() error {
+	var contents [3][]byte
+	for side, view := range b.sides() {
+		n, err := lookup(view, statusPath)
+		if err != nil {
+			return err
+		}
+		contents[side], err = read(n, maxDatabase)
+		if errors.Is(err, tree.ErrTooLarge) || !n.absent() && !n.is(tree.Regular) {
+			b.unreadable = true
+		} else if err != nil {
+			return fmt.Errorf("read the package database: %w", err)
+		}
+		b.bases[side] = dpkg.Parse(contents[side])
+	}
+	b.changed = !bytes.Equal(contents[sideOld], contents[sideNew])
+	switch {
+	case b.unreadable:
+		b.bases = [3]*dpkg.Database{{}, {}, {}}
+	case contents[sideUser] == nil:
+		b.bases[sideUser] = b.bases[sideOld] // the user removed the books, not the packages
+		b.abandoned = contents[sideOld] != nil
+	}
+	return nil
+}
+
+func (b *dpkgBooks) decided() []unit.Choice { return b.choices }
+
+// files returns the paths of a package on one side, as its list has them.
+func (b *dpkgBooks) files(c *unit.Choice, side int) ([]string, error) {
+	content, err := b.info(c, side, "list")
+	return dpkg.ParseList(content), err
+}
+
+// shipped returns the digests of a package's files as the user's version has them.
+func (b *dpkgBooks) shipped(c *unit.Choice) (map[string]string, error) {
+	content, err := b.info(c, sideUser, "md5sums")
+	if err != nil {
+		return nil, err
+	}
+	out := dpkg.ParseDigests(content)
+	for p, digest := range dpkg.Conffiles(c.User) {
+		out[p] = digest
+	}
+	return out, nil
+}
+
+// matches tells whether a file has an MD5 digest; they tell what was shipped, not what is trusted.
+func (b *dpkgBooks) matches(n node, digest string) (bool, error) {
+	got, err := digestOf(n, md5.New()) //nolint:gosec // dpkg has no others
+	return hex.EncodeToString(got) == digest, err
+}
+
+// architecture returns the one that the package manager itself is of; "" when it is not known.
+func (b *dpkgBooks) architecture(side int) string {
+	for _, p := range b.bases[side].Packages {
+		if p.Name == "dpkg" && p.Installed() {
+			return p.Arch
+		}
+	}
+	return ""
+}
+
+// info reads a file about a package from the info directory; nil when there is none.
+func (b *dpkgBooks) info(c *unit.Choice, side int, kind string) ([]byte, error) {
+	pkg := on(c, side)
+	if pkg == nil {
+		return nil, nil
+	}
+	for _, name := range dpkg.InfoNames(pkg) {
+		n, err := lookup(b.sides()[side], path.Join(infoDir, name+"."+kind))
+		if err != nil {
+			return nil, err
+		}
+		if !n.absent() {
+			return read(n, maxDatabase)
+		}
+	}
+	return nil, nil
+}
+
+// infoChoice returns the package that a file in the info directory is about; nil for none.
+func (b *dpkgBooks) infoChoice(p string) *unit.Choice {
+	name, ok := strings.CutPrefix(p, infoDir+"/")
+	if !ok {
+		return nil
+	}
+	pkg, _, ok := dpkg.InfoName(name)
+	if !ok {
+		return nil
+	}
+	return b.byInfo[pkg]
+}

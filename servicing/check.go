@@ -1,0 +1,194 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// CheckFinding is something that worked before the update and would not work after it.
+type CheckFinding struct {
+	Check     Concern `json:"check"`
+	Path      string  `json:"path"`
+	PathBytes []byte  `json:"path_bytes,omitempty"`
+	Package   string  `json:"package,omitempty"` // whose the path is
+	Message   string  `json:"message"`
+	Severity  Action  `json:"severity"` // "hold" or "warn"
+}
+
+// checker looks at the result of a plan, before anything of it is written. Only what was right before, for the user on the
+// old base, and is wrong after, on the new base with the side effects, counts.
+type checker struct {
+	*planner
+	before, after *scene
+	moved         map[string]string // by the user's paths, those in the result, where they differ
+	programs      [2]*loader        // before and after
+	modules       map[string]string // directories of modules, with a path that shows that they are in use
+	findings      []CheckFinding
+}
+
+// check finds what the side effects, and the new base, would break. A base that did not change breaks nothing.
+func (p *planner) check(ctx context.Context, effects []effect) ([]CheckFinding, error) {
+	if p.sameBase || !p.touched && len(effects) == 0 {
+		return nil, nil
+	}
+	c := &checker{
+		planner: p, before: newScene(p.user, nil), after: newScene(p.plain, effects), moved: make(map[string]string),
+		modules: make(map[string]string),
+	}
+	c.programs = [2]*loader{newLoader(c.before), newLoader(c.after)}
+	for name, o := range p.want {
+		if o.view == p.user && o.Path != name && (c.moved[o.Path] == "" || name < c.moved[o.Path]) {
+			c.moved[o.Path] = name
+		}
+	}
+	if err := p.said.Walk(ctx, c.visit); err != nil {
+		return nil, fmt.Errorf("check the result: %w", err)
+	}
+	for _, check := range []func() error{c.checkModules, c.checkAccounts, c.checkPackageFiles} {
+		if err := check(); err != nil {
+			return nil, fmt.Errorf("check the result: %w", err)
+		}
+	}
+	slices.SortFunc(c.findings, func(a, b CheckFinding) int {
+		return cmp.Or(comparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
+	})
+	c.findings = slices.CompactFunc(c.findings, func(a, b CheckFinding) bool {
+		return a.Path == b.Path && a.Check == b.Check && a.Message == b.Message
+	})
+	p.holdFound(c.findings)
+	return c.findings, nil
+}
+
+// holdFound holds the storage because of findings: one reason for each kind, so that a library that a thousand programs need
+// is no thousand reasons.
+func (p *planner) holdFound(all []CheckFinding) {
+	for _, info := range Concerns() {
+		var those []CheckFinding
+		for _, f := range all {
+			if f.Check == info.Concern && f.Severity == ActionHold {
+				those = append(those, f)
+			}
+		}
+		if len(those) == 0 {
+			continue
+		}
+		message := those[0].Path + " " + those[0].Message
+		if len(those) > 1 {
+			message += fmt.Sprintf(" (and %d more, see the findings)", len(those)-1)
+		}
+		p.holds = append(p.holds, Reason{Code: "check", Path: those[0].Path, Package: those[0].Package, Message: message})
+	}
+}
+
+// find records a finding, as the policy says.
+func (c *checker) find(concern Concern, name, pkg, format string, args ...any) {
+	c.findings = append(c.findings, CheckFinding{
+		Check: concern, Path: printable(name), PathBytes: rawBytes(name), Package: pkg,
+		Message: printable(fmt.Sprintf(format, args...)), Severity: c.options.Policy.Action(concern),
+	})
+}
+
+func (c *checker) ignores(all ...Concern) bool {
+	return !slices.ContainsFunc(all, func(one Concern) bool { return c.options.Policy.Action(one) != ActionIgnore })
+}
+
+// visit checks what stands in the result where the storage has something.
+func (c *checker) visit(change tree.Change) error {
+	switch {
+	case c.pins.excludes(change.Path) && change.Kind == tree.Directory:
+		return fs.SkipDir
+	case c.pins.excludes(change.Path), change.Deleted:
+		return nil
+	case change.Kind != tree.Regular && change.Kind != tree.Symlink:
+		return nil
+	}
+	to := change.Path
+	if moved, ok := c.moved[to]; ok {
+		to = moved
+	}
+	o, err := c.after.at(to)
+	if err != nil || o.absent() || o.Kind != change.Kind {
+		return err
+	}
+	t, err := c.planner.moved(change.Path, to)
+	if err != nil {
+		return err
+	}
+	users := o.view == c.user || sameBacking(o.node, t.u)
+	switch {
+	case !users:
+		return nil // the new base's, which it has to see to itself
+	case o.is(tree.Symlink):
+		return c.checkLink(t, o)
+	default:
+		c.noteModules(t)
+		return c.checkExecutable(t, o)
+	}
+}
+
+// checkLink finds a link that leads nowhere any more.
+func (c *checker) checkLink(t three, o outcome) error {
+	if o.Link != t.u.Link || c.ignores(ConcernLink) {
+		return nil
+	}
+	_, before, err := c.before.follow(t.was)
+	if err != nil || before.absent() {
+		return err
+	}
+	_, after, err := c.after.follow(t.path)
+	if err != nil || !after.absent() {
+		return err
+	}
+	return c.findAt(ConcernLink, ConcernLink, t, "leads nowhere any more: to %s", t.u.Link)
+}
+
+// findAt records a finding about a path: the one concern if it is of a package on the user's side, else the other.
+func (c *checker) findAt(packaged, own Concern, t three, format string, args ...any) error {
+	owner, err := c.packages.ownerOf(t)
+	if err != nil {
+		return err
+	}
+	concern, pkg := own, ""
+	if of := owner[sideUser]; of != nil {
+		concern, pkg = packaged, of.Key
+	}
+	c.find(concern, t.path, pkg, format, args...)
+	return nil
+}
+
+// checkExecutable checks a program, a library or a script.
+func (c *checker) checkExecutable(t three, o outcome) error {
+	if o.Mode&0o111 == 0 && !strings.Contains(path.Base(t.path), ".so") {
+		return nil
+	}
+	content, closer, err := o.open()
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	head := make([]byte, 256)
+	n, err := content.ReadAt(head, 0)
+	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt gives it as it is
+		return fmt.Errorf("read %q: %w", t.path, err)
+	}
+	head = head[:n]
+	switch {
+	case strings.HasPrefix(string(head), elfdeps.Magic):
+		return c.checkProgram(t, o, content)
+	case strings.HasPrefix(string(head), "#!") && o.Mode&0o111 != 0:
+		return c.checkScript(t, string(head))
+	}
+	return nil
+}

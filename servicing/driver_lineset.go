@@ -1,0 +1,71 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/cacerts"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/diff3"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/lineset"
+)
+
+// lineSets are the files in which each line is an entry of a set, and how entries are told from one another.
+var lineSets = []struct {
+	paths pathTable
+	key   lineset.Key
+}{
+	{pathTable{
+		"etc/shells", "etc/securetty", "etc/ftpusers", "etc/cron.allow", "etc/cron.deny", "etc/at.allow", "etc/at.deny", "etc/hosts.allow",
+		"etc/hosts.deny", "etc/ld.so.conf", "etc/ld.so.conf.d/*.conf", "etc/apt/sources.list", "etc/apt/sources.list.d/*.list",
+		"etc/apk/repositories",
+	}, lineset.Whole},
+	{pathTable{"etc/modules", "etc/modules-load.d/*.conf"}, lineset.First},
+	{pathTable{cacerts.ConfigPath}, cacerts.Key},
+}
+
+func isLineSet(p string) bool { return lineSetKey(p) != nil }
+
+// lineSetKey returns how the entries of a file are told from one another; nil when it is no line set.
+func lineSetKey(p string) lineset.Key {
+	for _, one := range lineSets {
+		if one.paths.has(p) {
+			return one.key
+		}
+	}
+	return nil
+}
+
+// mergeLineSet merges sets. The merge by lines is preferred where it comes to the same set: it merges comments as well.
+func mergeLineSet(_ *planner, t three) (decision, bool, error) {
+	contents, err := readThree(t, diff3.MaxSize)
+	if err != nil || contents == nil {
+		return decision{}, false, err
+	}
+	key := lineSetKey(t.path)
+	content, ok := lineset.Merge(contents[sideOld], contents[sideNew], contents[sideUser], key)
+	if !ok {
+		return decision{}, false, nil
+	}
+	if t.o.file() {
+		byLines, err := diff3.Merge(contents[sideOld], contents[sideNew], contents[sideUser])
+		if err == nil && slices.Equal(entries(byLines, key), entries(content, key)) {
+			content = byLines
+		}
+	}
+	return decision{verdict: Merge, rule: "A4", reason: "a set of lines: what both added, without what one removed", result: makes(t, content)}, true, nil
+}
+
+// entries returns the entries of a line set, sorted; with those that are there twice.
+func entries(content []byte, key lineset.Key) []string {
+	var out []string
+	for line := range strings.SplitSeq(string(content), "\n") {
+		if k := key(line); k != "" {
+			out = append(out, k+"\x00"+lineset.Whole(line))
+		}
+	}
+	slices.Sort(out)
+	return out
+}

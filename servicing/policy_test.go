@@ -1,0 +1,254 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestValidate(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    Options
+		says []string // nothing for valid
+	}{
+		{"nothing", Options{}, nil},
+		{"all is allowed that the list says", allAllowed(), nil},
+		{"an unknown concern", Options{Policy: Policy{"texts": ActionKeep}}, []string{`"texts"`, "text, binary", "package-files"}},
+		{"an unknown action", Options{Policy: Policy{ConcernText: "merge"}}, []string{`"text"`, `"merge"`, "keep, take, beside, hold"}},
+		{"an action on conflicts for a finding", Options{Policy: Policy{ConcernLink: ActionTake}}, []string{"hold, warn, ignore"}},
+		{"two mistakes", Options{Policy: Policy{"x": "y", ConcernText: "z"}}, []string{`"x"`, `"z"`}},
+		{"a pin", Options{Pins: []Pin{{Path: "/etc/a"}, {Path: "etc/*.conf"}, {Path: "*.so"}, {Path: "usr/lib/"}}}, nil},
+		{"a pin on everything", Options{Pins: []Pin{{Path: "/"}}}, []string{"whole root"}},
+		{"a pin on nothing", Options{Pins: []Pin{{}}}, []string{"whole root"}},
+		{"a pin that leaves", Options{Pins: []Pin{{Path: "etc/../x"}}}, []string{".. are not allowed"}},
+		{"a pin that is no pattern", Options{Pins: []Pin{{Path: "etc/[a"}}}, []string{"[...]"}},
+		{"excluded", Options{Exclude: []string{"mnt", "a//b"}}, []string{`exclude "a//b"`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.o.Validate()
+			if (err != nil) != (len(c.says) > 0) || err != nil && !errors.Is(err, ErrOptions) {
+				t.Fatalf("%v", err)
+			}
+			for _, text := range c.says {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%q does not say %q", err, text)
+				}
+			}
+		})
+	}
+	if _, err := NewPlan(t.Context(), Input{Options: Options{Policy: Policy{"x": "y"}}}); !errors.Is(err, ErrOptions) {
+		t.Errorf("a plan with options that are not valid: %v", err)
+	}
+}
+
+func allAllowed() Options {
+	o := Options{Policy: Policy{}}
+	for _, info := range Concerns() {
+		o.Policy[info.Concern] = info.Allowed[len(info.Allowed)-1]
+	}
+	return o
+}
+
+func TestOver(t *testing.T) {
+	soon := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	general := Options{
+		Policy: Policy{ConcernText: ActionTake, ConcernData: ActionHold}, Exclude: []string{"mnt", "srv"}, Now: soon,
+		Pins: []Pin{{Path: "a", Reason: "general"}, {Path: "b"}},
+	}
+	particular := Options{Policy: Policy{ConcernText: ActionKeep}, Exclude: []string{"srv", "data"}, Force: true, Pins: []Pin{{Path: "a", Expires: soon}}}
+	want := Options{
+		Policy: Policy{ConcernText: ActionKeep, ConcernData: ActionHold}, Exclude: []string{"srv", "data", "mnt"}, Force: true, Now: soon,
+		Pins: []Pin{{Path: "a", Expires: soon}, {Path: "b"}},
+	}
+	if got := particular.Over(general); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for _, o := range []Options{general, particular, {}} {
+		if got := o.Over(Options{}); !reflect.DeepEqual(got, o) {
+			t.Errorf("over nothing: %+v", got)
+		}
+		if got := (Options{}).Over(o); !reflect.DeepEqual(got, o) {
+			t.Errorf("nothing over: %+v", got)
+		}
+	}
+	if general.Policy[ConcernText] != ActionTake {
+		t.Error("the base was changed")
+	}
+	text, err := json.Marshal(want)
+	must(t, err)
+	var again Options
+	must(t, json.Unmarshal(text, &again))
+	again.Now = want.Now // the time is not among what is read
+	if !reflect.DeepEqual(again, want) {
+		t.Errorf("read again: %s", text)
+	}
+}
+
+func TestSelector(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		has  []string
+		not  []string
+	}{
+		{"etc/a", []string{"etc/a", "etc/a/b"}, []string{"etc", "etc/ab", "x/etc/a"}},
+		{"/etc/a/", []string{"etc/a/b", "etc/a/b/c"}, []string{"etc/a", "etc"}},
+		{"etc/*.conf", []string{"etc/a.conf", "etc/d.conf/x"}, []string{"etc/a", "etc/d/a.conf", "a.conf"}},
+		{"*.so", []string{"a.so", "usr/lib/a.so", "d.so/x"}, []string{"a.so.1"}},
+		{"/*.so", []string{"a.so"}, []string{"usr/a.so"}},
+		{"usr/*/x/?", []string{"usr/a/x/1", "usr/b/x/2/y"}, []string{"usr/a/x", "usr/a/x/12", "usr/a/b/x/1"}},
+	} {
+		s := newSelector(c.text)
+		for _, p := range c.has {
+			if !s.has(p) {
+				t.Errorf("%q does not have %q", c.text, p)
+			}
+		}
+		for _, p := range c.not {
+			if s.has(p) {
+				t.Errorf("%q has %q", c.text, p)
+			}
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) { // whatever it has is below directories that lead to it
+		s := newSelector(rapid.StringMatching(`/?[ab*?](/[ab*?]){0,3}/?`).Draw(t, "selector"))
+		p := rapid.StringMatching(`[ab](/[ab]){0,4}`).Draw(t, "path")
+		if !s.has(p) {
+			return
+		}
+		for i, c := range p {
+			if c == '/' && !s.leadsTo(p[:i]) {
+				t.Fatalf("%v has %q, but %q does not lead there", s, p, p[:i])
+			}
+		}
+	})
+}
+
+// policyCases are conflicts, with what a policy makes of them.
+var policyCases = []struct {
+	name     string
+	concern  Concern
+	old, new files
+	user     func(u sh)
+	path     string
+	want     map[Action]files
+	verdicts map[Action]Verdict
+}{
+	{
+		name: "A5", concern: ConcernText, old: files{"etc/a": oldText}, new: files{"etc/a": baseText},
+		user: func(u sh) { u.put("etc/a", clashText) }, path: "etc/a",
+		want: map[Action]files{
+			ActionKeep:   {"etc/a": clashText, "etc/a.molt-new": "", "etc/a.molt-old": ""},
+			ActionTake:   {"etc/a": baseText, "etc/a.molt-new": "", "etc/a.molt-old": clashText},
+			ActionBeside: {"etc/a": clashText, "etc/a.molt-new": baseText, "etc/a.molt-old": ""},
+		},
+		verdicts: map[Action]Verdict{ActionKeep: Keep, ActionTake: Take, ActionBeside: Beside},
+	},
+	{
+		name: "A6", concern: ConcernBinary, old: files{"opt/a": elfOld}, new: files{"opt/a": elfNew},
+		user: func(u sh) { u.put("opt/a", elfOwn) }, path: "opt/a",
+		want: map[Action]files{
+			ActionKeep: {"opt/a": elfOwn, "opt/a.molt-new": ""}, ActionTake: {"opt/a": elfNew, "opt/a.molt-old": elfOwn},
+			ActionBeside: {"opt/a": elfOwn, "opt/a.molt-new": elfNew},
+		},
+	},
+	{
+		name: "data", concern: ConcernData, old: files{"srv/a": oldText}, new: files{"srv/a": baseText},
+		user: func(u sh) { u.put("srv/a", clashText) }, path: "srv/a",
+		want: map[Action]files{
+			ActionKeep: {"srv/a": clashText, "srv/a.molt-new": ""}, ActionTake: {"srv/a": baseText, "srv/a.molt-old": clashText},
+			ActionBeside: {"srv/a": clashText, "srv/a.molt-new": baseText},
+		},
+	},
+	{
+		name: "mode on both sides", concern: ConcernMetadata, old: files{"etc/a": "0644 1"}, new: files{"etc/a": "0664 1"},
+		user: func(u sh) { u.chmod("etc/a", 0o600) }, path: "etc/a",
+		want: map[Action]files{ActionKeep: {"etc/a": "0600 1"}, ActionTake: {"etc/a": "0620 1"}}, // what the user took away is taken away
+	},
+	{
+		name: "B3", concern: ConcernDeletedByBase, old: files{"etc/a": "1"}, new: files{"etc/b": "1"},
+		user: func(u sh) { u.put("etc/a", "mine") }, path: "etc/a",
+		want: map[Action]files{ActionKeep: {"etc/a": "mine"}, ActionTake: {"etc/a": "", "etc/a.molt-old": "mine"}},
+	},
+	{
+		name: "B1", concern: ConcernDeletedByUser, old: files{"etc/a": "1", "etc/d/x": "1"}, new: files{"etc/a": "2", "etc/d/x": "2"},
+		user: func(u sh) { u.rm("etc/a") }, path: "etc/a",
+		want: map[Action]files{ActionKeep: {"etc/a": ""}, ActionTake: {"etc/a": "2"}},
+	},
+	{
+		name: "C3", concern: ConcernTypeByUser, old: files{"etc/a": "1"}, new: files{"etc/a": "2"},
+		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "-> b") }, path: "etc/a",
+		want: map[Action]files{ActionKeep: {"etc/a": "-> b"}, ActionTake: {"etc/a": "2", "etc/a.molt-old": "-> b"}},
+	},
+	{
+		name: "C4", concern: ConcernTypeByUser, old: files{"var/www/a": "1"}, new: files{"var/www/a": "2", "var/www/s/b": "1"},
+		user: func(u sh) { u.rm("var/www"); u.put("var/www", "-> /srv") }, path: "var/www",
+		want: map[Action]files{ActionKeep: {"var/www": "-> /srv"}, ActionTake: {"var/www/a": "2", "var/www/s/b": "1", "var/www.molt-old": "-> /srv"}},
+	},
+	{
+		name: "a directory of the user's", concern: ConcernTypeByUser, old: files{"etc/x": "1"}, new: files{"etc/a": "2"},
+		user: func(u sh) { u.put("etc/a/mine", "1") }, path: "etc/a",
+		want: map[Action]files{ActionKeep: {"etc/a/mine": "1", "etc/a.molt-new": ""}, ActionTake: {"etc/a": "2", "etc/a.molt-old/mine": "1"}},
+	},
+	{
+		name: "C7", concern: ConcernTypeByBase, old: files{"etc/a": "1"}, new: files{"etc/a/x": "1"},
+		user: func(u sh) { u.put("etc/a", "mine") }, path: "etc/a",
+		want: map[Action]files{ActionTake: {"etc/a/x": "1", "etc/a.molt-old": "mine"}},
+	},
+	{
+		name: "C5", concern: ConcernTypeByBase, old: files{"etc/d/a": "1"}, new: files{"etc/d": "file"},
+		user: func(u sh) { u.put("etc/d/mine", "1") }, path: "etc/d",
+		want: map[Action]files{ActionTake: {"etc/d": "file", "etc/d.molt-old/mine": "1"}},
+	},
+	{
+		name: "F8", concern: ConcernIdentity, old: files{"etc/machine-id": "aaaa\n"}, new: files{"etc/machine-id": "bbbb\n"},
+		user: func(u sh) { u.put("etc/machine-id", "cccc\n") }, path: "etc/machine-id",
+		want: map[Action]files{ActionKeep: {"etc/machine-id": "cccc\n"}, ActionTake: {"etc/machine-id": "bbbb\n", "etc/machine-id.molt-old": "cccc\n"}},
+	},
+	{
+		name: "F8 not touched", concern: ConcernIdentity, old: files{"etc/machine-id": "aaaa\n"}, new: files{"etc/machine-id": "bbbb\n"},
+		user: func(u sh) {}, path: "etc/machine-id",
+		want: map[Action]files{ActionKeep: {"etc/machine-id": "aaaa\n"}, ActionTake: {"etc/machine-id": "bbbb\n", "etc/machine-id.molt-old": ""}},
+	},
+}
+
+func TestPolicies(t *testing.T) {
+	for _, c := range policyCases {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScenario(t, c.old, c.new, func(root string) { c.user(sh{t, root}) })
+			info, _ := infoOf(c.concern)
+			for _, action := range info.Allowed {
+				t.Run(string(action), func(t *testing.T) {
+					s := *s
+					s.t = t
+					s.options = Options{Policy: Policy{c.concern: action}}
+					if action == ActionHold {
+						p := s.plan(s.options)
+						untouched := c.name == "F8 not touched"
+						if held := p.Held(); len(held) != 1 || held[0].Code != "conflict" || held[0].Path != c.path || verdictOf(p.Report(), c.path) != Hold {
+							t.Errorf("held: %v, untouched: %v", held, untouched)
+						}
+						return
+					}
+					want, ok := c.want[action]
+					if !ok {
+						t.Fatal("nothing is said about this action")
+					}
+					report := s.serviced(func(root string) { want.check(t, root) })
+					if v, ok := c.verdicts[action]; ok && verdictOf(report, c.path) != v {
+						t.Errorf("the verdict is %s, want %s", verdictOf(report, c.path), v)
+					}
+					unchangedBase(t, &s)
+				})
+			}
+		})
+	}
+}

@@ -1,0 +1,164 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
+)
+
+// settleUnits makes the files of each package those of its side: what the user's version has is kept, and what only the new
+// base's version has is hidden.
+func (p *planner) settleUnits(driver string, choices []unit.Choice) error {
+	for i := range choices {
+		c := &choices[i]
+		if !differs(c) {
+			continue
+		}
+		if err := p.pinFiles(c); err != nil {
+			return err
+		}
+		if err := p.hideFiles(driver, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepPinned keeps the user's version of a file whose package is the user's.
+func (p *planner) keepPinned(t three) decision {
+	return decision{
+		verdict: Keep, rule: "D4", driver: p.packages.driverOf(t.own[sideUser], t.own[sideOld]), reason: "of a package whose version is the user's",
+		result: shows(t.u), quiet: t.n.absent(),
+	}
+}
+
+// pinFiles keeps the files of the user's version, where the storage does not have them itself. It has all files of a package
+// that is not in the old base.
+func (p *planner) pinFiles(c *unit.Choice) error {
+	if !c.Old.Installed() && !c.Old.Residual() {
+		return nil
+	}
+	var list []string
+	var err error
+	if c.User.Installed() {
+		list, err = p.packages.list(c, sideUser)
+	} else if c.User.Residual() {
+		list = c.User.Left
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range list {
+		if _, decided := p.want[name]; decided {
+			continue
+		}
+		t, err := p.look(name)
+		if err != nil {
+			return err
+		}
+		if !t.u.file() || sameBacking(t.u, t.n) {
+			continue
+		}
+		if err := p.apply(t, p.keepPinned(t)); err != nil {
+			return err
+		}
+		p.want[name] = shows(t.u)
+	}
+	return nil
+}
+
+// hideFiles hides what the new base's version of a package has and the user's does not.
+func (p *planner) hideFiles(driver string, c *unit.Choice) error {
+	if !c.New.Installed() {
+		return nil
+	}
+	list, err := p.packages.list(c, sideNew)
+	if err != nil {
+		return err
+	}
+	var dirs []string
+	for _, name := range list {
+		t, err := p.look(name)
+		if err != nil {
+			return err
+		}
+		if t.n.dir() && t.u.absent() {
+			dirs = append(dirs, name)
+		}
+		if !t.n.file() || !t.u.absent() || !p.onlyOf(c, t) {
+			continue
+		}
+		d := decision{
+			verdict: Keep, rule: "D5", driver: driver, reason: "not in the user's version of its package: " + c.Reason,
+			result: nothing(),
+		}
+		if err := p.apply(t, d); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(b, a) }) // children first
+	for _, dir := range dirs {
+		if err := p.hideEmpty(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onlyOf tells that no package whose version is the new base's has a path as well.
+func (p *planner) onlyOf(c *unit.Choice, t three) bool {
+	other := t.own[sideNew]
+	return other == nil || other == c || differs(other)
+}
+
+// hideEmpty hides a directory of the new base in which everything is hidden.
+func (p *planner) hideEmpty(dir string) error {
+	names, err := readDir(p.new, dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if o, decided := p.want[path.Join(dir, name)]; !decided || !o.absent() {
+			return nil
+		}
+	}
+	if len(names) > 0 {
+		p.want[dir] = nothing()
+	}
+	return nil
+}
+
+// holdBroken holds a storage in which relations between packages would not hold any more; problems are the new ones.
+func (p *planner) holdBroken(problems []unit.Problem, choices []unit.Choice) {
+	for _, problem := range problems {
+		p.holds = append(p.holds, Reason{
+			Code: "dependency", Package: problem.Package.Name, Version: problem.Package.Version,
+			Message: fmt.Sprintf("%s %s: %s: %s", problem.Package.Name, problem.Package.Version, problem.Field, problem.Text) +
+				versionsOf(problem, choices),
+		})
+	}
+}
+
+// versionsOf tells which versions the result would have of the packages in a relation.
+func versionsOf(problem unit.Problem, choices []unit.Choice) string {
+	var out strings.Builder
+	for _, name := range problem.Names {
+		found := false
+		for _, c := range choices {
+			if c.Effective.Installed() && c.Effective.Name == name {
+				fmt.Fprintf(&out, "; %s would be %s", name, c.Effective.Version)
+				found = true
+			}
+		}
+		if !found {
+			fmt.Fprintf(&out, "; %s would not be there", name)
+		}
+	}
+	return out.String()
+}

@@ -51,18 +51,20 @@ func TestLook(t *testing.T) {
 	shell(c, "echo later >/later")
 
 	for command, wants := range map[string][]string{
-		"storage ls":                     {"web", "CONTAINER"},
-		"storage inspect web":            {"persisted storage, open", "delta storage", "base layer", "delta layer", "KiB"},
-		"storage diff web":               {"/etc/app.conf", "directory, replaced", "deleted", "/later"},
-		"storage history web":            {"u1", "applied", "before u1"},
-		"layer ls":                       {"delta layer", "base layer", "sha256:"},
-		"graph":                          {"Δ", "web", appName(2)},
-		"graph --format dot":             {"digraph", "delta storage", "->"},
-		"graph --format mermaid":         {"graph BT", "-->"},
-		"update report u1":               {"merge", "/etc/app.conf"},
-		"update report u1 /etc/app.conf": {"verdict", "merge", "sha256:"},
-		"--format json storage ls":       {`"storages"`, `"points"`},
-		"version":                        {"daemon"},
+		"storage ls":                        {"web", "CONTAINER"},
+		"storage inspect web":               {"persisted storage, open", "delta storage", "base layer", "delta layer", "KiB"},
+		"storage diff web":                  {"/etc/app.conf", "directory, replaced", "deleted", "/later"},
+		"storage history web":               {"u1", "applied", "before u1"},
+		"layer ls":                          {"delta layer", "base layer", "sha256:"},
+		"graph":                             {"Δ", "web", appName(2)},
+		"graph --format dot":                {"digraph", "delta storage", "->"},
+		"graph --format mermaid":            {"graph BT", "-->"},
+		"update report u1":                  {"merge", "/etc/app.conf"},
+		"update report u1 /etc/app.conf":    {"verdict", "merge", "sha256:"},
+		"--format json storage ls":          {`"storages"`, `"points"`},
+		"storage explain web /etc/app.conf": {"n5", "storage", "base", "hidden", "text"},
+		"storage audit web":                 {"FIX HIDDEN"},
+		"version":                           {"daemon"},
 	} {
 		out := h.Moltctl(strings.Fields(command)...)
 		for _, want := range wants {

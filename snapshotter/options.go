@@ -65,6 +65,23 @@ func defaults() config {
 // Opt sets an option of [New].
 type Opt func(*config) error
 
+// Validate tells whether [New] would accept the options.
+func Validate(opts ...Opt) error {
+	_, err := configured(opts)
+	return err
+}
+
+// configured returns the defaults with the options over them.
+func configured(opts []Opt) (config, error) {
+	c := defaults()
+	for _, opt := range opts {
+		if err := opt(&c); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
 // WithHost makes the snapshotter ask a containerd which storage a container wants and whether it runs. Without a host
 // only labels given to Prepare, and the mount tables, are known.
 func WithHost(h Host) Opt {
@@ -97,7 +114,13 @@ func WithRetention(r Retention) Opt {
 // WithGrace sets how long a storage counts as in use after its mounts were handed out, unless it is known to have been
 // released since: containerd may be just about to mount them.
 func WithGrace(d time.Duration) Opt {
-	return func(c *config) error { c.grace = d; return nil }
+	return func(c *config) error {
+		if d < 0 {
+			return fmt.Errorf("grace: %v is negative: %w", d, errdefs.ErrInvalidArgument)
+		}
+		c.grace = d
+		return nil
+	}
 }
 
 // WithWorkers sets how many storages are serviced at once.

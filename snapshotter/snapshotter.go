@@ -55,11 +55,9 @@ var _ snapshots.Snapshotter = (*Snapshotter)(nil)
 // New returns a snapshotter that keeps its state below root, creating it where there is none. It recovers from a crash by
 // itself: what was not committed is deleted in the background, updates that were under way go on.
 func New(root string, opts ...Opt) (*Snapshotter, error) {
-	c := defaults()
-	for _, opt := range opts {
-		if err := opt(&c); err != nil {
-			return nil, err
-		}
+	c, err := configured(opts)
+	if err != nil {
+		return nil, err
 	}
 	dir, err := nodes.Open(root)
 	if err != nil {

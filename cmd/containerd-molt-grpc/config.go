@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,18 +71,17 @@ type retentionConfig struct {
 	Trash  duration `toml:"trash" comment:"How long the files of what was removed are kept before they are deleted."`
 }
 
-// duration is a time.Duration written as Go writes it.
-type duration time.Duration
+// duration is a time.Duration written as Go writes it. A number without a unit, which would be nanoseconds, is refused.
+type duration struct{ time.Duration }
 
 // MarshalText implements encoding.TextMarshaler.
 func (d duration) MarshalText() ([]byte, error) { //nolint:unparam // the interface has an error
-	return []byte(time.Duration(d).String()), nil
+	return []byte(d.String()), nil
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (d *duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	*d = duration(v)
+func (d *duration) UnmarshalText(text []byte) (err error) {
+	d.Duration, err = time.ParseDuration(string(text))
 	return err
 }
 
@@ -93,9 +93,9 @@ func defaultConfig() config {
 		Control:    socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
 		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt"},
 		Log:        logConfig{Level: "info", Format: "text"},
-		Servicing:  servicingConfig{Workers: 2, Grace: duration(snapshotter.DefaultGrace)},
+		Servicing:  servicingConfig{Workers: 2, Grace: duration{snapshotter.DefaultGrace}},
 		Rollback:   rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
-		Retention:  retentionConfig{Points: snapshotter.DefaultPoints, Age: duration(snapshotter.DefaultAge)},
+		Retention:  retentionConfig{Points: snapshotter.DefaultPoints, Age: duration{snapshotter.DefaultAge}},
 	}
 }
 
@@ -157,6 +157,9 @@ func (c *config) read(path string) (err error) {
 	if unknown, ok := errors.AsType[*toml.StrictMissingError](err); ok {
 		return fmt.Errorf("unknown settings:\n%s", unknown.String())
 	}
+	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
+		return fmt.Errorf("setting %q: %w\n%s", strings.Join(bad.Key(), "."), err, bad.String())
+	}
 	return err
 }
 
@@ -170,16 +173,35 @@ func (c *config) check() error {
 			return fmt.Errorf("%s must be an absolute path, not %q", name, path)
 		}
 	}
-	if c.GRPC.Address == c.Control.Address {
-		return fmt.Errorf("grpc.address and control.address must differ, both are %q", c.GRPC.Address)
-	}
-	if err := c.Servicing.Validate(); err != nil {
-		return fmt.Errorf("servicing: %w", err)
+	sockets := []string{c.GRPC.Address, c.Control.Address, c.Containerd.Address}
+	for i, socket := range sockets {
+		if slices.Contains(sockets[:i], socket) {
+			return fmt.Errorf("grpc.address, control.address and containerd.address must differ, two are %q", socket)
+		}
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fmt.Errorf("log.format must be text or json, not %q", c.Log.Format)
 	}
-	return nil
+	if !slices.Contains(logLevels[:], c.Log.Level) {
+		return fmt.Errorf("log.level must be one of %s, not %q", strings.Join(logLevels[:], ", "), c.Log.Level)
+	}
+	return snapshotter.Validate(c.options()...)
+}
+
+// logLevels are the levels that log.level can have.
+var logLevels = [...]string{"trace", "debug", "info", "warn", "error"}
+
+// options are what the snapshotter is told.
+func (c *config) options() []snapshotter.Opt {
+	return []snapshotter.Opt{
+		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(c.Rollback.OnReturn)),
+		snapshotter.WithWorkers(c.Servicing.Workers),
+		snapshotter.WithGrace(c.Servicing.Grace.Duration),
+		snapshotter.WithServicing(c.Servicing.Options),
+		snapshotter.WithRetention(snapshotter.Retention{
+			Points: c.Retention.Points, Age: c.Retention.Age.Duration, Trash: c.Retention.Trash.Duration,
+		}),
+	}
 }
 
 func (c config) write(w io.Writer) error {

@@ -83,7 +83,8 @@ func answer(address string, failed chan<- error, register func(*grpc.Server)) (*
 	if err != nil {
 		return nil, err
 	}
-	server := grpc.NewServer(grpc.ChainUnaryInterceptor(bounded))
+	// The database is closed when the servers have stopped: nobody may be at work with it then.
+	server := grpc.NewServer(grpc.ChainUnaryInterceptor(bounded), grpc.WaitForHandlers(true))
 	register(server)
 	go func() { failed <- server.Serve(listener) }()
 	return server, nil
@@ -91,15 +92,7 @@ func answer(address string, failed chan<- error, register func(*grpc.Server)) (*
 
 // open opens the snapshotter, connected to its containerd if there is one.
 func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, func() error, error) {
-	opts := []snapshotter.Opt{
-		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(cfg.Rollback.OnReturn)),
-		snapshotter.WithWorkers(cfg.Servicing.Workers),
-		snapshotter.WithGrace(time.Duration(cfg.Servicing.Grace)),
-		snapshotter.WithServicing(cfg.Servicing.Options),
-		snapshotter.WithRetention(snapshotter.Retention{
-			Points: cfg.Retention.Points, Age: time.Duration(cfg.Retention.Age), Trash: time.Duration(cfg.Retention.Trash),
-		}),
-	}
+	opts := cfg.options()
 	if cfg.Containerd.Address == "" {
 		s, err := snapshotter.New(cfg.Root, opts...)
 		return s, func() error { return nil }, err
@@ -116,8 +109,8 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, func() err
 	return s, h.Close, nil
 }
 
-// listen makes a socket that only root can use. What another process left at the address is replaced; what is no socket is
-// not touched. The database keeps a second daemon out, so a socket that is found belongs to nobody.
+// listen makes a socket that only root can use. What another process left at the address is replaced; what is no socket, or
+// one on which somebody answers, is not touched. The database keeps a second daemon out, so that would be somebody else.
 func listen(address string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(address), 0o711); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -130,6 +123,9 @@ func listen(address string) (net.Listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, fmt.Errorf("listen: %s exists and is no socket; remove it, or choose another address", address)
 	default:
+		if conn, err := net.Dial("unix", address); err == nil {
+			return nil, errors.Join(fmt.Errorf("listen: another process serves %s; choose another address", address), conn.Close())
+		}
 		if err := os.Remove(address); err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}

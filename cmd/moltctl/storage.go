@@ -36,7 +36,7 @@ that is unique, except for rm. The storage of a container that asked for none is
 				Description: "The name must be given in full; the namespace may be left out, or given by --namespace.",
 			},
 			{Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW", Action: action(forkStorage)},
-		}, settingsCommands()...),
+		}, append(explainCommands(), settingsCommands()...)...),
 	}
 }
 

@@ -1,0 +1,65 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+)
+
+// Explain tells where what a container with a storage sees at a path comes from, and what it hides. Nodes go by their ids.
+func (s *Snapshotter) Explain(ctx context.Context, storage, path string) (e *servicing.Explanation, err error) {
+	err = s.lookInto(storage, func(in servicing.Input, names []string) error {
+		e, err = servicing.Explain(ctx, in, path, names)
+		return err
+	})
+	return e, err
+}
+
+// Audit tells which packages and files of its base a storage hides. What the base changed since the oldest state that the
+// storage can return to is known to be a fix.
+func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.AuditReport, err error) {
+	err = s.lookInto(storage, func(in servicing.Input, _ []string) error {
+		r, err = servicing.Audit(ctx, in)
+		return err
+	})
+	return r, err
+}
+
+// lookInto calls fn with a storage on the base it stands on, and the names of its nodes and layers, topmost first.
+func (s *Snapshotter) lookInto(storage string, fn func(in servicing.Input, names []string) error) error {
+	var (
+		st dag.Storage
+		k  stacks
+		ok bool
+	)
+	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+		if st, ok = g.Storage(storage); !ok {
+			return nil
+		}
+		k = stacks{next: g.Chain(g.Base(st)), user: g.Stack(st.Head)}
+		if len(st.Points) > 0 {
+			oldest, _ := g.Node(st.Points[0].Head)
+			k.old = g.Chain(oldest.Base)
+		}
+		return k.all()
+	})()
+	if !ok {
+		return fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
+	}
+	in, err := s.input(st, k)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, id := range append(k.user, k.next...) {
+		names = append(names, id.String())
+	}
+	return fn(in, names)
+}

@@ -32,3 +32,23 @@ func TestConfigure(t *testing.T) {
 		t.Errorf("the settings are still %s", s.Settings)
 	}
 }
+
+// TestRelease: a storage without its holder can be moved and leaves the key of the holder where it was.
+func TestRelease(t *testing.T) {
+	w := newWorld(t)
+	w.layer("a", "")
+	w.anonymous("k", "a", "open")
+	if _, err := w.g.Plan(dag.Release{Storage: dag.AnonymousName("k")}); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("an anonymous storage was taken from its key: %v", err)
+	}
+	w.do(dag.Bind{Key: "k", Storage: "s", Now: w.now()})
+	w.do(dag.Release{Storage: "s"})
+	s, _ := w.g.Storage("s")
+	n, _ := w.g.Name("k")
+	if s.Key != "" || n.Storage != "s" || n.Node != w.id("a") {
+		t.Errorf("after the release: %+v, %+v", s, n)
+	}
+	if _, err := w.g.Plan(dag.Release{Storage: "none"}); !errdefs.IsNotFound(err) {
+		t.Errorf("a storage that is not there was released: %v", err)
+	}
+}

@@ -79,6 +79,23 @@ func (d *draft) rename(s Storage, name string) Storage {
 	return s
 }
 
+// Release takes a storage from the key that holds it, before it is moved for another one: the key stays on the base that it
+// was prepared on, and has to be bound again when its container starts.
+type Release struct{ Storage string }
+
+func (t Release) transform(d *draft) error {
+	s, ok := d.storage(t.Storage)
+	if !ok {
+		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
+	}
+	if s.Anonymous {
+		return fmt.Errorf("storage %q has no name and ends with its key: %w", t.Storage, errdefs.ErrFailedPrecondition)
+	}
+	s.Key = ""
+	d.putStorage(s)
+	return nil
+}
+
 // RemoveStorage ends a storage, and gives up the updates that are not done with it. No key may refer to it any more.
 type RemoveStorage struct {
 	Name string

@@ -95,7 +95,8 @@ func (s *Snapshotter) bindElsewhere(ctx context.Context, st dag.Storage, base da
 		why := fmt.Errorf("storage %q cannot be serviced for this base: %s: %w", st.Name, strings.Join(staged.holds, "; "), errdefs.ErrFailedPrecondition)
 		return errors.Join(why, s.discard(staged), s.do(staged.held(st.Name)))
 	}
-	if err := s.commitStaged(staged, staged.switched(st.Name), b); err != nil {
+	// Whoever held the storage stays on the base that its key was prepared on: nobody asked for that to change.
+	if err := s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.switched(st.Name), b); err != nil {
 		return s.giveUp(u.ID, st.Name, err)
 	}
 	return nil
@@ -126,7 +127,7 @@ func (s *Snapshotter) bindBack(ctx context.Context, st dag.Storage, base dag.Nod
 		if len(staged.holds) > 0 {
 			return errors.Join(staged.cannotCarry(st.Name), s.discard(staged))
 		}
-		if err := s.commitStaged(staged, staged.rolledBack(st.Name)); err != nil {
+		if err := s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.rolledBack(st.Name)); err != nil {
 			return err
 		}
 		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": update.String(), "key": b.Key}).Info("rolled back to the base of the container")

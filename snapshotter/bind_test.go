@@ -148,6 +148,21 @@ func TestReturnToAnOlderBase(t *testing.T) {
 	})
 }
 
+// TestOldContainerAgain: a container whose storage went to another base with another container, without anybody having said
+// that it should, finds it on its own base again.
+func TestOldContainerAgain(t *testing.T) {
+	f := newFixture(t)
+	one, two := f.bases()
+	first := f.container("first", one, "web")
+	f.write(first, "own", "mine")
+	second := f.container("second", two, "web")
+	f.expect(second, "version", "2")
+	f.expect(first, "version", "1")
+	f.expect(first, "own", "mine")
+	f.expect(second, "version", "2")
+	f.expect(second, "own", "mine")
+}
+
 // TestSameImageAgain: an image that was removed and unpacked again is the same base, not an update.
 func TestSameImageAgain(t *testing.T) {
 	f := newFixture(t)

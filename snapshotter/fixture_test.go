@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,7 @@ type fakeHost struct {
 	running map[string]bool
 	err     error
 	asked   int
+	asking  func(context.Context) // called while it is asked whether a container runs
 }
 
 func (h *fakeHost) Claim(_ context.Context, namespace, key string) (string, error) {
@@ -50,10 +52,23 @@ func (h *fakeHost) Claim(_ context.Context, namespace, key string) (string, erro
 	return snapshotter.StorageName(namespace, claim)
 }
 
-func (h *fakeHost) Running(_ context.Context, _, key string) (bool, error) {
+func (h *fakeHost) Running(ctx context.Context, _, key string) (bool, error) {
+	h.mu.Lock()
+	asking := h.asking
+	h.mu.Unlock()
+	if asking != nil {
+		asking(ctx)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.running[key], h.err
+}
+
+// whenAsked sets what happens while the host is asked whether a container runs; nil for nothing.
+func (h *fakeHost) whenAsked(fn func(context.Context)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asking = fn
 }
 
 func (h *fakeHost) Layer(context.Context, string, string) (string, error) {
@@ -112,6 +127,28 @@ func (f *fixture) close() {
 	if err := f.Close(); err != nil {
 		f.t.Error(err)
 	}
+}
+
+// dir returns the directory of a node.
+func (f *fixture) dir(id dag.NodeID) string {
+	return filepath.Join(f.root, "n", strconv.FormatUint(uint64(id), 10))
+}
+
+// storage returns a storage by its name without the namespace.
+func (f *fixture) storage(name string) (st dag.Storage) {
+	f.t.Helper()
+	f.Graph(func(g *dag.Graph) {
+		var ok bool
+		if st, ok = g.Storage("test/" + name); !ok {
+			f.t.Errorf("there is no storage %q", name)
+		}
+	})
+	return st
+}
+
+func (f *fixture) updates() (updates []dag.Update) {
+	f.Graph(func(g *dag.Graph) { updates = g.Updates() })
+	return updates
 }
 
 func (f *fixture) reopen() {
@@ -250,4 +287,9 @@ func refused(t *testing.T, err, kind error, says ...string) {
 			t.Errorf("error %q does not say %q", err, s)
 		}
 	}
+}
+
+// contains tells whether a text holds all the given ones.
+func contains(text string, all ...string) bool {
+	return !slices.ContainsFunc(all, func(s string) bool { return !strings.Contains(text, s) })
 }

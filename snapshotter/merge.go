@@ -48,6 +48,11 @@ func (s *Snapshotter) mergeAll(ctx context.Context, wanted func(upper dag.Node) 
 		return nil, err
 	}
 	defer unlock()
+	return s.mergeEach(ctx, wanted)
+}
+
+// mergeEach merges pairs until none is left that can be merged now. The caller holds the lock of merging.
+func (s *Snapshotter) mergeEach(ctx context.Context, wanted func(upper dag.Node) bool) ([]dag.Pair, error) {
 	var (
 		done []dag.Pair
 		errs []error

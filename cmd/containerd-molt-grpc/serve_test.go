@@ -29,7 +29,11 @@ func TestListen(t *testing.T) {
 	if _, err := listen(address); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("a socket on which somebody answers: got %v", err)
 	}
-	left.(*net.UnixListener).SetUnlinkOnClose(false) // as a process that is killed
+	socket, ok := left.(*net.UnixListener)
+	if !ok {
+		t.Fatalf("%T is no unix socket", left)
+	}
+	socket.SetUnlinkOnClose(false) // as a process that is killed
 	must(t, left.Close())
 	info, err := os.Lstat(address)
 	must(t, err)

@@ -116,7 +116,7 @@ func (w *world) expectClaim(namespace, want string, kind error, says string) {
 		w.t.Errorf("got error %v", err)
 	case kind != nil && (err == nil || !strings.Contains(err.Error(), kind.Error()) || !strings.Contains(err.Error(), says)):
 		w.t.Errorf("got %q and error %v, want one that is %v and says %q", got, err, kind, says)
-	case kind != nil && errdefs.IsNotFound(err) && kind != errdefs.ErrNotFound:
+	case kind != nil && errdefs.IsNotFound(err) && !errdefs.IsNotFound(kind):
 		w.t.Errorf("error %v would be taken for a container that is still being created", err)
 	case got != want:
 		w.t.Errorf("got storage %q, want %q", got, want)

@@ -53,8 +53,8 @@ func TestBuiltin(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := instance.(io.Closer).Close(); err != nil {
-			t.Error(err)
+		if closer, ok := instance.(io.Closer); !ok || closer.Close() != nil {
+			t.Error("the snapshotter could not be closed")
 		}
 	})
 	if p.Meta.Exports[plugins.SnapshotterRootDir] != root {
@@ -72,7 +72,11 @@ func TestBuiltin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := serve(t, service.(interface{ Register(*grpc.Server) error }))
+	registered, ok := service.(grpcService)
+	if !ok {
+		t.Fatalf("%T is no gRPC service", service)
+	}
+	client := serve(t, registered)
 	g, err := client.Graph(context.Background(), &api.GraphRequest{})
 	if err != nil || len(g.GetNodes()) != 1 {
 		t.Errorf("the control API shows %v, %v", g, err)
@@ -86,7 +90,10 @@ func TestBuiltinRefusesBadConfig(t *testing.T) {
 	}
 }
 
-func serve(t *testing.T, service interface{ Register(*grpc.Server) error }) api.ControlClient {
+// grpcService is what containerd takes for a gRPC service.
+type grpcService interface{ Register(*grpc.Server) error }
+
+func serve(t *testing.T, service grpcService) api.ControlClient {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)

@@ -6,7 +6,7 @@ package servicing
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha1" //nolint:gosec // as apk does
+	"crypto/sha1"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -30,7 +30,7 @@ type apkPackage struct {
 func (a apkPackage) id() string { return digestQ1([]byte(a.name + a.version)) }
 
 func digestQ1(content []byte) string {
-	sum := sha1.Sum(content) //nolint:gosec // as apk does
+	sum := sha1.Sum(content)
 	return "Q1" + base64.StdEncoding.EncodeToString(sum[:])
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 
@@ -98,9 +99,7 @@ func (b *dpkgBooks) shipped(c *unit.Choice) (map[string]string, error) {
 		return nil, err
 	}
 	out := dpkg.ParseDigests(content)
-	for p, digest := range dpkg.Conffiles(c.User) {
-		out[p] = digest
-	}
+	maps.Copy(out, dpkg.Conffiles(c.User))
 	return out, nil
 }
 

@@ -140,6 +140,12 @@ var fileCases = []fileCase{
 		verdicts: map[string]Verdict{"lib": Take, "usr/lib/mine": Relocate, "usr/lib/d/mine": Relocate},
 	},
 	{
+		name: "C1 both directories had a file of the name", old: files{"etc/b/x": "1", "etc/b/y": "1", "etc/b/z": "1", "etc/a/x": "one", "etc/a/y": "one", "etc/a/z": "one"},
+		new:  files{"etc/b": "-> a", "etc/a/x": "one", "etc/a/y": "two", "etc/a/z": "two"},
+		user: func(u sh) { u.rm("etc/b/x"); u.put("etc/b/y", "mine"); u.touch("etc/b/z") },
+		want: files{"etc/b": "-> a", "etc/a/x": "one", "etc/a/y": "two", "etc/a/y.molt-old": "mine", "etc/a/z": "two", "etc/a/z.molt-old": ""},
+	},
+	{
 		name: "C3 file replaced by a link", old: files{"etc/a": "old"}, new: files{"etc/a": "new"},
 		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "-> b") }, want: files{"etc/a": "-> b", "etc/a.molt-new": ""}, verdicts: map[string]Verdict{"etc/a": Keep}, empty: true,
 	},

@@ -73,26 +73,34 @@ func (p *planner) visitDetour(c tree.Change, d *detour) error {
 	return p.setAside(c, t, d)
 }
 
-// follow reconciles what the user has with what is at the new path, unless the storage has something there as well.
+// follow reconciles what the user has with what is at the new path, unless the user saw something else there as well: that is
+// another file, about which the user said something else, or nothing.
 func (p *planner) follow(c tree.Change, t three) error {
-	there, err := lookup(p.said, t.path)
+	there, err := lookup(p.user, t.path)
+	if err != nil {
+		return err
+	}
+	unchanged, err := sameContent(t.o, t.u)
 	if err != nil {
 		return err
 	}
 	switch {
-	case c.Deleted || c.Kind == tree.Directory && (there.absent() || there.dir()):
+	case there.absent() || c.Kind == tree.Directory && there.dir():
 		return p.visitAt(c, t)
-	case !there.absent():
+	case c.Deleted || unchanged:
+		p.note(c, t)
+		return nil
+	default:
+		p.note(c, t)
 		name, err := p.freeName(t.path + asideSuffix)
 		if err != nil {
 			return err
 		}
 		t.path = name
 		return p.apply(t, decision{
-			verdict: Relocate, rule: "C1", reason: "the storage has a file at the new path, too", result: shows(t.u),
+			verdict: Relocate, rule: "C1", reason: "there was a file at the new path, too", result: shows(t.u),
 		})
 	}
-	return p.visitAt(c, t)
 }
 
 // setAside puts what the user made or changed below a directory beside the one that is gone.

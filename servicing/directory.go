@@ -77,6 +77,8 @@ func (p *planner) deleted(t three) error {
 	case t.o.dir() && t.n.dir():
 		_, err := p.arrivals(t)
 		return err
+	case t.n.dir():
+		return p.take(t, decision{verdict: Take, rule: "R6", reason: "a directory in the base now, with what is new in it"})
 	default:
 		return p.staysDeleted(t)
 	}
@@ -168,6 +170,8 @@ func (p *planner) arrival(t three) (bool, error) {
 		return true, p.take(t, decision{verdict: Take, rule: "B4", reason: "new in the base, below a directory that the user deleted"})
 	case t.o.dir() && t.n.dir():
 		return p.arrivals(t)
+	case t.n.dir():
+		return true, p.take(t, decision{verdict: Take, rule: "B4", reason: "a directory in the base now, with what is new in it"})
 	default:
 		return false, p.staysDeleted(t)
 	}

@@ -114,19 +114,20 @@ func (p *planner) linkAlternative(name, target string, a *dpkg.Alternatives) err
 		if err != nil {
 			return err
 		}
-		if err := p.linkTo(t, links[at]); err != nil {
+		d := decision{verdict: Merge, rule: alternativesRule, driver: "alternatives", reason: "as its record says"}
+		if err := p.showLink(t, links[at], d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// linkTo makes a path a symbolic link, or nothing. Something else than a link in its place is left alone.
-func (p *planner) linkTo(t three, target string) error {
+// showLink makes a path a symbolic link, or nothing, as the result of a decision. Something else than a link in its place is
+// left alone.
+func (p *planner) showLink(t three, target string, d decision) error {
 	if t.u.file() && !t.u.is(tree.Symlink) || t.u.dir() || t.n.dir() {
 		return nil
 	}
-	d := decision{verdict: Merge, rule: alternativesRule, driver: "alternatives", reason: "as its record says", result: nothing()}
 	if target != "" {
 		like := t.u
 		if like.absent() {

@@ -45,8 +45,8 @@ type Sight struct {
 	Shown   bool   `json:"shown"`   // the container sees it; for a directory, its metadata
 	Merged  bool   `json:"merged"`  // a directory whose content the container sees, but not its metadata
 	What    string `json:"what"`    // the kind of the file, "whiteout", or "opaque directory"
-	At      string `json:"at,omitempty"`
 	// At is the directory that hides the path, where it is not the path itself about which something is said.
+	At string `json:"at,omitempty"`
 
 	Content string    `json:"content,omitempty"` // as in reports
 	Mode    string    `json:"mode,omitempty"`    // octal

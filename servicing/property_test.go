@@ -143,54 +143,6 @@ func snapshot(t tb, root string) files {
 	return out
 }
 
-// oracle says what is right where there are only files and directories, from whole trees and without regard to layers.
-func oracle(o, n, u files) files {
-	out := files{}
-	all := files{}
-	for _, f := range []files{o, n, u} {
-		for name := range f {
-			all[name] = ""
-		}
-	}
-	for name := range all {
-		inO, inN, inU := o[name], n[name], u[name]
-		switch {
-		case inU == inO:
-			out[name] = inN
-		case inN == inO, inN == inU, inU == "", inN == "":
-			out[name] = inU
-		default:
-			out[name] = inU
-			out[name+besideSuffix] = inN
-		}
-	}
-	for name, what := range out {
-		if what == "" {
-			delete(out, name)
-		}
-	}
-	for name := range out {
-		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			out[dir] = "dir"
-		}
-	}
-	return out
-}
-
-// typesClash tells whether a path is a file here and a directory there: the oracle does not know about that.
-func typesClash(all ...files) bool {
-	kinds := map[string]bool{}
-	for _, f := range all {
-		for name, what := range f {
-			if dir, known := kinds[name]; known && dir != (what == "dir") {
-				return true
-			}
-			kinds[name] = what == "dir"
-		}
-	}
-	return false
-}
-
 // drawnScenario draws the bases and the work of a user.
 func drawnScenario(t *rapid.T, types bool) *scenario {
 	old := drawnTree(t, types)
@@ -206,27 +158,6 @@ func drawnScenario(t *rapid.T, types bool) *scenario {
 func (s *scenario) shown(lower ...string) (out files) {
 	s.mounted("", lower, func(root string) { out = snapshot(s.t, root) })
 	return out
-}
-
-func TestOracle(t *testing.T) {
-	checked := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		s := drawnScenario(rt, false)
-		o, n := snapshot(rt, s.old), snapshot(rt, s.base)
-		u := s.shown(slices.Concat(s.nodes, []string{s.old})...)
-		if typesClash(o, n, u) {
-			return
-		}
-		checked++
-		p := s.plan(Options{})
-		got := s.shown(slices.Concat(s.delta(p), s.nodes, []string{s.base})...)
-		if want := oracle(o, n, u); !equal(got, want) {
-			rt.Fatalf("old %v\nbase %v\nuser %v\ngot  %v\nwant %v\n%s", o, n, u, got, want, encoded(rt, p.Report()))
-		}
-	})
-	if checked == 0 {
-		t.Error("nothing was checked")
-	}
 }
 
 // delta writes the delta storage, if there is one.

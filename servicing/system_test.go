@@ -34,7 +34,7 @@ var heldCases = []struct {
 	},
 	{
 		name: "D10 Alpine's scripts cannot be understood", old: files{"lib/apk/db/installed": "P:a\nV:1\n\n", "lib/apk/db/scripts.tar": "1"},
-		new:  files{"lib/apk/db/installed": "P:a\nV:2\n\n", "lib/apk/db/scripts.tar": "2"},
+		new: files{"lib/apk/db/installed": "P:a\nV:2\n\n", "lib/apk/db/scripts.tar": "2"},
 		user: func(u sh) {
 			u.put("lib/apk/db/installed", "P:a\nV:1\n\nP:b\nV:1\n\n")
 			u.put("lib/apk/db/scripts.tar", "3")

@@ -31,7 +31,7 @@ func compareVersions(a, b string, fuzzy bool) (int, error) {
 	for i := 0; ; i++ {
 		x, y := ta[i], tb[i]
 		switch {
-		case x.kind == y.kind && x.kind == end, fuzzy && y.kind == end:
+		case y.kind == end && (fuzzy || x.kind == end):
 			return 0, nil
 		case x.kind == y.kind:
 			if order := x.compare(y); order != 0 {

@@ -75,12 +75,31 @@ func decode(content []byte) [][]byte {
 	}
 }
 
-// Bundle makes the bundle out of certificate files. A file all of whose certificates are distrusted is left out.
-func Bundle(files [][]byte, distrusted map[Certificate]bool) []byte {
+// Merge makes the bundle of the result: of the trusted files in their order, with what the user put into the bundle by hand
+// and without what the user took out of it. available are all files that the user had. A system without files has nothing but
+// the bundle: then it is the base's with the same changes.
+func Merge(old, base, user []byte, trusted, available [][]byte) []byte {
+	inOld, inUser, had := set(old), set(user), set(available...)
+	gone := func(c Certificate) bool { return inOld[c] && !inUser[c] && (had[c] || len(trusted) == 0) }
+	listed := set(trusted...)
+	out := bundle(trusted, gone)
+	if len(trusted) == 0 {
+		listed = set(base)
+		out = base
+		if slices.ContainsFunc(Certificates(base), gone) {
+			out = pick(base, func(c Certificate) bool { return !gone(c) })
+		}
+	}
+	own := pick(user, func(c Certificate) bool { return !inOld[c] && !had[c] && !listed[c] })
+	return slices.Concat(out, own)
+}
+
+// bundle makes the bundle out of files. One all of whose certificates are gone is left out.
+func bundle(files [][]byte, gone func(Certificate) bool) []byte {
 	var out []byte
 	for _, content := range files {
 		all := Certificates(content)
-		if len(all) > 0 && !slices.ContainsFunc(all, func(c Certificate) bool { return !distrusted[c] }) {
+		if len(all) > 0 && !slices.ContainsFunc(all, func(c Certificate) bool { return !gone(c) }) {
 			continue
 		}
 		out = append(out, content...)
@@ -91,8 +110,8 @@ func Bundle(files [][]byte, distrusted map[Certificate]bool) []byte {
 	return out
 }
 
-// Set returns the certificates of PEM files as a set.
-func Set(files ...[]byte) map[Certificate]bool {
+// set returns the certificates in PEM files.
+func set(files ...[]byte) map[Certificate]bool {
 	out := make(map[Certificate]bool)
 	for _, content := range files {
 		for _, c := range Certificates(content) {
@@ -102,8 +121,8 @@ func Set(files ...[]byte) map[Certificate]bool {
 	return out
 }
 
-// Pick returns the certificates of a bundle for which keep says so, each in the form of PEM.
-func Pick(bundle []byte, keep func(Certificate) bool) []byte {
+// pick returns the certificates of a bundle for which keep says so, each once.
+func pick(bundle []byte, keep func(Certificate) bool) []byte {
 	var out []byte
 	seen := make(map[Certificate]bool)
 	for _, der := range decode(bundle) {

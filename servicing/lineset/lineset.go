@@ -109,7 +109,7 @@ func parse(content string, key Key) (*set, bool) {
 	content, s.closed = strings.CutSuffix(content, s.end)
 	s.lines = strings.Split(content, s.end)
 	for _, line := range s.lines {
-		if strings.HasSuffix(line, "\\") {
+		if strings.HasSuffix(line, "\\") || strings.ContainsAny(line, "\r\n") {
 			return nil, false
 		}
 		k := key(line)

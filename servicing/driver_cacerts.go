@@ -1,0 +1,263 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/cacerts"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+const (
+	certificatesRule = "F4"
+	maxBundle        = 16 << 20
+	maxCertificate   = 1 << 20
+)
+
+// keepBundle keeps the user's bundle for the time being: mergeCertificates makes it anew.
+func keepBundle(_ *planner, t three) (decision, bool, error) {
+	return decision{verdict: Keep, rule: certificatesRule, reason: "changed on both sides", result: shows(t.u)}, true, nil
+}
+
+func isBundle(p string) bool { return p == cacerts.BundlePath }
+
+// mergeCertificates makes the store of trusted certificates anew, where both sides changed something about it.
+func mergeCertificates(_ context.Context, p *planner) error {
+	concerned, err := p.certificatesConcerned()
+	if err != nil || !concerned {
+		return err
+	}
+	files, err := p.trustedFiles(p.soFar())
+	if err != nil {
+		return err
+	}
+	if err := p.mergeBundle(files); err != nil {
+		return err
+	}
+	return p.linkCertificates(files)
+}
+
+// certificatesConcerned tells whether both the storage and the base have something to say about certificates.
+func (p *planner) certificatesConcerned() (bool, error) {
+	touched := false
+	for _, dir := range []string{cacerts.StoreDir, cacerts.SystemDir, cacerts.LocalDir} {
+		names, err := readDir(p.said, dir)
+		if err != nil {
+			return false, err
+		}
+		touched = touched || len(names) > 0 || p.hidden[dir]
+	}
+	config, err := lookup(p.said, cacerts.ConfigPath)
+	if err != nil || !touched && config.absent() {
+		return false, err
+	}
+	var contents [2][]byte
+	for side, view := range []*tree.View{p.old, p.new} {
+		s := newScene(view, nil)
+		files, err := p.trustedFiles(s)
+		if err != nil {
+			return false, err
+		}
+		bundle, err := s.read(cacerts.BundlePath, maxBundle)
+		if err != nil {
+			return false, err
+		}
+		for _, f := range files {
+			contents[side] = append(append(contents[side], f.path...), f.content...)
+		}
+		contents[side] = append(contents[side], bundle...)
+	}
+	return !bytes.Equal(contents[0], contents[1]), nil
+}
+
+// certificateFile is a file with a certificate.
+type certificateFile struct {
+	path    string
+	content []byte
+}
+
+// trustedFiles returns the certificate files that are trusted, in the order of the bundle.
+func (p *planner) trustedFiles(s *scene) ([]certificateFile, error) {
+	config, err := s.read(cacerts.ConfigPath, maxCertificate)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, name := range cacerts.Selected(config) {
+		names = append(names, path.Join(cacerts.SystemDir, name))
+	}
+	own, err := s.find(cacerts.LocalDir, ".crt")
+	if err != nil {
+		return nil, err
+	}
+	var out []certificateFile
+	for _, name := range append(names, own...) {
+		content, err := s.read(name, maxCertificate)
+		if err != nil {
+			return nil, err
+		}
+		if content != nil {
+			out = append(out, certificateFile{name, content})
+		}
+	}
+	return out, nil
+}
+
+// find returns the regular files below a directory whose names have a suffix, sorted.
+func (s *scene) find(dir, suffix string) ([]string, error) {
+	var out []string
+	pending := []string{dir}
+	for len(pending) > 0 {
+		dir := pending[0]
+		pending = pending[1:]
+		names, err := s.names(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			full := path.Join(dir, name)
+			n, err := s.look(full)
+			if err != nil {
+				return nil, err
+			}
+			is, err := s.has(full)
+			switch {
+			case err != nil:
+				return nil, err
+			case n.dir():
+				pending = append(pending, full)
+			case is && strings.HasSuffix(name, suffix):
+				out = append(out, full)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// soFar shows what was decided until now.
+func (p *planner) soFar() *scene {
+	var effects []effect
+	for name, o := range p.want {
+		effects = append(effects, effect{path: name, whiteout: o.absent(), outcome: o})
+	}
+	return newScene(p.plain, effects)
+}
+
+// mergeBundle makes the bundle of the trusted files and what the user put into it by hand, without what the user took out.
+func (p *planner) mergeBundle(files []certificateFile) error {
+	t, err := p.look(cacerts.BundlePath)
+	if err != nil {
+		return err
+	}
+	contents, err := readThree(t, maxBundle)
+	if err != nil || contents == nil {
+		return err
+	}
+	before := newScene(p.user, nil)
+	var available [][]byte
+	for _, dir := range []string{cacerts.SystemDir, cacerts.LocalDir} {
+		names, err := before.find(dir, ".crt")
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			content, err := before.read(name, maxCertificate)
+			if err != nil {
+				return err
+			}
+			available = append(available, content)
+		}
+	}
+	trusted := make([][]byte, 0, len(files))
+	for _, f := range files {
+		trusted = append(trusted, f.content)
+	}
+	content := cacerts.Merge(contents[sideOld], contents[sideNew], contents[sideUser], trusted, available)
+	shown, err := p.soFar().read(cacerts.BundlePath, maxBundle)
+	if err != nil || bytes.Equal(shown, content) {
+		return err
+	}
+	return p.replace(t, decision{
+		verdict: Regenerate, rule: certificatesRule, driver: "certificates",
+		reason: "made anew of the certificates that are trusted in the result", result: makes(t, content),
+	})
+}
+
+// linkCertificates makes the links in the store those of the result: to the files, and by the hashes of their subjects.
+func (p *planner) linkCertificates(files []certificateFile) error {
+	s := p.soFar()
+	names, err := s.names(cacerts.StoreDir)
+	if err != nil || !slices.ContainsFunc(names, cacerts.IsHash) {
+		return err // a store without such links
+	}
+	trusted := make([]string, 0, len(files))
+	for _, f := range files {
+		trusted = append(trusted, f.path)
+	}
+	links, err := storeLinks(s, names)
+	if err != nil {
+		return err
+	}
+	if err := p.applyStoreLinks(cacerts.Links(links, trusted)); err != nil {
+		return err
+	}
+	s = p.soFar()
+	if names, err = s.names(cacerts.StoreDir); err != nil {
+		return err
+	}
+	if links, err = storeLinks(s, names); err != nil {
+		return err
+	}
+	var named []cacerts.File
+	for _, name := range names {
+		if !cacerts.IsCertificate(name) {
+			continue
+		}
+		content, err := s.read(path.Join(cacerts.StoreDir, name), maxCertificate)
+		if err != nil {
+			return err
+		}
+		named = append(named, cacerts.File{Name: name, Content: content})
+	}
+	return p.applyStoreLinks(cacerts.Rehash(named, links))
+}
+
+// storeLinks returns the targets of the symbolic links in the store by name; names that are none have "".
+func storeLinks(s *scene, names []string) (map[string]string, error) {
+	out := make(map[string]string)
+	for _, name := range names {
+		n, err := s.look(path.Join(cacerts.StoreDir, name))
+		if err != nil {
+			return nil, err
+		}
+		out[name] = n.Link
+	}
+	return out, nil
+}
+
+// applyStoreLinks makes changes to the links in the store; "" stands for none. What the user deleted stays deleted.
+func (p *planner) applyStoreLinks(changes map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
+		t, err := p.look(path.Join(cacerts.StoreDir, name))
+		if err != nil {
+			return err
+		}
+		if t.o.file() && t.u.absent() && !cacerts.IsHash(name) {
+			continue
+		}
+		if err := p.showLink(t, changes[name], decision{
+			verdict: Regenerate, rule: certificatesRule, driver: "certificates", reason: "a link to a certificate that is trusted in the result",
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

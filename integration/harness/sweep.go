@@ -59,7 +59,7 @@ func SweepAbandoned() error {
 			continue
 		}
 		unlock, err := lockFile(filepath.Join(root, lockName), 0, syscall.LOCK_EX|syscall.LOCK_NB)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			// Not a root, one that is being made, or one that another sweep has just removed.
 			continue
 		}

@@ -59,16 +59,27 @@ func initSnapshotter(ic *plugin.InitContext) (any, error) {
 	if config.RootPath != "" {
 		root = config.RootPath
 	}
-	opts, err := options(ic, config)
+	ic.Meta.Platforms = append(ic.Meta.Platforms, platforms.DefaultSpec())
+	ic.Meta.Exports = map[string]string{plugins.SnapshotterRootDir: root}
+	opts := options(config)
+	// containerd's services depend on snapshotters, so that they are asked over the socket even from within.
+	address := ic.Properties[plugins.PropertyGRPCAddress]
+	if address == "" {
+		return snapshotter.New(root, opts...)
+	}
+	h, err := host.New(address, ID)
 	if err != nil {
 		return nil, err
 	}
-	ic.Meta.Platforms = append(ic.Meta.Platforms, platforms.DefaultSpec())
-	ic.Meta.Exports = map[string]string{plugins.SnapshotterRootDir: root}
-	return snapshotter.New(root, opts...)
+	s, err := snapshotter.New(root, append(opts, snapshotter.WithHost(h))...)
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	go h.WatchTasks(ic.Context, s.TaskSeen)
+	return s, nil
 }
 
-func options(ic *plugin.InitContext, config *Config) ([]snapshotter.Opt, error) {
+func options(config *Config) []snapshotter.Opt {
 	retention := snapshotter.Retention{Points: snapshotter.DefaultPoints, Age: snapshotter.DefaultAge}
 	if config.Points != 0 {
 		retention.Points = config.Points
@@ -77,16 +88,7 @@ func options(ic *plugin.InitContext, config *Config) ([]snapshotter.Opt, error) 
 	if config.OnReturn != "" {
 		opts = append(opts, snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(config.OnReturn)))
 	}
-	// containerd's services depend on snapshotters, so that they are asked over the socket even from within.
-	address := ic.Properties[plugins.PropertyGRPCAddress]
-	if address == "" {
-		return opts, nil
-	}
-	h, err := host.New(address, ID)
-	if err != nil {
-		return nil, err
-	}
-	return append(opts, snapshotter.WithHost(h)), nil
+	return opts
 }
 
 // service adds the control API to containerd's own socket.

@@ -184,7 +184,24 @@ var fileCases = []fileCase{
 	},
 	{
 		name: "F3 derived", old: files{"usr/share/mime/mime.cache": "1"}, new: files{"usr/share/mime/mime.cache": "2"},
-		user: func(u sh) { u.put("usr/share/mime/mime.cache", "3") }, want: files{"usr/share/mime/mime.cache": "3", "usr/share/mime/mime.cache.molt-new": ""}, empty: true,
+		user: func(u sh) { u.put("usr/share/mime/mime.cache", "3") }, want: files{"usr/share/mime/mime.cache": "", "usr/share/mime/mime.cache.molt-new": ""}, verdicts: map[string]Verdict{"usr/share/mime/mime.cache": Drop},
+	},
+	{
+		name: "F3 derived, needed", old: files{"usr/share/glib-2.0/schemas/gschemas.compiled": "1", "usr/lib/locale/locale-archive": "1"}, new: files{"usr/share/glib-2.0/schemas/gschemas.compiled": "2", "usr/lib/locale/locale-archive": "1"},
+		user: func(u sh) {
+			u.put("usr/share/glib-2.0/schemas/gschemas.compiled", "3")
+			u.put("usr/lib/locale/locale-archive", "3")
+		},
+		want: files{"usr/share/glib-2.0/schemas/gschemas.compiled": "3", "usr/share/glib-2.0/schemas/gschemas.compiled.molt-new": "", "usr/lib/locale/locale-archive": "3"}, verdicts: map[string]Verdict{"usr/share/glib-2.0/schemas/gschemas.compiled": Keep}, empty: true,
+	},
+	{
+		name: "F3 derived, changed by the base only", old: files{"usr/share/mime/mime.cache": "1"}, new: files{"usr/share/mime/mime.cache": "2"},
+		user: func(u sh) { u.touch("usr/share/mime/mime.cache") }, want: files{"usr/share/mime/mime.cache": "2"}, verdicts: map[string]Verdict{"usr/share/mime/mime.cache": Take},
+	},
+	{
+		name: "F5 package lists and caches", old: files{"var/lib/apt/lists/a": "1", "var/cache/apt/archives/x.deb": "1"}, new: files{"var/lib/apt/lists/a": "2", "var/lib/apt/lists/b": "2", "var/cache/apt/archives/x.deb": "2"},
+		user: func(u sh) { u.put("var/lib/apt/lists/a", "3"); u.put("var/cache/apt/archives/x.deb", "3") },
+		want: files{"var/lib/apt/lists/a": "3", "var/lib/apt/lists/b": "2", "var/lib/apt/lists/a.molt-new": "", "var/cache/apt/archives/x.deb.molt-new": ""}, empty: true,
 	},
 	{
 		name: "G1 database changed on both sides", old: files{"var/lib/a.db": sqlite + "1"}, new: files{"var/lib/a.db": sqlite + "2"},
@@ -230,8 +247,11 @@ var fileCases = []fileCase{
 	},
 }
 
-func TestFileCases(t *testing.T) {
-	for _, c := range fileCases {
+func TestFileCases(t *testing.T) { checkFileCases(t, fileCases) }
+
+func checkFileCases(t *testing.T, cases []fileCase) {
+	t.Helper()
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			var user func(string)
 			if c.user != nil {

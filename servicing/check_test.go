@@ -195,7 +195,7 @@ func TestChecks(t *testing.T) {
 			if held := len(p.Held()) > 0; held != c.held {
 				t.Errorf("held: %v", p.Held())
 			}
-			s.write(s.plan(Options{Policy: c.policy, Exclude: s.options.Exclude, Force: true}))
+			s.delta(s.plan(Options{Policy: c.policy, Exclude: s.options.Exclude, Force: true}))
 			unchangedBase(t, s)
 		})
 	}

@@ -17,6 +17,13 @@ func (p *planner) directory(c tree.Change, t three) error {
 	case t.n.dir():
 		return p.directoryOverDirectory(c, t)
 	case t.n.absent() && t.o.dir():
+		to, err := p.renamedTo(t)
+		if err != nil {
+			return err
+		}
+		if to != "" {
+			return p.beginRename(c, t, to)
+		}
 		p.orphans = append(p.orphans, t)
 		return nil
 	case t.n.absent():

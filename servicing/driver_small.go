@@ -171,23 +171,6 @@ func makes(t three, content []byte) outcome {
 
 func newer(a, b unix.Timespec) bool { return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec }
 
-// foreignDatabases are the databases of package managers that cannot be merged here.
-var foreignDatabases = pathTable{
-	"var/lib/rpm", "usr/lib/sysimage/rpm",
-}
-
-// holdForeign holds a storage in which such a database was changed: the files of packages would not be what it says.
-func holdForeign(p *planner, t three) (decision, bool, error) {
-	reason := "the package database was changed on both sides and cannot be merged"
-	p.hold("package-database", t.path, fmt.Sprintf("%s: %s", t.path, reason))
-	return decision{verdict: Hold, rule: "D11", reason: reason, result: shows(t.u)}, true, nil
-}
-
-// keepDerived keeps a file that is made from others.
-func keepDerived(_ *planner, t three) (decision, bool, error) {
-	return decision{verdict: Keep, rule: "F3", reason: "made from other files: to be made anew", result: shows(t.u)}, true, nil
-}
-
 func isText(p string) bool { return !dataPaths.has(p) }
 
 // mergeText merges texts by lines.

@@ -28,13 +28,6 @@ var (
 	}
 	// configPaths are kept when the new base does not have them any more and the user changed them.
 	configPaths = pathTable{"etc", "usr/local", "opt", "boot"}
-	// derivedPaths are made from other files: never a conflict.
-	derivedPaths = pathTable{
-		"etc/ld.so.cache", "var/cache/ldconfig/aux-cache", "*.pyc", "usr/share/mime/mime.cache", "usr/share/icons/*/icon-theme.cache",
-		"usr/share/applications/mimeinfo.cache", "usr/share/glib-2.0/schemas/gschemas.compiled", "usr/lib/*/gio/modules/giomodule.cache",
-		"usr/lib/*/gdk-pixbuf-2.0/*/loaders.cache", "usr/lib/locale/locale-archive", "usr/lib/udev/hwdb.bin", "etc/udev/hwdb.bin",
-		"usr/share/info/dir", "etc/ssl/certs/java/cacerts",
-	}
 	// runtimePaths are mounted over by whoever runs the container; what is below is an empty stub.
 	runtimePaths = pathTable{"etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/", "proc/", "sys/", ".dockerenv"}
 	// identityPaths make an instance what it is.

@@ -25,13 +25,17 @@ type planner struct {
 	remaps   []IDRemap
 	quiet    map[Verdict]int // decisions of which there is nothing to tell
 
-	touched bool              // the storage says something
-	detours []*detour         // what the walk is inside of, the innermost last
-	orphans []three           // directories of the storage that the new base does not have any more
-	hidden  map[string]bool   // directories of the storage with whiteouts
-	uids    map[uint32]bool   // owners of the storage's files
-	gids    map[uint32]bool   //
-	groups  map[fileID][]link // the storage's files with several names
+	touched  bool              // the storage says something
+	detours  []*detour         // what the walk is inside of, the innermost last
+	orphans  []three           // directories of the storage that the new base does not have any more
+	hidden   map[string]bool   // directories of the storage with whiteouts
+	byteCode []three           // what Python compiled
+	uids     map[uint32]bool   // owners of the storage's files
+	gids     map[uint32]bool   //
+	groups   map[fileID][]link // the storage's files with several names
+
+	databases map[string]bool   // directories of databases whose data the user changed
+	dataRoots map[string]string // by directory, that of the database that it belongs to
 }
 
 // finding is a decision about a path.
@@ -61,6 +65,9 @@ func newPlanner(v *views, o Options) *planner {
 		uids:    make(map[uint32]bool),
 		gids:    make(map[uint32]bool),
 		groups:  make(map[fileID][]link),
+
+		databases: make(map[string]bool),
+		dataRoots: make(map[string]string),
 	}
 }
 

@@ -95,6 +95,31 @@ func (f Format) Agrees(merged, old, base, user []byte) error {
 	return nil
 }
 
+// Sound tells whether a file that was merged otherwise is understood, and has no key more than once that neither side has
+// more than once.
+func (f Format) Sound(merged, base, user []byte) bool {
+	if _, err := f.says(merged); err != nil || f.values != nil || f.entries == nil {
+		return err == nil // a key that is there twice is not understood
+	}
+	var several [3]map[string]bool
+	for i, content := range [][]byte{merged, base, user} {
+		d, err := f.parse(content)
+		if err != nil {
+			return false
+		}
+		several[i] = make(map[string]bool)
+		for _, e := range d.all {
+			several[i][e.key()] = e.many
+		}
+	}
+	for key, many := range several[0] {
+		if many && !several[1][key] && !several[2][key] {
+			return false
+		}
+	}
+	return true
+}
+
 // says returns what a file says by key.
 func (f Format) says(content []byte) (map[string]string, error) {
 	switch {

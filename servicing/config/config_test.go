@@ -134,6 +134,24 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+func TestSound(t *testing.T) {
+	for _, c := range []struct {
+		format, merged, base, user string
+		want                       bool
+	}{
+		{"ini", "[a]\nx=1\ny=1\nx=2\n", "[a]\nx=1\ny=1\n", "[a]\ny=1\nx=2\n", false},
+		{"ini", "[a]\nx=1\ny=1\nx=2\n", "[a]\nx=1\nx=3\n", "[a]\ny=1\nx=2\n", true},
+		{"ini", "[a]\nx=1\n", "[a]\n", "[a]\n", true},
+		{"ini", "[a\n", "[a]\n", "[a]\n", false},
+		{"json", `{"a": 1, "a": 2}`, "{}", "{}", false},
+		{"yaml", "a:\n  - 1\n  - 2\n", "", "", true},
+	} {
+		if got := formats[c.format].Sound([]byte(c.merged), []byte(c.base), []byte(c.user)); got != c.want {
+			t.Errorf("%q: %v", c.merged, got)
+		}
+	}
+}
+
 func TestTooLarge(t *testing.T) {
 	large := []byte("a=1\n" + strings.Repeat("# \n", maxLines))
 	if _, err := INI.Merge(large, large, large); !errors.Is(err, ErrForm) {
@@ -182,7 +200,7 @@ func written(format string, keys map[string]int, mine bool) string {
 		case "yaml":
 			out = append(out, fmt.Sprintf("%s: %d\n", key, value))
 		case "json":
-			out = append(out, fmt.Sprintf("\"%s\": %d", key, value))
+			out = append(out, fmt.Sprintf("%q: %d", key, value))
 		}
 		if mine && format != "json" {
 			out = append(out, "# about "+key+"\n\n")

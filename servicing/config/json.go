@@ -72,7 +72,7 @@ func (t *jsonText) object(at int, path []string) (int, error) {
 		if err := json.Unmarshal(t.content[at:end], &name); err != nil || bytes.ContainsRune([]byte(name), 0) {
 			return 0, ErrForm
 		}
-		m.path = append(path[:len(path):len(path)], name)
+		m.path = append(slices.Clip(path), name)
 		m.valueFrom = skipSpace(t.content, skipSpace(t.content, end)+1)
 		if t.members[joined(m.path)] != nil {
 			return 0, ErrForm

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,7 +75,7 @@ func yamlMapping(mapping *yaml.Node, path []string, lines []string, end int) []e
 		if i+2 < len(mapping.Content) {
 			next = mapping.Content[i+2].Line - 1
 		}
-		e := entry{path: append(path[:len(path):len(path)], key.Value), first: key.Line - 1, last: lastOf(lines, key.Line-1, next)}
+		e := entry{path: append(slices.Clip(path), key.Value), first: key.Line - 1, last: lastOf(lines, key.Line-1, next)}
 		e.value = text(lines[e.first : e.last+1])
 		e.container = value.Kind == yaml.MappingNode && value.Style&yaml.FlowStyle == 0 && len(value.Content) > 0 && value.Line > key.Line
 		out = append(out, e)

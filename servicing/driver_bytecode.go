@@ -1,0 +1,142 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+const (
+	byteCodeRule  = "F3"
+	byteCodeCache = "__pycache__"
+)
+
+func isByteCode(p string) bool { return strings.HasSuffix(p, ".pyc") }
+
+// noteByteCode remembers what Python compiled for when the sources are decided.
+func noteByteCode(p *planner, t three) (decision, bool, error) {
+	if t.u.is(tree.Regular) {
+		p.byteCode = append(p.byteCode, t)
+	}
+	return decision{}, false, nil
+}
+
+// settleByteCode drops what was compiled from a source that is another one now, or gone. Python would not look at most of
+// it, but imports what lies where a source would, and takes a directory with nothing else in it for a package.
+func settleByteCode(_ context.Context, p *planner) error {
+	for _, t := range p.byteCode {
+		if err := p.settleCompiled(t); err != nil {
+			return err
+		}
+	}
+	caches, around := make(map[string]bool), make(map[string]bool)
+	for _, t := range p.byteCode {
+		if dir := path.Dir(t.path); path.Base(dir) == byteCodeCache {
+			caches[dir], around[path.Dir(dir)] = true, true
+		}
+	}
+	return errors.Join(p.dropEmpty(caches), p.dropEmpty(around))
+}
+
+// sourceOf returns the path of the source that something was compiled from.
+func sourceOf(compiled string) string {
+	dir, name := path.Split(compiled)
+	if path.Base(dir) != byteCodeCache {
+		return strings.TrimSuffix(compiled, "c")
+	}
+	module, _, _ := strings.Cut(name, ".")
+	return path.Join(path.Dir(path.Clean(dir)), module+".py")
+}
+
+func (p *planner) settleCompiled(t three) error {
+	before, err := lookup(p.user, sourceOf(t.was))
+	if err != nil {
+		return err
+	}
+	after, err := p.result(sourceOf(t.path))
+	if err != nil {
+		return err
+	}
+	if before.absent() || sameBacking(before, after) {
+		return nil // there never was a source, or it is the same
+	}
+	shown, err := p.result(t.path)
+	if err != nil || shown.absent() {
+		return err
+	}
+	for _, candidate := range []node{shown, t.n, t.u} {
+		ok, err := compiledFrom(candidate, after)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		if sameBacking(candidate, shown) {
+			return nil
+		}
+		return p.replace(t, decision{
+			verdict: Take, rule: byteCodeRule, driver: "bytecode", reason: "compiled from the source in the result", result: shows(candidate),
+		})
+	}
+	d := decision{verdict: Drop, rule: byteCodeRule, driver: "bytecode", reason: "compiled from a source that is another one now, or gone", result: nothing()}
+	if err := p.replace(t, d); err != nil {
+		return err
+	}
+	p.want[t.path] = nothing() // also where neither base has it
+	return nil
+}
+
+// compiledFrom tells whether something was compiled from a source, as Python does: by the source's time and size. If it has a
+// hash instead, the source is looked at, or nobody cares.
+func compiledFrom(compiled, source node) (bool, error) {
+	const size, hashed, checked = 16, 1, 2
+	if !compiled.is(tree.Regular) || !source.is(tree.Regular) {
+		return false, nil
+	}
+	file, err := compiled.view.OpenEntry(compiled.Entry)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	var header [size]byte
+	if _, err := io.ReadFull(file, header[:]); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return false, nil
+		}
+		return false, fmt.Errorf("read %q: %w", compiled.Path, err)
+	}
+	flags := binary.LittleEndian.Uint32(header[4:])
+	if flags&hashed != 0 {
+		return flags&checked != 0, nil
+	}
+	return binary.LittleEndian.Uint32(header[8:]) == uint32(source.Mtime.Sec) && binary.LittleEndian.Uint32(header[12:]) == uint32(source.Size), nil
+}
+
+// dropEmpty drops directories in which nothing is left, if the new base does not have them.
+func (p *planner) dropEmpty(dirs map[string]bool) error {
+	result := p.soFar()
+	for dir := range dirs {
+		base, err := lookup(p.new, dir)
+		if err != nil {
+			return err
+		}
+		names, err := result.names(dir)
+		if err != nil {
+			return err
+		}
+		if base.absent() && len(names) == 0 {
+			p.want[dir] = nothing()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"path"
+	"slices"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// dataMarkers are names by which a directory shows that it is the data of one database: its files belong together.
+var dataMarkers = []string{
+	"PG_VERSION",            // PostgreSQL
+	"ibdata1",               // MySQL, MariaDB
+	"WiredTiger",            // MongoDB
+	"data.mdb",              // LMDB
+	"__db.001", "DB_CONFIG", // Berkeley DB
+	"CURRENT", // LevelDB, RocksDB
+}
+
+func maybeData(string) bool { return true }
+
+// keepDataFile keeps what the user changed in the data of a database, and remembers to keep all that belongs to it.
+func keepDataFile(p *planner, t three) (decision, bool, error) {
+	if t.u.dir() || t.n.dir() || t.was != t.path {
+		return decision{}, false, nil
+	}
+	if is, err := p.inDatabase(t); err != nil || !is {
+		return decision{}, false, err
+	}
+	if same, err := sameContent(t.o, t.u); err != nil || same {
+		return decision{}, false, err
+	}
+	root := p.dataRoots[path.Dir(t.path)]
+	p.databases[root] = true
+	return decision{
+		verdict: Keep, rule: "G1", reason: "belongs to the database in " + root, result: shows(t.u),
+		quiet: t.o.absent() && t.n.absent(),
+	}, true, nil
+}
+
+// inDatabase tells whether a path belongs to a database that is a directory.
+func (p *planner) inDatabase(t three) (bool, error) {
+	root, err := p.dataRoot(path.Dir(t.path))
+	return root != "", err
+}
+
+// dataRoot returns the outermost directory of the database that a directory belongs to; "" for none, or when neither base
+// has that directory: then nobody else has anything to say about it.
+func (p *planner) dataRoot(dir string) (string, error) {
+	if dir == "." {
+		return "", nil
+	}
+	if root, known := p.dataRoots[dir]; known {
+		return root, nil
+	}
+	root, err := p.dataRoot(path.Dir(dir))
+	if err != nil {
+		return "", err
+	}
+	if root == "" {
+		if root, err = p.isDatabase(dir); err != nil {
+			return "", err
+		}
+	}
+	p.dataRoots[dir] = root
+	return root, nil
+}
+
+func (p *planner) isDatabase(dir string) (string, error) {
+	old, err := lookup(p.old, dir)
+	if err != nil {
+		return "", err
+	}
+	base, err := lookup(p.new, dir)
+	if err != nil || !old.dir() && !base.dir() {
+		return "", err
+	}
+	for _, marker := range dataMarkers {
+		n, err := lookup(p.user, path.Join(dir, marker))
+		if err != nil {
+			return "", err
+		}
+		if n.is(tree.Regular) {
+			return dir, nil
+		}
+	}
+	return "", nil
+}
+
+// keepDatabases keeps the databases whose data the user changed, whole.
+func keepDatabases(_ context.Context, p *planner) error {
+	for root := range sorted(p.databases) {
+		all, err := p.below(root)
+		if err != nil {
+			return err
+		}
+		d := decision{verdict: Keep, rule: "G1", driver: "data", reason: "belongs to the database in " + root}
+		if err := p.showUnit(all, sideUser, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sorted returns the members of a set in order.
+func sorted(set map[string]bool) iter.Seq[string] {
+	return slices.Values(slices.Sorted(maps.Keys(set)))
+}

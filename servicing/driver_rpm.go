@@ -1,0 +1,123 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// rpmDirs are where rpm keeps its database, in one of several forms: all files there are one unit.
+var rpmDirs = []string{"var/lib/rpm", "usr/lib/sysimage/rpm"}
+
+func claimsRPM(_ *planner, name string) bool {
+	return slices.ContainsFunc(rpmDirs, func(dir string) bool { return name != dir && within(name, dir) })
+}
+
+// settleRPM decides on the database of rpm as a whole: the one side's that changed it. Where both did, the storage is held:
+// the files of packages would not be what the database says.
+func settleRPM(_ context.Context, p *planner) error {
+	for _, dir := range rpmDirs {
+		if err := p.settleRPMDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) settleRPMDir(dir string) error {
+	said, err := readDir(p.said, dir)
+	if err != nil || len(said) == 0 && !p.hidden[dir] {
+		return err
+	}
+	all, err := p.below(dir)
+	if err != nil {
+		return err
+	}
+	byBase, byUser := false, false
+	for _, t := range all {
+		same, err := compare(t)
+		if err != nil {
+			return err
+		}
+		byBase = byBase || !same.on
+		byUser = byUser || !same.ou && !scratchOfRPM(t)
+	}
+	switch {
+	case !byBase:
+		return nil
+	case byUser:
+		reason := "the package database was changed on both sides and cannot be merged"
+		p.hold("package-database", dir, fmt.Sprintf("%s: %s: undo the user's installations, or install again on the new base", dir, reason))
+		return p.showUnit(all, sideUser, decision{verdict: Hold, rule: "D11", driver: "rpm", reason: reason})
+	default:
+		return p.showUnit(all, sideNew, decision{verdict: Take, rule: "D11", driver: "rpm", reason: "the package database, which the user did not change"})
+	}
+}
+
+// scratchOfRPM tells whether a file says nothing about packages: what a look at the database leaves.
+func scratchOfRPM(t three) bool {
+	name := path.Base(t.path)
+	empty := !t.u.is(tree.Regular) || t.u.Size == 0
+	return name == ".rpm.lock" || strings.HasPrefix(name, "__db.") || strings.HasSuffix(name, "-shm") || strings.HasSuffix(name, "-wal") && empty && t.o.absent()
+}
+
+// below returns what any side has below a directory and is no directory.
+func (p *planner) below(dir string) ([]three, error) {
+	names := make(map[string]bool)
+	for _, view := range p.sides() {
+		list, err := readDir(view, dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range list {
+			names[name] = true
+		}
+	}
+	var out []three
+	for name := range sorted(names) {
+		t, err := p.look(path.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		if t.o.file() || t.n.file() || t.u.file() {
+			out = append(out, t)
+		}
+		if t.o.dir() || t.n.dir() || t.u.dir() {
+			inside, err := p.below(t.path)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, inside...)
+		}
+	}
+	return out, nil
+}
+
+// showUnit shows one side's of files that are one unit.
+func (p *planner) showUnit(all []three, side int, d decision) error {
+	for _, t := range all {
+		d.result = nothing()
+		if n := [3]node{t.o, t.n, t.u}[side]; n.file() {
+			d.result = shows(n)
+		}
+		shown, err := p.result(t.path)
+		if err != nil {
+			return err
+		}
+		if shown.dir() || d.result.absent() && shown.absent() || sameBacking(shown, d.result.node) {
+			continue
+		}
+		if err := p.replace(t, d); err != nil {
+			return err
+		}
+		p.want[t.path] = d.result // also where neither base has it
+	}
+	return nil
+}

@@ -1,0 +1,120 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"context"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+const (
+	servicesRule = "R14"
+	unitDir      = "etc/systemd/system"
+)
+
+// startLinks are the links by which services are started, of one side: by the directory and the service, their names. The
+// links of systemd are called like their service; those of System V have a letter and a number before.
+type startLinks map[[2]string][]string
+
+// settleServices makes the links by which services are started a set: what the user enabled or disabled counts, whatever
+// the links of the base are called now, and those that arrive with nothing to start do not.
+func settleServices(_ context.Context, p *planner) error {
+	if !p.touched {
+		return nil
+	}
+	var sides [3]startLinks
+	for side, view := range p.sides() {
+		var err error
+		if sides[side], err = findStartLinks(view); err != nil {
+			return err
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(sides[sideNew]), func(a, b [2]string) int {
+		return strings.Compare(a[0]+"\x00"+a[1], b[0]+"\x00"+b[1])
+	}) {
+		for _, name := range sides[sideNew][key] {
+			if !slices.Contains(sides[sideOld][key], name) {
+				if err := p.startLinkArrives(path.Join(key[0], name), key, sides); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// findStartLinks finds the links by which services are started.
+func findStartLinks(view *tree.View) (startLinks, error) {
+	out := make(startLinks)
+	for _, parent := range []string{unitDir, "etc/systemd/user", "etc"} {
+		dirs, err := readDir(view, parent)
+		if err != nil {
+			return nil, err
+		}
+		for _, dir := range dirs {
+			sysv := parent == "etc"
+			if sysv && !matches("rc?.d", dir) || !sysv && !strings.HasSuffix(dir, ".wants") && !strings.HasSuffix(dir, ".requires") {
+				continue
+			}
+			names, err := readDir(view, path.Join(parent, dir))
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range names {
+				key := [2]string{path.Join(parent, dir), name}
+				if sysv && len(name) > 3 {
+					key[1] = name[3:]
+				}
+				out[key] = append(out[key], name)
+			}
+		}
+	}
+	return out, nil
+}
+
+// startLinkArrives decides on a link that is new in the base.
+func (p *planner) startLinkArrives(name string, key [2]string, sides [3]startLinks) error {
+	t, err := p.look(name)
+	if err != nil || !t.u.absent() || !t.n.is(tree.Symlink) {
+		return err
+	}
+	d := decision{verdict: Keep, rule: servicesRule, driver: "services", result: nothing()}
+	switch {
+	case !slices.Equal(sides[sideOld][key], sides[sideUser][key]):
+		d.reason = "the user decided otherwise about this service"
+	case disabled(key[1], sides):
+		d.reason = "disabled by the user"
+	default:
+		starts, err := resolve(in(p.new), name)
+		if err != nil || starts.absent() {
+			return err // it never had anything to start
+		}
+		result, err := resolve(p.result, name)
+		if err != nil || !result.absent() {
+			return err
+		}
+		d.verdict, d.reason = Drop, "what it starts is not in the result"
+	}
+	return p.replace(t, d)
+}
+
+// disabled tells whether the user removed all links of a service.
+func disabled(service string, sides [3]startLinks) bool {
+	return sides[sideOld].starts(service) && !sides[sideUser].starts(service)
+}
+
+// starts tells whether there is a link for a service.
+func (s startLinks) starts(service string) bool {
+	for key := range s {
+		if key[1] == service {
+			return true
+		}
+	}
+	return false
+}

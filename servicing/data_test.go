@@ -82,3 +82,36 @@ var dataCases = []fileCase{
 }
 
 func TestDataCases(t *testing.T) { checkFileCases(t, dataCases) }
+
+// TestC1TargetUnderAWhiteout has the base replace a directory by a link to a new one, whose name an old whiteout in the
+// storage still hides: it hides nothing, and the user's files follow all the same.
+func TestC1TargetUnderAWhiteout(t *testing.T) {
+	s := newScenario(t, files{"etc/b/x": "1"}, files{"etc/b": "-> a", "etc/a/x": "2"}, func(root string) { sh{t, root}.put("etc/a", "mine") })
+	s.work(s.old, func(root string) {
+		u := sh{t, root}
+		u.rm("etc/a")
+		u.put("etc/b/y", "1")
+	})
+	s.serviced(func(root string) {
+		files{"etc/b": "-> a", "etc/a/x": "2", "etc/a/y": "1", "etc/b.molt-old": ""}.check(t, root)
+	})
+	unchangedBase(t, s)
+}
+
+// TestC1DeletedAtTheTarget has the user delete a file in a directory to which the files of another one follow: it stays
+// deleted, although in the other one there never was a file of that name.
+func TestC1DeletedAtTheTarget(t *testing.T) {
+	s := newScenario(t, files{"etc/b/y": "1", "etc/a/y/y": "1"}, files{"etc/b": "-> a", "etc/a/y/y": "1"}, func(root string) {
+		u := sh{t, root}
+		u.rm("etc/b/y")
+		u.put("etc/b/y/x", "2")
+	})
+	s.work(s.old, func(root string) {
+		u := sh{t, root}
+		u.rm("etc/a")
+		u.put("etc/a/x", "mine")
+	})
+	s.serviced(func(root string) {
+		files{"etc/b": "-> a", "etc/a/x": "mine", "etc/a/y/x": "2", "etc/a/y/y": ""}.check(t, root)
+	})
+}

@@ -57,7 +57,11 @@ func (p *planner) linkTarget(link string) (string, bool, error) {
 		return "", false, err
 	}
 	seen, err := lookup(p.plain, target)
-	return target, seen.dir(), err
+	if err != nil || seen.dir() {
+		return target, seen.dir(), err
+	}
+	t, err := p.three(target)
+	return target, t.o.absent() && t.u.absent(), err // an old whiteout hides it, but what is new in the base arrives
 }
 
 // visitDetour decides on a path in such a directory.

@@ -151,7 +151,7 @@ func (p *planner) arrivals(dir three) (bool, error) {
 	}
 	arrived := false
 	for _, name := range names {
-		t, err := p.child(dir, name)
+		t, err := p.childOrOwn(dir, name)
 		if err != nil {
 			return false, err
 		}

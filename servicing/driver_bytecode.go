@@ -20,12 +20,15 @@ const (
 	byteCodeCache = "__pycache__"
 )
 
+// movedPath is a path, and what it was before.
+type movedPath struct{ was, path string }
+
 func isByteCode(p string) bool { return strings.HasSuffix(p, ".pyc") }
 
 // noteByteCode remembers what Python compiled for when the sources are decided.
 func noteByteCode(p *planner, t three) (decision, bool, error) {
 	if t.u.is(tree.Regular) {
-		p.byteCode = append(p.byteCode, t)
+		p.byteCode = append(p.byteCode, movedPath{t.was, t.path})
 	}
 	return decision{}, false, nil
 }
@@ -33,8 +36,12 @@ func noteByteCode(p *planner, t three) (decision, bool, error) {
 // settleByteCode drops what was compiled from a source that is another one now, or gone. Python would not look at most of
 // it, but imports what lies where a source would, and takes a directory with nothing else in it for a package.
 func settleByteCode(_ context.Context, p *planner) error {
-	for _, t := range p.byteCode {
-		if err := p.settleCompiled(t); err != nil {
+	for _, one := range p.byteCode {
+		t, err := p.moved(one.was, one.path)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(p.own(&t), p.settleCompiled(t)); err != nil {
 			return err
 		}
 	}

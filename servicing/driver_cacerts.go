@@ -6,6 +6,8 @@ package servicing
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -34,6 +36,14 @@ func mergeCertificates(_ context.Context, p *planner) error {
 	if err != nil || !concerned {
 		return err
 	}
+	err = p.remakeCertificates()
+	if errors.Is(err, tree.ErrTooLarge) {
+		return nil // the user's stays
+	}
+	return err
+}
+
+func (p *planner) remakeCertificates() error {
 	files, err := p.trustedFiles(p.soFar())
 	if err != nil {
 		return err
@@ -97,11 +107,20 @@ func (p *planner) trustedFiles(s *scene) ([]certificateFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.certificates(append(names, own...))
+}
+
+// certificates reads files. If they are larger than a bundle may be, the error wraps tree.ErrTooLarge.
+func (s *scene) certificates(names []string) ([]certificateFile, error) {
 	var out []certificateFile
-	for _, name := range append(names, own...) {
+	total := 0
+	for _, name := range names {
 		content, err := s.read(name, maxCertificate)
 		if err != nil {
 			return nil, err
+		}
+		if total += len(content); total > maxBundle {
+			return nil, fmt.Errorf("read certificates: %w", tree.ErrTooLarge)
 		}
 		if content != nil {
 			out = append(out, certificateFile{name, content})
@@ -168,12 +187,12 @@ func (p *planner) mergeBundle(files []certificateFile) error {
 		if err != nil {
 			return err
 		}
-		for _, name := range names {
-			content, err := before.read(name, maxCertificate)
-			if err != nil {
-				return err
-			}
-			available = append(available, content)
+		had, err := before.certificates(names)
+		if err != nil {
+			return err
+		}
+		for _, f := range had {
+			available = append(available, f.content)
 		}
 	}
 	trusted := make([][]byte, 0, len(files))
@@ -216,16 +235,19 @@ func (p *planner) linkCertificates(files []certificateFile) error {
 	if links, err = storeLinks(s, names); err != nil {
 		return err
 	}
-	var named []cacerts.File
+	var paths []string
 	for _, name := range names {
-		if !cacerts.IsCertificate(name) {
-			continue
+		if cacerts.IsCertificate(name) {
+			paths = append(paths, path.Join(cacerts.StoreDir, name))
 		}
-		content, err := s.read(path.Join(cacerts.StoreDir, name), maxCertificate)
-		if err != nil {
-			return err
-		}
-		named = append(named, cacerts.File{Name: name, Content: content})
+	}
+	there, err := s.certificates(paths)
+	if err != nil {
+		return err
+	}
+	var named []cacerts.File
+	for _, f := range there {
+		named = append(named, cacerts.File{Name: path.Base(f.path), Content: f.content})
 	}
 	return p.applyStoreLinks(cacerts.Rehash(named, links))
 }

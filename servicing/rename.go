@@ -6,6 +6,7 @@ package servicing
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
@@ -23,20 +24,16 @@ func (p *planner) renamedTo(t three) (string, error) {
 		return "", nil
 	}
 	parent := path.Dir(t.path)
-	names, err := readDir(p.new, parent)
+	candidates, err := p.newIn(parent)
 	if err != nil {
 		return "", err
 	}
-	var candidates []string
-	for _, name := range names {
-		candidates = append(candidates, path.Join(parent, name))
-	}
+	found := ""
 	for _, home := range homes {
 		if home != parent {
 			candidates = append(candidates, path.Join(home, path.Base(t.path)))
 		}
 	}
-	found := ""
 	for _, candidate := range candidates {
 		is, err := p.isRenamed(t.path, candidate)
 		if err != nil {
@@ -50,6 +47,34 @@ func (p *planner) renamedTo(t three) (string, error) {
 		}
 	}
 	return found, nil
+}
+
+// newIn returns the directories in a directory that are new in the base.
+func (p *planner) newIn(parent string) ([]string, error) {
+	if known, ok := p.arrived[parent]; ok {
+		return slices.Clone(known), nil
+	}
+	names, err := readDir(p.new, parent)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range names {
+		full := path.Join(parent, name)
+		n, err := lookup(p.new, full)
+		if err != nil {
+			return nil, err
+		}
+		o, err := lookup(p.old, full)
+		if err != nil {
+			return nil, err
+		}
+		if n.dir() && o.absent() {
+			out = append(out, full)
+		}
+	}
+	p.arrived[parent] = out
+	return slices.Clone(out), nil
 }
 
 // isRenamed tells whether the new base has a directory, new there, that is the same as one of the old base.

@@ -29,13 +29,15 @@ type planner struct {
 	detours  []*detour         // what the walk is inside of, the innermost last
 	orphans  []three           // directories of the storage that the new base does not have any more
 	hidden   map[string]bool   // directories of the storage with whiteouts
-	byteCode []three           // what Python compiled
+	byteCode []movedPath       // what Python compiled
 	uids     map[uint32]bool   // owners of the storage's files
 	gids     map[uint32]bool   //
 	groups   map[fileID][]link // the storage's files with several names
 
 	databases map[string]bool   // directories of databases whose data the user changed
 	dataRoots map[string]string // by directory, that of the database that it belongs to
+
+	arrived map[string][]string // by directory, the directories in it that are new in the base
 }
 
 // finding is a decision about a path.
@@ -68,6 +70,7 @@ func newPlanner(v *views, o Options) *planner {
 
 		databases: make(map[string]bool),
 		dataRoots: make(map[string]string),
+		arrived:   make(map[string][]string),
 	}
 }
 
@@ -190,6 +193,19 @@ func (p *planner) child(dir three, name string) (three, error) {
 	}
 	err = p.own(&t)
 	return t, err
+}
+
+// childOrOwn is child; in a directory that has moved to where another one was, a name speaks for itself if the old base or the
+// user had it there.
+func (p *planner) childOrOwn(dir three, name string) (three, error) {
+	if dir.was == dir.path {
+		return p.child(dir, name)
+	}
+	t, err := p.look(path.Join(dir.path, name))
+	if err != nil || !t.o.absent() || !t.u.absent() {
+		return t, err
+	}
+	return p.child(dir, name)
 }
 
 // note remembers what is needed when the walk is over.

@@ -48,7 +48,7 @@ var (
 
 // The bounds on what is merged.
 const (
-	maxSize  = 1 << 20
+	maxSize  = 256 << 10 // a parsed document is a hundred times as large
 	maxLines = 20_000
 	maxDepth = 32
 	// maxChanges bounds the changes of the base: each is looked for in the whole file.

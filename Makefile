@@ -32,7 +32,7 @@ PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative -
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help deps deps-build deps-test deps-debian deps-proto tools lint-tools proto-tools build test unit integration \
+.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence \
 	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root
 
 help: ## Show this help
@@ -41,9 +41,9 @@ help: ## Show this help
 ##-- what is needed first
 
 deps: ## Install every missing Debian package that any target needs (root only if something is missing)
-	@$(DEPS) build test debian proto
+	@$(DEPS) build test debian evidence proto
 
-deps-build deps-test deps-debian deps-proto: deps-%:
+deps-build deps-test deps-debian deps-evidence deps-proto: deps-%:
 	@$(DEPS) $*
 
 tools: deps-build ## Build the pinned containerd, ctr, containerd-shim-runc-v2 and runc into .cache/tools
@@ -76,6 +76,9 @@ unit: deps-build ## Run the tests that start no containerd (as root: without roo
 
 integration: need-root deps-build deps-test tools ## Run only the tests that drive a real containerd (root)
 	MOLT_TEST_STRICT=1 $(GOTEST) -count=1 ./integration/...
+
+evidence: need-root deps-build deps-evidence ## Compare the engine with ostree, and try it on real distributions (root, network, 30 minutes)
+	MOLT_EVIDENCE_UPGRADES=1 $(GO) test -count=1 -v -timeout 60m ./integration/evidence
 
 fuzz: deps-build ## Run every fuzz target for FUZZTIME (30s)
 	@integration/tools/fuzz.sh $(FUZZTIME)

@@ -5,7 +5,7 @@
 # Makes sure that what Go modules cannot bring is there: says what is missing and why it is needed, and
 # installs it with apt-get. What is already there, from wherever, is left alone and needs no root.
 #
-# usage: deps.sh GROUP...      groups: build test debian proto
+# usage: deps.sh GROUP...      groups: build test debian evidence proto
 set -euo pipefail
 
 missing=()
@@ -47,6 +47,10 @@ for group; do
 		;;
 	debian)
 		need debootstrap "makes the Debian images of the demonstration" have debootstrap
+		;;
+	evidence)
+		need debootstrap "makes the trees that are upgraded" have debootstrap
+		need ostree "whose merge of /etc molt's is compared with" have ostree
 		;;
 	proto)
 		need protobuf-compiler "generates Go code from .proto files" have protoc

@@ -8,46 +8,28 @@
 package store
 
 import (
-	"bytes"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"go.etcd.io/bbolt"
-	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// Version is the version of the database schema that this package writes.
-const Version = 1
-
-// lockTimeout bounds the wait for another process that has the database open.
-const lockTimeout = 2 * time.Second
-
-var (
-	bucketMeta     = []byte("meta")
-	bucketNodes    = []byte("nodes")
-	bucketNames    = []byte("names")
-	bucketStorages = []byte("storages")
-	bucketUpdates  = []byte("updates")
-
-	keyVersion    = []byte("version")
-	keyNextNode   = []byte("next_node")
-	keyNextUpdate = []byte("next_update")
-)
-
 // Store is a graph on disk. It is safe for concurrent use.
 type Store struct {
-	db *bbolt.DB
+	db     *bbolt.DB
+	unlock func() error
 
-	write sync.Mutex   // held for a whole change
-	read  sync.RWMutex // guards graph against readers while a change is applied
-	graph *dag.Graph
+	write    sync.Mutex   // held for a whole change
+	read     sync.RWMutex // guards graph against readers while a change is applied
+	graph    *dag.Graph
+	sequence atomic.Uint64
+	sum      sum   // of the records; guarded by write
+	broken   error // the damage that a change came across; guarded by write
 
 	ids        sync.Mutex
 	nextNode   dag.NodeID
@@ -56,21 +38,27 @@ type Store struct {
 
 // Open reads the graph in the database at path, and creates an empty one where there is none. It fails with
 // errdefs.ErrUnavailable when another process has the database open, with errdefs.ErrFailedPrecondition when a newer
-// version wrote it, and with errdefs.ErrDataLoss and the name of the record when one cannot be read. Node ids up to and
-// including used are never given out.
+// version wrote it, and with errdefs.ErrDataLoss, and the name of the record if it is one, when not all of it can be read as
+// it was written. Such a database is left as it is. Node ids up to and including used are never given out.
+//
+// The database is written anew: records are all that is taken over from the old one, whatever its pages have come to be.
 func Open(path string, used dag.NodeID) (*Store, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open %s: another process has it open: %w", path, errdefs.ErrUnavailable)
-	}
+	unlock, err := lock(path)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	s := &Store{db: db, graph: dag.New()}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("load %s: %w", path, err), db.Close())
+	c, err := inspect(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), unlock())
 	}
-	s.nextNode = max(s.nextNode, used+1)
+	c.used(used, 0)
+	s := &Store{
+		graph: c.graph(), nextNode: dag.NodeID(c.nextNode), nextUpdate: dag.UpdateID(c.nextUpdate), unlock: unlock,
+	}
+	s.sequence.Store(c.sequence)
+	if s.db, s.sum, err = create(path, c); err != nil {
+		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), unlock())
+	}
 	return s, nil
 }
 
@@ -78,7 +66,10 @@ func Open(path string, used dag.NodeID) (*Store, error) {
 func (s *Store) Close() error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	return s.db.Close()
+	if s.broken != nil {
+		return s.unlock() // bbolt would wait for the transaction that it could not end
+	}
+	return errors.Join(s.db.Close(), s.unlock())
 }
 
 // NewNode returns a node id that was not given out since the store was opened, that no node of the graph ever had, and that
@@ -109,7 +100,8 @@ func (s *Store) View(fn func(g *dag.Graph)) {
 }
 
 // Do carries out transformations as one change. When it returns without an error the change is on disk; when it fails,
-// nothing has changed.
+// nothing has changed. Once a change has come across damage in the database, it and all that follow fail with
+// errdefs.ErrDataLoss, until the store is opened anew.
 func (s *Store) Do(ts ...dag.Transformation) (dag.Change, error) {
 	s.write.Lock()
 	defer s.write.Unlock()
@@ -118,135 +110,32 @@ func (s *Store) Do(ts ...dag.Transformation) (dag.Change, error) {
 	if err != nil {
 		return dag.Change{}, err
 	}
-	if err := s.db.Update(func(tx *bbolt.Tx) error { return s.save(tx, c) }); err != nil {
+	next, err := s.commit(c)
+	if err != nil {
 		return dag.Change{}, fmt.Errorf("write change: %w", err)
 	}
 	s.read.Lock()
 	defer s.read.Unlock()
 	s.graph.Apply(c)
+	s.sum = next
+	s.sequence.Add(1)
 	return c, nil
 }
 
-func (s *Store) save(tx *bbolt.Tx, c dag.Change) error {
-	s.ids.Lock()
-	nextNode, nextUpdate := uint64(s.nextNode), uint64(s.nextUpdate)
-	s.ids.Unlock()
-	meta := tx.Bucket(bucketMeta)
-	return errors.Join(
-		meta.Put(keyNextNode, number(nextNode)),
-		meta.Put(keyNextUpdate, number(nextUpdate)),
-		put(tx.Bucket(bucketNodes), c.Nodes, numberKey),
-		put(tx.Bucket(bucketNames), c.Names, textKey),
-		put(tx.Bucket(bucketStorages), c.Storages, textKey),
-		put(tx.Bucket(bucketUpdates), c.Updates, numberKey),
-	)
-}
-
-func put[K comparable, V any](b *bbolt.Bucket, records map[K]*V, key func(K) []byte) error {
-	for k, v := range records {
-		if v == nil {
-			if err := b.Delete(key(k)); err != nil {
-				return err
-			}
-			continue
-		}
-		data, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		if err := b.Put(key(k), data); err != nil {
-			return err
-		}
+// commit puts a change on disk, and returns the sum of the records with it.
+func (s *Store) commit(c dag.Change) (next sum, err error) {
+	if s.broken != nil {
+		return 0, s.broken
 	}
-	return nil
-}
-
-func (s *Store) load() error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		if err := prepare(tx); err != nil {
-			return err
-		}
-		nextNode, err := readNumber(tx, keyNextNode)
-		nextUpdate, err2 := readNumber(tx, keyNextUpdate)
-		if err := errors.Join(err, err2); err != nil {
-			return err
-		}
-		s.nextNode, s.nextUpdate = dag.NodeID(max(1, nextNode)), dag.UpdateID(max(1, nextUpdate))
-		nodes, err := all(tx, bucketNodes, func(n dag.Node) []byte { return numberKey(n.ID) })
-		names, err2 := all(tx, bucketNames, func(n dag.Name) []byte { return textKey(n.Key) })
-		storages, err3 := all(tx, bucketStorages, func(s dag.Storage) []byte { return textKey(s.Name) })
-		updates, err4 := all(tx, bucketUpdates, func(u dag.Update) []byte { return numberKey(u.ID) })
-		if err := errors.Join(err, err2, err3, err4); err != nil {
-			return err
-		}
-		s.graph.Load(nodes, names, storages, updates)
-		return nil
+	err = guarded(func() error {
+		return s.db.Update(func(tx *bbolt.Tx) (err error) { next, err = s.save(tx, c); return err })
 	})
-}
-
-// prepare creates what a new database lacks and refuses one of a newer version.
-func prepare(tx *bbolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketNodes, bucketNames, bucketStorages, bucketUpdates} {
-		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-			return err
-		}
+	if errdefs.IsDataLoss(err) {
+		s.broken = err
 	}
-	meta := tx.Bucket(bucketMeta)
-	if meta.Get(keyVersion) != nil {
-		got, err := readNumber(tx, keyVersion)
-		if got > Version {
-			return fmt.Errorf("schema version %d is newer than %d, which this version of molt knows: %w", got, Version, errdefs.ErrFailedPrecondition)
-		}
-		return err
-	}
-	return errors.Join(
-		meta.Put(keyVersion, number(Version)),
-		meta.Put(keyNextNode, number(1)),
-		meta.Put(keyNextUpdate, number(1)),
-	)
+	return next, err
 }
 
-// all reads the records of a bucket, each of which must say that it has the key under which it is.
-func all[V any](tx *bbolt.Tx, bucket []byte, keyOf func(V) []byte) ([]V, error) {
-	var vs []V
-	err := tx.Bucket(bucket).ForEach(func(k, data []byte) error {
-		var v V
-		if err := json.Unmarshal(data, &v); err != nil {
-			return corrupt(bucket, k, err.Error())
-		}
-		if key := keyOf(v); !bytes.Equal(key, k) {
-			return corrupt(bucket, k, "it belongs to "+show(bucket, key))
-		}
-		vs = append(vs, v)
-		return nil
-	})
-	return vs, err
-}
-
-func readNumber(tx *bbolt.Tx, key []byte) (uint64, error) {
-	v := tx.Bucket(bucketMeta).Get(key)
-	if len(v) != numberSize {
-		return 0, corrupt(bucketMeta, key, fmt.Sprintf("it has %d bytes, not %d", len(v), numberSize))
-	}
-	return binary.BigEndian.Uint64(v), nil
-}
-
-func corrupt(bucket, key []byte, why string) error {
-	return fmt.Errorf("%s record %s: %s: %w", bucket, show(bucket, key), why, errdefs.ErrDataLoss)
-}
-
-// show writes a key for people.
-func show(bucket, key []byte) string {
-	numbered := bytes.Equal(bucket, bucketNodes) || bytes.Equal(bucket, bucketUpdates)
-	if numbered && len(key) == numberSize {
-		return fmt.Sprint(binary.BigEndian.Uint64(key))
-	}
-	return fmt.Sprintf("%q", key)
-}
-
-// numberSize is the length of a number on disk.
-const numberSize = 8
-
-func number(n uint64) []byte          { return binary.BigEndian.AppendUint64(nil, n) }
-func numberKey[K ~uint64](k K) []byte { return number(uint64(k)) }
-func textKey(k string) []byte         { return []byte(k) }
+// Sequence returns how many changes were made in the life of the graph, not only of this database. Within View it is that of
+// the graph which is seen.
+func (s *Store) Sequence() uint64 { return s.sequence.Load() }

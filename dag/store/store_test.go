@@ -69,7 +69,7 @@ func checkDatabase(t failer, path string) {
 // edit changes a database behind the back of the store.
 func edit(t failer, path string, fn func(tx *bbolt.Tx) error) {
 	t.Helper()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
 	check(t, err)
 	err = db.Update(fn)
 	check(t, errors.Join(err, db.Close()))
@@ -238,7 +238,12 @@ func TestLocked(t *testing.T) {
 func TestNewerVersionIsRefused(t *testing.T) {
 	path := database(t)
 	check(t, filled(t, path).Close())
-	edit(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyVersion, number(Version+1)) })
+	edit(t, path, func(tx *bbolt.Tx) error {
+		check(t, tx.Bucket(bucketMeta).Put(keyVersion, number(Version+1)))
+		total, err := sumOf(tx)
+		check(t, err)
+		return tx.Bucket(bucketMeta).Put(keySum, number(uint64(total)))
+	})
 	before := file(t, path)
 	for range 2 { // the second time shows that the lock was given back
 		_, err := Open(path, 0)

@@ -32,7 +32,7 @@ PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative -
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence \
+.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence failpoints \
 	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root
 
 help: ## Show this help
@@ -79,6 +79,9 @@ integration: need-root deps-build deps-test tools ## Run only the tests that dri
 
 evidence: need-root deps-build deps-evidence ## Compare the engine with ostree, and try it on real distributions (root, network, 30 minutes)
 	MOLT_EVIDENCE_UPGRADES=1 $(GO) test -count=1 -v -timeout 60m ./integration/evidence
+
+failpoints: ## List the moments of a change on disk at which tests let the process die
+	@$(GO) doc -all ./snapshotter/failpoint | awk '/^const/,/^\)/'
 
 fuzz: deps-build ## Run every fuzz target for FUZZTIME (30s)
 	@integration/tools/fuzz.sh $(FUZZTIME)

@@ -112,31 +112,6 @@ func TestNoMountsOfDamaged(t *testing.T) {
 	})
 }
 
-// TestDatabaseLost: with an empty graph all nodes would count as never committed. They are not deleted.
-func TestDatabaseLost(t *testing.T) {
-	for name, lose := range map[string]func(path string) error{
-		"missing": os.Remove,
-		"empty":   func(path string) error { return os.Truncate(path, 0) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
-			one, _ := f.bases()
-			key := f.container("web", one, "web")
-			f.write(key, "own", "mine")
-			f.close()
-			path := filepath.Join(f.root, "graph.db")
-			saved, err := os.ReadFile(path)
-			f.must(err)
-			f.must(lose(path))
-			_, err = snapshotter.New(f.root)
-			refused(t, err, errdefs.ErrFailedPrecondition, "graph.db")
-			f.must(os.WriteFile(path, saved, 0o600))
-			f.open()
-			f.expect(key, "own", "mine")
-		})
-	}
-}
-
 // TestCleanupGoesOn: a directory that cannot be deleted does not keep the others.
 func TestCleanupGoesOn(t *testing.T) {
 	f := newFixture(t)

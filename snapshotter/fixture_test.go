@@ -30,9 +30,11 @@ type fakeHost struct {
 	mu      sync.Mutex
 	claims  map[string]string // storage by key; keys that are not here have no container
 	running map[string]bool
-	err     error
-	asked   int
-	asking  func(context.Context) // called while it is asked whether a container runs
+	// snapshots are the keys that it knows.
+	snapshots []snapshotter.Key
+	err       error
+	asked     int
+	asking    func(context.Context) // called while it is asked whether a container runs
 }
 
 func (h *fakeHost) Claim(_ context.Context, namespace, key string) (string, error) {
@@ -77,6 +79,12 @@ func (h *fakeHost) Layer(context.Context, string, string) (string, error) {
 
 func (h *fakeHost) Images(context.Context) (map[string][]string, error) {
 	return map[string][]string{"test/sha256:one": {"app:1"}}, nil
+}
+
+func (h *fakeHost) Snapshots(context.Context) ([]snapshotter.Key, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.snapshots), h.err
 }
 
 // set tells the host that there is a container which asks for a storage.

@@ -20,6 +20,8 @@ type Host interface {
 	Layer(ctx context.Context, namespace, image string) (string, error)
 	// Images returns the names of all images by the origin of their topmost layer, for people to read.
 	Images(ctx context.Context) (map[string][]string, error)
+	// Snapshots returns the keys of all snapshots that containerd has of this snapshotter.
+	Snapshots(ctx context.Context) ([]Key, error)
 }
 
 // backendKey is a key as containerd's metadata store hands it to a snapshotter: "<namespace>/<sequence>/<key>".

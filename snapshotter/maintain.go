@@ -46,6 +46,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			what string
 			do   func(context.Context) error
 		}{
+			{"copy the records of the graph", func(context.Context) error { return s.mirror.catchUpIfLate() }},
 			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},
 			{"retire rollback points", s.retire},
 			{"merge storage nodes", s.mergeStorages},
@@ -168,6 +169,8 @@ func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 // damage says why a node cannot be used, empty if it can.
 func (s *Snapshotter) damage(n dag.Node, present []dag.NodeID) string {
 	switch {
+	case n.Lost():
+		return n.Damage // what it stood on is not known
 	case !slices.Contains(present, n.ID):
 		return "its directory is missing"
 	case n.Unsynced != "" && n.Unsynced != s.boot:

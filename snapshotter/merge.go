@@ -146,9 +146,6 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.nodes.Describe(into, described{Node: s.mergedNode(p, into)}); err != nil {
-		return err
-	}
 	for _, id := range []dag.NodeID{p.Lower, p.Upper} {
 		switch refused, err := s.seal(ctx, id); {
 		case err != nil:
@@ -195,13 +192,4 @@ func (s *Snapshotter) commitMerge(ctx context.Context, m merging, t dag.Merge) e
 		return fmt.Errorf("%v and %v are seen over something else meanwhile: %w", m.Lower, m.Upper, errdefs.ErrFailedPrecondition)
 	}
 	return s.do(t)
-}
-
-func (s *Snapshotter) mergedNode(p dag.Pair, into dag.NodeID) (n dag.Node) {
-	s.store.View(func(g *dag.Graph) {
-		lower, _ := g.Node(p.Lower)
-		n, _ = g.Node(p.Upper)
-		n.ID, n.Parent = into, lower.Parent
-	})
-	return n
 }

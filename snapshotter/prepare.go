@@ -59,9 +59,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 	}
 	defer release()
 	open := s.store.NewNode()
-	t := dag.Prepare{Key: key, Kind: dag.Active, Parent: parent, Labels: labels, Open: open, Now: now()}
-	d := described{Key: key, Node: dag.Node{ID: open, Kind: dag.Persisted, Base: top(layers), Created: t.Now}}
-	err = s.stageOpen(open, s.nodes.Stack(layers), d)
+	err = s.stageOpen(open, s.nodes.Stack(layers))
 	if err == nil {
 		err = s.nodes.Publish(open)
 	}
@@ -69,7 +67,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 		err = s.nodes.SyncEmpty(open)
 	}
 	if err == nil {
-		err = s.do(t)
+		err = s.do(dag.Prepare{Key: key, Kind: dag.Active, Parent: parent, Labels: labels, Open: open, Now: now()})
 	}
 	if err != nil {
 		return errors.Join(err, s.nodes.Discard(open))
@@ -106,25 +104,12 @@ func usable(g *dag.Graph, ids []dag.NodeID) error {
 	return nil
 }
 
-// described is what is written next to the content of a node, for the day the database is lost.
-type described struct {
-	dag.Node
-	Key     string `json:"key,omitempty"`
-	Storage string `json:"storage,omitempty"`
-}
-
 // stageOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an overlay
 // shows that of its upper directory.
-func (s *Snapshotter) stageOpen(id dag.NodeID, below tree.Stack, d described) error {
+func (s *Snapshotter) stageOpen(id dag.NodeID, below tree.Stack) error {
 	dir, err := s.nodes.Stage(id)
-	if err != nil {
+	if err != nil || len(below) == 0 {
 		return err
-	}
-	if err := s.nodes.Describe(id, d); err != nil {
-		return err
-	}
-	if len(below) == 0 {
-		return nil
 	}
 	return copyRoot(dir, below)
 }
@@ -172,12 +157,4 @@ func labelsOf(opts []snapshots.Opt) (map[string]string, error) {
 		}
 	}
 	return i.Labels, nil
-}
-
-// top returns the topmost of a stack of nodes, 0 for an empty one.
-func top(ids []dag.NodeID) dag.NodeID {
-	if len(ids) == 0 {
-		return 0
-	}
-	return ids[0]
 }

@@ -176,7 +176,7 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 		return p, errors.Join(unusable, s.discard(p))
 	}
 	if !carry || len(written) == 0 {
-		return s.stageExact(ctx, st, p, k)
+		return s.stageExact(p, k)
 	}
 	refused, err := s.seal(ctx, st.Head)
 	switch {
@@ -188,11 +188,6 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 	}
 	p.carried = s.store.NewNode()
 	dir, err := s.nodes.Stage(p.carried)
-	if err == nil {
-		err = s.nodes.Describe(p.carried, described{Storage: st.Name, Node: dag.Node{
-			ID: p.carried, Kind: dag.Persisted, Parent: point.Head, Base: k.base, Frozen: true,
-		}})
-	}
 	if err == nil {
 		err = s.squash(ctx, written, s.nodes.Stack(k.next), dir)
 	}
@@ -221,10 +216,9 @@ func carryStacks(g *dag.Graph, st dag.Storage) stacks {
 }
 
 // stageExact stages nothing but an open node on the rollback point.
-func (s *Snapshotter) stageExact(_ context.Context, st dag.Storage, p staged, k stacks) (staged, error) {
+func (s *Snapshotter) stageExact(p staged, k stacks) (staged, error) {
 	p.open = s.store.NewNode()
-	d := described{Node: dag.Node{ID: p.open, Kind: dag.Persisted, Parent: top(k.below), Base: k.base}, Storage: st.Name}
-	err := s.stageOpen(p.open, s.nodes.Stack(k.below), d)
+	err := s.stageOpen(p.open, s.nodes.Stack(k.below))
 	if err == nil {
 		err = s.nodes.Publish(p.open)
 	}

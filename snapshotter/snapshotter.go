@@ -12,9 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -33,8 +30,10 @@ type Snapshotter struct {
 	config
 	store   *store.Store
 	nodes   *nodes.Dir
+	mirror  *mirror
 	options []string // of every overlay mount
 	boot    string
+	first   dag.NodeID // the highest id that had a directory when the snapshotter was started
 
 	locks  *locks
 	busy   *pins
@@ -53,7 +52,8 @@ type Snapshotter struct {
 var _ snapshots.Snapshotter = (*Snapshotter)(nil)
 
 // New returns a snapshotter that keeps its state below root, creating it where there is none. It recovers from a crash by
-// itself: what was not committed is deleted in the background, updates that were under way go on.
+// itself: what was not committed is deleted in the background, updates that were under way go on. When the database is lost,
+// damaged or older than the directories, the graph is rebuilt from those, see [Snapshotter.Check] for what that came to.
 func New(root string, opts ...Opt) (*Snapshotter, error) {
 	c, err := configured(opts)
 	if err != nil {
@@ -63,40 +63,20 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	present, err := dir.List()
-	if err != nil {
-		return nil, err
-	}
-	database := filepath.Join(dir.Root(), "graph.db")
-	if err := complete(database, present); err != nil {
-		return nil, err
-	}
-	st, err := store.Open(database, slices.Max(append(present, 0)))
+	st, files, present, err := openGraph(dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Snapshotter{
-		config: c, store: st, nodes: dir,
+		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
 		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
 		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}
+	s.first = slices.Max(append(present, 0))
 	if err := s.start(present); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return s, nil
-}
-
-// complete refuses a root whose database is lost while nodes are there. With an empty graph they all would count as never
-// committed, and be deleted.
-func complete(database string, present []dag.NodeID) error {
-	info, err := os.Stat(database)
-	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return err
-	case len(present) == 0, err == nil && info.Size() > 0:
-		return nil
-	}
-	return fmt.Errorf("%s is missing or empty, but there are %d nodes that it should know; bring it back, or move the nodes away to begin anew: %w", database, len(present), errdefs.ErrFailedPrecondition)
 }
 
 // start brings the state in order and begins the work in the background.
@@ -111,6 +91,9 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 		return err
 	}
 	if err := s.nodes.DropStaging(); err != nil {
+		return err
+	}
+	if err := s.mirror.catchUpAtStart(); err != nil {
 		return err
 	}
 	s.life, s.stop = context.WithCancel(log.WithLogger(context.Background(), log.L.WithField("component", "background")))
@@ -182,9 +165,10 @@ func (s *Snapshotter) Close() error {
 	return s.store.Close()
 }
 
-// do carries out transformations as one change of the graph, and dooms the directories of what nothing needs any more.
+// do carries out transformations as one change of the graph, copies the records that changed, and dooms the directories of
+// what nothing needs any more.
 func (s *Snapshotter) do(ts ...dag.Transformation) error {
-	change, err := s.store.Do(ts...)
+	change, err := s.mirror.do(ts...)
 	if err != nil {
 		return err
 	}
@@ -194,6 +178,10 @@ func (s *Snapshotter) do(ts ...dag.Transformation) error {
 	}
 	return nil
 }
+
+// Backup writes the graph as it is now to a database at path, in the place of what is there. Changes go on meanwhile. The
+// content of nodes is not part of it: restored over a state directory it is taken only if that has no newer graph.
+func (s *Snapshotter) Backup(_ context.Context, path string) error { return s.store.Backup(path) }
 
 // now is the time as it is recorded.
 func now() time.Time { return time.Now().UTC() }

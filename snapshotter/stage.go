@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 )
 
 // staged is what is written for a storage and not yet shown.
@@ -86,6 +87,7 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 // without changing what the container sees is returned as the reason to refuse the node.
 func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) (refused string, err error) {
 	err = tree.Seal(ctx, s.nodes.FS(id))
+	failpoint.NodeSealed.Hit()
 	if r, ok := errors.AsType[*tree.RefusedError](err); ok {
 		return r.Error(), nil
 	}
@@ -109,24 +111,13 @@ func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p staged, k sta
 		}
 	}
 	p.open = s.store.NewNode()
-	d := described{Node: dag.Node{ID: p.open, Kind: dag.Persisted, Parent: parentOf(p, k), Base: k.base}, Storage: st.Name}
-	if err := s.stageOpen(p.open, below, d); err != nil {
+	if err := s.stageOpen(p.open, below); err != nil {
 		return p, err
 	}
 	if err := s.nodes.Publish(p.made()...); err != nil {
 		return p, err
 	}
 	return p, s.sync()
-}
-
-// parentOf returns the storage node that the new open node stands on.
-func parentOf(p staged, k stacks) dag.NodeID {
-	for _, id := range append([]dag.NodeID{p.delta, p.carried}, k.below...) {
-		if id != 0 {
-			return id
-		}
-	}
-	return 0
 }
 
 // writeDelta plans and, if nothing holds the storage and there are side effects, writes the delta storage.
@@ -156,13 +147,6 @@ func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged,
 	p.delta = s.store.NewNode()
 	dir, err := s.nodes.Stage(p.delta)
 	if err != nil {
-		return err
-	}
-	n := dag.Node{ID: p.delta, Kind: dag.Delta, Parent: p.head, Base: k.base, Frozen: true}
-	if p.carried != 0 {
-		n.Parent = p.carried
-	}
-	if err := s.nodes.Describe(p.delta, described{Node: n, Storage: st.Name}); err != nil {
 		return err
 	}
 	if err := plan.Write(ctx, dir); err != nil {
@@ -230,6 +214,7 @@ func (s *Snapshotter) saveReport(update dag.UpdateID, head dag.NodeID, report *s
 	if err := os.WriteFile(s.reportPath(name), data, 0o600); err != nil {
 		return "", fmt.Errorf("save report: %w", err)
 	}
+	failpoint.ReportWritten.Hit()
 	return name, nil
 }
 

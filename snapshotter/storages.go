@@ -87,12 +87,10 @@ func (s *Snapshotter) Fork(ctx context.Context, source, target string) error {
 func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (err error) {
 	var (
 		below    []dag.NodeID
-		base     dag.NodeID
 		unusable error
 	)
 	defer s.pin(func(g *dag.Graph) []dag.NodeID {
-		base = g.Base(st)
-		below = append(g.Stack(st.Head), g.Chain(base)...)
+		below = append(g.Stack(st.Head), g.Chain(g.Base(st))...)
 		unusable = usable(g, below)
 		return below
 	})()
@@ -111,16 +109,12 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 			err = errors.Join(err, s.nodes.Discard(t.SourceOpen), s.nodes.Discard(t.TargetOpen))
 		}
 	}()
-	for _, open := range []struct {
-		id      *dag.NodeID
-		storage string
-	}{{&t.SourceOpen, st.Name}, {&t.TargetOpen, target}} {
-		*open.id = s.store.NewNode()
-		d := described{Node: dag.Node{ID: *open.id, Kind: dag.Persisted, Parent: st.Head, Base: base}, Storage: open.storage}
-		if err := s.stageOpen(*open.id, s.nodes.Stack(below), d); err != nil {
+	for _, open := range []*dag.NodeID{&t.SourceOpen, &t.TargetOpen} {
+		*open = s.store.NewNode()
+		if err := s.stageOpen(*open, s.nodes.Stack(below)); err != nil {
 			return err
 		}
-		if err := s.nodes.Publish(*open.id); err != nil {
+		if err := s.nodes.Publish(*open); err != nil {
 			return err
 		}
 	}

@@ -43,17 +43,16 @@ func (c contents) write(tx *bbolt.Tx) (total sum, err error) {
 			return 0, err
 		}
 	}
-	return total, errors.Join(
+	err = errors.Join(
 		put(tx, &total, bucketNodes, byKey(c.nodes, func(n dag.Node) dag.NodeID { return n.ID }), numberKey),
 		put(tx, &total, bucketNames, byKey(c.names, func(n dag.Name) string { return n.Key }), textKey),
 		put(tx, &total, bucketStorages, byKey(c.storages, func(s dag.Storage) string { return s.Name }), textKey),
 		put(tx, &total, bucketUpdates, byKey(c.updates, func(u dag.Update) dag.UpdateID { return u.ID }), numberKey),
-		c.writeMeta(tx, &total),
 	)
-}
-
-func (c contents) writeMeta(tx *bbolt.Tx, records *sum) error {
-	return putMeta(tx, *records, map[*[]byte]uint64{&keyNextNode: c.nextNode, &keyNextUpdate: c.nextUpdate, &keySequence: c.sequence})
+	if err != nil {
+		return 0, err
+	}
+	return total, putMeta(tx, total, map[*[]byte]uint64{&keyNextNode: c.nextNode, &keyNextUpdate: c.nextUpdate, &keySequence: c.sequence})
 }
 
 func byKey[K comparable, V any](records []V, key func(V) K) map[K]*V {

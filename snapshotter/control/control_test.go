@@ -49,6 +49,8 @@ func (images) Images(context.Context) (map[string][]string, error) {
 	return map[string][]string{"default/sha256:one": {"app:1"}}, nil
 }
 
+func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil, nil }
+
 // world is a control API on a socket, and the snapshotter behind it with some storages.
 type world struct {
 	api.ControlClient

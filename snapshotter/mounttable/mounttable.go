@@ -12,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -25,7 +27,8 @@ import (
 
 // Table is what was mounted when it was read.
 type Table struct {
-	written map[dag.NodeID]bool
+	written map[dag.NodeID]bool // upper directories, and what is mounted itself
+	upper   map[dag.NodeID]bool
 	read    map[dag.NodeID]bool
 }
 
@@ -35,12 +38,24 @@ func (t Table) Written(id dag.NodeID) bool { return t.written[id] }
 // Used tells whether a node is part of any mount.
 func (t Table) Used(id dag.NodeID) bool { return t.written[id] || t.read[id] }
 
+// Upper tells whether a node is the upper directory of an overlay.
+func (t Table) Upper(id dag.NodeID) bool { return t.upper[id] }
+
+// All returns all nodes that are part of a mount, by rising id.
+func (t Table) All() []dag.NodeID {
+	all := map[dag.NodeID]bool{}
+	maps.Copy(all, t.written)
+	maps.Copy(all, t.read)
+	delete(all, 0) // what is mounted from elsewhere below the directory
+	return slices.Sorted(maps.Keys(all))
+}
+
 // Read reads the mount tables of all processes for mounts of the nodes in the directory published. It fails only when not
 // even the table of this process can be read.
 func Read(published string) (Table, error) {
 	r := reader{
 		published: published,
-		table:     Table{written: map[dag.NodeID]bool{}, read: map[dag.NodeID]bool{}},
+		table:     Table{written: map[dag.NodeID]bool{}, upper: map[dag.NodeID]bool{}, read: map[dag.NodeID]bool{}},
 		seen:      map[string]bool{},
 	}
 	if err := r.process(self); err != nil {
@@ -136,7 +151,7 @@ func (r *reader) add(m *mountinfo.Info) {
 	lowers, upper := directories(m.VFSOptions)
 	ours := strings.HasPrefix(upper, r.published+"/")
 	if ours {
-		r.table.written[nodeOf(upper)] = true
+		r.table.written[nodeOf(upper)], r.table.upper[nodeOf(upper)] = true, true
 	}
 	for _, lower := range lowers {
 		// containerd shortens long lists to paths relative to our directory; the upper directory tells whose they are.

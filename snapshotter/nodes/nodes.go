@@ -5,18 +5,23 @@
 //
 //	n/<id>/fs      the content of a node
 //	n/<id>/work    overlayfs's work directory of an open node
-//	n/<id>/node.json   what the node is, should the database ever be lost
+//	n/<id>/node.json   the record of the node, should the database ever be lost
 //	staging/<id>   a node in the making; worthless after a crash
 //	trash/<id>     a node on its way out
+//	lost/<id>      a node that nothing knew when the graph was rebuilt; never deleted by the daemon
 //	reports/       what servicing found and did, one file for each update of a storage
+//	records/       a copy of the other records of the graph
 //	empty          an empty directory, for views of nothing
 //
-// A node is made in staging and published by one rename. The paths of nodes are short, so that stacks of hundreds of them
-// fit in the options of a mount.
+// Every change on disk has the same shape: a node gets a directory in staging, is written, is published by one rename, and
+// is put on disk together with that rename; then one transaction of the graph makes it part of what is seen. Until that
+// nothing refers to it, and a crash leaves a directory that no graph knows, which the next start deletes. What the graph
+// does not need any more is renamed to the trash, and deleted there. The moments in between are failpoints.
+//
+// The paths of nodes are short, so that stacks of hundreds of them fit in the options of a mount.
 package nodes
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,6 +35,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 )
 
 // Dir is the root directory with all that is in it.
@@ -41,6 +47,8 @@ const (
 	trash     = "trash"
 	empty     = "empty"
 	reports   = "reports"
+	recorded  = "records"
+	lost      = "lost"
 )
 
 // Open makes the root directory ready. The root must be an absolute path without characters that have a meaning in mount
@@ -49,7 +57,7 @@ func Open(root string) (*Dir, error) {
 	if err := mountable(root); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{"", published, staging, trash, empty, reports} {
+	for _, dir := range []string{"", published, staging, trash, empty, reports, recorded, lost} {
 		mode := fs.FileMode(0o700)
 		if dir == empty {
 			mode = 0o755
@@ -89,6 +97,15 @@ func (d *Dir) Empty() string { return filepath.Join(d.root, empty) }
 // Reports returns the directory of the reports.
 func (d *Dir) Reports() string { return filepath.Join(d.root, reports) }
 
+// Records returns the directory of the records of the graph.
+func (d *Dir) Records() string { return filepath.Join(d.root, recorded) }
+
+// Record returns where the record of a published node is.
+func (d *Dir) Record(id dag.NodeID) string { return filepath.Join(d.path(published, id), "node.json") }
+
+// Lost returns the directory of what nothing knew when the graph was rebuilt.
+func (d *Dir) Lost() string { return filepath.Join(d.root, lost) }
+
 // Staging returns where a node is made.
 func (d *Dir) Staging(id dag.NodeID) string { return d.path(staging, id) }
 
@@ -121,6 +138,7 @@ func (d *Dir) Stage(id dag.NodeID) (string, error) {
 	if err := errors.Join(os.Mkdir(content, 0o755), os.Mkdir(filepath.Join(dir, "work"), 0o711)); err != nil {
 		return "", fmt.Errorf("stage %v: %w", id, err)
 	}
+	failpoint.NodeStaged.Hit()
 	// The umask of the daemon must not decide what a container sees.
 	return content, os.Chmod(content, 0o755)
 }
@@ -128,16 +146,20 @@ func (d *Dir) Stage(id dag.NodeID) (string, error) {
 // Publish gives staged nodes their final place. It does not make them durable: see [Dir.Sync] and [Dir.SyncEmpty].
 func (d *Dir) Publish(ids ...dag.NodeID) error {
 	for _, id := range ids {
+		failpoint.NodeWritten.Hit()
 		if err := os.Rename(d.path(staging, id), d.path(published, id)); err != nil {
 			return fmt.Errorf("publish %v: %w", id, err)
 		}
+		failpoint.NodePublished.Hit()
 	}
 	return nil
 }
 
 // Sync puts all that was written below the root on disk.
 func (d *Dir) Sync() error {
-	return d.withDir(d.root, unix.Syncfs)
+	err := d.withDir(d.root, unix.Syncfs)
+	failpoint.NodeSynced.Hit()
+	return err
 }
 
 // SyncEmpty puts a published node without content on disk, at less cost than [Dir.Sync].
@@ -147,6 +169,7 @@ func (d *Dir) SyncEmpty(id dag.NodeID) error {
 			return err
 		}
 	}
+	failpoint.NodeSynced.Hit()
 	return nil
 }
 
@@ -159,23 +182,6 @@ func (d *Dir) withDir(path string, fn func(fd int) error) error {
 		return errors.Join(fmt.Errorf("sync %s: %w", path, err), f.Close())
 	}
 	return f.Close()
-}
-
-// Describe writes what a staged or published node is next to its content.
-func (d *Dir) Describe(id dag.NodeID, description any) error {
-	data, err := json.Marshal(description)
-	if err != nil {
-		return fmt.Errorf("describe %v: %w", id, err)
-	}
-	dir := d.path(staging, id)
-	if _, err := os.Lstat(dir); err != nil {
-		dir = d.path(published, id)
-	}
-	temporary := filepath.Join(dir, ".node.json")
-	if err := os.WriteFile(temporary, data, 0o600); err != nil {
-		return fmt.Errorf("describe %v: %w", id, err)
-	}
-	return os.Rename(temporary, filepath.Join(dir, "node.json"))
 }
 
 // Discard removes a node that was staged or published but never committed. A node that is not there is no error.
@@ -195,8 +201,19 @@ func (d *Dir) Trash(id dag.NodeID) error {
 	if err != nil {
 		return fmt.Errorf("trash %v: %w", id, err)
 	}
+	failpoint.NodeTrashed.Hit()
 	now := time.Now()
 	return os.Chtimes(to, now, now)
+}
+
+// SetAside takes a node out of the published ones, for a person to look at: nothing deletes it. A node that is not there is
+// no error.
+func (d *Dir) SetAside(id dag.NodeID) error {
+	to := filepath.Join(d.root, lost, fmt.Sprintf("%d-%d", id, time.Now().UnixNano()))
+	if err := os.Rename(d.path(published, id), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("set %v aside: %w", id, err)
+	}
+	return nil
 }
 
 // Sweep deletes what has been in the trash since before a time.
@@ -212,6 +229,7 @@ func (d *Dir) Sweep(before time.Time) error {
 			continue
 		}
 		errs = append(errs, os.RemoveAll(filepath.Join(d.root, trash, e.Name())))
+		failpoint.TrashSwept.Hit()
 	}
 	return errors.Join(errs...)
 }
@@ -223,6 +241,23 @@ func (d *Dir) DropStaging() error {
 		return fmt.Errorf("drop staging: %w", err)
 	}
 	return os.Mkdir(filepath.Join(d.root, staging), 0o700)
+}
+
+// Discarded returns the ids of the nodes that are in the trash, in the making, or set aside.
+func (d *Dir) Discarded() (ids []dag.NodeID, err error) {
+	for _, sub := range []string{trash, staging, lost} {
+		entries, err := os.ReadDir(filepath.Join(d.root, sub))
+		if err != nil {
+			return nil, fmt.Errorf("list nodes: %w", err)
+		}
+		for _, e := range entries {
+			name, _, _ := strings.Cut(e.Name(), "-")
+			if id, err := strconv.ParseUint(name, 10, 64); err == nil {
+				ids = append(ids, dag.NodeID(id))
+			}
+		}
+	}
+	return ids, nil
 }
 
 // List returns the ids of all published nodes.

@@ -4,7 +4,6 @@
 package nodes_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,7 +103,6 @@ func TestStageAndPublish(t *testing.T) {
 		t.Error("a node was staged twice")
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "file"), []byte("x"), 0o600))
-	must(t, d.Describe(7, dag.Node{ID: 7, Kind: dag.Persisted}))
 	expectPublished(t, d)
 	must(t, d.Publish(7))
 	expectPublished(t, d, 7)
@@ -114,14 +112,6 @@ func TestStageAndPublish(t *testing.T) {
 		if _, err := os.Stat(path); err != nil {
 			t.Error(err)
 		}
-	}
-	must(t, d.Describe(7, dag.Node{ID: 7, Kind: dag.Layer}))
-	data, err := os.ReadFile(filepath.Join(filepath.Dir(d.FS(7)), "node.json"))
-	must(t, err)
-	var n dag.Node
-	must(t, json.Unmarshal(data, &n))
-	if n.ID != 7 || n.Kind != dag.Layer {
-		t.Errorf("the node is described as %+v", n)
 	}
 	if got := d.Stack([]dag.NodeID{7, 3}); !slices.Equal(got, []string{d.FS(7), d.FS(3)}) {
 		t.Errorf("the stack is %v", got)
@@ -208,4 +198,29 @@ func TestList(t *testing.T) {
 		must(t, os.Mkdir(filepath.Join(d.Published(), name), 0o700))
 	}
 	expectPublished(t, d, 12)
+}
+
+func TestSetAside(t *testing.T) {
+	d := opened(t)
+	for _, id := range []dag.NodeID{3, 4} {
+		_, err := d.Stage(id)
+		must(t, err)
+		must(t, d.Publish(id))
+	}
+	must(t, d.SetAside(3))
+	must(t, d.SetAside(5)) // which is not there
+	must(t, d.Trash(4))
+	expectPublished(t, d)
+	_, err := d.Stage(9)
+	must(t, err)
+	ids, err := d.Discarded()
+	must(t, err)
+	slices.Sort(ids)
+	if !slices.Equal(ids, []dag.NodeID{3, 4, 9}) {
+		t.Errorf("discarded are %v", ids)
+	}
+	must(t, d.Sweep(time.Now().Add(time.Hour)))
+	if left, err := filepath.Glob(filepath.Join(d.Lost(), "3-*/fs")); err != nil || len(left) != 1 {
+		t.Errorf("set aside are %v, %v", left, err)
+	}
 }

@@ -723,6 +723,263 @@ func (x *Update) GetUpdated() *timestamppb.Timestamp {
 	return nil
 }
 
+type CheckRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Do what has one right answer.
+	Repair        bool `protobuf:"varint,1,opt,name=repair,proto3" json:"repair,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRequest) Reset() {
+	*x = CheckRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRequest) ProtoMessage() {}
+
+func (x *CheckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
+func (*CheckRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CheckRequest) GetRepair() bool {
+	if x != nil {
+		return x.Repair
+	}
+	return false
+}
+
+// Problem is something that is not as it should be.
+type Problem struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	What    string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	// It keeps something from being used, or will.
+	Grave bool `protobuf:"varint,3,opt,name=grave,proto3" json:"grave,omitempty"`
+	// What repairing does about it, empty if only a person can decide.
+	Remedy        string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Repaired      bool   `protobuf:"varint,5,opt,name=repaired,proto3" json:"repaired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Problem) Reset() {
+	*x = Problem{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Problem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Problem) ProtoMessage() {}
+
+func (x *Problem) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Problem.ProtoReflect.Descriptor instead.
+func (*Problem) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Problem) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Problem) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Problem) GetGrave() bool {
+	if x != nil {
+		return x.Grave
+	}
+	return false
+}
+
+func (x *Problem) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *Problem) GetRepaired() bool {
+	if x != nil {
+		return x.Repaired
+	}
+	return false
+}
+
+type CheckResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Problems []*Problem             `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
+	// What could not be repaired.
+	Failures      []string `protobuf:"bytes,2,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckResponse) Reset() {
+	*x = CheckResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckResponse) ProtoMessage() {}
+
+func (x *CheckResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
+func (*CheckResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CheckResponse) GetProblems() []*Problem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *CheckResponse) GetFailures() []string {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{11}
+}
+
+type BackupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *BackupResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type GraphRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -731,7 +988,7 @@ type GraphRequest struct {
 
 func (x *GraphRequest) Reset() {
 	*x = GraphRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +1000,7 @@ func (x *GraphRequest) String() string {
 func (*GraphRequest) ProtoMessage() {}
 
 func (x *GraphRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +1013,7 @@ func (x *GraphRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraphRequest.ProtoReflect.Descriptor instead.
 func (*GraphRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 type GraphResponse struct {
@@ -771,7 +1028,7 @@ type GraphResponse struct {
 
 func (x *GraphResponse) Reset() {
 	*x = GraphResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +1040,7 @@ func (x *GraphResponse) String() string {
 func (*GraphResponse) ProtoMessage() {}
 
 func (x *GraphResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +1053,7 @@ func (x *GraphResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraphResponse.ProtoReflect.Descriptor instead.
 func (*GraphResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GraphResponse) GetNodes() []*Node {
@@ -837,7 +1094,7 @@ type ListStoragesRequest struct {
 
 func (x *ListStoragesRequest) Reset() {
 	*x = ListStoragesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1106,7 @@ func (x *ListStoragesRequest) String() string {
 func (*ListStoragesRequest) ProtoMessage() {}
 
 func (x *ListStoragesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1119,7 @@ func (x *ListStoragesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoragesRequest.ProtoReflect.Descriptor instead.
 func (*ListStoragesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListStoragesRequest) GetAnonymous() bool {
@@ -881,7 +1138,7 @@ type ListStoragesResponse struct {
 
 func (x *ListStoragesResponse) Reset() {
 	*x = ListStoragesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1150,7 @@ func (x *ListStoragesResponse) String() string {
 func (*ListStoragesResponse) ProtoMessage() {}
 
 func (x *ListStoragesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1163,7 @@ func (x *ListStoragesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoragesResponse.ProtoReflect.Descriptor instead.
 func (*ListStoragesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListStoragesResponse) GetStorages() []*Storage {
@@ -926,7 +1183,7 @@ type GetStorageRequest struct {
 
 func (x *GetStorageRequest) Reset() {
 	*x = GetStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1195,7 @@ func (x *GetStorageRequest) String() string {
 func (*GetStorageRequest) ProtoMessage() {}
 
 func (x *GetStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1208,7 @@ func (x *GetStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageRequest.ProtoReflect.Descriptor instead.
 func (*GetStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetStorageRequest) GetName() string {
@@ -976,7 +1233,7 @@ type GetStorageResponse struct {
 
 func (x *GetStorageResponse) Reset() {
 	*x = GetStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -988,7 +1245,7 @@ func (x *GetStorageResponse) String() string {
 func (*GetStorageResponse) ProtoMessage() {}
 
 func (x *GetStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1001,7 +1258,7 @@ func (x *GetStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageResponse.ProtoReflect.Descriptor instead.
 func (*GetStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetStorageResponse) GetStorage() *Storage {
@@ -1041,7 +1298,7 @@ type DiffStorageRequest struct {
 
 func (x *DiffStorageRequest) Reset() {
 	*x = DiffStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1310,7 @@ func (x *DiffStorageRequest) String() string {
 func (*DiffStorageRequest) ProtoMessage() {}
 
 func (x *DiffStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1323,7 @@ func (x *DiffStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffStorageRequest.ProtoReflect.Descriptor instead.
 func (*DiffStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DiffStorageRequest) GetName() string {
@@ -1091,7 +1348,7 @@ type DiffStorageResponse struct {
 
 func (x *DiffStorageResponse) Reset() {
 	*x = DiffStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1360,7 @@ func (x *DiffStorageResponse) String() string {
 func (*DiffStorageResponse) ProtoMessage() {}
 
 func (x *DiffStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1373,7 @@ func (x *DiffStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffStorageResponse.ProtoReflect.Descriptor instead.
 func (*DiffStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DiffStorageResponse) GetPath() []byte {
@@ -1163,7 +1420,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1432,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1445,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -1206,7 +1463,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1475,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1488,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 type ForkStorageRequest struct {
@@ -1245,7 +1502,7 @@ type ForkStorageRequest struct {
 
 func (x *ForkStorageRequest) Reset() {
 	*x = ForkStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1514,7 @@ func (x *ForkStorageRequest) String() string {
 func (*ForkStorageRequest) ProtoMessage() {}
 
 func (x *ForkStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1527,7 @@ func (x *ForkStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkStorageRequest.ProtoReflect.Descriptor instead.
 func (*ForkStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ForkStorageRequest) GetSource() string {
@@ -1296,7 +1553,7 @@ type ForkStorageResponse struct {
 
 func (x *ForkStorageResponse) Reset() {
 	*x = ForkStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1565,7 @@ func (x *ForkStorageResponse) String() string {
 func (*ForkStorageResponse) ProtoMessage() {}
 
 func (x *ForkStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1578,7 @@ func (x *ForkStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkStorageResponse.ProtoReflect.Descriptor instead.
 func (*ForkStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ForkStorageResponse) GetName() string {
@@ -1343,7 +1600,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1612,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1625,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Pin) GetPath() string {
@@ -1406,7 +1663,7 @@ type ConfigureStorageRequest struct {
 
 func (x *ConfigureStorageRequest) Reset() {
 	*x = ConfigureStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1675,7 @@ func (x *ConfigureStorageRequest) String() string {
 func (*ConfigureStorageRequest) ProtoMessage() {}
 
 func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1688,7 @@ func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureStorageRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ConfigureStorageRequest) GetName() string {
@@ -1472,7 +1729,7 @@ type ConfigureStorageResponse struct {
 
 func (x *ConfigureStorageResponse) Reset() {
 	*x = ConfigureStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1741,7 @@ func (x *ConfigureStorageResponse) String() string {
 func (*ConfigureStorageResponse) ProtoMessage() {}
 
 func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1754,7 @@ func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureStorageResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ConfigureStorageResponse) GetOptions() []byte {
@@ -1517,7 +1774,7 @@ type ExplainPathRequest struct {
 
 func (x *ExplainPathRequest) Reset() {
 	*x = ExplainPathRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1786,7 @@ func (x *ExplainPathRequest) String() string {
 func (*ExplainPathRequest) ProtoMessage() {}
 
 func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1799,7 @@ func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathRequest.ProtoReflect.Descriptor instead.
 func (*ExplainPathRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExplainPathRequest) GetName() string {
@@ -1569,7 +1826,7 @@ type ExplainPathResponse struct {
 
 func (x *ExplainPathResponse) Reset() {
 	*x = ExplainPathResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1838,7 @@ func (x *ExplainPathResponse) String() string {
 func (*ExplainPathResponse) ProtoMessage() {}
 
 func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1851,7 @@ func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathResponse.ProtoReflect.Descriptor instead.
 func (*ExplainPathResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainPathResponse) GetExplanation() []byte {
@@ -1613,7 +1870,7 @@ type AuditStorageRequest struct {
 
 func (x *AuditStorageRequest) Reset() {
 	*x = AuditStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1882,7 @@ func (x *AuditStorageRequest) String() string {
 func (*AuditStorageRequest) ProtoMessage() {}
 
 func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1895,7 @@ func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageRequest.ProtoReflect.Descriptor instead.
 func (*AuditStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AuditStorageRequest) GetName() string {
@@ -1658,7 +1915,7 @@ type AuditStorageResponse struct {
 
 func (x *AuditStorageResponse) Reset() {
 	*x = AuditStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1927,7 @@ func (x *AuditStorageResponse) String() string {
 func (*AuditStorageResponse) ProtoMessage() {}
 
 func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1940,7 @@ func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageResponse.ProtoReflect.Descriptor instead.
 func (*AuditStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AuditStorageResponse) GetAudit() []byte {
@@ -1712,7 +1969,7 @@ type CreateUpdateRequest struct {
 
 func (x *CreateUpdateRequest) Reset() {
 	*x = CreateUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1981,7 @@ func (x *CreateUpdateRequest) String() string {
 func (*CreateUpdateRequest) ProtoMessage() {}
 
 func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1994,7 @@ func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CreateUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateUpdateRequest) GetNamespace() string {
@@ -1812,7 +2069,7 @@ type CreateUpdateResponse struct {
 
 func (x *CreateUpdateResponse) Reset() {
 	*x = CreateUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +2081,7 @@ func (x *CreateUpdateResponse) String() string {
 func (*CreateUpdateResponse) ProtoMessage() {}
 
 func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +2094,7 @@ func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CreateUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateUpdateResponse) GetUpdate() *Update {
@@ -1862,7 +2119,7 @@ type Preview struct {
 
 func (x *Preview) Reset() {
 	*x = Preview{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +2131,7 @@ func (x *Preview) String() string {
 func (*Preview) ProtoMessage() {}
 
 func (x *Preview) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +2144,7 @@ func (x *Preview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preview.ProtoReflect.Descriptor instead.
 func (*Preview) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Preview) GetStorage() string {
@@ -1934,7 +2191,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2203,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2216,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PreviewResponse) GetPreviews() []*Preview {
@@ -1977,7 +2234,7 @@ type ListUpdatesRequest struct {
 
 func (x *ListUpdatesRequest) Reset() {
 	*x = ListUpdatesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2246,7 @@ func (x *ListUpdatesRequest) String() string {
 func (*ListUpdatesRequest) ProtoMessage() {}
 
 func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2259,7 @@ func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesRequest.ProtoReflect.Descriptor instead.
 func (*ListUpdatesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 type ListUpdatesResponse struct {
@@ -2014,7 +2271,7 @@ type ListUpdatesResponse struct {
 
 func (x *ListUpdatesResponse) Reset() {
 	*x = ListUpdatesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2283,7 @@ func (x *ListUpdatesResponse) String() string {
 func (*ListUpdatesResponse) ProtoMessage() {}
 
 func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2296,7 @@ func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesResponse.ProtoReflect.Descriptor instead.
 func (*ListUpdatesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListUpdatesResponse) GetUpdates() []*Update {
@@ -2058,7 +2315,7 @@ type GetUpdateRequest struct {
 
 func (x *GetUpdateRequest) Reset() {
 	*x = GetUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2327,7 @@ func (x *GetUpdateRequest) String() string {
 func (*GetUpdateRequest) ProtoMessage() {}
 
 func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2340,7 @@ func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateRequest.ProtoReflect.Descriptor instead.
 func (*GetUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetUpdateRequest) GetId() uint64 {
@@ -2102,7 +2359,7 @@ type GetUpdateResponse struct {
 
 func (x *GetUpdateResponse) Reset() {
 	*x = GetUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2114,7 +2371,7 @@ func (x *GetUpdateResponse) String() string {
 func (*GetUpdateResponse) ProtoMessage() {}
 
 func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2127,7 +2384,7 @@ func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateResponse.ProtoReflect.Descriptor instead.
 func (*GetUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetUpdateResponse) GetUpdate() *Update {
@@ -2147,7 +2404,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2416,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2429,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetReportRequest) GetId() uint64 {
@@ -2199,7 +2456,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2468,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2481,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetReportResponse) GetReport() []byte {
@@ -2245,7 +2502,7 @@ type RollbackUpdateRequest struct {
 
 func (x *RollbackUpdateRequest) Reset() {
 	*x = RollbackUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2257,7 +2514,7 @@ func (x *RollbackUpdateRequest) String() string {
 func (*RollbackUpdateRequest) ProtoMessage() {}
 
 func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2270,7 +2527,7 @@ func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateRequest.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RollbackUpdateRequest) GetId() uint64 {
@@ -2305,7 +2562,7 @@ type RollbackUpdateResponse struct {
 
 func (x *RollbackUpdateResponse) Reset() {
 	*x = RollbackUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2574,7 @@ func (x *RollbackUpdateResponse) String() string {
 func (*RollbackUpdateResponse) ProtoMessage() {}
 
 func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2587,7 @@ func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateResponse.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RollbackUpdateResponse) GetUpdate() *Update {
@@ -2356,7 +2613,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2625,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2638,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -2400,7 +2657,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2669,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2682,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -2445,7 +2702,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2714,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2727,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -2552,7 +2809,21 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\boutcomes\x18\t \x03(\v2\x18.molt.control.v1.OutcomeR\boutcomes\x124\n" +
 	"\acreated\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
-	"\aupdated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"\x0e\n" +
+	"\aupdated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"&\n" +
+	"\fCheckRequest\x12\x16\n" +
+	"\x06repair\x18\x01 \x01(\bR\x06repair\"\x81\x01\n" +
+	"\aProblem\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\x12\x14\n" +
+	"\x05grave\x18\x03 \x01(\bR\x05grave\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x12\x1a\n" +
+	"\brepaired\x18\x05 \x01(\bR\brepaired\"a\n" +
+	"\rCheckResponse\x124\n" +
+	"\bproblems\x18\x01 \x03(\v2\x18.molt.control.v1.ProblemR\bproblems\x12\x1a\n" +
+	"\bfailures\x18\x02 \x03(\tR\bfailures\"\x0f\n" +
+	"\rBackupRequest\"$\n" +
+	"\x0eBackupResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
 	"\fGraphRequest\"\xd2\x01\n" +
 	"\rGraphResponse\x12+\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x15.molt.control.v1.NodeR\x05nodes\x12+\n" +
@@ -2657,7 +2928,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06merged\x18\x01 \x03(\v2).molt.control.v1.MergeLayersResponse.PairR\x06merged\x1a2\n" +
 	"\x04Pair\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
-	"\x05upper\x18\x02 \x01(\x04R\x05upper2\xb3\r\n" +
+	"\x05upper\x18\x02 \x01(\x04R\x05upper2\xc8\x0e\n" +
 	"\aControl\x12L\n" +
 	"\aVersion\x12\x1f.molt.control.v1.VersionRequest\x1a .molt.control.v1.VersionResponse\x12F\n" +
 	"\x05Graph\x12\x1d.molt.control.v1.GraphRequest\x1a\x1e.molt.control.v1.GraphResponse\x12[\n" +
@@ -2678,7 +2949,9 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\tGetReport\x12!.molt.control.v1.GetReportRequest\x1a\".molt.control.v1.GetReportResponse\x12a\n" +
 	"\x0eRollbackUpdate\x12&.molt.control.v1.RollbackUpdateRequest\x1a'.molt.control.v1.RollbackUpdateResponse\x12[\n" +
 	"\x0fPreviewRollback\x12&.molt.control.v1.RollbackUpdateRequest\x1a .molt.control.v1.PreviewResponse\x12X\n" +
-	"\vMergeLayers\x12#.molt.control.v1.MergeLayersRequest\x1a$.molt.control.v1.MergeLayersResponseBSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
+	"\vMergeLayers\x12#.molt.control.v1.MergeLayersRequest\x1a$.molt.control.v1.MergeLayersResponse\x12F\n" +
+	"\x05Check\x12\x1d.molt.control.v1.CheckRequest\x1a\x1e.molt.control.v1.CheckResponse\x12K\n" +
+	"\x06Backup\x12\x1e.molt.control.v1.BackupRequest\x1a\x1f.molt.control.v1.BackupResponse0\x01BSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
 
 var (
 	file_snapshotter_api_control_v1_control_proto_rawDescOnce sync.Once
@@ -2692,7 +2965,7 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*VersionRequest)(nil),           // 0: molt.control.v1.VersionRequest
 	(*VersionResponse)(nil),          // 1: molt.control.v1.VersionResponse
@@ -2702,116 +2975,126 @@ var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*Storage)(nil),                  // 5: molt.control.v1.Storage
 	(*Outcome)(nil),                  // 6: molt.control.v1.Outcome
 	(*Update)(nil),                   // 7: molt.control.v1.Update
-	(*GraphRequest)(nil),             // 8: molt.control.v1.GraphRequest
-	(*GraphResponse)(nil),            // 9: molt.control.v1.GraphResponse
-	(*ListStoragesRequest)(nil),      // 10: molt.control.v1.ListStoragesRequest
-	(*ListStoragesResponse)(nil),     // 11: molt.control.v1.ListStoragesResponse
-	(*GetStorageRequest)(nil),        // 12: molt.control.v1.GetStorageRequest
-	(*GetStorageResponse)(nil),       // 13: molt.control.v1.GetStorageResponse
-	(*DiffStorageRequest)(nil),       // 14: molt.control.v1.DiffStorageRequest
-	(*DiffStorageResponse)(nil),      // 15: molt.control.v1.DiffStorageResponse
-	(*RemoveStorageRequest)(nil),     // 16: molt.control.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),    // 17: molt.control.v1.RemoveStorageResponse
-	(*ForkStorageRequest)(nil),       // 18: molt.control.v1.ForkStorageRequest
-	(*ForkStorageResponse)(nil),      // 19: molt.control.v1.ForkStorageResponse
-	(*Pin)(nil),                      // 20: molt.control.v1.Pin
-	(*ConfigureStorageRequest)(nil),  // 21: molt.control.v1.ConfigureStorageRequest
-	(*ConfigureStorageResponse)(nil), // 22: molt.control.v1.ConfigureStorageResponse
-	(*ExplainPathRequest)(nil),       // 23: molt.control.v1.ExplainPathRequest
-	(*ExplainPathResponse)(nil),      // 24: molt.control.v1.ExplainPathResponse
-	(*AuditStorageRequest)(nil),      // 25: molt.control.v1.AuditStorageRequest
-	(*AuditStorageResponse)(nil),     // 26: molt.control.v1.AuditStorageResponse
-	(*CreateUpdateRequest)(nil),      // 27: molt.control.v1.CreateUpdateRequest
-	(*CreateUpdateResponse)(nil),     // 28: molt.control.v1.CreateUpdateResponse
-	(*Preview)(nil),                  // 29: molt.control.v1.Preview
-	(*PreviewResponse)(nil),          // 30: molt.control.v1.PreviewResponse
-	(*ListUpdatesRequest)(nil),       // 31: molt.control.v1.ListUpdatesRequest
-	(*ListUpdatesResponse)(nil),      // 32: molt.control.v1.ListUpdatesResponse
-	(*GetUpdateRequest)(nil),         // 33: molt.control.v1.GetUpdateRequest
-	(*GetUpdateResponse)(nil),        // 34: molt.control.v1.GetUpdateResponse
-	(*GetReportRequest)(nil),         // 35: molt.control.v1.GetReportRequest
-	(*GetReportResponse)(nil),        // 36: molt.control.v1.GetReportResponse
-	(*RollbackUpdateRequest)(nil),    // 37: molt.control.v1.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),   // 38: molt.control.v1.RollbackUpdateResponse
-	(*MergeLayersRequest)(nil),       // 39: molt.control.v1.MergeLayersRequest
-	(*MergeLayersResponse)(nil),      // 40: molt.control.v1.MergeLayersResponse
-	nil,                              // 41: molt.control.v1.ConfigureStorageRequest.PolicyEntry
-	nil,                              // 42: molt.control.v1.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil), // 43: molt.control.v1.MergeLayersResponse.Pair
-	(*timestamppb.Timestamp)(nil),    // 44: google.protobuf.Timestamp
+	(*CheckRequest)(nil),             // 8: molt.control.v1.CheckRequest
+	(*Problem)(nil),                  // 9: molt.control.v1.Problem
+	(*CheckResponse)(nil),            // 10: molt.control.v1.CheckResponse
+	(*BackupRequest)(nil),            // 11: molt.control.v1.BackupRequest
+	(*BackupResponse)(nil),           // 12: molt.control.v1.BackupResponse
+	(*GraphRequest)(nil),             // 13: molt.control.v1.GraphRequest
+	(*GraphResponse)(nil),            // 14: molt.control.v1.GraphResponse
+	(*ListStoragesRequest)(nil),      // 15: molt.control.v1.ListStoragesRequest
+	(*ListStoragesResponse)(nil),     // 16: molt.control.v1.ListStoragesResponse
+	(*GetStorageRequest)(nil),        // 17: molt.control.v1.GetStorageRequest
+	(*GetStorageResponse)(nil),       // 18: molt.control.v1.GetStorageResponse
+	(*DiffStorageRequest)(nil),       // 19: molt.control.v1.DiffStorageRequest
+	(*DiffStorageResponse)(nil),      // 20: molt.control.v1.DiffStorageResponse
+	(*RemoveStorageRequest)(nil),     // 21: molt.control.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),    // 22: molt.control.v1.RemoveStorageResponse
+	(*ForkStorageRequest)(nil),       // 23: molt.control.v1.ForkStorageRequest
+	(*ForkStorageResponse)(nil),      // 24: molt.control.v1.ForkStorageResponse
+	(*Pin)(nil),                      // 25: molt.control.v1.Pin
+	(*ConfigureStorageRequest)(nil),  // 26: molt.control.v1.ConfigureStorageRequest
+	(*ConfigureStorageResponse)(nil), // 27: molt.control.v1.ConfigureStorageResponse
+	(*ExplainPathRequest)(nil),       // 28: molt.control.v1.ExplainPathRequest
+	(*ExplainPathResponse)(nil),      // 29: molt.control.v1.ExplainPathResponse
+	(*AuditStorageRequest)(nil),      // 30: molt.control.v1.AuditStorageRequest
+	(*AuditStorageResponse)(nil),     // 31: molt.control.v1.AuditStorageResponse
+	(*CreateUpdateRequest)(nil),      // 32: molt.control.v1.CreateUpdateRequest
+	(*CreateUpdateResponse)(nil),     // 33: molt.control.v1.CreateUpdateResponse
+	(*Preview)(nil),                  // 34: molt.control.v1.Preview
+	(*PreviewResponse)(nil),          // 35: molt.control.v1.PreviewResponse
+	(*ListUpdatesRequest)(nil),       // 36: molt.control.v1.ListUpdatesRequest
+	(*ListUpdatesResponse)(nil),      // 37: molt.control.v1.ListUpdatesResponse
+	(*GetUpdateRequest)(nil),         // 38: molt.control.v1.GetUpdateRequest
+	(*GetUpdateResponse)(nil),        // 39: molt.control.v1.GetUpdateResponse
+	(*GetReportRequest)(nil),         // 40: molt.control.v1.GetReportRequest
+	(*GetReportResponse)(nil),        // 41: molt.control.v1.GetReportResponse
+	(*RollbackUpdateRequest)(nil),    // 42: molt.control.v1.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),   // 43: molt.control.v1.RollbackUpdateResponse
+	(*MergeLayersRequest)(nil),       // 44: molt.control.v1.MergeLayersRequest
+	(*MergeLayersResponse)(nil),      // 45: molt.control.v1.MergeLayersResponse
+	nil,                              // 46: molt.control.v1.ConfigureStorageRequest.PolicyEntry
+	nil,                              // 47: molt.control.v1.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil), // 48: molt.control.v1.MergeLayersResponse.Pair
+	(*timestamppb.Timestamp)(nil),    // 49: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	44, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
-	44, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
+	49, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
+	49, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1.Storage.points:type_name -> molt.control.v1.Point
 	4,  // 3: molt.control.v1.Storage.aside:type_name -> molt.control.v1.Point
-	44, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
-	44, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	49, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
+	49, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
 	6,  // 6: molt.control.v1.Update.outcomes:type_name -> molt.control.v1.Outcome
-	44, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
-	44, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
-	2,  // 9: molt.control.v1.GraphResponse.nodes:type_name -> molt.control.v1.Node
-	3,  // 10: molt.control.v1.GraphResponse.names:type_name -> molt.control.v1.Name
-	5,  // 11: molt.control.v1.GraphResponse.storages:type_name -> molt.control.v1.Storage
-	7,  // 12: molt.control.v1.GraphResponse.updates:type_name -> molt.control.v1.Update
-	5,  // 13: molt.control.v1.ListStoragesResponse.storages:type_name -> molt.control.v1.Storage
-	5,  // 14: molt.control.v1.GetStorageResponse.storage:type_name -> molt.control.v1.Storage
-	2,  // 15: molt.control.v1.GetStorageResponse.nodes:type_name -> molt.control.v1.Node
-	7,  // 16: molt.control.v1.GetStorageResponse.updates:type_name -> molt.control.v1.Update
-	44, // 17: molt.control.v1.Pin.expires:type_name -> google.protobuf.Timestamp
-	20, // 18: molt.control.v1.ConfigureStorageRequest.pin:type_name -> molt.control.v1.Pin
-	41, // 19: molt.control.v1.ConfigureStorageRequest.policy:type_name -> molt.control.v1.ConfigureStorageRequest.PolicyEntry
-	42, // 20: molt.control.v1.CreateUpdateRequest.policy:type_name -> molt.control.v1.CreateUpdateRequest.PolicyEntry
-	20, // 21: molt.control.v1.CreateUpdateRequest.pin:type_name -> molt.control.v1.Pin
-	7,  // 22: molt.control.v1.CreateUpdateResponse.update:type_name -> molt.control.v1.Update
-	29, // 23: molt.control.v1.PreviewResponse.previews:type_name -> molt.control.v1.Preview
-	7,  // 24: molt.control.v1.ListUpdatesResponse.updates:type_name -> molt.control.v1.Update
-	7,  // 25: molt.control.v1.GetUpdateResponse.update:type_name -> molt.control.v1.Update
-	7,  // 26: molt.control.v1.RollbackUpdateResponse.update:type_name -> molt.control.v1.Update
-	43, // 27: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
-	0,  // 28: molt.control.v1.Control.Version:input_type -> molt.control.v1.VersionRequest
-	8,  // 29: molt.control.v1.Control.Graph:input_type -> molt.control.v1.GraphRequest
-	10, // 30: molt.control.v1.Control.ListStorages:input_type -> molt.control.v1.ListStoragesRequest
-	12, // 31: molt.control.v1.Control.GetStorage:input_type -> molt.control.v1.GetStorageRequest
-	14, // 32: molt.control.v1.Control.DiffStorage:input_type -> molt.control.v1.DiffStorageRequest
-	16, // 33: molt.control.v1.Control.RemoveStorage:input_type -> molt.control.v1.RemoveStorageRequest
-	18, // 34: molt.control.v1.Control.ForkStorage:input_type -> molt.control.v1.ForkStorageRequest
-	21, // 35: molt.control.v1.Control.ConfigureStorage:input_type -> molt.control.v1.ConfigureStorageRequest
-	23, // 36: molt.control.v1.Control.ExplainPath:input_type -> molt.control.v1.ExplainPathRequest
-	25, // 37: molt.control.v1.Control.AuditStorage:input_type -> molt.control.v1.AuditStorageRequest
-	27, // 38: molt.control.v1.Control.CreateUpdate:input_type -> molt.control.v1.CreateUpdateRequest
-	27, // 39: molt.control.v1.Control.PreviewUpdate:input_type -> molt.control.v1.CreateUpdateRequest
-	31, // 40: molt.control.v1.Control.ListUpdates:input_type -> molt.control.v1.ListUpdatesRequest
-	33, // 41: molt.control.v1.Control.GetUpdate:input_type -> molt.control.v1.GetUpdateRequest
-	33, // 42: molt.control.v1.Control.WatchUpdate:input_type -> molt.control.v1.GetUpdateRequest
-	35, // 43: molt.control.v1.Control.GetReport:input_type -> molt.control.v1.GetReportRequest
-	37, // 44: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
-	37, // 45: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
-	39, // 46: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
-	1,  // 47: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
-	9,  // 48: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
-	11, // 49: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
-	13, // 50: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
-	15, // 51: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
-	17, // 52: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
-	19, // 53: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
-	22, // 54: molt.control.v1.Control.ConfigureStorage:output_type -> molt.control.v1.ConfigureStorageResponse
-	24, // 55: molt.control.v1.Control.ExplainPath:output_type -> molt.control.v1.ExplainPathResponse
-	26, // 56: molt.control.v1.Control.AuditStorage:output_type -> molt.control.v1.AuditStorageResponse
-	28, // 57: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
-	30, // 58: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
-	32, // 59: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
-	34, // 60: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	34, // 61: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	36, // 62: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
-	38, // 63: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
-	30, // 64: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
-	40, // 65: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
-	47, // [47:66] is the sub-list for method output_type
-	28, // [28:47] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	49, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
+	49, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
+	9,  // 9: molt.control.v1.CheckResponse.problems:type_name -> molt.control.v1.Problem
+	2,  // 10: molt.control.v1.GraphResponse.nodes:type_name -> molt.control.v1.Node
+	3,  // 11: molt.control.v1.GraphResponse.names:type_name -> molt.control.v1.Name
+	5,  // 12: molt.control.v1.GraphResponse.storages:type_name -> molt.control.v1.Storage
+	7,  // 13: molt.control.v1.GraphResponse.updates:type_name -> molt.control.v1.Update
+	5,  // 14: molt.control.v1.ListStoragesResponse.storages:type_name -> molt.control.v1.Storage
+	5,  // 15: molt.control.v1.GetStorageResponse.storage:type_name -> molt.control.v1.Storage
+	2,  // 16: molt.control.v1.GetStorageResponse.nodes:type_name -> molt.control.v1.Node
+	7,  // 17: molt.control.v1.GetStorageResponse.updates:type_name -> molt.control.v1.Update
+	49, // 18: molt.control.v1.Pin.expires:type_name -> google.protobuf.Timestamp
+	25, // 19: molt.control.v1.ConfigureStorageRequest.pin:type_name -> molt.control.v1.Pin
+	46, // 20: molt.control.v1.ConfigureStorageRequest.policy:type_name -> molt.control.v1.ConfigureStorageRequest.PolicyEntry
+	47, // 21: molt.control.v1.CreateUpdateRequest.policy:type_name -> molt.control.v1.CreateUpdateRequest.PolicyEntry
+	25, // 22: molt.control.v1.CreateUpdateRequest.pin:type_name -> molt.control.v1.Pin
+	7,  // 23: molt.control.v1.CreateUpdateResponse.update:type_name -> molt.control.v1.Update
+	34, // 24: molt.control.v1.PreviewResponse.previews:type_name -> molt.control.v1.Preview
+	7,  // 25: molt.control.v1.ListUpdatesResponse.updates:type_name -> molt.control.v1.Update
+	7,  // 26: molt.control.v1.GetUpdateResponse.update:type_name -> molt.control.v1.Update
+	7,  // 27: molt.control.v1.RollbackUpdateResponse.update:type_name -> molt.control.v1.Update
+	48, // 28: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
+	0,  // 29: molt.control.v1.Control.Version:input_type -> molt.control.v1.VersionRequest
+	13, // 30: molt.control.v1.Control.Graph:input_type -> molt.control.v1.GraphRequest
+	15, // 31: molt.control.v1.Control.ListStorages:input_type -> molt.control.v1.ListStoragesRequest
+	17, // 32: molt.control.v1.Control.GetStorage:input_type -> molt.control.v1.GetStorageRequest
+	19, // 33: molt.control.v1.Control.DiffStorage:input_type -> molt.control.v1.DiffStorageRequest
+	21, // 34: molt.control.v1.Control.RemoveStorage:input_type -> molt.control.v1.RemoveStorageRequest
+	23, // 35: molt.control.v1.Control.ForkStorage:input_type -> molt.control.v1.ForkStorageRequest
+	26, // 36: molt.control.v1.Control.ConfigureStorage:input_type -> molt.control.v1.ConfigureStorageRequest
+	28, // 37: molt.control.v1.Control.ExplainPath:input_type -> molt.control.v1.ExplainPathRequest
+	30, // 38: molt.control.v1.Control.AuditStorage:input_type -> molt.control.v1.AuditStorageRequest
+	32, // 39: molt.control.v1.Control.CreateUpdate:input_type -> molt.control.v1.CreateUpdateRequest
+	32, // 40: molt.control.v1.Control.PreviewUpdate:input_type -> molt.control.v1.CreateUpdateRequest
+	36, // 41: molt.control.v1.Control.ListUpdates:input_type -> molt.control.v1.ListUpdatesRequest
+	38, // 42: molt.control.v1.Control.GetUpdate:input_type -> molt.control.v1.GetUpdateRequest
+	38, // 43: molt.control.v1.Control.WatchUpdate:input_type -> molt.control.v1.GetUpdateRequest
+	40, // 44: molt.control.v1.Control.GetReport:input_type -> molt.control.v1.GetReportRequest
+	42, // 45: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
+	42, // 46: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
+	44, // 47: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
+	8,  // 48: molt.control.v1.Control.Check:input_type -> molt.control.v1.CheckRequest
+	11, // 49: molt.control.v1.Control.Backup:input_type -> molt.control.v1.BackupRequest
+	1,  // 50: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
+	14, // 51: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
+	16, // 52: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
+	18, // 53: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
+	20, // 54: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
+	22, // 55: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
+	24, // 56: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
+	27, // 57: molt.control.v1.Control.ConfigureStorage:output_type -> molt.control.v1.ConfigureStorageResponse
+	29, // 58: molt.control.v1.Control.ExplainPath:output_type -> molt.control.v1.ExplainPathResponse
+	31, // 59: molt.control.v1.Control.AuditStorage:output_type -> molt.control.v1.AuditStorageResponse
+	33, // 60: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
+	35, // 61: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
+	37, // 62: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
+	39, // 63: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
+	39, // 64: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
+	41, // 65: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
+	43, // 66: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
+	35, // 67: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
+	45, // 68: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
+	10, // 69: molt.control.v1.Control.Check:output_type -> molt.control.v1.CheckResponse
+	12, // 70: molt.control.v1.Control.Backup:output_type -> molt.control.v1.BackupResponse
+	50, // [50:71] is the sub-list for method output_type
+	29, // [29:50] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
@@ -2825,7 +3108,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

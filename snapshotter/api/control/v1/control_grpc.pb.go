@@ -45,6 +45,8 @@ const (
 	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1.Control/RollbackUpdate"
 	Control_PreviewRollback_FullMethodName  = "/molt.control.v1.Control/PreviewRollback"
 	Control_MergeLayers_FullMethodName      = "/molt.control.v1.Control/MergeLayers"
+	Control_Check_FullMethodName            = "/molt.control.v1.Control/Check"
+	Control_Backup_FullMethodName           = "/molt.control.v1.Control/Backup"
 )
 
 // ControlClient is the client API for Control service.
@@ -79,6 +81,10 @@ type ControlClient interface {
 	// PreviewRollback tells what RollbackUpdate would come to, and changes nothing.
 	PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*PreviewResponse, error)
 	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (*MergeLayersResponse, error)
+	// Check tells what is not as it should be with the state directory, the mounts, and what containerd knows.
+	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
+	// Backup streams a copy of the database, as it is at one moment.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
 }
 
 type controlClient struct {
@@ -297,6 +303,35 @@ func (c *controlClient) MergeLayers(ctx context.Context, in *MergeLayersRequest,
 	return out, nil
 }
 
+func (c *controlClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckResponse)
+	err := c.cc.Invoke(ctx, Control_Check_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[2], Control_Backup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_BackupClient = grpc.ServerStreamingClient[BackupResponse]
+
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -329,6 +364,10 @@ type ControlServer interface {
 	// PreviewRollback tells what RollbackUpdate would come to, and changes nothing.
 	PreviewRollback(context.Context, *RollbackUpdateRequest) (*PreviewResponse, error)
 	MergeLayers(context.Context, *MergeLayersRequest) (*MergeLayersResponse, error)
+	// Check tells what is not as it should be with the state directory, the mounts, and what containerd knows.
+	Check(context.Context, *CheckRequest) (*CheckResponse, error)
+	// Backup streams a copy of the database, as it is at one moment.
+	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -395,6 +434,12 @@ func (UnimplementedControlServer) PreviewRollback(context.Context, *RollbackUpda
 }
 func (UnimplementedControlServer) MergeLayers(context.Context, *MergeLayersRequest) (*MergeLayersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MergeLayers not implemented")
+}
+func (UnimplementedControlServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
+}
+func (UnimplementedControlServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error {
+	return status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -745,6 +790,35 @@ func _Control_MergeLayers_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Check_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Check(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Check_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Check(ctx, req.(*CheckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Control_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ControlServer).Backup(m, &grpc.GenericServerStream[BackupRequest, BackupResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_BackupServer = grpc.ServerStreamingServer[BackupResponse]
+
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -820,6 +894,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "MergeLayers",
 			Handler:    _Control_MergeLayers_Handler,
 		},
+		{
+			MethodName: "Check",
+			Handler:    _Control_Check_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -830,6 +908,11 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchUpdate",
 			Handler:       _Control_WatchUpdate_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Backup",
+			Handler:       _Control_Backup_Handler,
 			ServerStreams: true,
 		},
 	},

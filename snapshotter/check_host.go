@@ -1,0 +1,90 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// checkHost compares the names with the keys that containerd has: one of both may have been restored from an older state.
+func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) {
+	if s.host == nil {
+		return nil, nil
+	}
+	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	// The names are looked at before and after containerd is asked: what comes and goes meanwhile is no problem.
+	before := s.keys()
+	theirs, err := s.host.Snapshots(ask)
+	if err != nil {
+		return []Problem{{Subject: "containerd", What: "it cannot be asked what it knows: " + err.Error()}}, nil
+	}
+	after := s.keys()
+	for _, k := range theirs {
+		if _, known := before[k]; known {
+			continue
+		}
+		if _, known := after[k]; !known {
+			found = append(found, Problem{Subject: ofKey(k), Grave: true, What: "containerd knows it, and there is nothing of it here: " +
+				"remove the container or image and make it anew; a storage with a name is found again by that"})
+		}
+	}
+	for k, n := range after {
+		if _, known := before[k]; known && !slices.Contains(theirs, k) {
+			found = append(found, s.unknownToHost(k, n))
+		}
+	}
+	slices.SortFunc(found, func(a, b Problem) int { return strings.Compare(a.Subject, b.Subject) })
+	return found, nil
+}
+
+// Key is a key of containerd's in one of its namespaces.
+type Key struct{ Namespace, Key string }
+
+func ofKey(k Key) string { return fmt.Sprintf("key %q in namespace %q", k.Key, k.Namespace) }
+
+// keys returns the names that containerd made, by what it calls them. Several may be called the same.
+func (s *Snapshotter) keys() map[Key][]dag.Name {
+	all := map[Key][]dag.Name{}
+	s.store.View(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			if k := parseKey(n.Key); k.namespace != "" {
+				all[Key{k.namespace, k.key}] = append(all[Key{k.namespace, k.key}], n)
+			}
+		}
+	})
+	return all
+}
+
+// unknownToHost is a key that containerd does not know any more. It removes such keys itself when it next collects garbage;
+// what was written under one without a storage of its own would go with it.
+func (s *Snapshotter) unknownToHost(k Key, names []dag.Name) Problem {
+	p := Problem{Subject: ofKey(k), What: "containerd does not know it any more, and will have it removed when it collects garbage"}
+	for _, n := range names {
+		if n.Kind != dag.Active || n.Identity == dag.Bound || parseKey(n.Key).extraction() {
+			continue
+		}
+		target, err := StorageName(k.Namespace, "rescued-"+k.Key)
+		if err != nil {
+			continue
+		}
+		p.What += "; what was written in it would go with it"
+		p.Grave = true
+		p.Remedy = fmt.Sprintf("what was written is kept as storage %q", target)
+		p.repair = func(ctx context.Context) error {
+			if err := s.Fork(ctx, n.Storage, target); !errdefs.IsAlreadyExists(err) {
+				return err
+			}
+			return nil
+		}
+	}
+	return p
+}

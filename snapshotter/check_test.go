@@ -1,0 +1,164 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+// problems checks, and returns what is wrong, a line each.
+func (f *fixture) problems() (lines []string) {
+	f.t.Helper()
+	all, err := f.Check(f.t.Context())
+	f.must(err)
+	for _, p := range all {
+		lines = append(lines, p.Subject+": "+p.What)
+	}
+	return lines
+}
+
+// known returns the keys of all names, as a containerd in step has them.
+func (f *fixture) known() (keys []snapshotter.Key) {
+	f.Graph(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			keys = append(keys, snapshotter.Key{Namespace: "test", Key: n.Key[strings.LastIndex(n.Key, "/")+1:]})
+		}
+	})
+	return keys
+}
+
+// expectProblem expects one problem which has all of the words in it.
+func (f *fixture) expectProblem(words ...string) {
+	f.t.Helper()
+	lines := f.problems()
+	for _, line := range lines {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			return
+		}
+	}
+	f.t.Errorf("no problem has %q in it: %q", words, lines)
+}
+
+func (f *fixture) expectSound() {
+	f.t.Helper()
+	if lines := f.problems(); len(lines) > 0 {
+		f.t.Errorf("there are problems: %q", lines)
+	}
+}
+
+func (f *fixture) repaired() {
+	f.t.Helper()
+	_, err := f.Repair(f.t.Context())
+	f.must(err)
+}
+
+// TestCheck: what is done to a state directory behind the back of the daemon is found, and mended where there is one way to.
+func TestCheck(t *testing.T) {
+	cases := []struct {
+		name   string
+		harm   func(f lived)
+		says   []string
+		mended bool // repair leaves nothing to say
+	}{
+		{"nothing", func(lived) {}, nil, true},
+		{"directory of a node gone", func(f lived) {
+			f.must(os.RemoveAll(filepath.Join(f.dir(f.storage("web").Points[0].Head), "fs")))
+		}, []string{"node n", "cannot be read"}, false},
+		{"work directory gone", func(f lived) {
+			f.must(os.RemoveAll(filepath.Join(f.dir(f.storage("web").Head), "work")))
+		}, []string{"work directory is missing"}, true},
+		{"record changed", func(f lived) {
+			files, err := filepath.Glob(filepath.Join(f.root, "records/storages/*.json"))
+			f.must(err)
+			f.must(os.WriteFile(files[0], []byte("{}"), 0o600))
+		}, []string{"the record of storage", "is not what the graph says"}, true},
+		{"record of something that is gone", func(f lived) {
+			f.must(os.WriteFile(filepath.Join(f.root, "records/names/x.json"), []byte("{}"), 0o600))
+		}, []string{"something that is gone"}, true},
+		{"record of a node gone", func(f lived) {
+			f.must(os.Remove(filepath.Join(f.dir(f.storage("web").Head), "node.json")))
+		}, []string{"the record of node n"}, true},
+		{"report gone", func(f lived) {
+			files, err := filepath.Glob(filepath.Join(f.root, "reports/*.json"))
+			f.must(err)
+			f.must(os.Remove(files[0]))
+		}, []string{"report", "is gone"}, false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			f := newLived(t)
+			f.expectSound()
+			c.harm(f)
+			if c.says != nil {
+				f.expectProblem(c.says...)
+			}
+			f.repaired()
+			if left := f.problems(); c.mended && len(left) > 0 {
+				t.Errorf("after the repair there is %q", left)
+			}
+			f.Graph(func(g *dag.Graph) { f.must(g.Check()) })
+		})
+	}
+}
+
+// TestCheckUnknownDirectory: a directory that nothing knows is set aside, not deleted.
+func TestCheckUnknownDirectory(t *testing.T) {
+	f := newLived(t)
+	f.close()
+	f.must(os.MkdirAll(filepath.Join(f.root, "n/4711/fs"), 0o700))
+	f.open()
+	f.eventually(func() bool {
+		_, err := os.Stat(filepath.Join(f.root, "n/4711"))
+		return os.IsNotExist(err)
+	}, "what was never committed is deleted")
+	f.must(os.MkdirAll(filepath.Join(f.root, "n/42/fs"), 0o700)) // as an id of before
+	f.expectProblem("n/42", "nothing knows")
+	f.repaired()
+	f.expectProblem("lost/42-")
+}
+
+// TestCheckMounts: a mount that writes into an immutable node is found.
+func TestCheckMounts(t *testing.T) {
+	f := newLived(t)
+	frozen := f.dir(f.storage("web").Points[0].Head)
+	at := t.TempDir()
+	f.must(unix.Mount("overlay", at, "overlay", 0, "lowerdir="+f.dir(f.node(f.base))+"/fs,upperdir="+frozen+"/fs,workdir="+frozen+"/work"))
+	t.Cleanup(func() { f.must(unix.Unmount(at, 0)) })
+	f.expectProblem("immutable")
+}
+
+// TestCheckHost: where containerd was restored from an older state, or molt was, nothing is lost that can be kept.
+func TestCheckHost(t *testing.T) {
+	f := newLived(t)
+	f.host.snapshots = append(f.known(), snapshotter.Key{Namespace: "test", Key: "newer"})
+	f.expectProblem(`"newer"`, "nothing of it here")
+	f.host.snapshots = slices.DeleteFunc(f.known(), func(k snapshotter.Key) bool { return k.Key == "plain" })
+	f.expectProblem(`"plain"`, "what was written in it would go")
+	f.repaired()
+	f.must(f.Remove(t.Context(), f.plain))
+	f.host.snapshots = f.known()
+	f.expectSound()
+	again := f.container("again", f.base, "rescued-plain")
+	f.expect(again, "own", "plain")
+}
+
+// TestCheckTellsOfRebuilding: that the graph was rebuilt is told until somebody has taken note.
+func TestCheckTellsOfRebuilding(t *testing.T) {
+	f := newLived(t)
+	f.close()
+	f.must(os.Remove(f.database()))
+	f.open()
+	f.expectProblem("graph", "was rebuilt", "lost")
+	f.repaired()
+	f.expectSound()
+}

@@ -1,0 +1,47 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package failpoint marks the moments between the steps of a change on disk, so that tests can have the process die there.
+//
+// Without the build tag failpoints nothing happens at any of them. With it, MOLT_FAILPOINT=name:N kills the process with
+// SIGKILL when it comes to that moment for the Nth time, and MOLT_FAILPOINT_TRACE=file appends the name of each moment that
+// it comes to.
+package failpoint
+
+// Point is a moment between two steps.
+type Point string
+
+// The points, in the order in which a change comes to them.
+const (
+	// NodeStaged: the directory of a new node is made, with nothing in it.
+	NodeStaged Point = "node-staged"
+	// NodeWritten: the content of a new node is complete in staging.
+	NodeWritten Point = "node-written"
+	// NodeSealed: what overlayfs keeps for itself is stripped from a node that is about to be frozen.
+	NodeSealed Point = "node-sealed"
+	// NodePublished: a new node is at its final place, perhaps not on disk.
+	NodePublished Point = "node-published"
+	// NodeSynced: all that a change refers to is on disk.
+	NodeSynced Point = "node-synced"
+	// ReportWritten: a report is written, which nothing refers to yet.
+	ReportWritten Point = "report-written"
+	// GraphCommitted: the change of the graph is in the database.
+	GraphCommitted Point = "graph-committed"
+	// RecordWritten: one of the records beside the database is written, others may not be.
+	RecordWritten Point = "record-written"
+	// RecordsWritten: the records beside the database say what the database says.
+	RecordsWritten Point = "records-written"
+	// NodeTrashed: the directory of a node that nothing needs is out of the way, with all its content.
+	NodeTrashed Point = "node-trashed"
+	// TrashSwept: one directory in the trash is deleted.
+	TrashSwept Point = "trash-swept"
+)
+
+// Names returns the names of all points.
+func Names() []string {
+	return []string{
+		string(NodeStaged), string(NodeWritten), string(NodeSealed), string(NodePublished), string(NodeSynced),
+		string(ReportWritten), string(GraphCommitted), string(RecordWritten), string(RecordsWritten),
+		string(NodeTrashed), string(TrashSwept),
+	}
+}

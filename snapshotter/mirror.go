@@ -1,0 +1,256 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
+)
+
+// mirror carries out changes of the graph and copies each record that changed to a file of its own, from which the graph is
+// rebuilt when the database is lost, damaged, or replaced by an older one. The files follow the database: after a crash they
+// are what it says, or what it said before.
+type mirror struct {
+	store *store.Store
+	nodes *nodes.Dir
+	files *records.Dir
+
+	mu     sync.Mutex // held from a change to the end of copying it
+	behind bool       // files could not be written
+}
+
+// nodeRecord is what is written next to the content of a node.
+type nodeRecord struct {
+	dag.Node
+	// Storage and Key are set for the head of a storage.
+	Storage string `json:"storage,omitempty"`
+	Key     string `json:"key,omitempty"`
+}
+
+// do carries out transformations as one change. That its records cannot be copied is no error of the change: they are copied
+// later.
+func (m *mirror) do(ts ...dag.Transformation) (dag.Change, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change, err := m.store.Do(ts...)
+	if err != nil {
+		return change, err
+	}
+	failpoint.GraphCommitted.Hit()
+	if m.behind {
+		return change, nil // catchUp copies everything
+	}
+	if err := m.copy(change); err != nil {
+		log.L.WithError(err).Error("failed to copy the records of a change; they are copied again soon")
+		m.behind = true
+	}
+	return change, nil
+}
+
+// copy writes the records of a change.
+func (m *mirror) copy(c dag.Change) error {
+	sequence := m.store.Sequence()
+	errs := []error{
+		copyRecords(m.files, records.Names, sequence, c.Names, func(key string) string { return key }),
+		copyRecords(m.files, records.Storages, sequence, c.Storages, func(name string) string { return name }),
+		copyRecords(m.files, records.Updates, sequence, c.Updates, dag.UpdateID.String),
+	}
+	for id, n := range m.nodeRecords(c) {
+		errs = append(errs, m.copyNode(sequence, id, n))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	failpoint.RecordsWritten.Hit()
+	return m.files.SetSequence(sequence)
+}
+
+func copyRecords[K comparable, V any](files *records.Dir, kind records.Kind, sequence uint64, changed map[K]*V, name func(K) string) error {
+	for key, v := range changed {
+		var err error
+		if v == nil {
+			err = files.Delete(kind, name(key))
+		} else {
+			err = files.Put(kind, name(key), sequence, v)
+		}
+		if err != nil {
+			return err
+		}
+		failpoint.RecordWritten.Hit()
+	}
+	return nil
+}
+
+// nodeRecords returns the records of the nodes that a change concerns: those it changes, and the heads of storages.
+func (m *mirror) nodeRecords(c dag.Change) map[dag.NodeID]*nodeRecord {
+	concerned := map[dag.NodeID]*nodeRecord{}
+	heads := map[dag.NodeID]dag.Storage{}
+	for _, st := range c.Storages {
+		if st != nil {
+			heads[st.Head] = *st
+			concerned[st.Head] = nil
+		}
+	}
+	m.store.View(func(g *dag.Graph) {
+		for id, n := range c.Nodes {
+			concerned[id] = nil
+			if _, known := heads[id]; n != nil && !n.Frozen && !known {
+				heads[id] = headedBy(g, id) // seldom: the node changed, but not its storage
+			}
+		}
+		for id := range concerned {
+			if n, ok := g.Node(id); ok {
+				concerned[id] = describe(n, heads[id])
+			}
+		}
+	})
+	return concerned
+}
+
+// headedBy returns the storage that a node is the head of.
+func headedBy(g *dag.Graph, id dag.NodeID) dag.Storage {
+	for _, st := range g.Storages() {
+		if st.Head == id {
+			return st
+		}
+	}
+	return dag.Storage{}
+}
+
+func describe(n dag.Node, headOf dag.Storage) *nodeRecord {
+	return &nodeRecord{Node: n, Storage: headOf.Name, Key: headOf.Key}
+}
+
+// copyNode writes the record of a node, nil for one that the graph does not have any more. One without a directory, which is
+// damaged, has no place for it.
+func (m *mirror) copyNode(sequence uint64, id dag.NodeID, n *nodeRecord) error {
+	if n == nil {
+		if err := os.Remove(m.nodes.Record(id)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	if err := records.WriteFile(m.nodes.Record(id), sequence, n); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// copied is a file and what it has to say.
+type copied struct {
+	path, what string
+	record     any
+	write      func(sequence uint64) error
+}
+
+// expected returns all files that there have to be.
+func (m *mirror) expected() (all []copied) {
+	add := func(kind records.Kind, key, what string, record any) {
+		all = append(all, copied{m.files.Path(kind, key), what, record, func(sequence uint64) error {
+			return m.files.Put(kind, key, sequence, record)
+		}})
+	}
+	m.store.View(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			add(records.Names, n.Key, fmt.Sprintf("name %q", n.Key), n)
+		}
+		heads := map[dag.NodeID]dag.Storage{}
+		for _, st := range g.Storages() {
+			heads[st.Head] = st
+			add(records.Storages, st.Name, fmt.Sprintf("storage %q", st.Name), st)
+		}
+		for _, u := range g.Updates() {
+			add(records.Updates, u.ID.String(), fmt.Sprintf("update %v", u.ID), u)
+		}
+		for _, n := range g.Nodes() {
+			record := describe(n, heads[n.ID])
+			all = append(all, copied{m.nodes.Record(n.ID), fmt.Sprintf("node %v", n.ID), record, func(sequence uint64) error {
+				return m.copyNode(sequence, n.ID, record)
+			}})
+		}
+	})
+	return all
+}
+
+// stale is a file that does not say what the graph says.
+type stale struct {
+	what    string
+	correct func() error
+}
+
+// compare returns the files that do not say what the graph says. The caller holds mu.
+func (m *mirror) compare() (wrong []stale, err error) {
+	sequence := m.store.Sequence()
+	known := map[string]bool{}
+	for _, one := range m.expected() {
+		known[one.path] = true
+		if _, err := os.Lstat(filepath.Dir(one.path)); err == nil && !records.Same(one.path, one.record) {
+			wrong = append(wrong, stale{"the record of " + one.what, func() error { return one.write(sequence) }})
+		}
+	}
+	for _, kind := range records.Kinds() {
+		files, err := m.files.Files(kind)
+		if err != nil {
+			return wrong, err
+		}
+		for _, path := range files {
+			if !known[path] {
+				wrong = append(wrong, stale{"the record " + path + " of something that is gone", func() error { return os.Remove(path) }})
+			}
+		}
+	}
+	return wrong, nil
+}
+
+// catchUp makes all files say what the graph says.
+func (m *mirror) catchUp() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all, err := m.compare()
+	errs := []error{err}
+	for _, one := range all {
+		errs = append(errs, one.correct())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("copy the records of the graph: %w", err)
+	}
+	m.behind = false
+	return m.files.SetSequence(m.store.Sequence())
+}
+
+// catchUpAtStart makes the files say what the graph says if a crash has kept the last change from being copied.
+func (m *mirror) catchUpAtStart() error {
+	recorded, err := m.files.Sequence()
+	switch {
+	case err != nil && !errdefs.IsDataLoss(err):
+		return err
+	case err == nil && recorded == m.store.Sequence():
+		return nil
+	}
+	return m.catchUp()
+}
+
+// catchUpIfLate makes the files say what the graph says if some could not be written, be it that the disk was full.
+func (m *mirror) catchUpIfLate() error {
+	m.mu.Lock()
+	late := m.behind
+	m.mu.Unlock()
+	if !late {
+		return nil
+	}
+	return m.catchUp()
+}

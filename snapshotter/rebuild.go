@@ -1,0 +1,231 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
+)
+
+// opening is a state directory whose graph is being opened.
+type opening struct {
+	nodes    *nodes.Dir
+	files    *records.Dir
+	database string
+	present  []dag.NodeID // that have a directory
+	highest  dag.NodeID   // that has or had a directory
+	recorded uint64       // the newest change in the files
+}
+
+// openGraph opens the database. When it is lost, damaged or older than the files beside it, the graph is rebuilt from those:
+// what is on disk is newer than any backup of the database, and whatever a backup knows of that has no directory any more is
+// of no use.
+func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error) {
+	o := opening{nodes: dir, database: filepath.Join(dir.Root(), "graph.db")}
+	var err error
+	if o.files, err = records.Open(dir.Records()); err != nil {
+		return nil, nil, nil, err
+	}
+	if o.present, err = dir.List(); err != nil {
+		return nil, nil, nil, err
+	}
+	discarded, err := dir.Discarded()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	o.highest = slices.Max(append(slices.Concat(o.present, discarded), 0))
+	o.recorded, err = o.files.Sequence()
+	if err != nil && !errdefs.IsDataLoss(err) {
+		return nil, nil, nil, err
+	}
+	st, err := store.Open(o.database, o.highest)
+	why := o.untrusted(st, err)
+	if why == "" {
+		return st, o.files, o.present, err
+	}
+	sequence := o.recorded
+	if st != nil {
+		sequence = max(sequence, st.Sequence())
+		if err := st.Close(); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if st, err = o.rebuild(why, sequence+1); err != nil {
+		return nil, nil, nil, fmt.Errorf("rebuild the graph: %w", err)
+	}
+	return st, o.files, o.present, nil
+}
+
+// lostDatabase is why a database is not trusted of which there is nothing to keep.
+const lostDatabase = "the database is lost"
+
+// untrusted says why the graph in the database is not the one to go on with, empty if it is, or if the error says why it
+// cannot be known.
+func (o opening) untrusted(st *store.Store, err error) string {
+	switch {
+	case errdefs.IsDataLoss(err):
+		return err.Error()
+	case err != nil:
+		return ""
+	case st.Sequence() == 0 && (len(o.present) > 0 || o.recorded > 0):
+		return lostDatabase
+	case st.Sequence() < o.recorded:
+		return fmt.Sprintf("the database is older than what is on disk: it holds %d changes of %d", st.Sequence(), o.recorded)
+	}
+	return ""
+}
+
+// rebuild makes a database out of the records beside it. The old one is kept under another name, and directories that nothing
+// knows are set aside: nothing is deleted. After a crash it begins anew.
+func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
+	log.L.WithField("why", why).Warn("the graph is rebuilt from the directories of its nodes and the records beside them")
+	remains, unread, err := o.remains()
+	if err != nil {
+		return nil, err
+	}
+	graph, mends, unneeded := dag.Heal(remains, now())
+	if err := o.account(why, unread, mends, unneeded); err != nil {
+		return nil, err
+	}
+	for _, id := range unneeded {
+		if _, known := graph.Node(id); known {
+			continue
+		}
+		if err := o.nodes.SetAside(id); err != nil {
+			return nil, err
+		}
+	}
+	if why != lostDatabase {
+		if err := os.Rename(o.database, fmt.Sprintf("%s.%d", o.database, time.Now().UnixNano())); err != nil {
+			return nil, err
+		}
+	}
+	var update dag.UpdateID
+	for _, u := range remains.Updates {
+		update = max(update, u.ID)
+	}
+	if err := store.Write(o.database, graph, sequence, o.highest, max(update, highestUpdate(graph))); err != nil {
+		return nil, err
+	}
+	return store.Open(o.database, o.highest)
+}
+
+// highestUpdate returns the highest id of an update that a storage remembers.
+func highestUpdate(g *dag.Graph) (id dag.UpdateID) {
+	for _, st := range g.Storages() {
+		for _, p := range slices.Concat(st.Points, st.Aside) {
+			id = max(id, p.Update)
+		}
+	}
+	return id
+}
+
+// remains reads all records. It returns the paths of those that cannot be read, with the reason.
+func (o opening) remains() (r dag.Remains, unread []string, err error) {
+	for _, id := range o.present {
+		var n nodeRecord
+		_, err := records.ReadFile(o.nodes.Record(id), &n)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			unread = append(unread, err.Error())
+		}
+		if err != nil || n.ID != id {
+			r.Nodes = append(r.Nodes, dag.Remain{Node: dag.Node{ID: id}, Bare: true})
+			continue
+		}
+		r.Nodes = append(r.Nodes, dag.Remain{Node: n.Node, Storage: n.Storage, Key: n.Key})
+	}
+	var bad [3][]string
+	var errs [3]error
+	r.Names, bad[0], errs[0] = readAll[dag.Name](o.files, records.Names)
+	r.Storages, bad[1], errs[1] = readAll[dag.Storage](o.files, records.Storages)
+	r.Updates, bad[2], errs[2] = readAll[dag.Update](o.files, records.Updates)
+	return r, slices.Concat(append(bad[:], unread)...), errors.Join(errs[:]...)
+}
+
+func readAll[V any](files *records.Dir, kind records.Kind) (all []V, unread []string, err error) {
+	paths, err := files.Files(kind)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, path := range paths {
+		var v V
+		if _, err := records.ReadFile(path, &v); err != nil {
+			unread = append(unread, err.Error())
+			continue
+		}
+		all = append(all, v)
+	}
+	return all, unread, nil
+}
+
+// Rebuilt is the account of a rebuilding of the graph.
+type Rebuilt struct {
+	Time time.Time `json:"time"`
+	// Why the database could not be used.
+	Why string `json:"why"`
+	// Unread are the records that could not be read.
+	Unread []string `json:"unread,omitempty"`
+	// Mends are what had to be done to make a sound graph of the others.
+	Mends []string `json:"mends,omitempty"`
+	// Aside are the nodes that nothing needed, whose directories were set aside.
+	Aside []dag.NodeID `json:"aside,omitempty"`
+}
+
+const accountPrefix = "rebuilt-"
+
+// account writes down what is done, for people to look at, see [Snapshotter.Check].
+func (o opening) account(why string, unread []string, mends []dag.Mend, aside []dag.NodeID) error {
+	a := Rebuilt{Time: now(), Why: why, Unread: unread, Aside: aside}
+	for _, m := range mends {
+		a.Mends = append(a.Mends, m.String())
+	}
+	data, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return err
+	}
+	name := accountPrefix + strconv.FormatInt(a.Time.UnixNano(), 10) + ".json"
+	return os.WriteFile(filepath.Join(o.nodes.Lost(), name), data, 0o600)
+}
+
+// accounts returns the accounts of all times that the graph was rebuilt, by file, and what else was set aside.
+func accounts(lost string) (rebuilt map[string]Rebuilt, aside []string, err error) {
+	entries, err := os.ReadDir(lost)
+	if err != nil {
+		return nil, nil, err
+	}
+	rebuilt = map[string]Rebuilt{}
+	for _, e := range entries {
+		path := filepath.Join(lost, e.Name())
+		if !strings.HasPrefix(e.Name(), accountPrefix) {
+			aside = append(aside, path)
+			continue
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		var a Rebuilt
+		if err := json.Unmarshal(data, &a); err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", path, err)
+		}
+		rebuilt[path] = a
+	}
+	return rebuilt, aside, nil
+}

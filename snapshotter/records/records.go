@@ -1,0 +1,175 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package records keeps records in files of their own, beside the database that they come from, so that they can be read
+// when that is lost:
+//
+//	records/names/<hash>.json, records/storages/<hash>.json, records/updates/<hash>.json
+//	records/sequence       of the newest change that is in the files
+//	n/<id>/node.json       the record of a node, next to its content
+//
+// Each file is replaced as a whole and tells whether its content is what was written. They are written after the change is in
+// the database, and not put on disk one by one: after a power cut some may be older, which their sequence tells.
+package records
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/errdefs"
+)
+
+// Version is the version of the form of the files.
+const Version = 1
+
+// envelope is what is in a file.
+type envelope struct {
+	Version int `json:"version"`
+	// Sequence is that of the change of which the record was written.
+	Sequence uint64 `json:"sequence"`
+	// Sum is the SHA-256 of the record.
+	Sum    string          `json:"sum"`
+	Record json.RawMessage `json:"record"`
+}
+
+// Encode returns what is written for a record.
+func Encode(sequence uint64, record any) ([]byte, error) {
+	data, err := json.Marshal(record)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(envelope{Version: Version, Sequence: sequence, Sum: sum(data), Record: data})
+}
+
+// Decode reads what Encode returned. It fails with errdefs.ErrDataLoss if it is not what was written.
+func Decode(data []byte, record any) (sequence uint64, err error) {
+	var e envelope
+	if err := json.Unmarshal(data, &e); err != nil {
+		return 0, fmt.Errorf("%w: %w", errdefs.ErrDataLoss, err)
+	}
+	if e.Version != Version || e.Sum != sum(e.Record) {
+		return 0, fmt.Errorf("its content is not what was written: %w", errdefs.ErrDataLoss)
+	}
+	if err := json.Unmarshal(e.Record, record); err != nil {
+		return 0, fmt.Errorf("%w: %w", errdefs.ErrDataLoss, err)
+	}
+	return e.Sequence, nil
+}
+
+func sum(data []byte) string {
+	s := sha256.Sum256(data)
+	return hex.EncodeToString(s[:])
+}
+
+// Kind is a sort of records.
+type Kind string
+
+// The kinds of records that have a directory of their own.
+const (
+	Names    Kind = "names"
+	Storages Kind = "storages"
+	Updates  Kind = "updates"
+)
+
+// Kinds returns all kinds.
+func Kinds() []Kind { return []Kind{Names, Storages, Updates} }
+
+// Dir is the directory with all records.
+type Dir struct{ root string }
+
+// Open makes the directory ready.
+func Open(root string) (*Dir, error) {
+	for _, kind := range Kinds() {
+		if err := os.MkdirAll(filepath.Join(root, string(kind)), 0o700); err != nil {
+			return nil, fmt.Errorf("prepare records: %w", err)
+		}
+	}
+	return &Dir{root}, nil
+}
+
+// Path returns where the record with a key is.
+func (d *Dir) Path(kind Kind, key string) string {
+	return filepath.Join(d.root, string(kind), sum([]byte(key))[:32]+".json")
+}
+
+// Put writes a record.
+func (d *Dir) Put(kind Kind, key string, sequence uint64, record any) error {
+	return WriteFile(d.Path(kind, key), sequence, record)
+}
+
+// Delete removes a record. One that is not there is no error.
+func (d *Dir) Delete(kind Kind, key string) error {
+	if err := os.Remove(d.Path(kind, key)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Files returns the paths of all records of a kind.
+func (d *Dir) Files(kind Kind) ([]string, error) {
+	return filepath.Glob(filepath.Join(d.root, string(kind), "*.json"))
+}
+
+func (d *Dir) sequencePath() string { return filepath.Join(d.root, "sequence") }
+
+// Sequence returns that of the newest change that is in the files, 0 if there never was one. It fails with
+// errdefs.ErrDataLoss when the file that tells is damaged.
+func (d *Dir) Sequence() (uint64, error) {
+	var none struct{}
+	sequence, err := ReadFile(d.sequencePath(), &none)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return sequence, err
+}
+
+// SetSequence notes that all changes up to one are in the files.
+func (d *Dir) SetSequence(sequence uint64) error {
+	return WriteFile(d.sequencePath(), sequence, struct{}{})
+}
+
+// WriteFile replaces a file by one with a record.
+func WriteFile(path string, sequence uint64, record any) error {
+	data, err := Encode(sequence, record)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	temporary := path + ".new"
+	if err := os.WriteFile(temporary, data, 0o600); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return os.Rename(temporary, path)
+}
+
+// ReadFile reads a file that WriteFile wrote.
+func ReadFile(path string, record any) (sequence uint64, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	if sequence, err = Decode(data, record); err != nil {
+		return 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	return sequence, nil
+}
+
+// Same tells whether a file holds a record, of whatever change.
+func Same(path string, record any) bool {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	var got json.RawMessage
+	if _, err := Decode(data, &got); err != nil {
+		return false
+	}
+	want, err := json.Marshal(record)
+	return err == nil && bytes.Equal(got, want)
+}

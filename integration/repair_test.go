@@ -5,6 +5,7 @@ package integration_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -68,5 +69,76 @@ func TestDatabaseLost(t *testing.T) {
 	h.CollectGarbage()
 	if said := h.Moltctl("check"); !strings.Contains(said, "all is well") {
 		t.Errorf("at the end check says %s", said)
+	}
+}
+
+// TestContainerdLost: containerd comes back without any memory. Its garbage collector removes every key; the storage with a
+// name stays, and a container made anew has it again.
+func TestContainerdLost(t *testing.T) {
+	t.Parallel()
+	h := harness.Start(t, impatient())
+	h.Import(app(t, 1))
+	c := started(h, appName(1), "kept")
+	shell(c, customise)
+	c.Kill()
+	before := listed(t, c)
+	h.KillContainerd()
+	if err := os.RemoveAll(h.Path("containerd", "io.containerd.metadata.v1.bolt")); err != nil {
+		t.Fatal(err)
+	}
+	h.StartContainerd()
+	if said := h.Moltctl("check"); !strings.Contains(said, "containerd does not know it any more") {
+		t.Errorf("check says %s", said)
+	}
+	// containerd counts its keys from the beginning again, and may come across one of before: then it takes a second try.
+	if _, err := h.TryImport(app(t, 1)); err != nil {
+		h.Import(app(t, 1))
+	}
+	again := created(h, appName(1), "kept", "kept")
+	again.Start()
+	again.Kill()
+	sameTree(t, "with a containerd that forgot", listed(t, again), before)
+	h.CollectGarbage()
+	if said := h.Moltctl("check"); strings.Contains(said, "GRAVE") {
+		t.Errorf("after collecting garbage check says %s", said)
+	}
+	sameTree(t, "after collecting garbage", listed(t, again), before)
+}
+
+// TestOlderThanContainerd: molt's state directory comes back as it was before a container was made. Containerd knows a key
+// of which there is nothing; check names it, and what was there works.
+func TestOlderThanContainerd(t *testing.T) {
+	t.Parallel()
+	h := harness.Start(t, impatient())
+	h.Import(app(t, 1))
+	c := started(h, appName(1), "kept")
+	shell(c, customise)
+	c.Kill()
+	before := listed(t, c)
+	h.StopDaemon()
+	saved := h.Path("saved")
+	copyTree(t, h.DaemonRoot(), saved)
+	h.StartDaemon()
+	created(h, appName(1), "newer", "newer")
+	h.StopDaemon()
+	if err := os.RemoveAll(h.DaemonRoot()); err != nil {
+		t.Fatal(err)
+	}
+	copyTree(t, saved, h.DaemonRoot())
+	h.StartDaemon()
+	r := h.TryMoltctl("check")
+	if r.ExitCode != 1 || !strings.Contains(r.Stdout, `"newer"`) {
+		t.Errorf("check ends with %d and says %s", r.ExitCode, r.Stdout)
+	}
+	sameTree(t, "an older state", listed(t, c), before)
+	c.Start()
+	expect(t, c, "echo works", "works\n")
+	c.Kill()
+}
+
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("copy %s: %v: %s", from, err, out)
 	}
 }

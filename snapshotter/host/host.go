@@ -13,7 +13,6 @@ import (
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -113,26 +112,6 @@ func (h *Host) Images(ctx context.Context) (map[string][]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// Snapshots returns the keys of all snapshots that containerd has of this snapshotter, in all namespaces.
-func (h *Host) Snapshots(ctx context.Context) ([]snapshotter.Key, error) {
-	all, err := h.client.NamespaceService().List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list namespaces: %w", err)
-	}
-	var keys []snapshotter.Key
-	for _, namespace := range all {
-		ctx := namespaces.WithNamespace(ctx, namespace)
-		err := h.client.SnapshotService(h.snapshotter).Walk(ctx, func(_ context.Context, i snapshots.Info) error {
-			keys = append(keys, snapshotter.Key{Namespace: namespace, Key: i.Name})
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list the snapshots of namespace %s: %w", namespace, err)
-		}
-	}
-	return keys, nil
 }
 
 // image finds an image by the name it has in containerd, or by the short form that people use.

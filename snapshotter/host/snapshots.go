@@ -1,0 +1,52 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+// Snapshots returns the keys of all snapshots that containerd has of this snapshotter, in all namespaces, and those that its
+// containers refer to: what the snapshotter does not know any more, containerd leaves out when it lists its own.
+func (h *Host) Snapshots(ctx context.Context) ([]snapshotter.Key, error) {
+	all, err := h.client.NamespaceService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces: %w", err)
+	}
+	keys := map[snapshotter.Key]bool{}
+	for _, namespace := range all {
+		if err := h.snapshotsIn(namespaces.WithNamespace(ctx, namespace), namespace, keys); err != nil {
+			return nil, fmt.Errorf("list the snapshots of namespace %s: %w", namespace, err)
+		}
+	}
+	return slices.SortedFunc(maps.Keys(keys), func(a, b snapshotter.Key) int {
+		return strings.Compare(a.Namespace+"/"+a.Key, b.Namespace+"/"+b.Key)
+	}), nil
+}
+
+func (h *Host) snapshotsIn(ctx context.Context, namespace string, keys map[snapshotter.Key]bool) error {
+	err := h.client.SnapshotService(h.snapshotter).Walk(ctx, func(_ context.Context, i snapshots.Info) error {
+		keys[snapshotter.Key{Namespace: namespace, Key: i.Name}] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	list, err := h.client.ContainerService().List(ctx)
+	for _, c := range list {
+		if c.Snapshotter == h.snapshotter && c.SnapshotKey != "" {
+			keys[snapshotter.Key{Namespace: namespace, Key: c.SnapshotKey}] = true
+		}
+	}
+	return err
+}

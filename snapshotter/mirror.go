@@ -4,11 +4,14 @@
 package snapshotter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/containerd/errdefs"
@@ -61,36 +64,57 @@ func (m *mirror) do(ts ...dag.Transformation) (dag.Change, error) {
 	return change, nil
 }
 
-// copy writes the records of a change.
+// copy writes the records of a change. What is referred to comes before what refers to it, new nodes first, and what is gone
+// goes last: should the database be lost at the same moment, the files say what was before or what is now, for each storage.
 func (m *mirror) copy(c dag.Change) error {
 	sequence := m.store.Sequence()
-	errs := []error{
-		copyRecords(m.files, records.Names, sequence, c.Names, func(key string) string { return key }),
-		copyRecords(m.files, records.Storages, sequence, c.Storages, func(name string) string { return name }),
-		copyRecords(m.files, records.Updates, sequence, c.Updates, dag.UpdateID.String),
+	concerned := m.nodeRecords(c)
+	ids := slices.Sorted(maps.Keys(concerned))
+	slices.Reverse(ids)
+	for _, id := range ids {
+		if n := concerned[id]; n != nil {
+			if err := m.copyNode(sequence, id, n); err != nil {
+				return err
+			}
+			failpoint.RecordWritten.Hit()
+		}
 	}
-	for id, n := range m.nodeRecords(c) {
-		errs = append(errs, m.copyNode(sequence, id, n))
+	err := copyRecords(m.files, records.Storages, sequence, c.Storages, func(name string) string { return name })
+	if err == nil {
+		err = copyRecords(m.files, records.Names, sequence, c.Names, func(key string) string { return key })
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err == nil {
+		err = copyRecords(m.files, records.Updates, sequence, c.Updates, dag.UpdateID.String)
+	}
+	for _, id := range ids {
+		if err == nil && concerned[id] == nil {
+			err = m.copyNode(sequence, id, nil)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	failpoint.RecordsWritten.Hit()
 	return m.files.SetSequence(sequence)
 }
 
-func copyRecords[K comparable, V any](files *records.Dir, kind records.Kind, sequence uint64, changed map[K]*V, name func(K) string) error {
-	for key, v := range changed {
-		var err error
-		if v == nil {
-			err = files.Delete(kind, name(key))
-		} else {
-			err = files.Put(kind, name(key), sequence, v)
+// copyRecords writes records, in the order of their keys, those that are gone last.
+func copyRecords[K cmp.Ordered, V any](files *records.Dir, kind records.Kind, sequence uint64, changed map[K]*V, name func(K) string) error {
+	var gone []K
+	for _, key := range slices.Sorted(maps.Keys(changed)) {
+		if changed[key] == nil {
+			gone = append(gone, key)
+			continue
 		}
-		if err != nil {
+		if err := files.Put(kind, name(key), sequence, changed[key]); err != nil {
 			return err
 		}
 		failpoint.RecordWritten.Hit()
+	}
+	for _, key := range gone {
+		if err := files.Delete(kind, name(key)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

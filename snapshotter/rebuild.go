@@ -117,11 +117,14 @@ func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
 			return nil, err
 		}
 	}
-	var update dag.UpdateID
+	highest, update := o.highest, highestUpdate(graph)
+	for _, n := range graph.Nodes() {
+		highest = max(highest, n.ID) // what stands in for a node may have an id of its own
+	}
 	for _, u := range remains.Updates {
 		update = max(update, u.ID)
 	}
-	if err := store.Write(o.database, graph, sequence, o.highest, max(update, highestUpdate(graph))); err != nil {
+	if err := store.Write(o.database, graph, sequence, highest, update); err != nil {
 		return nil, err
 	}
 	return store.Open(o.database, o.highest)

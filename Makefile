@@ -9,6 +9,7 @@ PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR    ?=
 FUZZTIME   ?= 30s
+SOAKTIME   ?= 1h
 # A version can be given to builds that have no git history.
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -32,7 +33,7 @@ PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative -
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence failpoints \
+.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence soak failpoints \
 	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root
 
 help: ## Show this help
@@ -82,6 +83,9 @@ evidence: need-root deps-build deps-evidence ## Compare the engine with ostree, 
 
 failpoints: ## List the moments of a change on disk at which tests let the process die
 	@$(GO) doc -all ./snapshotter/failpoint | awk '/^const/,/^\)/'
+
+soak: need-root deps-build ## Random operations with crashes in between, against a model, for SOAKTIME (1h) (root)
+	MOLT_SOAK=$(SOAKTIME) $(GO) test -count=1 -v -timeout 0 -run TestSoak ./integration/soak
 
 fuzz: deps-build ## Run every fuzz target for FUZZTIME (30s)
 	@integration/tools/fuzz.sh $(FUZZTIME)

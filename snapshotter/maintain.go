@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -136,15 +135,17 @@ func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 	var (
 		lost  []dag.Transformation
 		going []dag.UpdateID
+		there = map[dag.NodeID]bool{}
 	)
 	s.store.View(func(g *dag.Graph) {
 		for _, id := range present {
+			there[id] = true
 			if _, ok := g.Node(id); !ok {
 				s.doomed.add(id)
 			}
 		}
 		for _, n := range g.Nodes() {
-			if why := s.damage(n, present); why != n.Damage {
+			if why := s.damage(n, there); why != n.Damage {
 				lost = append(lost, dag.Quarantine{Node: n.ID, Reason: why})
 			}
 		}
@@ -167,11 +168,11 @@ func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 }
 
 // damage says why a node cannot be used, empty if it can.
-func (s *Snapshotter) damage(n dag.Node, present []dag.NodeID) string {
+func (s *Snapshotter) damage(n dag.Node, present map[dag.NodeID]bool) string {
 	switch {
 	case n.Lost():
 		return n.Damage // what it stood on is not known
-	case !slices.Contains(present, n.ID):
+	case !present[n.ID]:
 		return "its directory is missing"
 	case n.Unsynced != "" && n.Unsynced != s.boot:
 		return "the machine stopped before the layer was on disk"

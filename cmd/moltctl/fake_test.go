@@ -37,6 +37,7 @@ type fakeDaemon struct {
 	failures []string
 	diff     []*api.DiffStorageResponse
 	merged   []*api.MergeLayersResponse_Pair
+	problems []*api.Problem
 	asked    []proto.Message
 }
 

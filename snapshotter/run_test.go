@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
+
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
@@ -181,4 +183,43 @@ func TestRollbackThatFails(t *testing.T) {
 	f.must(os.Remove(odd))
 	f.expect(key, "version", "1")
 	f.expect(key, "own", "mine")
+}
+
+// TestOthersGoOn: while a storage is being serviced, however long that takes, containerd is answered: all that concerns other
+// containers, and Walk, Stat and Remove of the very key, too.
+func TestOthersGoOn(t *testing.T) {
+	f := newFixture(t)
+	one, two := f.bases()
+	web, other := f.container("web", one, "web"), f.container("other", one, "")
+	_, err := f.Mounts(t.Context(), web)
+	f.must(err)
+	asked, release := make(chan struct{}), make(chan struct{})
+	f.host.whenAsked(func(context.Context) {
+		f.host.whenAsked(nil)
+		close(asked)
+		<-release
+	})
+	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
+	f.must(err)
+	<-asked
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	n := 0
+	f.must(f.Walk(ctx, func(context.Context, snapshots.Info) error { n++; return nil }))
+	if n != 4 {
+		t.Errorf("Walk shows %d names", n)
+	}
+	_, err = f.Stat(ctx, web)
+	f.must(err)
+	_, err = f.Mounts(ctx, other)
+	f.must(err)
+	_, err = f.View(ctx, f.key("view"), two)
+	f.must(err)
+	_, err = f.Prepare(ctx, f.key("new"), two)
+	f.must(err)
+	f.must(f.Remove(ctx, other))
+	f.must(f.Remove(ctx, web))
+	close(release)
+	f.settled(id)
+	f.expect(f.container("again", two, "web"), "version", "2")
 }

@@ -7,10 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
@@ -68,6 +65,8 @@ func serve(ctx context.Context, cfg config) (err error) {
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
+	case <-s.Failed():
+		return errors.New("serve: the database cannot be written to any more; what is the matter with it is mended at the next start")
 	case <-ctx.Done():
 	}
 	log.G(ctx).Info("stopping; containers go on running")
@@ -107,37 +106,6 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, func() err
 	}
 	go h.WatchTasks(ctx, s.TaskSeen)
 	return s, h.Close, nil
-}
-
-// listen makes a socket that only root can use. What another process left at the address is replaced; what is no socket, or
-// one on which somebody answers, is not touched. The database keeps a second daemon out, so that would be somebody else.
-func listen(address string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(address), 0o711); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	info, err := os.Lstat(address)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, fmt.Errorf("listen: %w", err)
-	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("listen: %s exists and is no socket; remove it, or choose another address", address)
-	default:
-		if conn, err := net.Dial("unix", address); err == nil {
-			return nil, errors.Join(fmt.Errorf("listen: another process serves %s; choose another address", address), conn.Close())
-		}
-		if err := os.Remove(address); err != nil {
-			return nil, fmt.Errorf("listen: %w", err)
-		}
-	}
-	listener, err := net.Listen("unix", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	if err := os.Chmod(address, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen: %w", err), listener.Close())
-	}
-	return listener, nil
 }
 
 // bounded gives every call an end.

@@ -29,9 +29,13 @@ func TestListen(t *testing.T) {
 	if _, err := listen(address); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("a socket on which somebody answers: got %v", err)
 	}
-	socket, ok := left.(*net.UnixListener)
+	own, ok := left.(onlyOwner)
 	if !ok {
-		t.Fatalf("%T is no unix socket", left)
+		t.Fatalf("%T lets anybody in", left)
+	}
+	socket, ok := own.Listener.(*net.UnixListener)
+	if !ok {
+		t.Fatalf("%T is no unix socket", own.Listener)
 	}
 	socket.SetUnlinkOnClose(false) // as a process that is killed
 	must(t, left.Close())

@@ -32,9 +32,10 @@ type dpkgBooks struct {
 	choices []unit.Choice
 	byInfo  map[string]*unit.Choice // by the name that the info directory has for it
 
-	unreadable bool // a database is none: nothing is known about packages
-	abandoned  bool // the user removed the database
-	changed    bool // the new base's database is not that of the old one
+	cost       [3]int64 // by side, of what was read from the info directory
+	unreadable bool     // a database is none: nothing is known about packages
+	abandoned  bool     // the user removed the database
+	changed    bool     // the new base's database is not that of the old one
 }
 
 // newDpkgBooks reads the databases and decides on each package.
@@ -131,10 +132,28 @@ func (b *dpkgBooks) info(c *unit.Choice, side int, kind string) ([]byte, error) 
 			return nil, err
 		}
 		if !n.absent() {
-			return read(n, maxDatabase)
+			return b.readInfo(n, side)
 		}
 	}
 	return nil, nil
+}
+
+// The costs of what is read from the info directory: all of it is in memory together, and each line becomes a path there.
+const (
+	maxInfo  = 160 << 20 // on one side
+	maxOne   = 16 << 20
+	lineCost = 100
+)
+
+// readInfo reads a file about a package. One that is too large, or one too many, makes the database unreadable.
+func (b *dpkgBooks) readInfo(n node, side int) ([]byte, error) {
+	content, err := read(n, min(maxOne, maxInfo-b.cost[side]))
+	if errors.Is(err, tree.ErrTooLarge) {
+		b.unreadable = true
+		return nil, nil
+	}
+	b.cost[side] += int64(len(content)) + lineCost*int64(bytes.Count(content, []byte{'\n'}))
+	return content, err
 }
 
 // infoChoice returns the package that a file in the info directory is about; nil for none.

@@ -31,7 +31,7 @@ type fileCase struct {
 
 var fileCases = []fileCase{
 	{
-		name: "nothing in the storage", old: files{"etc/a": "1", "etc/b": "1"}, new: files{"etc/a": "2", "etc/c": "1"},
+		name: "R3 nothing in the storage", old: files{"etc/a": "1", "etc/b": "1"}, new: files{"etc/a": "2", "etc/c": "1"},
 		want: files{"etc/a": "2", "etc/b": "", "etc/c": "1"}, empty: true,
 	},
 	{
@@ -75,7 +75,7 @@ var fileCases = []fileCase{
 		user: func(u sh) { u.put("etc/a", "mine") }, want: files{"etc/a": "mine", "etc/a.molt-new": "new"}, verdicts: map[string]Verdict{"etc/a": Beside},
 	},
 	{
-		name: "A5 data", old: files{"var/log/a": oldText, "home/x/a": "1"}, new: files{"var/log/a": baseText, "home/x/a": "2"},
+		name: "R11 data", old: files{"var/log/a": oldText, "home/x/a": "1"}, new: files{"var/log/a": baseText, "home/x/a": "2"},
 		user: func(u sh) { u.put("var/log/a", clashText); u.put("home/x/a", "3") },
 		want: files{"var/log/a": clashText, "var/log/a.molt-new": "", "home/x/a": "3", "home/x/a.molt-new": ""}, verdicts: map[string]Verdict{"var/log/a": Keep}, empty: true,
 	},
@@ -88,7 +88,7 @@ var fileCases = []fileCase{
 		user: func(u sh) { u.chmod("usr/bin/a", 0o700) }, want: files{"usr/bin/a": "0700 new"}, verdicts: map[string]Verdict{"usr/bin/a": Take},
 	},
 	{
-		name: "tightening arrives", old: files{"usr/bin/a": "4755 old", "usr/bin/b": "4755 old"}, new: files{"usr/bin/a": "0755 new", "usr/bin/b": "0750 old"},
+		name: "R5 tightening arrives", old: files{"usr/bin/a": "4755 old", "usr/bin/b": "4755 old"}, new: files{"usr/bin/a": "0755 new", "usr/bin/b": "0750 old"},
 		user: func(u sh) { u.chmod("usr/bin/a", 0o4775); u.chmod("usr/bin/b", 0o4711) },
 		want: files{"usr/bin/a": "0775 new", "usr/bin/b": "0710 old"},
 	},
@@ -97,7 +97,7 @@ var fileCases = []fileCase{
 		user: func(u sh) { u.rm("etc/a", "etc/b") }, want: files{"etc/a": "", "etc/b": ""}, verdicts: map[string]Verdict{"etc/a": Keep, "etc/b": ""}, empty: true,
 	},
 	{
-		name: "deleted by the base", old: files{"etc/a": "old", "etc/b": "1"}, new: files{"etc/b": "1"},
+		name: "R6 deleted by the base", old: files{"etc/a": "old", "etc/b": "1"}, new: files{"etc/b": "1"},
 		user: func(u sh) { u.touch("etc/a") }, want: files{"etc/a": ""}, verdicts: map[string]Verdict{"etc/a": Take},
 	},
 	{
@@ -217,32 +217,32 @@ var fileCases = []fileCase{
 		want: files{"var/lib/a.db": sqlite + "1", "var/lib/a.db-wal": "1", "var/lib/b.db": sqlite + "1"}, verdicts: map[string]Verdict{"var/lib/a.db": Keep, "var/lib/b.db": Keep},
 	},
 	{
-		name: "a directory that the base does not have any more", old: files{"opt/d/a": "1", "opt/d/b": "1", "opt/e/a": "1"}, new: files{"opt/x": "1"},
+		name: "R6 a directory that the base does not have any more", old: files{"opt/d/a": "1", "opt/d/b": "1", "opt/e/a": "1"}, new: files{"opt/x": "1"},
 		user: func(u sh) { u.rm("opt/d/a"); u.put("opt/d/mine", "1"); u.rm("opt/e/a"); u.chmod("opt/e", 0o700) },
 		want: files{"opt/d": "dir", "opt/d/mine": "1", "opt/d/b": "", "opt/e": ""},
 	},
 	{
-		name: "directory modes", old: files{"opt": "dir 0755", "srv": "dir 0755", "srv/a": "1"}, new: files{"opt": "dir 0750", "srv": "dir 0755", "srv/a": "1"},
+		name: "R2 directory modes", old: files{"opt": "dir 0755", "srv": "dir 0755", "srv/a": "1"}, new: files{"opt": "dir 0750", "srv": "dir 0755", "srv/a": "1"},
 		user: func(u sh) { u.put("opt/mine", "1"); u.chmod("srv", 0o700) }, want: files{"opt": "dir 0750", "opt/mine": "1", "srv": "dir 0700"},
 	},
 	{
-		name: "hard links of the base", old: files{"usr/bin/a": "old", "usr/bin/b": "= usr/bin/a"}, new: files{"usr/bin/a": "new", "usr/bin/b": "= usr/bin/a", "usr/bin/c": "= usr/bin/a"},
+		name: "R14 hard links of the base", old: files{"usr/bin/a": "old", "usr/bin/b": "= usr/bin/a"}, new: files{"usr/bin/a": "new", "usr/bin/b": "= usr/bin/a", "usr/bin/c": "= usr/bin/a"},
 		user: func(u sh) { u.touch("usr/bin/a") }, want: files{"usr/bin/a": "new", "usr/bin/b": "= usr/bin/a", "usr/bin/c": "= usr/bin/a"},
 	},
 	{
-		name: "hard links of the user, mode changed by the base", old: files{"etc/a": "0644 1"}, new: files{"etc/a": "0600 1"},
+		name: "R14 hard links of the user, mode changed by the base", old: files{"etc/a": "0644 1"}, new: files{"etc/a": "0600 1"},
 		user: func(u sh) { u.put("etc/a", "0644 mine"); must(u.t, linkIn(u.root, "etc/a", "etc/mine")) }, want: files{"etc/a": "0600 mine", "etc/mine": "= etc/a"},
 	},
 	{
-		name: "hard links of the user, replaced by the base", old: files{"etc/a": "1"}, new: files{"etc/a": "2"},
+		name: "R14 hard links of the user, replaced by the base", old: files{"etc/a": "1"}, new: files{"etc/a": "2"},
 		user: func(u sh) { must(u.t, linkIn(u.root, "etc/a", "etc/mine")) }, want: files{"etc/a": "2", "etc/mine": "1"},
 	},
 	{
-		name: "hard links of the user, kept", old: files{"etc/a": "1"}, new: files{"etc/a": "1", "etc/b": "1"},
+		name: "R14 hard links of the user, kept", old: files{"etc/a": "1"}, new: files{"etc/a": "1", "etc/b": "1"},
 		user: func(u sh) { u.put("etc/a", "mine"); must(u.t, linkIn(u.root, "etc/a", "etc/mine")) }, want: files{"etc/mine": "= etc/a"}, empty: true,
 	},
 	{
-		name: "hard links of the user", old: files{"etc/a": oldText}, new: files{"etc/a": baseText},
+		name: "R14 hard links of the user", old: files{"etc/a": oldText}, new: files{"etc/a": baseText},
 		user: func(u sh) { u.put("etc/a", userText); must(u.t, linkIn(u.root, "etc/a", "etc/mine")) }, want: files{"etc/a": bothText, "etc/mine": "= etc/a"},
 	},
 }

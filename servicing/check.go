@@ -94,6 +94,9 @@ func (p *planner) holdFound(all []CheckFinding) {
 
 // find records a finding, as the policy says.
 func (c *checker) find(concern Concern, name, pkg, format string, args ...any) {
+	if c.ignores(concern) {
+		return
+	}
 	c.findings = append(c.findings, CheckFinding{
 		Check: concern, Path: printable(name), PathBytes: rawBytes(name), Package: pkg,
 		Message: printable(fmt.Sprintf(format, args...)), Severity: c.options.Policy.Action(concern),

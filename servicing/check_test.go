@@ -201,8 +201,8 @@ func TestChecks(t *testing.T) {
 	}
 }
 
-// TestPackagedPrograms checks that what belongs to a package holds the storage.
-func TestPackagedPrograms(t *testing.T) {
+// TestD14PackagedPrograms checks that what belongs to a package holds the storage.
+func TestD14PackagedPrograms(t *testing.T) {
 	libx := func(version string) deb {
 		return deb{name: "libx", version: version, files: files{"usr/lib/libx.so." + version: library("libx.so." + version), "opt/mine/x": "1"}}
 	}

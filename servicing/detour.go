@@ -36,7 +36,7 @@ func (p *planner) beginDetour(t three) error {
 		}
 	}
 	if !d.follow {
-		name, err := p.freeName(t.path + asideSuffix)
+		name, err := p.freeName(beside(t.path, asideSuffix))
 		if err != nil {
 			return err
 		}
@@ -48,6 +48,24 @@ func (p *planner) beginDetour(t three) error {
 	}
 	p.detours = append(p.detours, d)
 	return p.apply(t, decided)
+}
+
+// leaveDirectory takes the new base's file or link in place of a directory that the old base had. What the user deleted by
+// making it anew stays deleted at the target of a link, too.
+func (p *planner) leaveDirectory(c tree.Change, t three) error {
+	if err := p.beginDetour(t); err != nil {
+		return err
+	}
+	d := p.detours[len(p.detours)-1]
+	if !d.follow || !c.Opaque && !c.Covered {
+		return nil
+	}
+	there, err := p.moved(t.was, d.to)
+	if err != nil {
+		return err
+	}
+	_, err = p.arrivals(there)
+	return err
 }
 
 // linkTarget returns the directory that a link of the new base leads to, if it is one for the user as well.
@@ -95,14 +113,14 @@ func (p *planner) follow(c tree.Change, t three) error {
 		p.note(c, t)
 		return nil
 	default:
-		p.note(c, t)
-		name, err := p.freeName(t.path + asideSuffix)
+		name, err := p.freeName(beside(t.path, asideSuffix))
 		if err != nil {
 			return err
 		}
 		t.path = name
+		p.note(c, t)
 		return p.apply(t, decision{
-			verdict: Relocate, rule: "C1", reason: "there was a file at the new path, too", result: shows(t.u),
+			verdict: Relocate, rule: "C1", reason: "there was a file at the new path, too", result: shows(t.u).unprivileged(),
 		})
 	}
 }
@@ -122,7 +140,7 @@ func (p *planner) setAside(c tree.Change, t three, d *detour) error {
 	}
 	return p.apply(t, decision{
 		verdict: Relocate, rule: "C5", reason: "was " + t.was + ", which is no directory in the base any more",
-		result: shows(t.u),
+		result: shows(t.u).unprivileged(),
 	})
 }
 

@@ -29,7 +29,7 @@ func (p *planner) directory(c tree.Change, t three) error {
 	case t.n.absent():
 		return p.apply(t, decision{verdict: Keep, rule: "A2", reason: "the user's own", result: shows(t.u), quiet: true})
 	case t.o.dir():
-		return p.beginDetour(t)
+		return p.leaveDirectory(c, t)
 	default:
 		return p.directoryOverNewFile(t)
 	}

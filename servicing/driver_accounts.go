@@ -184,7 +184,8 @@ func (p *planner) remap(ctx context.Context, r accounts.Result) error {
 	return p.new.Tree(ctx, func(e tree.Entry) error {
 		to := e.Meta
 		to.UID, to.GID = uids.of(e.UID, nil), gids.of(e.GID, nil)
-		if to.UID == e.UID && to.GID == e.GID {
+		to.Xattrs = remapLists(e.Xattrs, uids, gids)
+		if to.UID == e.UID && to.GID == e.GID && sameLists(to.Xattrs, e.Xattrs) {
 			return nil
 		}
 		old, err := lookup(p.old, e.Path)
@@ -194,7 +195,10 @@ func (p *planner) remap(ctx context.Context, r accounts.Result) error {
 		if !old.absent() {
 			to.UID, to.GID = uids.of(e.UID, &old.UID), gids.of(e.GID, &old.GID)
 		}
-		if to.UID == e.UID && to.GID == e.GID {
+		if sameLists(old.Xattrs, e.Xattrs) {
+			to.Xattrs = e.Xattrs // the user saw it so
+		}
+		if to.UID == e.UID && to.GID == e.GID && sameLists(to.Xattrs, e.Xattrs) {
 			return nil
 		}
 		return p.remapOne(e, to)
@@ -215,7 +219,7 @@ func (p *planner) remapOne(e tree.Entry, to tree.Meta) error {
 		return err
 	}
 	result := shows(t.n)
-	result.Meta = to
+	result.Meta = notAsRoot(e.Meta, to)
 	return p.apply(t, decision{
 		verdict: Remap, rule: "E2", driver: "accounts", reason: "belongs to an account that has another id here",
 		result: result,
@@ -238,6 +242,10 @@ func (p *planner) remapDecided(o outcome, e tree.Entry, to tree.Meta) error {
 	if o.GID == e.GID && (fromBase || user.GID != e.GID) {
 		o.GID = to.GID
 	}
+	if fromBase && sameLists(o.Xattrs, e.Xattrs) {
+		o.Xattrs = to.Xattrs
+	}
+	o.Meta = notAsRoot(e.Meta, o.Meta)
 	p.want[e.Path] = o
 	return nil
 }

@@ -125,7 +125,7 @@ func (p *planner) linkAlternative(name, target string, a *dpkg.Alternatives) err
 // showLink makes a path a symbolic link, or nothing, as the result of a decision. Something else than a link in its place is
 // left alone.
 func (p *planner) showLink(t three, target string, d decision) error {
-	if t.u.file() && !t.u.is(tree.Symlink) || t.u.dir() || t.n.dir() {
+	if t.u.file() && !t.u.is(tree.Symlink) || t.u.dir() || t.n.dir() || !possiblePath(t.path) || !possibleTarget(target) {
 		return nil
 	}
 	if target != "" {

@@ -27,8 +27,11 @@ func mergePackages(_ context.Context, p *planner) error {
 	if err := p.holdInterrupted(); err != nil {
 		return err
 	}
+	if _, err := p.packages.ownerOf(three{}); err != nil { // reads all lists
+		return err
+	}
 	if b.unreadable && b.changed {
-		p.hold("package-database", statusPath, "the package database cannot be read: "+statusPath)
+		p.hold("package-database", statusPath, "the package database cannot be read: "+path.Dir(statusPath))
 	}
 	if len(b.choices) == 0 || b.abandoned {
 		return nil

@@ -98,21 +98,28 @@ func (p *planner) pinIdentity(name string) error {
 	if same, err := sameContent(t.o, t.n); err != nil || same {
 		return err
 	}
-	content, err := read(t.o, 4096)
-	if errors.Is(err, tree.ErrTooLarge) {
-		content, err = []byte("large"), nil
-	}
+	blank, err := isBlank(t.o)
 	if err != nil {
 		return err
 	}
-	blank := t.o.is(tree.Regular) && (len(bytes.TrimSpace(content)) == 0 || string(content) == "uninitialized\n")
-	if blank {
-		return nil // to be made at the first start
+	if blank { // to be made at the first start: how that is asked for is the base's, but never what all would share
+		if blank, err = isBlank(t.n); err != nil || blank || t.n.absent() {
+			return err
+		}
 	}
 	return p.apply(t, p.settle(ConcernIdentity, t, decision{
 		verdict: Keep, rule: "F8", driver: "identity", reason: "the identity that this instance had from its old base",
 		result: shows(t.u),
 	}))
+}
+
+// isBlank tells whether an identity is still to be made.
+func isBlank(n node) (bool, error) {
+	content, err := read(n, 4096)
+	if errors.Is(err, tree.ErrTooLarge) {
+		return false, nil
+	}
+	return n.is(tree.Regular) && (len(bytes.TrimSpace(content)) == 0 || string(content) == "uninitialized\n"), err
 }
 
 // extendedStates is where apt notes which packages were installed as dependencies.

@@ -25,6 +25,7 @@ func drivers() []driver {
 	return []driver{
 		{name: "runtime", matches: runtimePaths.has, first: keepRuntime},
 		{name: "identity", matches: identityPaths.has, first: keepIdentity, finish: pinIdentities},
+		{name: "diversions", matches: func(string) bool { return true }, first: followDiversion},
 		{name: "dpkg", claims: claimsPackages, finish: mergePackages},
 		{name: "apk", claims: claimsApk, matches: isApkWorld, conflict: mergeApkWorld, finish: mergeApk},
 		{name: "alternatives", matches: isAlternatives, conflict: keepAlternatives, finish: mergeAlternatives},

@@ -124,7 +124,7 @@ func (e *effector) rescue(one effect, obstacle string) error {
 		return nil
 	}
 	if e.aside[obstacle] == "" {
-		name, err := e.freeName(obstacle + asideSuffix)
+		name, err := e.freeName(beside(obstacle, asideSuffix))
 		if err != nil {
 			return err
 		}
@@ -136,6 +136,7 @@ func (e *effector) rescue(one effect, obstacle string) error {
 		decision: decision{verdict: Relocate, rule: "C5", reason: fmt.Sprintf("there is no directory %q in the result", obstacle)},
 	})
 	one.path = to
+	one.outcome = one.unprivileged()
 	e.want[to] = one.outcome
 	return e.put(one)
 }
@@ -186,13 +187,55 @@ func (p *planner) keepLinks() error {
 		if err != nil {
 			return err
 		}
-		for _, l := range links {
-			if l.own && changed != "" {
-				o := p.want[changed]
-				o.linkTo = changed
-				p.want[l.path] = o
+		if changed == "" {
+			if err := p.moveTogether(links); err != nil {
+				return err
 			}
+			continue
 		}
+		for _, l := range links {
+			if !l.own {
+				continue
+			}
+			user, err := lookup(p.user, l.path)
+			if err != nil {
+				return err
+			}
+			o := p.want[changed]
+			if o.gains(user) {
+				continue // what the base gives to its name is not for one of the user's own
+			}
+			o.linkTo = changed
+			p.want[l.path] = o
+		}
+	}
+	return nil
+}
+
+// moveTogether writes all names of a file that is written anew because one of them has moved: else that one would be a file
+// of its own.
+func (p *planner) moveTogether(links []link) error {
+	moved := func(l link) bool {
+		o, decided := p.want[l.path]
+		return decided && l.was != l.path && o.view == p.user
+	}
+	if !slices.ContainsFunc(links, moved) {
+		return nil
+	}
+	for _, l := range links {
+		o, decided := p.want[l.path]
+		if !decided && l.own {
+			n, err := lookup(p.user, l.was)
+			if err != nil {
+				return err
+			}
+			o = shows(n)
+		}
+		if o.view != p.user || o.made {
+			continue
+		}
+		o.force = true
+		p.want[l.path] = o
 	}
 	return nil
 }
@@ -216,7 +259,7 @@ func (p *planner) changedLink(links []link) (string, error) {
 }
 
 // completeLinks adds, where a name of a file is copied out of the new base, the other names of that file in the same
-// directory: else the group would be split between the delta storage and the base.
+// directory and in the same package: else the group would be split between the delta storage and the base.
 func (p *planner) completeLinks() error {
 	for _, name := range slices.Sorted(maps.Keys(p.want)) {
 		o := p.want[name]
@@ -238,13 +281,12 @@ func (p *planner) completeLinks() error {
 }
 
 func (p *planner) completeGroup(o outcome) error {
-	dir := path.Dir(o.Path)
-	names, err := p.new.ReadDir(dir)
+	names, err := p.otherNames(o.Path)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		other, err := lookup(p.new, path.Join(dir, name))
+		other, err := lookup(p.new, name)
 		if err != nil {
 			return err
 		}
@@ -255,12 +297,29 @@ func (p *planner) completeGroup(o outcome) error {
 		if err != nil {
 			return err
 		}
-		if sameBacking(shown, other) {
+		if sameBacking(shown, other) && !o.gains(other) {
 			other.Meta = o.Meta
 			p.want[other.Path] = outcome{node: other, force: true}
 		}
 	}
 	return nil
+}
+
+// otherNames returns where other names of a file of the new base may be: in the same directory, and in its package.
+func (p *planner) otherNames(name string) ([]string, error) {
+	names, err := p.new.ReadDir(path.Dir(name))
+	if err != nil {
+		return nil, err
+	}
+	for i := range names {
+		names[i] = path.Join(path.Dir(name), names[i])
+	}
+	own, err := p.packages.ownerOf(three{path: name, was: name})
+	if err != nil || own[sideNew] == nil {
+		return names, err
+	}
+	list, err := p.packages.list(own[sideNew], sideNew)
+	return slices.Concat(names, list), err
 }
 
 // writeEffects writes the delta storage.

@@ -191,6 +191,8 @@ func (p *planner) driverOf(t three) (string, error) {
 		takes, err := d.claims != nil && d.claims(p, t.path), error(nil)
 		switch {
 		case takes || d.matches == nil || !d.matches(t.path):
+		case d.name == "diversions":
+			takes, err = p.isDiverted(t.path)
 		case d.name == "data":
 			takes, err = p.inDatabase(t)
 		case d.name == "sqlite":

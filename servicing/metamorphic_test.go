@@ -98,9 +98,9 @@ func TestHowItIsStored(t *testing.T) {
 	})
 }
 
-// TestSkippedUpdate checks that v1 -> v2 -> v3 and v1 -> v3 end the same where no path was changed twice: then the rules do not
+// TestH2SkippedUpdate checks that v1 -> v2 -> v3 and v1 -> v3 end the same where no path was changed twice: then the rules do not
 // depend on what came between.
-func TestSkippedUpdate(t *testing.T) {
+func TestH2SkippedUpdate(t *testing.T) {
 	needRoot(t)
 	checked := 0
 	rapid.Check(t, func(rt *rapid.T) {

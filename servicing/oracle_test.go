@@ -129,7 +129,43 @@ func three3[T comparable](o, n, u T) T {
 
 // of returns a copy of one thing with merged metadata.
 func of(content, o, n, u *thing) *thing {
-	return &thing{what: content.what, meta: mergeMetas(o, n, u, content), ino: content.ino, children: map[string]*thing{}}
+	out := &thing{what: content.what, meta: mergeMetas(o, n, u, content), ino: content.ino, children: map[string]*thing{}}
+	if same(content, n) {
+		return out.limited(u, n)
+	}
+	return out.limited(u)
+}
+
+// limited returns a file with no setuid and setgid bits but those that one of some others has, too, for the same owner or root.
+func (t *thing) limited(by ...*thing) *thing {
+	if t == nil || t.dir() || strings.HasPrefix(t.what, "->") {
+		return t
+	}
+	var bits uint32
+	for _, one := range by {
+		if one == nil || one.dir() || strings.HasPrefix(one.what, "->") {
+			continue
+		}
+		if one.meta.uid == t.meta.uid || one.meta.uid == 0 {
+			bits |= one.meta.mode & 0o4000
+		}
+		if one.meta.gid == t.meta.gid || one.meta.gid == 0 {
+			bits |= one.meta.mode & 0o2000
+		}
+	}
+	out := *t
+	out.meta.mode &^= 0o6000 &^ bits
+	return &out
+}
+
+// unprivileged returns a tree in which no file has setuid and setgid bits.
+func (t *thing) unprivileged() *thing {
+	out := *t.limited()
+	out.children = map[string]*thing{}
+	for name, child := range t.children {
+		out.children[name] = child.unprivileged()
+	}
+	return &out
 }
 
 // oracle says what is right for the names in a directory of the result, slowly and simply.
@@ -175,7 +211,7 @@ func oracleFile(name string, o, n, u *thing, put func(string, *thing)) {
 	default:
 		put(name, of(u, o, n, u))
 		if !o.dir() && !strings.HasPrefix(u.what, "->") {
-			put(name+besideSuffix, n)
+			put(name+besideSuffix, n.limited())
 		}
 	}
 }
@@ -203,7 +239,7 @@ func oracleDir(name string, o, n, u *thing, put func(string, *thing)) {
 	case u.dir():
 		put(name, u)
 		if n != nil && !same(o, n) && !strings.HasPrefix(n.what, "->") {
-			put(name+besideSuffix, n)
+			put(name+besideSuffix, n.limited())
 		}
 	case u == nil && o.dir():
 		arrived := &thing{what: "dir", meta: n.meta, children: map[string]*thing{}}
@@ -217,7 +253,7 @@ func oracleDir(name string, o, n, u *thing, put func(string, *thing)) {
 		put(name, u)
 	default:
 		put(name, n)
-		put(name+asideSuffix, u)
+		put(name+asideSuffix, u.limited())
 	}
 }
 
@@ -232,7 +268,7 @@ func changedIn(o, u *thing) *thing {
 				out.children[name] = kept
 			}
 		case child.dir() || !same(was, child):
-			out.children[name] = child
+			out.children[name] = child.unprivileged()
 		}
 	}
 	if len(out.children) == 0 {

@@ -16,7 +16,7 @@ import (
 )
 
 // maxDatabase is how much of one file of a package database is read.
-const maxDatabase = 64 << 20
+const maxDatabase = 32 << 20
 
 // manager knows the databases of one package manager, on all sides. Paths are relative to the root, as it writes them.
 type manager interface {

@@ -170,14 +170,14 @@ var packageCases = []packageCase{
 		versions: map[string]string{"app": "1.0", "lib": "", "other": "1"},
 	},
 	{
-		name: "held by the user", old: []deb{lib("1.0")}, new: []deb{lib("1.1")},
+		name: "R7 held by the user", old: []deb{lib("1.0")}, new: []deb{lib("1.1")},
 		user: func(u sh) {
 			run(u.t, "sh", "-c", "echo lib hold | dpkg --root="+u.root+" --set-selections")
 		},
 		versions: map[string]string{"lib": "1.0"}, want: files{"usr/lib/lib-1.0": "1.0", "usr/lib/lib-1.1": "", "usr/lib/lib.so": "\x00lib 1.0"}, sides: map[string]unit.Side{"lib": unit.User},
 	},
 	{
-		name: "removed from the base", old: []deb{lib("1.0"), conf("1.0", oldText), app("1.0", "")}, new: []deb{app("1.1", "")},
+		name: "R7 removed from the base", old: []deb{lib("1.0"), conf("1.0", oldText), app("1.0", "")}, new: []deb{app("1.1", "")},
 		user: func(u sh) {
 			u.put("etc/conf", userText)
 			u.put("usr/bin/conf", "0755 mine")

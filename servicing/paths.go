@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // The suffixes of what is put beside a path.
@@ -14,6 +15,20 @@ const (
 	besideSuffix = ".molt-new" // the new base's version, where the user's stays
 	asideSuffix  = ".molt-old" // the user's version, where the new base's stands
 )
+
+// beside returns the name with a suffix, in the same directory; of a long name only the beginning, so that a number has room,
+// too.
+func beside(p, suffix string) string {
+	const maxName, number = 255, 8
+	dir, name := path.Split(p)
+	if room := maxName - number - len(suffix); len(name) > room {
+		name = name[:room]
+		for utf8.ValidString(p) && !utf8.ValidString(name) {
+			name = name[:len(name)-1] // not in the middle of a character
+		}
+	}
+	return dir + name + suffix
+}
 
 // The kinds of paths. An entry that ends with a slash stands for everything below, one with a pattern character for
 // what matches it, any other for itself and everything below.
@@ -79,4 +94,19 @@ func trimRoot(p string) string {
 		return "."
 	}
 	return p
+}
+
+// possiblePath tells whether a path that a database names could be one below the root.
+func possiblePath(p string) bool {
+	for name := range strings.SplitSeq(p, "/") {
+		if name == "" || name == "." || name == ".." || len(name) > 255 || strings.IndexByte(name, 0) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// possibleTarget tells whether a symbolic link could have a target, or whether there is none.
+func possibleTarget(target string) bool {
+	return len(target) < 4096 && strings.IndexByte(target, 0) < 0
 }

@@ -197,7 +197,7 @@ func (p *planner) fixPin(was string) error {
 		if t.u.absent() {
 			return nil
 		}
-		if t.path, err = p.freeName(to + asideSuffix); err != nil { // another pinned one is where this would go
+		if t.path, err = p.freeName(beside(to, asideSuffix)); err != nil { // another pinned one is where this would go
 			return err
 		}
 	}
@@ -217,6 +217,11 @@ func (p *planner) fixPin(was string) error {
 	}
 	if !d.quiet {
 		p.pins.report[one.report].Kept++
+		if same.ou {
+			if err := p.withhold(t); err != nil {
+				return err
+			}
+		}
 	}
 	if err := p.apply(t, d); err != nil {
 		return err

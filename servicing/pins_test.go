@@ -4,6 +4,7 @@
 package servicing
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -91,7 +92,7 @@ var pinCases = []struct {
 
 func day(n int) time.Time { return time.Date(2030, 1, n, 0, 0, 0, 0, time.UTC) }
 
-func TestPins(t *testing.T) {
+func TestH11Pins(t *testing.T) {
 	for _, c := range pinCases {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScenario(t, c.old, c.new, func(root string) {
@@ -142,4 +143,50 @@ func TestPinHidesFix(t *testing.T) {
 	s.serviced(func(root string) { files{"usr/lib/lib.so": "\x00lib 1.0"}.check(t, root) })
 	s.options = Options{Policy: Policy{ConcernPackageFile: ActionTake}}
 	s.serviced(func(root string) { files{"usr/lib/lib.so": "\x00lib 1.2"}.check(t, root) })
+}
+
+// TestH11PinEnds checks that what only a pin has kept follows the base again when the pin is over, and that what the user
+// changed meanwhile does not.
+func TestH11PinEnds(t *testing.T) {
+	old := files{"etc/p/a": "1", "etc/p/gone": "1", "etc/p/mode": "0644 1", "etc/p/edited": "1", "etc/p/mine": "1", "etc/p/\xff": "1"}
+	next := files{"etc/p/a": "2", "etc/p/new": "1", "etc/p/d/new": "1", "etc/p/mode": "0600 1", "etc/p/edited": "2", "etc/p/mine": "2", "etc/p/\xff": "2"}
+	last := files{"etc/p/a": "3", "etc/p/new": "1", "etc/p/d/new": "1", "etc/p/mode": "0600 1", "etc/p/edited": "3", "etc/p/mine": "3", "etc/p/\xff": "3"}
+	pinned := Options{Pins: []Pin{{Path: "etc/p", Expires: day(10)}}, Now: day(5)}
+	asOld := files{"etc/p/a": "1", "etc/p/gone": "1", "etc/p/mode": "0644 1", "etc/p/mine": "own", "etc/p/new": "", "etc/p/d": ""}
+	var report *Report
+	step := func(s *scenario, base files, o Options, want files) {
+		t.Helper()
+		if report != nil {
+			s.nodes = append(s.delta(s.plan(s.options)), s.nodes...)
+			s.withheld = report.Withheld
+			s.old, s.base = s.base, tempDir(t)
+			base.build(t, s.base)
+		}
+		s.options = o
+		report = s.serviced(func(root string) { want.check(t, root) })
+	}
+	s := newScenario(t, old, next, func(root string) { sh{t, root}.put("etc/p/mine", "own") })
+	step(s, nil, pinned, asOld)
+	step(s, next, pinned, asOld) // the base stays the same, and so does the pin
+	excluded := pinned
+	excluded.Exclude = []string{"etc/p/a"}
+	step(s, next, excluded, files{"etc/p/mode": "0644 1", "etc/p/d": ""})
+	pinned.Now = day(20)
+	follows := files{"etc/p/a": "3", "etc/p/gone": "", "etc/p/mode": "0600 1", "etc/p/mine": "own", "etc/p/new": "1", "etc/p/d/new": "1", "etc/p/\xff": "3"}
+	step(s, last, pinned, follows)
+	if len(report.Withheld) > 0 {
+		t.Errorf("still withheld: %v", report.Withheld)
+	}
+	s.nodes = slices.Insert(s.nodes, 0, edited(t, s, "etc/p/edited", "mine"))
+	report = s.serviced(func(root string) { files{"etc/p/edited": "mine", "etc/p/edited.molt-new": "3"}.check(t, root) })
+}
+
+// edited returns a node in which the user has put a file.
+func edited(t *testing.T, s *scenario, name, text string) string {
+	t.Helper()
+	before := s.nodes
+	s.work(s.old, func(root string) { sh{t, root}.put(name, text) })
+	node := s.nodes[0]
+	s.nodes = before
+	return node
 }

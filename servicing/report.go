@@ -34,9 +34,10 @@ type Report struct {
 	Packages []PackageReport `json:"packages"` // those that differ between the sides
 	IDs      []IDRemap       `json:"ids"`
 	Holds    []Reason        `json:"holds"`
-	Findings []CheckFinding  `json:"findings"`         // what would not work any more, in order of the paths
-	Pins     []PinReport     `json:"pins"`             // those that were given, the expired ones included
-	Forced   bool            `json:"forced,omitempty"` // there are holds, but Options.Force was given
+	Findings []CheckFinding  `json:"findings"`           // what would not work any more, in order of the paths
+	Pins     []PinReport     `json:"pins"`               // those that were given, the expired ones included
+	Withheld []Withheld      `json:"withheld,omitempty"` // what only a pin keeps; for the next servicing
+	Forced   bool            `json:"forced,omitempty"`   // there are holds, but Options.Force was given
 }
 
 // PathReport is the verdict on one path.
@@ -48,8 +49,8 @@ type PathReport struct {
 	Rule      string  `json:"rule"` // the case or rule
 	Driver    string  `json:"driver,omitempty"`
 	Reason    string  `json:"reason"`
-	// Old, New, User and Result tell the contents: "sha256:<hex>" for a regular file, "symlink:<target>", else the kind;
-	// "" for nothing.
+	// Old, New, User and Result tell the contents: "sha256:<hex>" for a regular file, "size:<bytes>" for one of more than
+	// 4 GiB, "symlink:<target>", else the kind; "" for nothing.
 	Old     string `json:"old"`
 	New     string `json:"new"`
 	User    string `json:"user"`
@@ -104,6 +105,7 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, found []Chec
 		Version: ReportVersion, Counts: make(map[Verdict]int), Holds: p.holds, Forced: p.options.Force && len(p.holds) > 0,
 		Paths: []PathReport{}, Effects: []EffectReport{}, Packages: []PackageReport{}, IDs: p.remaps,
 		Findings: append([]CheckFinding{}, found...), Pins: append([]PinReport{}, p.pins.report...),
+		Withheld: p.carryWithheld(),
 	}
 	for verdict, n := range p.quiet {
 		r.Counts[verdict] += n
@@ -243,6 +245,10 @@ func version(p *unit.Package) string {
 	return p.Version
 }
 
+// maxDigested is the size up to which a file is read to be told apart in a report. A file with holes costs its owner nothing
+// and may be so large that reading it takes hours.
+const maxDigested = 4 << 30
+
 // describe tells a content in a few characters.
 func describe(n node) (string, error) {
 	switch {
@@ -252,6 +258,8 @@ func describe(n node) (string, error) {
 		return "symlink:" + printable(n.Link), nil
 	case !n.is(tree.Regular):
 		return n.Kind.String(), nil
+	case n.Size > maxDigested:
+		return fmt.Sprintf("size:%d", n.Size), nil
 	}
 	file, err := n.view.OpenEntry(n.Entry)
 	if err != nil {

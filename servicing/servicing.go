@@ -29,6 +29,8 @@ type Input struct {
 	New     tree.Stack // the base layer chain that it shall stand on
 	User    tree.Stack // the storage's nodes; frozen, none of them may change while the plan is in use
 	Options Options
+	// Withheld is that of the report of the servicing which put the storage on the old base; nothing where there was none.
+	Withheld []Withheld
 }
 
 // ErrHeld is wrapped by the error of Plan.Write for a storage that must be held.

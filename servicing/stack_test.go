@@ -117,6 +117,7 @@ type scenario struct {
 	old, base string   // directories of the bases
 	nodes     []string // of the storage, topmost first
 	options   Options  // for serviced
+	withheld  []Withheld
 }
 
 // newScenario makes the bases and lets the user work on the old one through a real overlay mount.
@@ -140,6 +141,7 @@ func (s *scenario) work(base string, user func(root string)) {
 	s.t.Helper()
 	upper := filepath.Join(tempDir(s.t), "fs")
 	must(s.t, os.Mkdir(upper, 0o755))
+	copyRoot(s.t, upper, slices.Concat(s.nodes, []string{base}))
 	if user != nil {
 		s.mounted(upper, slices.Concat(s.nodes, []string{base}), user)
 	}
@@ -177,7 +179,7 @@ func (s *scenario) plan(options Options) *Plan {
 }
 
 func (s *scenario) input(options Options) Input {
-	return Input{Old: tree.Stack{s.old}, New: tree.Stack{s.base}, User: s.nodes, Options: options}
+	return Input{Old: tree.Stack{s.old}, New: tree.Stack{s.base}, User: s.nodes, Options: options, Withheld: s.withheld}
 }
 
 // write writes the delta storage, twice: both must be the same, as must the reports.
@@ -220,11 +222,24 @@ func (s *scenario) serviced(use func(root string)) *Report {
 	}
 	upper := filepath.Join(tempDir(s.t), "fs")
 	must(s.t, os.Mkdir(upper, 0o755))
+	copyRoot(s.t, upper, lower)
 	s.mounted(upper, lower, func(root string) {
 		checkReadable(s.t, root)
 		use(root)
 	})
 	return p.Report()
+}
+
+// copyRoot gives an empty directory the metadata of the root of a stack, which the topmost directory hides.
+func copyRoot(t tb, dir string, from tree.Stack) {
+	t.Helper()
+	view, err := tree.Open(from)
+	must(t, err)
+	root, err := view.Lookup(".")
+	must(t, err)
+	w, err := tree.NewWriter(dir)
+	must(t, err)
+	must(t, errors.Join(w.Mkdir(".", root.Meta), w.Close(), view.Close()))
 }
 
 // checkReadable checks that whatever a directory lists is there: a whiteout in a directory that merges with none is listed.

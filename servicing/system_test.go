@@ -60,15 +60,15 @@ var heldCases = []struct {
 		user: func(u sh) { u.put("etc/mine", "1") }, code: "other-architecture",
 	},
 	{
-		name: "package database damaged", old: files{statusPath: stanza("a", "1", "all"), infoDir + "/a.list": "/usr/a\n", "usr/a": "1"}, new: files{statusPath: stanza("a", "2", "all"), "usr/a": "2"},
+		name: "R12 package database damaged", old: files{statusPath: stanza("a", "1", "all"), infoDir + "/a.list": "/usr/a\n", "usr/a": "1"}, new: files{statusPath: stanza("a", "2", "all"), "usr/a": "2"},
 		user: func(u sh) { u.put(statusPath, "") }, code: "package-database",
 	},
 	{
-		name: "package database that is none", old: files{statusPath: stanza("a", "1", "all")}, new: files{statusPath: stanza("a", "2", "all")},
+		name: "R12 package database that is none", old: files{statusPath: stanza("a", "1", "all")}, new: files{statusPath: stanza("a", "2", "all")},
 		user: func(u sh) { u.rm(statusPath); u.put(statusPath, "-> /dev/null") }, code: "package-database",
 	},
 	{
-		name: "package database removed", old: files{statusPath: stanza("a", "1", "all"), infoDir + "/a.list": "/usr/a\n", "usr/a": "1"},
+		name: "R12 package database removed", old: files{statusPath: stanza("a", "1", "all"), infoDir + "/a.list": "/usr/a\n", "usr/a": "1"},
 		new:  files{statusPath: stanza("a", "2", "all"), infoDir + "/a.list": "/usr/a\n/usr/b\n", "usr/a": "2", "usr/b": "2"},
 		user: func(u sh) { u.rm("var/lib/dpkg") },
 	},
@@ -103,14 +103,14 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-func TestDatabaseRemovedByTheUser(t *testing.T) {
+func TestR6DatabaseRemovedByTheUser(t *testing.T) {
 	c := heldCases[len(heldCases)-1]
 	s := newScenario(t, c.old, c.new, func(root string) { c.user(sh{t, root}) })
 	s.serviced(func(root string) { files{"usr/a": "2", "usr/b": "2", "var/lib/dpkg/status": ""}.check(t, root) })
 }
 
-// TestHiddenFixes checks that no change of a package is hidden without saying so.
-func TestHiddenFixes(t *testing.T) {
+// TestR5HiddenFixes checks that no change of a package is hidden without saying so.
+func TestR5HiddenFixes(t *testing.T) {
 	s := &scenario{t: t, old: debianRoot(t, lib("1.0"), conf("1.0", oldText)), base: debianRoot(t, lib("1.1"), conf("1.1", baseText))}
 	s.work(s.old, func(root string) {
 		u := sh{t, root}
@@ -136,8 +136,8 @@ func TestHiddenFixes(t *testing.T) {
 	}
 }
 
-// TestUsrMerge services a base that moves /lib into /usr, with packages whose lists still say /lib.
-func TestUsrMerge(t *testing.T) {
+// TestC1UsrMerge services a base that moves /lib into /usr, with packages whose lists still say /lib.
+func TestC1UsrMerge(t *testing.T) {
 	one := deb{name: "one", version: "1.0", files: files{"lib/one.so": "\x00one 1.0", "lib/only-1.0": "1"}}
 	two := deb{name: "one", version: "1.1", files: files{"lib/one.so": "\x00one 1.1"}}
 	s := &scenario{t: t, old: debianRoot(t), base: debianRoot(t)}
@@ -164,8 +164,8 @@ func TestUsrMerge(t *testing.T) {
 	}
 }
 
-// TestAlternatives lets both sides add an alternative with the real update-alternatives.
-func TestAlternatives(t *testing.T) {
+// TestF6Alternatives lets both sides add an alternative with the real update-alternatives.
+func TestF6Alternatives(t *testing.T) {
 	if _, err := exec.LookPath("update-alternatives"); err != nil {
 		t.Skip("update-alternatives is not installed")
 	}
@@ -220,8 +220,8 @@ func TestAlternatives(t *testing.T) {
 	}
 }
 
-// TestLoaderCache has both sides install libraries, in a directory that the loader knows from the cache alone.
-func TestLoaderCache(t *testing.T) {
+// TestF1LoaderCache has both sides install libraries, in a directory that the loader knows from the cache alone.
+func TestF1LoaderCache(t *testing.T) {
 	cache := func(libraries ...string) string {
 		var c ldcache.Cache
 		for _, name := range libraries {
@@ -244,15 +244,15 @@ func TestLoaderCache(t *testing.T) {
 	unchangedBase(t, s)
 }
 
-func TestExtendedStates(t *testing.T) {
+func TestD8ExtendedStates(t *testing.T) {
 	state := func(name string) string { return "Package: " + name + "\nArchitecture: amd64\nAuto-Installed: 1\n\n" }
 	s := newScenario(t, files{extendedStates: state("a")}, files{extendedStates: state("a") + state("n")}, func(root string) { sh{t, root}.put(extendedStates, state("a")+state("u")) })
 	s.serviced(func(root string) { files{extendedStates: state("a") + state("u") + state("n")}.check(t, root) })
 }
 
-// TestSeveralUpdates services one storage again and again: what was put beside is renewed and goes when it is settled, and
+// TestR1SeveralUpdates services one storage again and again: what was put beside is renewed and goes when it is settled, and
 // what was decided stays decided.
-func TestSeveralUpdates(t *testing.T) {
+func TestR1SeveralUpdates(t *testing.T) {
 	s := newScenario(t, files{"etc/a": oldText, "etc/gone": "1", "etc/d/x": "1"}, files{"etc/a": baseText, "etc/d/x": "2", "etc/d/y": "1"}, func(root string) {
 		u := sh{t, root}
 		u.put("etc/a", clashText)
@@ -276,7 +276,7 @@ func TestSeveralUpdates(t *testing.T) {
 	}
 }
 
-func TestDanglingLink(t *testing.T) {
+func TestR13DanglingLink(t *testing.T) {
 	s := newScenario(t, files{"usr/share/zone/A": "1", "etc/x": "-> usr"}, files{"usr/share/zone/B": "1", "etc/x": "-> usr"}, func(root string) {
 		u := sh{t, root}
 		u.put("etc/time", "-> ../usr/share/zone/A")

@@ -10,6 +10,8 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -21,11 +23,16 @@ type views struct {
 	plain *tree.View // what would be seen without side effects: the storage over the new base
 	said  *tree.View // the storage alone
 
+	before map[string]Withheld // by path, what an earlier servicing withheld
+
 	sameBase bool // the new base is the old one
 }
 
 func openViews(in Input) (*views, error) {
-	v := &views{sameBase: slices.Equal(in.Old, in.New)}
+	v := &views{sameBase: slices.Equal(in.Old, in.New), before: make(map[string]Withheld)}
+	for _, w := range in.Withheld {
+		v.before[w.path()] = w
+	}
 	for _, open := range []struct {
 		view  **tree.View
 		stack tree.Stack
@@ -64,10 +71,11 @@ type node struct {
 	tree.Entry
 }
 
-// lookup returns what a view shows at a path.
+// lookup returns what a view shows at a path. Nothing stands at what cannot be a path, or has too long a name: databases and
+// links of a user hold anything.
 func lookup(view *tree.View, path string) (node, error) {
 	e, err := view.Lookup(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, unix.ENAMETOOLONG) {
 		return node{}, nil
 	}
 	if err != nil {
@@ -132,7 +140,11 @@ func (v *views) moved(was, p string) (three, error) {
 	t.o, errs[0] = lookup(v.old, was)
 	t.n, errs[1] = lookup(v.new, p)
 	t.u, errs[2] = lookup(v.user, was)
-	return t, errors.Join(errs[:]...)
+	if err := errors.Join(errs[:]...); err != nil {
+		return t, err
+	}
+	err := v.asBefore(&t)
+	return t, err
 }
 
 // resolve follows symbolic links, as a process with this root would, and returns what a path leads to.

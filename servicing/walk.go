@@ -37,6 +37,9 @@ type planner struct {
 	databases map[string]bool   // directories of databases whose data the user changed
 	dataRoots map[string]string // by directory, that of the database that it belongs to
 
+	withheld []Withheld
+	diverted *diversions // nil as long as nobody asked
+
 	arrived map[string][]string // by directory, the directories in it that are new in the base
 }
 
@@ -51,8 +54,8 @@ type fileID struct{ dev, ino uint64 }
 
 // link is a name of a file with several names.
 type link struct {
-	path string
-	own  bool // neither base has something there
+	was, path string // in the storage and in the result
+	own       bool   // neither base has something there
 }
 
 func newPlanner(v *views, o Options) *planner {
@@ -217,7 +220,7 @@ func (p *planner) note(c tree.Change, t three) {
 	p.uids[c.UID], p.gids[c.GID] = true, true
 	if c.Kind != tree.Directory && c.Nlink > 1 {
 		id := fileID{c.Dev, c.Ino}
-		p.groups[id] = append(p.groups[id], link{t.path, t.o.absent() && t.n.absent()})
+		p.groups[id] = append(p.groups[id], link{t.was, t.path, t.o.absent() && t.n.absent()})
 	}
 }
 
@@ -227,6 +230,12 @@ func (p *planner) apply(t three, d decision) error {
 		return nil
 	}
 	d = p.settleMeta(t, d)
+	if d.verdict != Remap { // the same account, by another id
+		var err error
+		if d.result, err = withoutGain(t, d.result); err != nil {
+			return err
+		}
+	}
 	if t.was != t.path && d.result.view == p.user && d.result.view != nil {
 		d.verdict, d.quiet = Relocate, false
 		d.reason = fmt.Sprintf("was %q: %s", t.was, d.reason)
@@ -244,11 +253,11 @@ func (p *planner) apply(t three, d decision) error {
 	case d.beside && !t.n.absent():
 		return p.putBeside(t)
 	case d.aside && !t.u.absent():
-		name, err := p.freeName(t.path + asideSuffix)
+		name, err := p.freeName(beside(t.path, asideSuffix))
 		if err != nil {
 			return err
 		}
-		p.want[name] = shows(t.u)
+		p.want[name] = shows(t.u).unprivileged()
 	case d.verdict == Take || d.verdict == Merge:
 		return p.dropBeside(t)
 	}
@@ -257,7 +266,7 @@ func (p *planner) apply(t three, d decision) error {
 
 // putBeside puts the new base's version beside the user's, in place of what an earlier update put there.
 func (p *planner) putBeside(t three) error {
-	name := t.path + besideSuffix
+	name := beside(t.path, besideSuffix)
 	there, err := lookup(p.plain, name)
 	if err != nil {
 		return err
@@ -275,7 +284,7 @@ func (p *planner) putBeside(t three) error {
 			return err
 		}
 	}
-	p.want[name] = shows(t.n)
+	p.want[name] = shows(t.n).unprivileged()
 	return nil
 }
 
@@ -295,7 +304,7 @@ func (p *planner) freeName(name string) (string, error) {
 
 // dropBeside removes what an earlier update put beside a path, if the conflict is over and nobody changed it.
 func (p *planner) dropBeside(t three) error {
-	name := t.path + besideSuffix
+	name := beside(t.path, besideSuffix)
 	left, err := lookup(p.plain, name)
 	if err != nil || left.absent() || t.o.absent() {
 		return err

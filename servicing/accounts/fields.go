@@ -64,30 +64,43 @@ func mergeSets(o, n, u string) string {
 	case u:
 		return n
 	}
-	inO, inN, inU := set(o), set(n), set(u)
+	listN, listU := set(n), set(u)
+	inO, inN, inU := members(set(o)), members(listN), members(listU)
 	var out []string
-	for _, name := range inU {
-		if slices.Contains(inN, name) || !slices.Contains(inO, name) {
+	for _, name := range listU {
+		if inN[name] || !inO[name] {
 			out = append(out, name)
 		}
 	}
-	for _, name := range inN {
-		if !slices.Contains(inO, name) && !slices.Contains(inU, name) {
+	for _, name := range listN {
+		if !inO[name] && !inU[name] {
 			out = append(out, name)
 		}
 	}
-	if slices.Equal(out, inU) {
+	if slices.Equal(out, listU) {
 		return u // as it was written
 	}
 	return strings.Join(out, ",")
 }
 
+// set returns the names of a field, each once.
 func set(field string) []string {
 	var out []string
+	seen := make(map[string]bool)
 	for name := range strings.SplitSeq(field, ",") {
-		if name != "" && !slices.Contains(out, name) {
+		if name != "" && !seen[name] {
+			seen[name] = true
 			out = append(out, name)
 		}
+	}
+	return out
+}
+
+// members makes a set be looked up in: a user may write any number of names into a field.
+func members(list []string) map[string]bool {
+	out := make(map[string]bool, len(list))
+	for _, name := range list {
+		out[name] = true
 	}
 	return out
 }
@@ -103,15 +116,16 @@ func (m *merger) withoutGone(f File, r record) record {
 		if kind != names {
 			continue
 		}
-		var before []string
+		var before map[string]bool
 		if user := m.files[f].u.get(r.name); user != nil {
-			before = set(user[i])
+			before = members(set(user[i]))
 		}
-		kept := slices.DeleteFunc(set(fields[i]), func(name string) bool {
+		all := set(fields[i])
+		kept := slices.DeleteFunc(slices.Clone(all), func(name string) bool {
 			in, known := m.users[name]
-			return known && !in && (m.files[Passwd].u.has(name) || !slices.Contains(before, name))
+			return known && !in && (m.files[Passwd].u.has(name) || !before[name])
 		})
-		if len(kept) != len(set(fields[i])) {
+		if len(kept) != len(all) {
 			fields[i] = strings.Join(kept, ",")
 		}
 	}

@@ -21,11 +21,13 @@ type record struct {
 type database struct {
 	records []record
 	index   map[string]int // by key
+	byID    map[uint32][]string
 }
 
 // parse splits a file into records; nothing is lost and nothing is an error.
 func parse(l layout, content []byte) *database {
-	db := &database{index: make(map[string]int)}
+	db := &database{index: make(map[string]int), byID: make(map[uint32][]string)}
+	next := make(map[string]int) // by name, the number of its next record
 	for _, raw := range strings.SplitAfter(string(content), "\n") {
 		if raw == "" {
 			continue
@@ -33,10 +35,14 @@ func parse(l layout, content []byte) *database {
 		r := record{raw: raw}
 		if fields, ok := split(l, strings.TrimSuffix(raw, "\n")); ok {
 			r.name, r.fields = fields[0], fields
-			for i := 2; db.has(r.name); i++ {
-				r.name = fmt.Sprintf("%s:%d", fields[0], i) // no name contains a colon
+			if next[r.name]++; next[r.name] > 1 {
+				r.name = fmt.Sprintf("%s:%d", fields[0], next[fields[0]]) // no name contains a colon
 			}
 			db.index[r.name] = len(db.records)
+			if slices.Contains(l.ids, ownID) {
+				id := uint32Of(fields[ownID])
+				db.byID[id] = append(db.byID[id], r.name)
+			}
 		}
 		db.records = append(db.records, r)
 	}
@@ -92,7 +98,11 @@ func (db *database) id(name string, field int) uint32 {
 	if fields == nil {
 		return 0
 	}
-	id, _ := strconv.ParseUint(fields[field], 10, 32) // split made sure that it is a number
+	return uint32Of(fields[field])
+}
+
+func uint32Of(field string) uint32 {
+	id, _ := strconv.ParseUint(field, 10, 32) // split made sure that it is a number
 	return uint32(id)
 }
 
@@ -100,14 +110,6 @@ func (db *database) id(name string, field int) uint32 {
 const ownID = 2
 
 // withID returns the names of the users or groups that have an id.
-func (db *database) withID(id uint32) []string {
-	var out []string
-	for _, name := range db.names() {
-		if db.id(name, ownID) == id {
-			out = append(out, name)
-		}
-	}
-	return out
-}
+func (db *database) withID(id uint32) []string { return db.byID[id] }
 
 func number(id uint32) string { return strconv.FormatUint(uint64(id), 10) }

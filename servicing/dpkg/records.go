@@ -119,3 +119,24 @@ func MergeStanzas(old, base, user []byte, keys ...string) []byte {
 	}
 	return []byte(strings.Join(mergeRecords(parse(old), parse(base), parse(user)), ""))
 }
+
+// Diversion says that a file of any other package than one is installed under another name.
+type Diversion struct {
+	From, To string // absolute paths
+	By       string // the package whose own file is not diverted; ":" for none
+}
+
+// ParseDiversions reads a list of diversions; none when it is not understood.
+func ParseDiversions(content []byte) []Diversion {
+	const path = "var/lib/dpkg/diversions"
+	r, ok := recordFormats[path].parse(content)
+	if !ok {
+		return nil
+	}
+	var out []Diversion
+	for _, key := range r.order {
+		lines := strings.Split(r.byKey[key], "\n")
+		out = append(out, Diversion{From: lines[0], To: lines[1], By: lines[2]})
+	}
+	return out
+}

@@ -266,6 +266,9 @@ func (p *part) xattrs() (map[string][]byte, error) {
 		if errors.Is(err, unix.ENODATA) {
 			continue // listed, but not there: some file systems list names that they have no value for
 		}
+		if errors.Is(err, unix.EINVAL) && stored == attrCapability {
+			continue // malformed: it has no meaning to the kernel, which does not read it out
+		}
 		if err != nil {
 			return nil, fmt.Errorf("extended attribute %s: %w", stored, err)
 		}

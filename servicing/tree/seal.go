@@ -17,7 +17,8 @@ import (
 // so do escaped attributes, which are data of the user.
 //
 // Attributes that give a file a meaning which would be lost on another base (redirect, metacopy), and those that are not
-// known, are refused with a *RefusedError; nothing was changed then. Sealing again changes nothing, so a Seal that was
+// known, are refused with a *RefusedError; nothing was changed then. Those of userxattr are data there: no mount of ours heeds
+// them, and whoever may write in a container can set them. Sealing again changes nothing, so a Seal that was
 // interrupted is finished by the next one. The directory must not be mounted. Nothing is synced.
 func Seal(ctx context.Context, dir string) error {
 	v, err := Open(Stack{dir})
@@ -44,11 +45,14 @@ const (
 )
 
 func treatmentOf(attr string) treatment {
-	own, found := strings.CutPrefix(attr, ownTrusted)
-	if !found {
-		own, found = strings.CutPrefix(attr, ownUser)
+	own, trusted := strings.CutPrefix(attr, ownTrusted)
+	if !trusted {
+		var user bool
+		if own, user = strings.CutPrefix(attr, ownUser); !user {
+			return kept
+		}
 	}
-	if !found || strings.HasPrefix(own, escape) {
+	if strings.HasPrefix(own, escape) {
 		return kept
 	}
 	switch own {
@@ -56,9 +60,11 @@ func treatmentOf(attr string) treatment {
 		return kept
 	case "origin", "impure", "uuid", "nlink", "upper":
 		return stripped
-	default: // redirect, metacopy, protattr, and what later kernels may add
+	}
+	if trusted { // redirect, metacopy, protattr, and what later kernels may add
 		return refused
 	}
+	return kept
 }
 
 func checkSealable(p *place) error {

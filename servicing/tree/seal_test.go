@@ -63,8 +63,8 @@ func TestSealXattrs(t *testing.T) {
 		"trusted.overlay.overlay.overlay.x": kept, "user.overlay.overlay.metacopy": kept, "user.overlayx": kept,
 		"user.origin": kept, "trusted.origin": kept, "security.capability": kept,
 		"trusted.overlay.redirect": refused, "trusted.overlay.metacopy": refused, "trusted.overlay.protattr": refused,
-		"trusted.overlay.new": refused, "user.overlay.redirect": refused, "user.overlay.metacopy": refused,
-		"user.overlay.protattr": refused, "user.overlay.new": refused,
+		"trusted.overlay.new": refused, "user.overlay.redirect": kept, "user.overlay.metacopy": kept,
+		"user.overlay.protattr": kept, "user.overlay.new": kept,
 	}
 	for attr, want := range cases {
 		t.Run(attr, func(t *testing.T) {

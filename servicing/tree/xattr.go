@@ -25,6 +25,7 @@ const (
 	attrRedirect = ownTrusted + "redirect"
 	attrMetacopy = ownTrusted + "metacopy"
 
+	attrCapability = "security.capability"
 	attrDefaultACL = "system.posix_acl_default"
 	attrAccessACL  = "system.posix_acl_access"
 )

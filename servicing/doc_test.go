@@ -1,0 +1,88 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// caseIDs are the cases and rules that the document must have, in its order.
+const caseIDs = `A1 A2 A3 A4 A5 A6 A7 A10 B1 B3 B4 B5 C1 C2 C3 C4 C5 C7 C10 C11 D1 D2 D4 D5 D6 D8 D10 D11 D14 D15 E1 E2 E3 E5 E9 E10
+F1 F3 F4 F5 F6 F8 F9 G1 G5 G6 H2 H4 H5 H9 H11 H12 R1 R2 R3 R4 R5 R6 R7 R8 R9 R10 R11 R12 R13 R14`
+
+// elsewhere are the cases that are not the engine's to decide: their tests have names of their own.
+var elsewhere = map[string]bool{"G6": true, "H5": true, "H12": true}
+
+var (
+	docRow  = regexp.MustCompile("(?m)^\\| ([A-HR][0-9]+) \\| .* \\| `(Test[^`]+)` \\|$")
+	caseRow = regexp.MustCompile(`(?m)^\s+name:\s+"`)
+)
+
+// TestDocument checks that docs/reconciliation.md has all cases and names tests that there are.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/reconciliation.md")
+	must(t, err)
+	sources := testSources(t, ".", "../snapshotter", "../integration")
+	var ids []string
+	for _, row := range docRow.FindAllStringSubmatch(string(text), -1) {
+		id, name := row[1], row[2]
+		ids = append(ids, id)
+		function, sub, _ := strings.Cut(name, "/")
+		if !isThere(sources, function, sub) {
+			t.Errorf("%s: there is no test %q", id, name)
+		}
+		own := strings.HasPrefix(sub, id+" ") || sub == "" && strings.HasPrefix(function, "Test"+id)
+		if !own && !elsewhere[id] {
+			t.Errorf("%s: the name of %q does not begin with the case", id, name)
+		}
+	}
+	if got, want := strings.Join(ids, " "), strings.Join(strings.Fields(caseIDs), " "); got != want {
+		t.Errorf("the cases are\n%s, want\n%s", got, want)
+	}
+	atLeast(t, string(text), "cases on whole stacks", len(caseRow.FindAllString(strings.Join(sources["."], ""), -1)))
+	atLeast(t, string(text), "kinds of conflicts and findings", len(Concerns()))
+}
+
+// testSources returns the texts of the tests in directories.
+func testSources(t *testing.T, dirs ...string) map[string][]string {
+	t.Helper()
+	out := make(map[string][]string)
+	for _, dir := range dirs {
+		names, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		must(t, err)
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			must(t, err)
+			out[dir] = append(out[dir], string(text))
+		}
+	}
+	return out
+}
+
+// isThere tells whether a directory has a test function, and a row of a table with a name.
+func isThere(sources map[string][]string, function, row string) bool {
+	for _, texts := range sources {
+		all := strings.Join(texts, "")
+		if strings.Contains(all, "\nfunc "+function+"(") && (row == "" || strings.Contains(all, "name: "+strconv.Quote(row))) {
+			return true
+		}
+	}
+	return false
+}
+
+// atLeast checks a number that the document gives.
+func atLeast(t *testing.T, text, what string, are int) {
+	t.Helper()
+	var said int
+	_, after, _ := strings.Cut(text, "| "+what+" | ")
+	if _, err := fmt.Sscan(after, &said); err != nil || said < 1 || said > are {
+		t.Errorf("%s: the document says %d (%v), there are %d", what, said, err, are)
+	}
+}

@@ -1,0 +1,81 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// Withheld is a path that only a pin keeps as it is: the user had what the old base had, or nothing as the old base had. A later
+// servicing that is given it, see [Input], takes the path for unchanged by the user, if it still is as described here. So
+// the path follows the base again when the pin is over.
+type Withheld struct {
+	Path      string `json:"path"`
+	PathBytes []byte `json:"path_bytes,omitempty"`
+	Content   string `json:"content"` // as in PathReport; "" for nothing
+	// What the base had when it was withheld; without meaning for nothing.
+	Mode uint32 `json:"mode,omitempty"`
+	UID  uint32 `json:"uid,omitempty"`
+	GID  uint32 `json:"gid,omitempty"`
+}
+
+func (w Withheld) path() string {
+	if len(w.PathBytes) > 0 {
+		return string(w.PathBytes)
+	}
+	return w.Path
+}
+
+// withhold notes what a pin keeps from the user though it was not the user's.
+func (p *planner) withhold(t three) error {
+	content, err := describe(t.u)
+	if err != nil {
+		return err
+	}
+	w := Withheld{Path: printable(t.path), PathBytes: rawBytes(t.path), Content: content}
+	if !t.u.absent() {
+		w.Mode, w.UID, w.GID = t.o.Mode, t.o.UID, t.o.GID
+	}
+	p.withheld = append(p.withheld, w)
+	return nil
+}
+
+// carryWithheld returns what is withheld after this plan, in order: also what was before and is not looked at.
+func (p *planner) carryWithheld() []Withheld {
+	out := p.withheld
+	for _, name := range slices.Sorted(maps.Keys(p.before)) {
+		if p.pins.excludes(name) {
+			out = append(out, p.before[name])
+		}
+	}
+	return out
+}
+
+// asBefore replaces what the old base has at a path by what an earlier one had, if a pin has kept that and the user has not
+// changed it since.
+func (v *views) asBefore(t *three) error {
+	w, ok := v.before[t.was]
+	if !ok {
+		return nil
+	}
+	content, err := describe(t.u)
+	if err != nil || content != w.Content {
+		return err
+	}
+	if t.u.absent() {
+		t.o = node{}
+		return nil
+	}
+	meta := tree.Meta{Mtime: t.u.Mtime}
+	if t.o.is(t.u.Kind) {
+		meta = t.o.Meta
+	}
+	meta.Mode, meta.UID, meta.GID = w.Mode, w.UID, w.GID
+	t.o = t.u
+	t.o.Meta = meta
+	return nil
+}

@@ -28,7 +28,12 @@ func TestPins(t *testing.T) {
 	h.Moltctl("update", "create", "--storage", "web", "--to", appName(3))
 	c.Start()
 	expect(t, c, "app; ls /usr/share/doc/app", "app 1\nlicense\nnews\nreadme\n")
+	c.Kill()
 	h.Moltctl("storage", "unpin", "web", "/usr/bin/app")
+	h.Import(app(t, 4))
+	h.Moltctl("update", "create", "--storage", "web", "--to", appName(4))
+	c.Start()
+	expect(t, c, "app; extra", "app 3\nextra 4\n")
 	for _, command := range []string{"storage unpin web /usr/bin/app", "storage pin web --reason x /", "storage policy web text=perhaps", "storage policy web text"} {
 		if r := h.TryMoltctl(strings.Fields(command)...); r.ExitCode != 2 && r.ExitCode != 4 {
 			t.Errorf("moltctl %s: %+v", command, r)

@@ -46,6 +46,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			do   func(context.Context) error
 		}{
 			{"copy the records of the graph", func(context.Context) error { return s.mirror.catchUpIfLate() }},
+			{"take up updates", s.takeUp},
 			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},
 			{"retire rollback points", s.retire},
 			{"merge storage nodes", s.mergeStorages},
@@ -134,7 +135,6 @@ func (s *Snapshotter) Cleanup(ctx context.Context) error {
 func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 	var (
 		lost  []dag.Transformation
-		going []dag.UpdateID
 		there = map[dag.NodeID]bool{}
 	)
 	s.store.View(func(g *dag.Graph) {
@@ -149,11 +149,6 @@ func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 				lost = append(lost, dag.Quarantine{Node: n.ID, Reason: why})
 			}
 		}
-		for _, u := range g.Updates() {
-			if u.State == dag.Staging || u.State == dag.Staged {
-				going = append(going, u.ID)
-			}
-		}
 	})
 	if len(lost) > 0 {
 		log.G(ctx).WithField("nodes", len(lost)).Warn("the condition of nodes has changed since the last start")
@@ -161,10 +156,7 @@ func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 			return fmt.Errorf("quarantine damaged nodes: %w", err)
 		}
 	}
-	for _, id := range going {
-		s.background(ctx, func(ctx context.Context) { s.runUpdate(ctx, id) })
-	}
-	return nil
+	return s.takeUp(ctx)
 }
 
 // damage says why a node cannot be used, empty if it can.

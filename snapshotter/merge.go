@@ -139,7 +139,7 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 	into := s.store.NewNode()
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.nodes.Discard(into))
+			err = errors.Join(err, s.discardNodes(into))
 		}
 	}()
 	dir, err := s.nodes.Stage(into)

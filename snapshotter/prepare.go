@@ -70,7 +70,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 		err = s.do(dag.Prepare{Key: key, Kind: dag.Active, Parent: parent, Labels: labels, Open: open, Now: now()})
 	}
 	if err != nil {
-		return errors.Join(err, s.nodes.Discard(open))
+		return errors.Join(err, s.discardNodes(open))
 	}
 	return nil
 }

@@ -236,7 +236,7 @@ func (s *Snapshotter) squash(ctx context.Context, ids []dag.NodeID, below tree.S
 	var between []dag.NodeID
 	defer func() {
 		for _, id := range between {
-			err = errors.Join(err, s.nodes.Discard(id))
+			err = errors.Join(err, s.discardNodes(id))
 		}
 	}()
 	lower := s.nodes.Empty()

@@ -20,6 +20,10 @@ import (
 // runUpdate services the storages of an update that are not yet done. What the end of the context leaves undone, which is
 // that of the daemon, goes on after a restart.
 func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
+	if _, taken := s.underway.LoadOrStore(id, true); taken {
+		return
+	}
+	defer s.underway.Delete(id)
 	entry := log.G(ctx).WithField("update", id.String())
 	var together bool
 	s.store.View(func(g *dag.Graph) {
@@ -51,6 +55,23 @@ func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
 		}
 		wg.Wait()
 	}
+}
+
+// takeUp runs the updates that are not done and that nobody is at work with: a crash cut them short, or the disk was full when
+// they were to be given up.
+func (s *Snapshotter) takeUp(context.Context) error {
+	var going []dag.UpdateID
+	s.store.View(func(g *dag.Graph) {
+		for _, u := range g.Updates() {
+			if _, underway := s.underway.Load(u.ID); !underway && (u.State == dag.Staging || u.State == dag.Staged) {
+				going = append(going, u.ID)
+			}
+		}
+	})
+	for _, id := range going {
+		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	}
+	return nil
 }
 
 // unfinished returns the storages whose side effects an update still has to determine, by name.

@@ -35,14 +35,15 @@ type Snapshotter struct {
 	boot    string
 	first   dag.NodeID // the highest id that had a directory when the snapshotter was started
 
-	locks  *locks
-	busy   *pins
-	handed *handed
-	doomed *doomed
-	kicked chan struct{}
-	turns  chan struct{}   // of the workers that service storages
-	life   context.Context // ends when the snapshotter is closed
-	stop   context.CancelFunc
+	locks    *locks
+	busy     *pins
+	handed   *handed
+	doomed   *doomed
+	kicked   chan struct{}
+	turns    chan struct{}   // of the workers that service storages
+	underway sync.Map        // the ids of the updates that somebody runs
+	life     context.Context // ends when the snapshotter is closed
+	stop     context.CancelFunc
 
 	ending sync.Mutex // guards ended, and that no task begins after it
 	ended  bool
@@ -149,6 +150,10 @@ func (s *Snapshotter) pin(of func(*dag.Graph) []dag.NodeID) (release func()) {
 	s.store.View(func(g *dag.Graph) { release = s.busy.pin(of(g)...) })
 	return release
 }
+
+// Failed returns a channel that is closed when no change can be made any more until the snapshotter is made anew, which mends
+// what is the matter: the database is damaged, or the disk failed while it was written to. What exists can still be mounted.
+func (s *Snapshotter) Failed() <-chan struct{} { return s.store.Failed() }
 
 // Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers do
 // not notice. A second call does nothing.

@@ -53,6 +53,7 @@ type stacks struct {
 	below           []dag.NodeID    // storage nodes and layers under what is written
 	base            dag.NodeID      // layer that the result stands on
 	settings        json.RawMessage // of the update
+	report          string          // of the update that put the storage on the old base, if there was one
 }
 
 func (k stacks) all() []dag.NodeID { return slices.Concat(k.old, k.next, k.user, k.below) }
@@ -65,7 +66,7 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 	var err error
 	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
 		user := g.Stack(st.Head)
-		k = stacks{old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: user, below: append(user, g.Chain(u.To)...), base: u.To, settings: u.Settings}
+		k = stacks{old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: user, below: append(user, g.Chain(u.To)...), base: u.To, settings: u.Settings, report: lastReport(g, st)}
 		err = usable(g, k.all())
 		return k.all()
 	})
@@ -157,9 +158,36 @@ func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged,
 
 func (s *Snapshotter) input(st dag.Storage, k stacks) (servicing.Input, error) {
 	options, err := s.optionsFor(st, k.settings)
+	if err != nil {
+		return servicing.Input{}, err
+	}
+	withheld, err := s.withheld(k.report)
 	return servicing.Input{
-		Old: s.nodes.Stack(k.old), New: s.nodes.Stack(k.next), User: s.nodes.Stack(k.user), Options: options,
+		Old: s.nodes.Stack(k.old), New: s.nodes.Stack(k.next), User: s.nodes.Stack(k.user), Options: options, Withheld: withheld,
 	}, err
+}
+
+// lastReport returns the name of the report of the update that put a storage on its base, empty if there was none.
+func lastReport(g *dag.Graph, st dag.Storage) string {
+	for _, u := range slices.Backward(g.Updates()) {
+		if o := u.Outcomes[st.Name]; o.State == dag.Applied {
+			return o.Report
+		}
+	}
+	return ""
+}
+
+// withheld returns what only pins kept from following the base, by a report. When the report is gone, it all counts as the
+// user's own.
+func (s *Snapshotter) withheld(report string) ([]servicing.Withheld, error) {
+	if report == "" {
+		return nil, nil
+	}
+	r, err := s.readReport(report)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return r.Withheld, err
 }
 
 // unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on disk any
@@ -196,11 +224,22 @@ func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
 
 // discard removes what was staged.
 func (s *Snapshotter) discard(p staged) error {
+	defer p.release()
+	return s.discardNodes(p.made()...)
+}
+
+// discardNodes removes nodes of a change that was given up. When it is not known whether the change was, they stay: the next
+// start deletes what the graph does not know.
+func (s *Snapshotter) discardNodes(ids ...dag.NodeID) error {
+	select {
+	case <-s.store.Failed():
+		return nil
+	default:
+	}
 	var errs []error
-	for _, id := range p.made() {
+	for _, id := range ids {
 		errs = append(errs, s.nodes.Discard(id))
 	}
-	p.release()
 	return errors.Join(errs...)
 }
 

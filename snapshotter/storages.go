@@ -106,7 +106,7 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: now()}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.nodes.Discard(t.SourceOpen), s.nodes.Discard(t.TargetOpen))
+			err = errors.Join(err, s.discardNodes(t.SourceOpen, t.TargetOpen))
 		}
 	}()
 	for _, open := range []*dag.NodeID{&t.SourceOpen, &t.TargetOpen} {
@@ -177,16 +177,21 @@ func (s *Snapshotter) Report(id dag.UpdateID, storage string) (*servicing.Report
 	if o.Report == "" {
 		return nil, fmt.Errorf("report of update %v on storage %q: %w", id, storage, errdefs.ErrNotFound)
 	}
-	data, err := os.ReadFile(s.reportPath(o.Report))
+	r, err := s.readReport(o.Report)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("report of update %v on storage %q is gone: %w", id, storage, errdefs.ErrNotFound)
 	}
-	if err != nil {
-		return nil, err
-	}
+	return r, err
+}
+
+func (s *Snapshotter) readReport(name string) (*servicing.Report, error) {
 	r := &servicing.Report{}
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("report of update %v on storage %q: %w", id, storage, err)
+	data, err := os.ReadFile(s.reportPath(name))
+	if err == nil {
+		err = json.Unmarshal(data, r)
+	}
+	if err != nil {
+		return r, fmt.Errorf("read report %s: %w", name, err)
 	}
 	return r, nil
 }

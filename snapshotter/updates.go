@@ -78,7 +78,7 @@ func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest) ([]Pre
 	var previews []Preview
 	for _, name := range names {
 		previews = append(previews, s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
-			return stacks{old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head), settings: settings}, nil
+			return stacks{old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head), settings: settings, report: lastReport(g, st)}, nil
 		}))
 	}
 	return previews, nil

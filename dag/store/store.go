@@ -29,7 +29,8 @@ type Store struct {
 	graph    *dag.Graph
 	sequence atomic.Uint64
 	sum      sum   // of the records; guarded by write
-	broken   error // the damage that a change came across; guarded by write
+	broken   error // why no change can be made any more; guarded by write
+	failed   chan struct{}
 
 	ids        sync.Mutex
 	nextNode   dag.NodeID
@@ -53,7 +54,7 @@ func Open(path string, used dag.NodeID) (*Store, error) {
 	}
 	c.used(used, 0)
 	s := &Store{
-		graph: c.graph(), nextNode: dag.NodeID(c.nextNode), nextUpdate: dag.UpdateID(c.nextUpdate), unlock: unlock,
+		graph: c.graph(), nextNode: dag.NodeID(c.nextNode), nextUpdate: dag.UpdateID(c.nextUpdate), unlock: unlock, failed: make(chan struct{}),
 	}
 	s.sequence.Store(c.sequence)
 	if s.db, s.sum, err = create(path, c); err != nil {
@@ -66,7 +67,7 @@ func Open(path string, used dag.NodeID) (*Store, error) {
 func (s *Store) Close() error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	if s.broken != nil {
+	if errdefs.IsDataLoss(s.broken) {
 		return s.unlock() // bbolt would wait for the transaction that it could not end
 	}
 	return errors.Join(s.db.Close(), s.unlock())
@@ -100,8 +101,8 @@ func (s *Store) View(fn func(g *dag.Graph)) {
 }
 
 // Do carries out transformations as one change. When it returns without an error the change is on disk; when it fails,
-// nothing has changed. Once a change has come across damage in the database, it and all that follow fail with
-// errdefs.ErrDataLoss, until the store is opened anew.
+// nothing has changed, but for [ErrUncertain]. That, and errdefs.ErrDataLoss when the database is found damaged, is what all
+// further changes fail with, see [Store.Failed].
 func (s *Store) Do(ts ...dag.Transformation) (dag.Change, error) {
 	s.write.Lock()
 	defer s.write.Unlock()
@@ -122,6 +123,10 @@ func (s *Store) Do(ts ...dag.Transformation) (dag.Change, error) {
 	return c, nil
 }
 
+// ErrUncertain tells that the disk failed at the very moment at which a change was committed: whether the change is in the
+// database shows when it is opened anew.
+var ErrUncertain = errors.New("the disk failed while a change was committed, and whether it is there is known after a restart")
+
 // commit puts a change on disk, and returns the sum of the records with it.
 func (s *Store) commit(c dag.Change) (next sum, err error) {
 	if s.broken != nil {
@@ -130,11 +135,42 @@ func (s *Store) commit(c dag.Change) (next sum, err error) {
 	err = guarded(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) (err error) { next, err = s.save(tx, c); return err })
 	})
-	if errdefs.IsDataLoss(err) {
-		s.broken = err
+	switch {
+	case err == nil:
+		return next, nil
+	case errdefs.IsDataLoss(err):
+		s.fail(err)
+	case !s.unchanged():
+		// To sync again proves nothing: the kernel tells of an error once, and drops what it could not write.
+		s.fail(ErrUncertain)
+		err = fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
-	return next, err
+	return 0, err
 }
+
+// unchanged tells whether the database still is as the graph in memory, after a change has failed.
+func (s *Store) unchanged() bool {
+	err := guarded(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			got, err := readNumber(tx, keySequence)
+			if err == nil && got != s.sequence.Load() {
+				err = ErrUncertain
+			}
+			return err
+		})
+	})
+	return err == nil
+}
+
+// fail keeps all further changes from being made.
+func (s *Store) fail(why error) {
+	s.broken = why
+	close(s.failed)
+}
+
+// Failed returns a channel that is closed when no change can be made any more, until the store is opened anew: the database
+// was found damaged, or it is not known whether a change is in it.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
 
 // Sequence returns how many changes were made in the life of the graph, not only of this database. Within View it is that of
 // the graph which is seen.

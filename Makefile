@@ -33,7 +33,7 @@ PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative -
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence soak failpoints \
+.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence crash soak failpoints \
 	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root
 
 help: ## Show this help
@@ -69,7 +69,7 @@ build: ## Build bin/containerd-molt-grpc and bin/moltctl
 # the cache: they depend on the kernel and on the tools, too.
 test: need-root deps-build deps-test tools ## Run go vet and every test with the race detector, containers included (root)
 	$(GO) vet ./...
-	MOLT_TEST_STRICT=1 $(GOTEST) -count=1 ./...
+	MOLT_TEST_STRICT=1 $(GOTEST) -count=1 -tags failpoints ./...
 
 unit: deps-build ## Run the tests that start no containerd (as root: without root, those that mount are skipped)
 	$(GO) vet ./...
@@ -83,6 +83,9 @@ evidence: need-root deps-build deps-evidence ## Compare the engine with ostree, 
 
 failpoints: ## List the moments of a change on disk at which tests let the process die
 	@$(GO) doc -all ./snapshotter/failpoint | awk '/^const/,/^\)/'
+
+crash: need-root deps-build deps-test ## Die at every failpoint, at random, at system calls, by power cuts: all of it (root, an hour)
+	MOLT_CRASH=full MOLT_TEST_STRICT=1 $(GO) test -tags failpoints -count=1 -v -timeout 180m ./integration/crash
 
 soak: need-root deps-build ## Random operations with crashes in between, against a model, for SOAKTIME (1h) (root)
 	MOLT_SOAK=$(SOAKTIME) $(GO) test -count=1 -v -timeout 0 -run TestSoak ./integration/soak

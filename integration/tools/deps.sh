@@ -43,6 +43,8 @@ for group; do
 		need git "version of the build" have git
 		;;
 	test)
+		need e2fsprogs "file systems whose power is cut in tests" have mkfs.ext4
+		need xfsprogs "the same" have mkfs.xfs
 		need busybox-static "userland of the images that tests make on the spot" static_busybox
 		;;
 	debian)

@@ -181,7 +181,7 @@ func (s *Snapshotter) checkMounts(context.Context) (found []Problem, _ error) {
 		return nil, err
 	}
 	s.store.View(func(g *dag.Graph) {
-		for _, id := range table.All() {
+		for _, id := range table.AllWritten() {
 			n, known := g.Node(id)
 			switch {
 			case !known && !s.doomedNode(id):

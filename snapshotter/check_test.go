@@ -137,6 +137,19 @@ func TestCheckMounts(t *testing.T) {
 	f.expectProblem("immutable")
 }
 
+// TestCheckMountsOfOthers: somebody else's overlay, whose layers are told by short names only, is no problem.
+func TestCheckMountsOfOthers(t *testing.T) {
+	f := newLived(t)
+	dir, at := t.TempDir(), t.TempDir()
+	for _, id := range []string{"4711", "4712"} {
+		f.must(os.MkdirAll(filepath.Join(dir, id, "fs"), 0o700))
+	}
+	t.Chdir(dir)
+	f.must(unix.Mount("overlay", at, "overlay", 0, "lowerdir=4711/fs:4712/fs"))
+	t.Cleanup(func() { f.must(unix.Unmount(at, 0)) })
+	f.expectSound()
+}
+
 // TestCheckHost: where containerd was restored from an older state, or molt was, nothing is lost that can be kept.
 func TestCheckHost(t *testing.T) {
 	f := newLived(t)

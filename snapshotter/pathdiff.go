@@ -101,8 +101,16 @@ func comparedIn(g *dag.Graph, id dag.UpdateID, storage string) (k compared, why 
 	if above != 0 {
 		k.result = append(g.Stack(above), k.next...)
 	}
-	if err := usable(g, k.all()); err != nil {
-		return k, err.Error() + digests, nil
+	if damage := unusable(g, k.all()); damage != "" {
+		return k, damage + digests, nil
 	}
 	return k, "", nil
+}
+
+// unusable says why nodes cannot be used, empty if they can.
+func unusable(g *dag.Graph, ids []dag.NodeID) string {
+	if err := usable(g, ids); err != nil {
+		return err.Error()
+	}
+	return ""
 }

@@ -7,12 +7,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -36,6 +38,7 @@ type fakeDaemon struct {
 	report   []byte
 	failures []string
 	diff     []*api.DiffStorageResponse
+	pathDiff []byte
 	merged   []*api.MergeLayersResponse_Pair
 	problems []*api.Problem
 	asked    []proto.Message
@@ -104,7 +107,14 @@ func (d *fakeDaemon) WatchUpdate(r *api.GetUpdateRequest, stream grpc.ServerStre
 }
 
 func (d *fakeDaemon) GetReport(_ context.Context, r *api.GetReportRequest) (*api.GetReportResponse, error) {
-	return &api.GetReportResponse{Report: d.report}, d.note(r)
+	if err := d.note(r); err != nil || d.report != nil {
+		return &api.GetReportResponse{Report: d.report}, err
+	}
+	return nil, errgrpc.ToGRPC(fmt.Errorf("report: %w", errdefs.ErrNotFound))
+}
+
+func (d *fakeDaemon) DiffPath(_ context.Context, r *api.DiffPathRequest) (*api.DiffPathResponse, error) {
+	return &api.DiffPathResponse{Diff: d.pathDiff}, d.note(r)
 }
 
 func (d *fakeDaemon) RollbackUpdate(_ context.Context, r *api.RollbackUpdateRequest) (*api.RollbackUpdateResponse, error) {

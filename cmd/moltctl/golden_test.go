@@ -28,6 +28,22 @@ const report = `{
 	]
 }`
 
+// pathDiff is what changed at a path. Its text comes from inside a container.
+const pathDiff = `{
+	"path": "etc/app.conf",
+	"sides": [
+		{"side": "old base", "what": "regular file", "mode": "0644", "uid": 0, "gid": 0, "size": 12},
+		{"side": "new base", "what": "symbolic link", "link": "../\u001b[2J", "mode": "0777", "uid": 0, "gid": 0, "size": 7},
+		{"side": "storage", "at": "odd\u001b[2J", "what": "regular file", "mode": "4755", "uid": 33, "gid": 4, "size": 2048},
+		{"side": "result", "uid": 0, "gid": 0, "size": 0}
+	],
+	"diffs": [
+		{"from": "old base", "to": "new base", "why": "it is a symbolic link in the new base"},
+		{"from": "old base", "to": "storage", "text": "--- old base\n+++ storage\n@@ -1,2 +1,3 @@\n a\tb\n-evil \u001b[2J \u009b1m \u202e\u0007\r\n+\n+\u00e9\n\\ No newline at end of file\n"},
+		{"from": "storage", "to": "result", "text": "--- storage\n+++ result\n@@ -1 +0,0 @@\n-x\n"}
+	]
+}`
+
 // golden runs commands and compares all that they print with a file. UPDATE_GOLDEN=1 writes the file anew.
 func golden(t *testing.T, file string, daemon func() *fakeDaemon, commands ...string) {
 	t.Helper()
@@ -88,7 +104,7 @@ func TestTablesGolden(t *testing.T) {
 func TestReportsGolden(t *testing.T) {
 	daemon := func() *fakeDaemon {
 		return &fakeDaemon{
-			update: &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "held"}}}, report: []byte(report),
+			update: &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "held"}}}, report: []byte(report), pathDiff: []byte(pathDiff),
 			preview: &api.PreviewResponse{Previews: []*api.Preview{
 				{Storage: "default/web", Report: []byte(report), Holds: []string{"package base-files is half installed"}},
 				{Storage: "default/runs", Report: []byte(`{"counts": {"keep": 1}}`), Waits: "container runs is running"},
@@ -105,4 +121,15 @@ func TestReportsGolden(t *testing.T) {
 			t.Errorf("got %q, %q, %d", out, errOut, code)
 		}
 	})
+}
+
+// TestReportPathGolden: there may be no report yet, and no nodes any more.
+func TestReportPathGolden(t *testing.T) {
+	planned := &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "planned"}}}
+	golden(t, "planned.golden", func() *fakeDaemon { return &fakeDaemon{update: planned, pathDiff: []byte(pathDiff)} },
+		"update report u2", "update report u2 /etc/app.conf")
+	gone := `{"path": "etc/app.conf", "why": "the update was rolled back; only digests can be told", "sides": [], "diffs": []}`
+	golden(t, "gone.golden", func() *fakeDaemon {
+		return &fakeDaemon{update: planned, report: []byte(`{"version": 1, "paths": [{"path": "etc/app.conf", "verdict": "keep"}]}`), pathDiff: []byte(gone)}
+	}, "update report u2 /etc/app.conf", "update report --format json u2 /etc/app.conf")
 }

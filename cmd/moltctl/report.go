@@ -45,11 +45,14 @@ func reportUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 			return err
 		}
 	}
+	if path := c.Args().Get(1); path != "" {
+		return reportPath(ctx, c, client, id, storage, path)
+	}
 	r, err := client.GetReport(ctx, &api.GetReportRequest{Id: id, Storage: storage})
 	if err != nil {
 		return err
 	}
-	return printReports(c, []named{{storage, r.GetReport()}}, c.Args().Get(1))
+	return printReports(c, []named{{storage, r.GetReport()}})
 }
 
 // onlyStorage returns the storage of an update that has just one.
@@ -71,7 +74,7 @@ type named struct {
 	report  []byte
 }
 
-func printReports(c *cli.Command, reports []named, path string) error {
+func printReports(c *cli.Command, reports []named) error {
 	w := c.Root().Writer
 	for _, n := range reports {
 		if c.String("format") == formatJSON {
@@ -85,13 +88,7 @@ func printReports(c *cli.Command, reports []named, path string) error {
 			return fmt.Errorf("read report: %w", err)
 		}
 		t := newTable(w)
-		if path != "" {
-			if !detail(t, r, path) {
-				return fmt.Errorf("the report on %s says nothing about %q: it is the user's own, or neither side changed it", n.storage, path)
-			}
-		} else {
-			summary(t, n.storage, r)
-		}
+		summary(t, n.storage, r)
 		if err := t.w.Flush(); err != nil {
 			return err
 		}
@@ -147,28 +144,6 @@ func hidden(p servicing.PathReport) string {
 	return "hides " + strings.Join(fixes, ", ")
 }
 
-// detail tells all that is known about one path.
-func detail(t *table, r *servicing.Report, path string) bool {
-	for _, p := range r.Paths {
-		if strings.Trim(p.Path, "/") != strings.Trim(path, "/") {
-			continue
-		}
-		t.row("path", printable(pathOf(p)))
-		t.row("verdict", p.Verdict, meaning(p.Verdict))
-		t.row("reason", p.Reason)
-		t.row("rule", p.Rule)
-		t.row("decided by", orDash(p.Driver))
-		t.row("package", orDash(p.Package))
-		t.row("hidden fix", orDash(strings.TrimPrefix(hidden(p), "hides ")))
-		t.row("old base", orDash(p.Old))
-		t.row("new base", orDash(p.New))
-		t.row("storage", orDash(p.User))
-		t.row("result", orDash(p.Result))
-		return true
-	}
-	return false
-}
-
 func meaning(v servicing.Verdict) string {
 	for _, known := range verdicts {
 		if known.verdict == v {
@@ -200,7 +175,7 @@ func printPreviews(c *cli.Command, r *api.PreviewResponse) error {
 			return err
 		}
 		if len(p.GetReport()) > 0 {
-			if err := printReports(c, []named{{p.GetStorage(), p.GetReport()}}, ""); err != nil {
+			if err := printReports(c, []named{{p.GetStorage(), p.GetReport()}}); err != nil {
 				return err
 			}
 		}

@@ -47,8 +47,9 @@ updated is held, with the reasons, and does not stop the others.
 			{Name: "inspect", Usage: "show an update, storage by storage", ArgsUsage: "UPDATE", Action: action(inspectUpdate)},
 			{
 				Name: "report", Usage: "show what an update found and did in a storage", ArgsUsage: "UPDATE [PATH]",
-				Flags:  []cli.Flag{&cli.StringFlag{Name: "storage", Usage: "`STORAGE`; may be left out when the update has just one"}},
-				Action: action(reportUpdate),
+				Description: "With a PATH, all that is known about it, with diffs where it is text that everybody in the container may read.",
+				Flags:       []cli.Flag{&cli.StringFlag{Name: "storage", Usage: "`STORAGE`; may be left out when the update has just one"}},
+				Action:      action(reportUpdate),
 			},
 			{
 				Name: "rollback", Usage: "undo an update", ArgsUsage: "UPDATE",

@@ -258,6 +258,15 @@ func TestUpdateOverSocket(t *testing.T) {
 	w.must(json.Unmarshal(report.GetReport(), &servicing.Report{}))
 	_, err = w.GetReport(t.Context(), &api.GetReportRequest{Id: u.GetId(), Storage: "db"})
 	expectCode(t, err, codes.NotFound, "k8s.io/db")
+	changed, err := w.DiffPath(t.Context(), &api.DiffPathRequest{Id: u.GetId(), Storage: "default/web", Path: []byte("/../version")})
+	w.must(err)
+	diff := &servicing.PathDiff{}
+	w.must(json.Unmarshal(changed.GetDiff(), diff))
+	if diff.Path != "version" || len(diff.Diffs) != 3 || diff.Diffs[0].Why != "not everybody may read it in the old base" {
+		t.Errorf("the diff is %s", changed.GetDiff())
+	}
+	_, err = w.DiffPath(t.Context(), &api.DiffPathRequest{Id: u.GetId(), Storage: "db", Path: []byte("version")})
+	expectCode(t, err, codes.NotFound, "k8s.io/db")
 
 	// The storage alone; nothing is left to be rolled back then; and one that was not updated.
 	r, err := w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"default/web"}})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs/pkg/errgrpc"
 
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
@@ -20,16 +21,34 @@ func (s *Service) ExplainPath(ctx context.Context, req *api.ExplainPathRequest) 
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	clean := strings.TrimPrefix(path.Clean("/"+string(req.GetPath())), "/")
-	if clean == "" {
-		clean = "."
-	}
-	e, err := s.snapshotter.Explain(ctx, full, clean)
+	e, err := s.snapshotter.Explain(ctx, full, clean(req.GetPath()))
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	data, err := json.Marshal(e)
 	return &api.ExplainPathResponse{Explanation: data}, errgrpc.ToGRPC(err)
+}
+
+// DiffPath tells how a path changed in an update of a storage.
+func (s *Service) DiffPath(ctx context.Context, req *api.DiffPathRequest) (*api.DiffPathResponse, error) {
+	full, err := s.resolve(req.GetStorage())
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	d, err := s.snapshotter.DiffPath(ctx, dag.UpdateID(req.GetId()), full, clean(req.GetPath()))
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	data, err := json.Marshal(d)
+	return &api.DiffPathResponse{Diff: data}, errgrpc.ToGRPC(err)
+}
+
+// clean returns a path relative to the root, as the engine takes it.
+func clean(name []byte) string {
+	if c := strings.TrimPrefix(path.Clean("/"+string(name)), "/"); c != "" {
+		return c
+	}
+	return "."
 }
 
 // AuditStorage tells which fixes of its base a storage hides.

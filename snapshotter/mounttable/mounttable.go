@@ -41,11 +41,10 @@ func (t Table) Used(id dag.NodeID) bool { return t.written[id] || t.read[id] }
 // Upper tells whether a node is the upper directory of an overlay.
 func (t Table) Upper(id dag.NodeID) bool { return t.upper[id] }
 
-// All returns all nodes that are part of a mount, by rising id.
-func (t Table) All() []dag.NodeID {
-	all := map[dag.NodeID]bool{}
-	maps.Copy(all, t.written)
-	maps.Copy(all, t.read)
+// AllWritten returns all nodes that are written to, or mounted themselves, by rising id. Of those that are only read it cannot
+// always be told whose they are.
+func (t Table) AllWritten() []dag.NodeID {
+	all := maps.Clone(t.written)
 	delete(all, 0) // what is mounted from elsewhere below the directory
 	return slices.Sorted(maps.Keys(all))
 }

@@ -2491,6 +2491,112 @@ func (x *GetReportResponse) GetReport() []byte {
 	return nil
 }
 
+type DiffPathRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The update.
+	Id            uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Storage       string `protobuf:"bytes,2,opt,name=storage,proto3" json:"storage,omitempty"`
+	Path          []byte `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffPathRequest) Reset() {
+	*x = DiffPathRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffPathRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffPathRequest) ProtoMessage() {}
+
+func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffPathRequest.ProtoReflect.Descriptor instead.
+func (*DiffPathRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *DiffPathRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *DiffPathRequest) GetStorage() string {
+	if x != nil {
+		return x.Storage
+	}
+	return ""
+}
+
+func (x *DiffPathRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+type DiffPathResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the sides have at the path, and diffs, as JSON, see docs/reconciliation.md.
+	Diff          []byte `protobuf:"bytes,1,opt,name=diff,proto3" json:"diff,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffPathResponse) Reset() {
+	*x = DiffPathResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffPathResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffPathResponse) ProtoMessage() {}
+
+func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffPathResponse.ProtoReflect.Descriptor instead.
+func (*DiffPathResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *DiffPathResponse) GetDiff() []byte {
+	if x != nil {
+		return x.Diff
+	}
+	return nil
+}
+
 type RollbackUpdateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2502,7 +2608,7 @@ type RollbackUpdateRequest struct {
 
 func (x *RollbackUpdateRequest) Reset() {
 	*x = RollbackUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2620,7 @@ func (x *RollbackUpdateRequest) String() string {
 func (*RollbackUpdateRequest) ProtoMessage() {}
 
 func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2633,7 @@ func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateRequest.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RollbackUpdateRequest) GetId() uint64 {
@@ -2562,7 +2668,7 @@ type RollbackUpdateResponse struct {
 
 func (x *RollbackUpdateResponse) Reset() {
 	*x = RollbackUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2680,7 @@ func (x *RollbackUpdateResponse) String() string {
 func (*RollbackUpdateResponse) ProtoMessage() {}
 
 func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2693,7 @@ func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateResponse.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RollbackUpdateResponse) GetUpdate() *Update {
@@ -2613,7 +2719,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2731,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2744,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -2657,7 +2763,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2775,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2788,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -2702,7 +2808,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +2820,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +2833,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -2914,7 +3020,13 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\astorage\x18\x02 \x01(\tR\astorage\"+\n" +
 	"\x11GetReportResponse\x12\x16\n" +
-	"\x06report\x18\x01 \x01(\fR\x06report\"Y\n" +
+	"\x06report\x18\x01 \x01(\fR\x06report\"O\n" +
+	"\x0fDiffPathRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
+	"\astorage\x18\x02 \x01(\tR\astorage\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\fR\x04path\"&\n" +
+	"\x10DiffPathResponse\x12\x12\n" +
+	"\x04diff\x18\x01 \x01(\fR\x04diff\"Y\n" +
 	"\x15RollbackUpdateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\x12\x14\n" +
@@ -2928,7 +3040,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06merged\x18\x01 \x03(\v2).molt.control.v1.MergeLayersResponse.PairR\x06merged\x1a2\n" +
 	"\x04Pair\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
-	"\x05upper\x18\x02 \x01(\x04R\x05upper2\xc8\x0e\n" +
+	"\x05upper\x18\x02 \x01(\x04R\x05upper2\x99\x0f\n" +
 	"\aControl\x12L\n" +
 	"\aVersion\x12\x1f.molt.control.v1.VersionRequest\x1a .molt.control.v1.VersionResponse\x12F\n" +
 	"\x05Graph\x12\x1d.molt.control.v1.GraphRequest\x1a\x1e.molt.control.v1.GraphResponse\x12[\n" +
@@ -2946,7 +3058,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\vListUpdates\x12#.molt.control.v1.ListUpdatesRequest\x1a$.molt.control.v1.ListUpdatesResponse\x12R\n" +
 	"\tGetUpdate\x12!.molt.control.v1.GetUpdateRequest\x1a\".molt.control.v1.GetUpdateResponse\x12V\n" +
 	"\vWatchUpdate\x12!.molt.control.v1.GetUpdateRequest\x1a\".molt.control.v1.GetUpdateResponse0\x01\x12R\n" +
-	"\tGetReport\x12!.molt.control.v1.GetReportRequest\x1a\".molt.control.v1.GetReportResponse\x12a\n" +
+	"\tGetReport\x12!.molt.control.v1.GetReportRequest\x1a\".molt.control.v1.GetReportResponse\x12O\n" +
+	"\bDiffPath\x12 .molt.control.v1.DiffPathRequest\x1a!.molt.control.v1.DiffPathResponse\x12a\n" +
 	"\x0eRollbackUpdate\x12&.molt.control.v1.RollbackUpdateRequest\x1a'.molt.control.v1.RollbackUpdateResponse\x12[\n" +
 	"\x0fPreviewRollback\x12&.molt.control.v1.RollbackUpdateRequest\x1a .molt.control.v1.PreviewResponse\x12X\n" +
 	"\vMergeLayers\x12#.molt.control.v1.MergeLayersRequest\x1a$.molt.control.v1.MergeLayersResponse\x12F\n" +
@@ -2965,7 +3078,7 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*VersionRequest)(nil),           // 0: molt.control.v1.VersionRequest
 	(*VersionResponse)(nil),          // 1: molt.control.v1.VersionResponse
@@ -3009,25 +3122,27 @@ var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*GetUpdateResponse)(nil),        // 39: molt.control.v1.GetUpdateResponse
 	(*GetReportRequest)(nil),         // 40: molt.control.v1.GetReportRequest
 	(*GetReportResponse)(nil),        // 41: molt.control.v1.GetReportResponse
-	(*RollbackUpdateRequest)(nil),    // 42: molt.control.v1.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),   // 43: molt.control.v1.RollbackUpdateResponse
-	(*MergeLayersRequest)(nil),       // 44: molt.control.v1.MergeLayersRequest
-	(*MergeLayersResponse)(nil),      // 45: molt.control.v1.MergeLayersResponse
-	nil,                              // 46: molt.control.v1.ConfigureStorageRequest.PolicyEntry
-	nil,                              // 47: molt.control.v1.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil), // 48: molt.control.v1.MergeLayersResponse.Pair
-	(*timestamppb.Timestamp)(nil),    // 49: google.protobuf.Timestamp
+	(*DiffPathRequest)(nil),          // 42: molt.control.v1.DiffPathRequest
+	(*DiffPathResponse)(nil),         // 43: molt.control.v1.DiffPathResponse
+	(*RollbackUpdateRequest)(nil),    // 44: molt.control.v1.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),   // 45: molt.control.v1.RollbackUpdateResponse
+	(*MergeLayersRequest)(nil),       // 46: molt.control.v1.MergeLayersRequest
+	(*MergeLayersResponse)(nil),      // 47: molt.control.v1.MergeLayersResponse
+	nil,                              // 48: molt.control.v1.ConfigureStorageRequest.PolicyEntry
+	nil,                              // 49: molt.control.v1.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil), // 50: molt.control.v1.MergeLayersResponse.Pair
+	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	49, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
-	49, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
+	51, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
+	51, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1.Storage.points:type_name -> molt.control.v1.Point
 	4,  // 3: molt.control.v1.Storage.aside:type_name -> molt.control.v1.Point
-	49, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
-	49, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	51, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
+	51, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
 	6,  // 6: molt.control.v1.Update.outcomes:type_name -> molt.control.v1.Outcome
-	49, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
-	49, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
+	51, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
+	51, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
 	9,  // 9: molt.control.v1.CheckResponse.problems:type_name -> molt.control.v1.Problem
 	2,  // 10: molt.control.v1.GraphResponse.nodes:type_name -> molt.control.v1.Node
 	3,  // 11: molt.control.v1.GraphResponse.names:type_name -> molt.control.v1.Name
@@ -3037,17 +3152,17 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	5,  // 15: molt.control.v1.GetStorageResponse.storage:type_name -> molt.control.v1.Storage
 	2,  // 16: molt.control.v1.GetStorageResponse.nodes:type_name -> molt.control.v1.Node
 	7,  // 17: molt.control.v1.GetStorageResponse.updates:type_name -> molt.control.v1.Update
-	49, // 18: molt.control.v1.Pin.expires:type_name -> google.protobuf.Timestamp
+	51, // 18: molt.control.v1.Pin.expires:type_name -> google.protobuf.Timestamp
 	25, // 19: molt.control.v1.ConfigureStorageRequest.pin:type_name -> molt.control.v1.Pin
-	46, // 20: molt.control.v1.ConfigureStorageRequest.policy:type_name -> molt.control.v1.ConfigureStorageRequest.PolicyEntry
-	47, // 21: molt.control.v1.CreateUpdateRequest.policy:type_name -> molt.control.v1.CreateUpdateRequest.PolicyEntry
+	48, // 20: molt.control.v1.ConfigureStorageRequest.policy:type_name -> molt.control.v1.ConfigureStorageRequest.PolicyEntry
+	49, // 21: molt.control.v1.CreateUpdateRequest.policy:type_name -> molt.control.v1.CreateUpdateRequest.PolicyEntry
 	25, // 22: molt.control.v1.CreateUpdateRequest.pin:type_name -> molt.control.v1.Pin
 	7,  // 23: molt.control.v1.CreateUpdateResponse.update:type_name -> molt.control.v1.Update
 	34, // 24: molt.control.v1.PreviewResponse.previews:type_name -> molt.control.v1.Preview
 	7,  // 25: molt.control.v1.ListUpdatesResponse.updates:type_name -> molt.control.v1.Update
 	7,  // 26: molt.control.v1.GetUpdateResponse.update:type_name -> molt.control.v1.Update
 	7,  // 27: molt.control.v1.RollbackUpdateResponse.update:type_name -> molt.control.v1.Update
-	48, // 28: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
+	50, // 28: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
 	0,  // 29: molt.control.v1.Control.Version:input_type -> molt.control.v1.VersionRequest
 	13, // 30: molt.control.v1.Control.Graph:input_type -> molt.control.v1.GraphRequest
 	15, // 31: molt.control.v1.Control.ListStorages:input_type -> molt.control.v1.ListStoragesRequest
@@ -3064,34 +3179,36 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	38, // 42: molt.control.v1.Control.GetUpdate:input_type -> molt.control.v1.GetUpdateRequest
 	38, // 43: molt.control.v1.Control.WatchUpdate:input_type -> molt.control.v1.GetUpdateRequest
 	40, // 44: molt.control.v1.Control.GetReport:input_type -> molt.control.v1.GetReportRequest
-	42, // 45: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
-	42, // 46: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
-	44, // 47: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
-	8,  // 48: molt.control.v1.Control.Check:input_type -> molt.control.v1.CheckRequest
-	11, // 49: molt.control.v1.Control.Backup:input_type -> molt.control.v1.BackupRequest
-	1,  // 50: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
-	14, // 51: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
-	16, // 52: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
-	18, // 53: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
-	20, // 54: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
-	22, // 55: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
-	24, // 56: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
-	27, // 57: molt.control.v1.Control.ConfigureStorage:output_type -> molt.control.v1.ConfigureStorageResponse
-	29, // 58: molt.control.v1.Control.ExplainPath:output_type -> molt.control.v1.ExplainPathResponse
-	31, // 59: molt.control.v1.Control.AuditStorage:output_type -> molt.control.v1.AuditStorageResponse
-	33, // 60: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
-	35, // 61: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
-	37, // 62: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
-	39, // 63: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	39, // 64: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	41, // 65: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
-	43, // 66: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
-	35, // 67: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
-	45, // 68: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
-	10, // 69: molt.control.v1.Control.Check:output_type -> molt.control.v1.CheckResponse
-	12, // 70: molt.control.v1.Control.Backup:output_type -> molt.control.v1.BackupResponse
-	50, // [50:71] is the sub-list for method output_type
-	29, // [29:50] is the sub-list for method input_type
+	42, // 45: molt.control.v1.Control.DiffPath:input_type -> molt.control.v1.DiffPathRequest
+	44, // 46: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
+	44, // 47: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
+	46, // 48: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
+	8,  // 49: molt.control.v1.Control.Check:input_type -> molt.control.v1.CheckRequest
+	11, // 50: molt.control.v1.Control.Backup:input_type -> molt.control.v1.BackupRequest
+	1,  // 51: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
+	14, // 52: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
+	16, // 53: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
+	18, // 54: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
+	20, // 55: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
+	22, // 56: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
+	24, // 57: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
+	27, // 58: molt.control.v1.Control.ConfigureStorage:output_type -> molt.control.v1.ConfigureStorageResponse
+	29, // 59: molt.control.v1.Control.ExplainPath:output_type -> molt.control.v1.ExplainPathResponse
+	31, // 60: molt.control.v1.Control.AuditStorage:output_type -> molt.control.v1.AuditStorageResponse
+	33, // 61: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
+	35, // 62: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
+	37, // 63: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
+	39, // 64: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
+	39, // 65: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
+	41, // 66: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
+	43, // 67: molt.control.v1.Control.DiffPath:output_type -> molt.control.v1.DiffPathResponse
+	45, // 68: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
+	35, // 69: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
+	47, // 70: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
+	10, // 71: molt.control.v1.Control.Check:output_type -> molt.control.v1.CheckResponse
+	12, // 72: molt.control.v1.Control.Backup:output_type -> molt.control.v1.BackupResponse
+	51, // [51:73] is the sub-list for method output_type
+	29, // [29:51] is the sub-list for method input_type
 	29, // [29:29] is the sub-list for extension type_name
 	29, // [29:29] is the sub-list for extension extendee
 	0,  // [0:29] is the sub-list for field type_name
@@ -3108,7 +3225,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,7 @@ const (
 	Control_GetUpdate_FullMethodName        = "/molt.control.v1.Control/GetUpdate"
 	Control_WatchUpdate_FullMethodName      = "/molt.control.v1.Control/WatchUpdate"
 	Control_GetReport_FullMethodName        = "/molt.control.v1.Control/GetReport"
+	Control_DiffPath_FullMethodName         = "/molt.control.v1.Control/DiffPath"
 	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1.Control/RollbackUpdate"
 	Control_PreviewRollback_FullMethodName  = "/molt.control.v1.Control/PreviewRollback"
 	Control_MergeLayers_FullMethodName      = "/molt.control.v1.Control/MergeLayers"
@@ -77,6 +78,8 @@ type ControlClient interface {
 	// WatchUpdate streams the update each time it changes, and ends when no storage is being serviced any more.
 	WatchUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error)
 	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error)
+	// DiffPath tells how a path changed in an update of a storage.
+	DiffPath(ctx context.Context, in *DiffPathRequest, opts ...grpc.CallOption) (*DiffPathResponse, error)
 	RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*RollbackUpdateResponse, error)
 	// PreviewRollback tells what RollbackUpdate would come to, and changes nothing.
 	PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*PreviewResponse, error)
@@ -273,6 +276,16 @@ func (c *controlClient) GetReport(ctx context.Context, in *GetReportRequest, opt
 	return out, nil
 }
 
+func (c *controlClient) DiffPath(ctx context.Context, in *DiffPathRequest, opts ...grpc.CallOption) (*DiffPathResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiffPathResponse)
+	err := c.cc.Invoke(ctx, Control_DiffPath_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*RollbackUpdateResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RollbackUpdateResponse)
@@ -360,6 +373,8 @@ type ControlServer interface {
 	// WatchUpdate streams the update each time it changes, and ends when no storage is being serviced any more.
 	WatchUpdate(*GetUpdateRequest, grpc.ServerStreamingServer[GetUpdateResponse]) error
 	GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error)
+	// DiffPath tells how a path changed in an update of a storage.
+	DiffPath(context.Context, *DiffPathRequest) (*DiffPathResponse, error)
 	RollbackUpdate(context.Context, *RollbackUpdateRequest) (*RollbackUpdateResponse, error)
 	// PreviewRollback tells what RollbackUpdate would come to, and changes nothing.
 	PreviewRollback(context.Context, *RollbackUpdateRequest) (*PreviewResponse, error)
@@ -425,6 +440,9 @@ func (UnimplementedControlServer) WatchUpdate(*GetUpdateRequest, grpc.ServerStre
 }
 func (UnimplementedControlServer) GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetReport not implemented")
+}
+func (UnimplementedControlServer) DiffPath(context.Context, *DiffPathRequest) (*DiffPathResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiffPath not implemented")
 }
 func (UnimplementedControlServer) RollbackUpdate(context.Context, *RollbackUpdateRequest) (*RollbackUpdateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RollbackUpdate not implemented")
@@ -736,6 +754,24 @@ func _Control_GetReport_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_DiffPath_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiffPathRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).DiffPath(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_DiffPath_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).DiffPath(ctx, req.(*DiffPathRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_RollbackUpdate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RollbackUpdateRequest)
 	if err := dec(in); err != nil {
@@ -881,6 +917,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetReport",
 			Handler:    _Control_GetReport_Handler,
+		},
+		{
+			MethodName: "DiffPath",
+			Handler:    _Control_DiffPath_Handler,
 		},
 		{
 			MethodName: "RollbackUpdate",

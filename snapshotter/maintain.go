@@ -21,6 +21,9 @@ import (
 // maintainEvery is how often the work in the background is looked after when nothing asks for it.
 const maintainEvery = time.Minute
 
+// maintainAgain is how soon what failed is tried again.
+const maintainAgain = 5 * time.Second
+
 // kick asks for the work in the background to be looked after soon.
 func (s *Snapshotter) kick() {
 	select {
@@ -41,6 +44,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 		case <-s.kicked:
 		case <-ticker.C:
 		}
+		ticker.Reset(maintainEvery)
 		for _, step := range []struct {
 			what string
 			do   func(context.Context) error
@@ -56,6 +60,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 		} {
 			if err := step.do(ctx); err != nil && ctx.Err() == nil {
 				log.G(ctx).WithError(err).Errorf("failed to %s", step.what)
+				ticker.Reset(maintainAgain)
 			}
 		}
 	}

@@ -157,8 +157,8 @@ func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 	})
 	if len(lost) > 0 {
 		log.G(ctx).WithField("nodes", len(lost)).Warn("the condition of nodes has changed since the last start")
-		if err := s.do(lost...); err != nil {
-			return fmt.Errorf("quarantine damaged nodes: %w", err)
+		if err := s.do(lost...); err != nil { // the disk is full, perhaps; what needs them fails all the same
+			log.G(ctx).WithError(err).Error("failed to quarantine damaged nodes; moltctl repair tries again")
 		}
 	}
 	return s.takeUp(ctx)

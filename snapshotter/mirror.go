@@ -265,7 +265,12 @@ func (m *mirror) catchUpAtStart() error {
 	case err == nil && recorded == m.store.Sequence():
 		return nil
 	}
-	return m.catchUp()
+	if err := m.catchUp(); err != nil {
+		// A full disk is no reason not to serve: what frees space has to work.
+		log.L.WithError(err).Error("failed to copy the records of the graph; they are copied again soon")
+		m.behind = true
+	}
+	return nil
 }
 
 // catchUpIfLate makes the files say what the graph says if some could not be written, be it that the disk was full.

@@ -136,8 +136,35 @@ var wantedOptions = [...]string{
 }
 
 // probeOptions returns those of the wanted options that this kernel knows, by mounting an overlay nowhere with each. An
-// option that the kernel does not know it cannot switch on by itself either.
+// option that the kernel does not know it cannot switch on by itself either. On a full disk, where nothing can be mounted,
+// those that the kernel can read are taken.
 func probeOptions(root string) ([]string, error) {
+	known, err := probeByMounting(root)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return readableOptions()
+	}
+	return known, err
+}
+
+// readableOptions returns those of the wanted options that this kernel can read, which takes no place on any disk.
+func readableOptions() (known []string, err error) {
+	for _, option := range wantedOptions {
+		fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+		if err != nil {
+			return nil, err
+		}
+		key, value, _ := strings.Cut(option, "=")
+		if unix.FsconfigSetString(fsfd, key, value) == nil {
+			known = append(known, option)
+		}
+		if err := unix.Close(fsfd); err != nil {
+			return nil, err
+		}
+	}
+	return known, nil
+}
+
+func probeByMounting(root string) ([]string, error) {
 	dir, err := os.MkdirTemp(root, "probe-")
 	if err != nil {
 		return nil, err

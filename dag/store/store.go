@@ -42,7 +42,8 @@ type Store struct {
 // version wrote it, and with errdefs.ErrDataLoss, and the name of the record if it is one, when not all of it can be read as
 // it was written. Such a database is left as it is. Node ids up to and including used are never given out.
 //
-// The database is written anew: records are all that is taken over from the old one, whatever its pages have come to be.
+// The database is written anew: records are all that is taken over from the old one, whatever its pages have come to be. Only
+// when the disk is full is it used as it is, so that what frees space works.
 func Open(path string, used dag.NodeID) (*Store, error) {
 	unlock, err := lock(path)
 	if err != nil {
@@ -57,7 +58,7 @@ func Open(path string, used dag.NodeID) (*Store, error) {
 		graph: c.graph(), nextNode: dag.NodeID(c.nextNode), nextUpdate: dag.UpdateID(c.nextUpdate), unlock: unlock, failed: make(chan struct{}),
 	}
 	s.sequence.Store(c.sequence)
-	if s.db, s.sum, err = create(path, c); err != nil {
+	if s.db, s.sum, err = renew(path, c); err != nil {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), unlock())
 	}
 	return s, nil

@@ -6,10 +6,13 @@ package store
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/containerd/errdefs"
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
@@ -30,6 +33,54 @@ func create(path string, c contents) (db *bbolt.DB, total sum, err error) {
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
+	if err != nil {
+		err = errors.Join(err, db.Close())
+		if gone := os.Remove(temporary); gone != nil && !errors.Is(gone, os.ErrNotExist) {
+			err = errors.Join(err, gone) // what is left of it would keep the disk full
+		}
+		return nil, 0, err
+	}
+	return db, total, nil
+}
+
+// renew writes the database at path anew with the contents that were read from it. When the disk is full that database is
+// used as it is: what frees space must work then.
+func renew(path string, c contents) (*bbolt.DB, sum, error) {
+	db, total, err := create(path, c)
+	if err == nil || !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return db, total, err
+	}
+	if info, missing := os.Stat(path); missing != nil || info.Size() == 0 {
+		return nil, 0, err
+	}
+	db, total, failed := reuse(path)
+	if failed != nil {
+		return nil, 0, errors.Join(err, failed)
+	}
+	return db, total, nil
+}
+
+// reuse opens the database at path to go on with it, and returns the sum of its records. One of an earlier version is
+// refused: it has no sum.
+func reuse(path string) (db *bbolt.DB, total sum, err error) {
+	if db, err = openDatabase(path, false); err != nil {
+		return nil, 0, err
+	}
+	err = guarded(func() error {
+		return db.View(func(tx *bbolt.Tx) error {
+			version, err := readNumber(tx, keyVersion)
+			if err == nil && version != Version {
+				err = fmt.Errorf("schema version %d cannot be written to: %w", version, errdefs.ErrFailedPrecondition)
+			}
+			if err == nil {
+				err = verifySum(tx)
+			}
+			if err == nil {
+				total, err = recordsSum(tx)
+			}
+			return err
+		})
+	})
 	if err != nil {
 		return nil, 0, errors.Join(err, db.Close())
 	}

@@ -234,13 +234,33 @@ func (d *Dir) Sweep(before time.Time) error {
 	return errors.Join(errs...)
 }
 
-// DropStaging deletes all nodes in the making. It is for the start, before the first one is staged.
+// DropStaging deletes all nodes in the making. It is for the start, before the first one is staged. On a full disk, which
+// has no place for a new directory, they are deleted at once.
 func (d *Dir) DropStaging() error {
-	old := filepath.Join(d.root, trash, fmt.Sprintf("staging-%d", time.Now().UnixNano()))
-	if err := os.Rename(filepath.Join(d.root, staging), old); err != nil {
+	current := filepath.Join(d.root, staging)
+	entries, err := os.ReadDir(current)
+	if err != nil {
 		return fmt.Errorf("drop staging: %w", err)
 	}
-	return os.Mkdir(filepath.Join(d.root, staging), 0o700)
+	if len(entries) == 0 {
+		return nil
+	}
+	old := filepath.Join(d.root, trash, fmt.Sprintf("staging-%d", time.Now().UnixNano()))
+	if err = os.Rename(current, old); err == nil {
+		if err = os.Mkdir(current, 0o700); err != nil && errors.Is(err, unix.ENOSPC) {
+			err = os.Rename(old, current)
+		} else if err == nil {
+			return nil
+		}
+	}
+	if err != nil && !errors.Is(err, unix.ENOSPC) {
+		return fmt.Errorf("drop staging: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(current, e.Name())))
+	}
+	return errors.Join(errs...)
 }
 
 // Discarded returns the ids of the nodes that are in the trash, in the making, or set aside.

@@ -1,0 +1,194 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pressure
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+const noSpace = "no space left on device"
+
+// fillBlocks leaves about free bytes on the disk, and returns what gives them back.
+func (w *world) fillBlocks(free int64) func() {
+	w.t.Helper()
+	ballast := filepath.Join(w.disk, "ballast")
+	f, err := os.Create(ballast)
+	check(w.t, err)
+	chunk := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(chunk)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		w.t.Fatal(err)
+	}
+	info, err := f.Stat()
+	check(w.t, err)
+	check(w.t, errors.Join(f.Truncate(info.Size()-free), f.Sync(), f.Close()))
+	return func() { check(w.t, os.Remove(ballast)) }
+}
+
+// fillInodes takes all inodes but some, and returns what gives them back.
+func (w *world) fillInodes(free int64) func() {
+	w.t.Helper()
+	dir := filepath.Join(w.disk, "ballast")
+	check(w.t, os.Mkdir(dir, 0o700))
+	var err error
+	n := int64(0)
+	for ; err == nil; n++ {
+		err = os.WriteFile(fmt.Sprint(dir, "/", n), nil, 0o600)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		w.t.Fatal(err)
+	}
+	for i := range free {
+		check(w.t, os.Remove(fmt.Sprint(dir, "/", i)))
+	}
+	return func() { check(w.t, os.RemoveAll(dir)) }
+}
+
+// fills are the ways in which the disk is full.
+var fills = []struct {
+	name string
+	mkfs []string
+	fill func(*world, int64) func()
+	free int64
+}{
+	{"no blocks", nil, (*world).fillBlocks, 0},
+	{"16 KiB", nil, (*world).fillBlocks, 16 << 10},
+	{"128 KiB", nil, (*world).fillBlocks, 128 << 10},
+	{"no inodes", []string{"-N", "256"}, (*world).fillInodes, 0},
+	{"5 inodes", []string{"-N", "256"}, (*world).fillInodes, 5},
+}
+
+// eachFill runs fn with a world for each way in which the disk is full.
+func eachFill(t *testing.T, fn func(t *testing.T, w *world, fill func() func(), none bool)) {
+	for _, c := range fills {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, c.mkfs...)
+			fn(t, w, func() func() { return c.fill(w, c.free) }, c.free == 0)
+		})
+	}
+}
+
+// expectFull checks the error of an operation on a full disk: with nothing left it must fail, with little it may.
+func expectFull(t *testing.T, what string, err error, none bool) {
+	t.Helper()
+	if none || err != nil {
+		says(t, what, err, noSpace)
+	}
+}
+
+// TestFullCreate makes, forks and removes on a full disk.
+func TestFullCreate(t *testing.T) {
+	eachFill(t, func(t *testing.T, w *world, fill func() func(), none bool) {
+		release := fill()
+		created := w.prepare("test/90/new", "new")
+		expectFull(t, "create", created, none)
+		forked := w.Fork(t.Context(), "test/s0", "test/forked")
+		expectFull(t, "fork", forked, none)
+		release()
+		w.intact("v1")
+		if created != nil {
+			check(t, w.prepare("test/90/new", "new"))
+		}
+		if forked != nil {
+			check(t, w.Fork(t.Context(), "test/s0", "test/forked"))
+		}
+		w.sound()
+	})
+}
+
+// TestFullUpdate updates on a full disk, and again when there is room.
+func TestFullUpdate(t *testing.T) {
+	eachFill(t, func(t *testing.T, w *world, fill func() func(), _ bool) {
+		release := fill()
+		u, err := w.update()
+		t.Logf("full: %v %v, %v", u.State, u.Outcomes, err)
+		if err != nil {
+			says(t, "update", err, noSpace)
+		}
+		for name, o := range u.Outcomes {
+			if o.State != "applied" {
+				says(t, name, errors.New(fmt.Sprint(o)), noSpace)
+			}
+		}
+		release()
+		w.intact("")
+		if _, err := w.update(); err != nil {
+			t.Logf("again: %v", err)
+		}
+		w.intact("v2")
+		w.sound()
+	})
+}
+
+// TestFullRollback rolls back on a full disk, and again when there is room.
+func TestFullRollback(t *testing.T) {
+	for _, carry := range []bool{false, true} {
+		t.Run(fmt.Sprintf("carry=%v", carry), func(t *testing.T) {
+			eachFill(t, func(t *testing.T, w *world, fill func() func(), none bool) {
+				u, err := w.update()
+				check(t, err)
+				w.intact("v2")
+				release := fill()
+				r := snapshotter.RollbackRequest{Update: u.ID, Carry: carry}
+				err = w.Rollback(t.Context(), r)
+				expectFull(t, "rollback", err, none)
+				release()
+				w.intact("")
+				if err != nil {
+					// Storages that were rolled back the first time are not asked for again.
+					check(t, w.Rollback(t.Context(), r))
+				}
+				w.intact("v1")
+				w.sound()
+			})
+		})
+	}
+}
+
+// TestFullRemove removes a key and cleans up on a full disk: what frees space must not need any.
+func TestFullRemove(t *testing.T) {
+	eachFill(t, func(t *testing.T, w *world, fill func() func(), _ bool) {
+		release := fill()
+		if err := w.Remove(t.Context(), w.keys[0]); err != nil {
+			t.Errorf("remove: %v", err)
+		}
+		if err := w.Cleanup(t.Context()); err != nil {
+			t.Errorf("cleanup: %v", err)
+		}
+		release()
+		w.keys = w.keys[1:]
+		w.sound()
+	})
+}
+
+// TestFullRestart starts the snapshotter on a full disk.
+func TestFullRestart(t *testing.T) {
+	eachFill(t, func(t *testing.T, w *world, fill func() func(), _ bool) {
+		release := fill()
+		check(t, w.Close())
+		s, err := snapshotter.New(w.root(), snapshotter.WithGrace(0))
+		if err == nil {
+			w.Snapshotter = s
+		} else {
+			t.Errorf("start: %v", err)
+			says(t, "start", err, noSpace)
+		}
+		release()
+		if err != nil {
+			w.open()
+		}
+		w.intact("v1")
+		w.sound()
+	})
+}

@@ -1,0 +1,176 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pressure tries what is done while there is too little of something: of the disk, of inodes, of the right to write.
+package pressure
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"golang.org/x/sys/unix"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+// storages is how many storages stand on the base.
+const storages = 3
+
+// world is a snapshotter on a disk of its own, with a base, its update and storages with something written in them.
+type world struct {
+	*snapshotter.Snapshotter
+	t        *testing.T
+	disk     string
+	from, to dag.NodeID
+	keys     []string
+}
+
+func newWorld(t *testing.T, mkfs ...string) *world {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for mounts")
+	}
+	w := &world{t: t, disk: loop(t, mkfs...)}
+	w.open()
+	t.Cleanup(func() { check(t, w.Close()) })
+	w.from, w.to = w.layer("v1"), w.layer("v2")
+	for i := range storages {
+		key := fmt.Sprintf("test/%d/c%d", 10+i, i)
+		check(t, w.prepare(key, fmt.Sprintf("s%d", i)))
+		check(t, w.in(key, func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "written"), written(i), 0o600)
+		}))
+		w.keys = append(w.keys, key)
+	}
+	return w
+}
+
+// loop mounts a new file system of 64 MiB that is gone with the test.
+func loop(t *testing.T, mkfs ...string) string {
+	t.Helper()
+	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	check(t, os.WriteFile(image, nil, 0o600))
+	check(t, os.Truncate(image, 64<<20))
+	run(t, "mkfs.ext4", append(append([]string{"-q", "-F", "-m", "0"}, mkfs...), image)...)
+	run(t, "mount", "-o", "loop", image, dir)
+	t.Cleanup(func() { check(t, unix.Unmount(dir, 0)) })
+	return dir
+}
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v: %s", name, args, err, out)
+	}
+}
+
+func (w *world) root() string { return filepath.Join(w.disk, "root") }
+
+func (w *world) open() {
+	w.t.Helper()
+	s, err := snapshotter.New(w.root(), snapshotter.WithGrace(0))
+	check(w.t, err)
+	w.Snapshotter = s
+}
+
+// layer commits a layer and returns its node.
+func (w *world) layer(version string) (id dag.NodeID) {
+	w.t.Helper()
+	extract, name := "test/1/extract-1 "+version, "test/2/"+version
+	mounts, err := w.Prepare(w.t.Context(), extract, "")
+	check(w.t, err)
+	for file, content := range map[string]string{"version": version, "conf": strings.Repeat(version+"\n", 1000)} {
+		check(w.t, os.WriteFile(filepath.Join(mounts[0].Source, file), []byte(content), 0o600))
+	}
+	check(w.t, w.Commit(w.t.Context(), name, extract))
+	w.Graph(func(g *dag.Graph) { n, _ := g.Name(name); id = n.Node })
+	return id
+}
+
+func (w *world) prepare(key, storage string) error {
+	labels := snapshots.WithLabels(map[string]string{snapshotter.LabelStorage: storage})
+	_, err := w.Prepare(w.t.Context(), key, "test/2/v1", labels)
+	return err
+}
+
+// in calls fn with what a key shows.
+func (w *world) in(key string, fn func(dir string) error) error {
+	mounts, err := w.Mounts(w.t.Context(), key)
+	if err != nil {
+		return err
+	}
+	return mount.WithTempMount(w.t.Context(), mounts, fn)
+}
+
+func written(i int) []byte { return []byte(strings.Repeat(fmt.Sprintf("written in %d\n", i), 500)) }
+
+// intact checks that every storage shows what was written in it, over a base that is one of the two and not a mixture.
+func (w *world) intact(want string) {
+	w.t.Helper()
+	for i, key := range w.keys {
+		check(w.t, w.in(key, func(dir string) error {
+			got, err := os.ReadFile(filepath.Join(dir, "written"))
+			version, err2 := os.ReadFile(filepath.Join(dir, "version"))
+			conf, err3 := os.ReadFile(filepath.Join(dir, "conf"))
+			if string(got) != string(written(i)) || string(conf) != strings.Repeat(string(version)+"\n", 1000) {
+				w.t.Errorf("%s does not show what was written in it", key)
+			}
+			if want != "" && string(version) != want {
+				w.t.Errorf("%s stands on %s, not on %s", key, version, want)
+			}
+			return errors.Join(err, err2, err3)
+		}))
+	}
+}
+
+// sound checks that Check finds nothing grave.
+func (w *world) sound() {
+	w.t.Helper()
+	problems, err := w.Check(w.t.Context())
+	check(w.t, err)
+	for _, p := range problems {
+		if p.Grave {
+			w.t.Errorf("check: %s: %s", p.Subject, p.What)
+		}
+	}
+}
+
+// update services all storages and waits for that.
+func (w *world) update() (u dag.Update, err error) {
+	id, err := w.BeginUpdate(w.t.Context(), snapshotter.UpdateRequest{From: w.from, To: w.to})
+	if err != nil {
+		return u, err
+	}
+	for range 3000 {
+		w.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		if u.State != dag.Staging && u.State != dag.Staged {
+			return u, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return u, fmt.Errorf("update %v is still %v: %v", id, u.State, u.Outcomes)
+}
+
+// says checks that an operation failed, and with an error that has the kernel's words for what is the matter.
+func says(t *testing.T, what string, err error, words string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), words) {
+		t.Errorf("%s: got error %v, want one that says %q", what, err, words)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

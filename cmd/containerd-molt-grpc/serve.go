@@ -37,11 +37,11 @@ func serve(ctx context.Context, cfg config) (err error) {
 	if err := errors.Join(log.SetLevel(cfg.Log.Level), log.SetFormat(log.OutputFormat(cfg.Log.Format))); err != nil {
 		return fmt.Errorf("log: %w", err)
 	}
-	s, closeHost, err := open(ctx, cfg)
+	s, h, err := open(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close(), closeHost()) }()
+	defer func() { err = errors.Join(err, s.Close(), closed(h)) }()
 
 	failed := make(chan error, 2)
 	snapshots, err := answer(cfg.GRPC.Address, failed, func(server *grpc.Server) {
@@ -52,7 +52,7 @@ func serve(ctx context.Context, cfg config) (err error) {
 	}
 	defer stop(snapshots)
 	controls, err := answer(cfg.Control.Address, failed, func(server *grpc.Server) {
-		control.Register(server, s, version, cfg.Root)
+		control.Register(server, s, version, cfg.Root, controlOptions(h)...)
 	})
 	if err != nil {
 		return err
@@ -89,12 +89,28 @@ func answer(address string, failed chan<- error, register func(*grpc.Server)) (*
 	return server, nil
 }
 
-// open opens the snapshotter, connected to its containerd if there is one.
-func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, func() error, error) {
+// controlOptions lets the control API change what its containerd, if there is one, has on record.
+func controlOptions(h *host.Host) []control.Option {
+	if h == nil {
+		return nil
+	}
+	return []control.Option{control.WithContainers(h)}
+}
+
+// closed ends the connection to containerd, if there is one.
+func closed(h *host.Host) error {
+	if h == nil {
+		return nil
+	}
+	return h.Close()
+}
+
+// open opens the snapshotter, connected to its containerd if there is one, which it returns, too.
+func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, *host.Host, error) {
 	opts := cfg.options()
 	if cfg.Containerd.Address == "" {
 		s, err := snapshotter.New(cfg.Root, opts...)
-		return s, func() error { return nil }, err
+		return s, nil, err
 	}
 	h, err := host.New(cfg.Containerd.Address, cfg.Containerd.Snapshotter)
 	if err != nil {
@@ -105,7 +121,7 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, func() err
 		return nil, nil, errors.Join(err, h.Close())
 	}
 	go h.WatchTasks(ctx, s.TaskSeen)
-	return s, h.Close, nil
+	return s, h, nil
 }
 
 // bounded gives every call an end.

@@ -28,11 +28,16 @@ type Service struct {
 	snapshotter *snapshotter.Snapshotter
 	version     string
 	root        string
+	containers  Containers // nil if there is no containerd to ask
 }
 
 // Register adds the control API over a snapshotter to a server.
-func Register(server grpc.ServiceRegistrar, s *snapshotter.Snapshotter, version, root string) {
-	api.RegisterControlServer(server, &Service{snapshotter: s, version: version, root: root})
+func Register(server grpc.ServiceRegistrar, s *snapshotter.Snapshotter, version, root string, opts ...Option) {
+	service := &Service{snapshotter: s, version: version, root: root}
+	for _, opt := range opts {
+		opt(service)
+	}
+	api.RegisterControlServer(server, service)
 }
 
 // Version tells which version of molt serves which root.

@@ -2798,6 +2798,126 @@ func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
 	return nil
 }
 
+type RefreshContainerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Container     string                 `protobuf:"bytes,2,opt,name=container,proto3" json:"container,omitempty"`
+	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	DryRun        bool                   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshContainerRequest) Reset() {
+	*x = RefreshContainerRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshContainerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshContainerRequest) ProtoMessage() {}
+
+func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshContainerRequest.ProtoReflect.Descriptor instead.
+func (*RefreshContainerRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *RefreshContainerRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RefreshContainerRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *RefreshContainerRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *RefreshContainerRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RefreshContainerRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type RefreshContainerResponse struct {
+	state         protoimpl.MessageState             `protogen:"open.v1"`
+	Changes       []*RefreshContainerResponse_Change `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshContainerResponse) Reset() {
+	*x = RefreshContainerResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshContainerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshContainerResponse) ProtoMessage() {}
+
+func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshContainerResponse.ProtoReflect.Descriptor instead.
+func (*RefreshContainerResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *RefreshContainerResponse) GetChanges() []*RefreshContainerResponse_Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 type MergeLayersResponse_Pair struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lower         uint64                 `protobuf:"varint,1,opt,name=lower,proto3" json:"lower,omitempty"`
@@ -2808,7 +2928,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2820,7 +2940,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,6 +2968,93 @@ func (x *MergeLayersResponse_Pair) GetUpper() uint64 {
 		return x.Upper
 	}
 	return 0
+}
+
+type RefreshContainerResponse_Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of env, args, cwd, user, label, image; with the name of the variable or label.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Name    string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// One of changed, added, dropped, kept, note.
+	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// What the images say; for image, what the container's record says.
+	Old           string `protobuf:"bytes,4,opt,name=old,proto3" json:"old,omitempty"`
+	New           string `protobuf:"bytes,5,opt,name=new,proto3" json:"new,omitempty"`
+	Why           string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshContainerResponse_Change) Reset() {
+	*x = RefreshContainerResponse_Change{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshContainerResponse_Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshContainerResponse_Change) ProtoMessage() {}
+
+func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshContainerResponse_Change.ProtoReflect.Descriptor instead.
+func (*RefreshContainerResponse_Change) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49, 0}
+}
+
+func (x *RefreshContainerResponse_Change) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *RefreshContainerResponse_Change) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RefreshContainerResponse_Change) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *RefreshContainerResponse_Change) GetOld() string {
+	if x != nil {
+		return x.Old
+	}
+	return ""
+}
+
+func (x *RefreshContainerResponse_Change) GetNew() string {
+	if x != nil {
+		return x.New
+	}
+	return ""
+}
+
+func (x *RefreshContainerResponse_Change) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
 }
 
 var File_snapshotter_api_control_v1_control_proto protoreflect.FileDescriptor
@@ -3040,7 +3247,22 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06merged\x18\x01 \x03(\v2).molt.control.v1.MergeLayersResponse.PairR\x06merged\x1a2\n" +
 	"\x04Pair\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
-	"\x05upper\x18\x02 \x01(\x04R\x05upper2\x99\x0f\n" +
+	"\x05upper\x18\x02 \x01(\x04R\x05upper\"\x92\x01\n" +
+	"\x17RefreshContainerRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1c\n" +
+	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xed\x01\n" +
+	"\x18RefreshContainerResponse\x12J\n" +
+	"\achanges\x18\x01 \x03(\v20.molt.control.v1.RefreshContainerResponse.ChangeR\achanges\x1a\x84\x01\n" +
+	"\x06Change\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
+	"\x03old\x18\x04 \x01(\tR\x03old\x12\x10\n" +
+	"\x03new\x18\x05 \x01(\tR\x03new\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why2\x82\x10\n" +
 	"\aControl\x12L\n" +
 	"\aVersion\x12\x1f.molt.control.v1.VersionRequest\x1a .molt.control.v1.VersionResponse\x12F\n" +
 	"\x05Graph\x12\x1d.molt.control.v1.GraphRequest\x1a\x1e.molt.control.v1.GraphResponse\x12[\n" +
@@ -3062,7 +3284,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\bDiffPath\x12 .molt.control.v1.DiffPathRequest\x1a!.molt.control.v1.DiffPathResponse\x12a\n" +
 	"\x0eRollbackUpdate\x12&.molt.control.v1.RollbackUpdateRequest\x1a'.molt.control.v1.RollbackUpdateResponse\x12[\n" +
 	"\x0fPreviewRollback\x12&.molt.control.v1.RollbackUpdateRequest\x1a .molt.control.v1.PreviewResponse\x12X\n" +
-	"\vMergeLayers\x12#.molt.control.v1.MergeLayersRequest\x1a$.molt.control.v1.MergeLayersResponse\x12F\n" +
+	"\vMergeLayers\x12#.molt.control.v1.MergeLayersRequest\x1a$.molt.control.v1.MergeLayersResponse\x12g\n" +
+	"\x10RefreshContainer\x12(.molt.control.v1.RefreshContainerRequest\x1a).molt.control.v1.RefreshContainerResponse\x12F\n" +
 	"\x05Check\x12\x1d.molt.control.v1.CheckRequest\x1a\x1e.molt.control.v1.CheckResponse\x12K\n" +
 	"\x06Backup\x12\x1e.molt.control.v1.BackupRequest\x1a\x1f.molt.control.v1.BackupResponse0\x01BSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
 
@@ -3078,71 +3301,74 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
-	(*VersionRequest)(nil),           // 0: molt.control.v1.VersionRequest
-	(*VersionResponse)(nil),          // 1: molt.control.v1.VersionResponse
-	(*Node)(nil),                     // 2: molt.control.v1.Node
-	(*Name)(nil),                     // 3: molt.control.v1.Name
-	(*Point)(nil),                    // 4: molt.control.v1.Point
-	(*Storage)(nil),                  // 5: molt.control.v1.Storage
-	(*Outcome)(nil),                  // 6: molt.control.v1.Outcome
-	(*Update)(nil),                   // 7: molt.control.v1.Update
-	(*CheckRequest)(nil),             // 8: molt.control.v1.CheckRequest
-	(*Problem)(nil),                  // 9: molt.control.v1.Problem
-	(*CheckResponse)(nil),            // 10: molt.control.v1.CheckResponse
-	(*BackupRequest)(nil),            // 11: molt.control.v1.BackupRequest
-	(*BackupResponse)(nil),           // 12: molt.control.v1.BackupResponse
-	(*GraphRequest)(nil),             // 13: molt.control.v1.GraphRequest
-	(*GraphResponse)(nil),            // 14: molt.control.v1.GraphResponse
-	(*ListStoragesRequest)(nil),      // 15: molt.control.v1.ListStoragesRequest
-	(*ListStoragesResponse)(nil),     // 16: molt.control.v1.ListStoragesResponse
-	(*GetStorageRequest)(nil),        // 17: molt.control.v1.GetStorageRequest
-	(*GetStorageResponse)(nil),       // 18: molt.control.v1.GetStorageResponse
-	(*DiffStorageRequest)(nil),       // 19: molt.control.v1.DiffStorageRequest
-	(*DiffStorageResponse)(nil),      // 20: molt.control.v1.DiffStorageResponse
-	(*RemoveStorageRequest)(nil),     // 21: molt.control.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),    // 22: molt.control.v1.RemoveStorageResponse
-	(*ForkStorageRequest)(nil),       // 23: molt.control.v1.ForkStorageRequest
-	(*ForkStorageResponse)(nil),      // 24: molt.control.v1.ForkStorageResponse
-	(*Pin)(nil),                      // 25: molt.control.v1.Pin
-	(*ConfigureStorageRequest)(nil),  // 26: molt.control.v1.ConfigureStorageRequest
-	(*ConfigureStorageResponse)(nil), // 27: molt.control.v1.ConfigureStorageResponse
-	(*ExplainPathRequest)(nil),       // 28: molt.control.v1.ExplainPathRequest
-	(*ExplainPathResponse)(nil),      // 29: molt.control.v1.ExplainPathResponse
-	(*AuditStorageRequest)(nil),      // 30: molt.control.v1.AuditStorageRequest
-	(*AuditStorageResponse)(nil),     // 31: molt.control.v1.AuditStorageResponse
-	(*CreateUpdateRequest)(nil),      // 32: molt.control.v1.CreateUpdateRequest
-	(*CreateUpdateResponse)(nil),     // 33: molt.control.v1.CreateUpdateResponse
-	(*Preview)(nil),                  // 34: molt.control.v1.Preview
-	(*PreviewResponse)(nil),          // 35: molt.control.v1.PreviewResponse
-	(*ListUpdatesRequest)(nil),       // 36: molt.control.v1.ListUpdatesRequest
-	(*ListUpdatesResponse)(nil),      // 37: molt.control.v1.ListUpdatesResponse
-	(*GetUpdateRequest)(nil),         // 38: molt.control.v1.GetUpdateRequest
-	(*GetUpdateResponse)(nil),        // 39: molt.control.v1.GetUpdateResponse
-	(*GetReportRequest)(nil),         // 40: molt.control.v1.GetReportRequest
-	(*GetReportResponse)(nil),        // 41: molt.control.v1.GetReportResponse
-	(*DiffPathRequest)(nil),          // 42: molt.control.v1.DiffPathRequest
-	(*DiffPathResponse)(nil),         // 43: molt.control.v1.DiffPathResponse
-	(*RollbackUpdateRequest)(nil),    // 44: molt.control.v1.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),   // 45: molt.control.v1.RollbackUpdateResponse
-	(*MergeLayersRequest)(nil),       // 46: molt.control.v1.MergeLayersRequest
-	(*MergeLayersResponse)(nil),      // 47: molt.control.v1.MergeLayersResponse
-	nil,                              // 48: molt.control.v1.ConfigureStorageRequest.PolicyEntry
-	nil,                              // 49: molt.control.v1.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil), // 50: molt.control.v1.MergeLayersResponse.Pair
-	(*timestamppb.Timestamp)(nil),    // 51: google.protobuf.Timestamp
+	(*VersionRequest)(nil),                  // 0: molt.control.v1.VersionRequest
+	(*VersionResponse)(nil),                 // 1: molt.control.v1.VersionResponse
+	(*Node)(nil),                            // 2: molt.control.v1.Node
+	(*Name)(nil),                            // 3: molt.control.v1.Name
+	(*Point)(nil),                           // 4: molt.control.v1.Point
+	(*Storage)(nil),                         // 5: molt.control.v1.Storage
+	(*Outcome)(nil),                         // 6: molt.control.v1.Outcome
+	(*Update)(nil),                          // 7: molt.control.v1.Update
+	(*CheckRequest)(nil),                    // 8: molt.control.v1.CheckRequest
+	(*Problem)(nil),                         // 9: molt.control.v1.Problem
+	(*CheckResponse)(nil),                   // 10: molt.control.v1.CheckResponse
+	(*BackupRequest)(nil),                   // 11: molt.control.v1.BackupRequest
+	(*BackupResponse)(nil),                  // 12: molt.control.v1.BackupResponse
+	(*GraphRequest)(nil),                    // 13: molt.control.v1.GraphRequest
+	(*GraphResponse)(nil),                   // 14: molt.control.v1.GraphResponse
+	(*ListStoragesRequest)(nil),             // 15: molt.control.v1.ListStoragesRequest
+	(*ListStoragesResponse)(nil),            // 16: molt.control.v1.ListStoragesResponse
+	(*GetStorageRequest)(nil),               // 17: molt.control.v1.GetStorageRequest
+	(*GetStorageResponse)(nil),              // 18: molt.control.v1.GetStorageResponse
+	(*DiffStorageRequest)(nil),              // 19: molt.control.v1.DiffStorageRequest
+	(*DiffStorageResponse)(nil),             // 20: molt.control.v1.DiffStorageResponse
+	(*RemoveStorageRequest)(nil),            // 21: molt.control.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),           // 22: molt.control.v1.RemoveStorageResponse
+	(*ForkStorageRequest)(nil),              // 23: molt.control.v1.ForkStorageRequest
+	(*ForkStorageResponse)(nil),             // 24: molt.control.v1.ForkStorageResponse
+	(*Pin)(nil),                             // 25: molt.control.v1.Pin
+	(*ConfigureStorageRequest)(nil),         // 26: molt.control.v1.ConfigureStorageRequest
+	(*ConfigureStorageResponse)(nil),        // 27: molt.control.v1.ConfigureStorageResponse
+	(*ExplainPathRequest)(nil),              // 28: molt.control.v1.ExplainPathRequest
+	(*ExplainPathResponse)(nil),             // 29: molt.control.v1.ExplainPathResponse
+	(*AuditStorageRequest)(nil),             // 30: molt.control.v1.AuditStorageRequest
+	(*AuditStorageResponse)(nil),            // 31: molt.control.v1.AuditStorageResponse
+	(*CreateUpdateRequest)(nil),             // 32: molt.control.v1.CreateUpdateRequest
+	(*CreateUpdateResponse)(nil),            // 33: molt.control.v1.CreateUpdateResponse
+	(*Preview)(nil),                         // 34: molt.control.v1.Preview
+	(*PreviewResponse)(nil),                 // 35: molt.control.v1.PreviewResponse
+	(*ListUpdatesRequest)(nil),              // 36: molt.control.v1.ListUpdatesRequest
+	(*ListUpdatesResponse)(nil),             // 37: molt.control.v1.ListUpdatesResponse
+	(*GetUpdateRequest)(nil),                // 38: molt.control.v1.GetUpdateRequest
+	(*GetUpdateResponse)(nil),               // 39: molt.control.v1.GetUpdateResponse
+	(*GetReportRequest)(nil),                // 40: molt.control.v1.GetReportRequest
+	(*GetReportResponse)(nil),               // 41: molt.control.v1.GetReportResponse
+	(*DiffPathRequest)(nil),                 // 42: molt.control.v1.DiffPathRequest
+	(*DiffPathResponse)(nil),                // 43: molt.control.v1.DiffPathResponse
+	(*RollbackUpdateRequest)(nil),           // 44: molt.control.v1.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),          // 45: molt.control.v1.RollbackUpdateResponse
+	(*MergeLayersRequest)(nil),              // 46: molt.control.v1.MergeLayersRequest
+	(*MergeLayersResponse)(nil),             // 47: molt.control.v1.MergeLayersResponse
+	(*RefreshContainerRequest)(nil),         // 48: molt.control.v1.RefreshContainerRequest
+	(*RefreshContainerResponse)(nil),        // 49: molt.control.v1.RefreshContainerResponse
+	nil,                                     // 50: molt.control.v1.ConfigureStorageRequest.PolicyEntry
+	nil,                                     // 51: molt.control.v1.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil),        // 52: molt.control.v1.MergeLayersResponse.Pair
+	(*RefreshContainerResponse_Change)(nil), // 53: molt.control.v1.RefreshContainerResponse.Change
+	(*timestamppb.Timestamp)(nil),           // 54: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	51, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
-	51, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
+	54, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
+	54, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1.Storage.points:type_name -> molt.control.v1.Point
 	4,  // 3: molt.control.v1.Storage.aside:type_name -> molt.control.v1.Point
-	51, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
-	51, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	54, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
+	54, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
 	6,  // 6: molt.control.v1.Update.outcomes:type_name -> molt.control.v1.Outcome
-	51, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
-	51, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
+	54, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
+	54, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
 	9,  // 9: molt.control.v1.CheckResponse.problems:type_name -> molt.control.v1.Problem
 	2,  // 10: molt.control.v1.GraphResponse.nodes:type_name -> molt.control.v1.Node
 	3,  // 11: molt.control.v1.GraphResponse.names:type_name -> molt.control.v1.Name
@@ -3152,66 +3378,69 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	5,  // 15: molt.control.v1.GetStorageResponse.storage:type_name -> molt.control.v1.Storage
 	2,  // 16: molt.control.v1.GetStorageResponse.nodes:type_name -> molt.control.v1.Node
 	7,  // 17: molt.control.v1.GetStorageResponse.updates:type_name -> molt.control.v1.Update
-	51, // 18: molt.control.v1.Pin.expires:type_name -> google.protobuf.Timestamp
+	54, // 18: molt.control.v1.Pin.expires:type_name -> google.protobuf.Timestamp
 	25, // 19: molt.control.v1.ConfigureStorageRequest.pin:type_name -> molt.control.v1.Pin
-	48, // 20: molt.control.v1.ConfigureStorageRequest.policy:type_name -> molt.control.v1.ConfigureStorageRequest.PolicyEntry
-	49, // 21: molt.control.v1.CreateUpdateRequest.policy:type_name -> molt.control.v1.CreateUpdateRequest.PolicyEntry
+	50, // 20: molt.control.v1.ConfigureStorageRequest.policy:type_name -> molt.control.v1.ConfigureStorageRequest.PolicyEntry
+	51, // 21: molt.control.v1.CreateUpdateRequest.policy:type_name -> molt.control.v1.CreateUpdateRequest.PolicyEntry
 	25, // 22: molt.control.v1.CreateUpdateRequest.pin:type_name -> molt.control.v1.Pin
 	7,  // 23: molt.control.v1.CreateUpdateResponse.update:type_name -> molt.control.v1.Update
 	34, // 24: molt.control.v1.PreviewResponse.previews:type_name -> molt.control.v1.Preview
 	7,  // 25: molt.control.v1.ListUpdatesResponse.updates:type_name -> molt.control.v1.Update
 	7,  // 26: molt.control.v1.GetUpdateResponse.update:type_name -> molt.control.v1.Update
 	7,  // 27: molt.control.v1.RollbackUpdateResponse.update:type_name -> molt.control.v1.Update
-	50, // 28: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
-	0,  // 29: molt.control.v1.Control.Version:input_type -> molt.control.v1.VersionRequest
-	13, // 30: molt.control.v1.Control.Graph:input_type -> molt.control.v1.GraphRequest
-	15, // 31: molt.control.v1.Control.ListStorages:input_type -> molt.control.v1.ListStoragesRequest
-	17, // 32: molt.control.v1.Control.GetStorage:input_type -> molt.control.v1.GetStorageRequest
-	19, // 33: molt.control.v1.Control.DiffStorage:input_type -> molt.control.v1.DiffStorageRequest
-	21, // 34: molt.control.v1.Control.RemoveStorage:input_type -> molt.control.v1.RemoveStorageRequest
-	23, // 35: molt.control.v1.Control.ForkStorage:input_type -> molt.control.v1.ForkStorageRequest
-	26, // 36: molt.control.v1.Control.ConfigureStorage:input_type -> molt.control.v1.ConfigureStorageRequest
-	28, // 37: molt.control.v1.Control.ExplainPath:input_type -> molt.control.v1.ExplainPathRequest
-	30, // 38: molt.control.v1.Control.AuditStorage:input_type -> molt.control.v1.AuditStorageRequest
-	32, // 39: molt.control.v1.Control.CreateUpdate:input_type -> molt.control.v1.CreateUpdateRequest
-	32, // 40: molt.control.v1.Control.PreviewUpdate:input_type -> molt.control.v1.CreateUpdateRequest
-	36, // 41: molt.control.v1.Control.ListUpdates:input_type -> molt.control.v1.ListUpdatesRequest
-	38, // 42: molt.control.v1.Control.GetUpdate:input_type -> molt.control.v1.GetUpdateRequest
-	38, // 43: molt.control.v1.Control.WatchUpdate:input_type -> molt.control.v1.GetUpdateRequest
-	40, // 44: molt.control.v1.Control.GetReport:input_type -> molt.control.v1.GetReportRequest
-	42, // 45: molt.control.v1.Control.DiffPath:input_type -> molt.control.v1.DiffPathRequest
-	44, // 46: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
-	44, // 47: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
-	46, // 48: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
-	8,  // 49: molt.control.v1.Control.Check:input_type -> molt.control.v1.CheckRequest
-	11, // 50: molt.control.v1.Control.Backup:input_type -> molt.control.v1.BackupRequest
-	1,  // 51: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
-	14, // 52: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
-	16, // 53: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
-	18, // 54: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
-	20, // 55: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
-	22, // 56: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
-	24, // 57: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
-	27, // 58: molt.control.v1.Control.ConfigureStorage:output_type -> molt.control.v1.ConfigureStorageResponse
-	29, // 59: molt.control.v1.Control.ExplainPath:output_type -> molt.control.v1.ExplainPathResponse
-	31, // 60: molt.control.v1.Control.AuditStorage:output_type -> molt.control.v1.AuditStorageResponse
-	33, // 61: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
-	35, // 62: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
-	37, // 63: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
-	39, // 64: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	39, // 65: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	41, // 66: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
-	43, // 67: molt.control.v1.Control.DiffPath:output_type -> molt.control.v1.DiffPathResponse
-	45, // 68: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
-	35, // 69: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
-	47, // 70: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
-	10, // 71: molt.control.v1.Control.Check:output_type -> molt.control.v1.CheckResponse
-	12, // 72: molt.control.v1.Control.Backup:output_type -> molt.control.v1.BackupResponse
-	51, // [51:73] is the sub-list for method output_type
-	29, // [29:51] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	52, // 28: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
+	53, // 29: molt.control.v1.RefreshContainerResponse.changes:type_name -> molt.control.v1.RefreshContainerResponse.Change
+	0,  // 30: molt.control.v1.Control.Version:input_type -> molt.control.v1.VersionRequest
+	13, // 31: molt.control.v1.Control.Graph:input_type -> molt.control.v1.GraphRequest
+	15, // 32: molt.control.v1.Control.ListStorages:input_type -> molt.control.v1.ListStoragesRequest
+	17, // 33: molt.control.v1.Control.GetStorage:input_type -> molt.control.v1.GetStorageRequest
+	19, // 34: molt.control.v1.Control.DiffStorage:input_type -> molt.control.v1.DiffStorageRequest
+	21, // 35: molt.control.v1.Control.RemoveStorage:input_type -> molt.control.v1.RemoveStorageRequest
+	23, // 36: molt.control.v1.Control.ForkStorage:input_type -> molt.control.v1.ForkStorageRequest
+	26, // 37: molt.control.v1.Control.ConfigureStorage:input_type -> molt.control.v1.ConfigureStorageRequest
+	28, // 38: molt.control.v1.Control.ExplainPath:input_type -> molt.control.v1.ExplainPathRequest
+	30, // 39: molt.control.v1.Control.AuditStorage:input_type -> molt.control.v1.AuditStorageRequest
+	32, // 40: molt.control.v1.Control.CreateUpdate:input_type -> molt.control.v1.CreateUpdateRequest
+	32, // 41: molt.control.v1.Control.PreviewUpdate:input_type -> molt.control.v1.CreateUpdateRequest
+	36, // 42: molt.control.v1.Control.ListUpdates:input_type -> molt.control.v1.ListUpdatesRequest
+	38, // 43: molt.control.v1.Control.GetUpdate:input_type -> molt.control.v1.GetUpdateRequest
+	38, // 44: molt.control.v1.Control.WatchUpdate:input_type -> molt.control.v1.GetUpdateRequest
+	40, // 45: molt.control.v1.Control.GetReport:input_type -> molt.control.v1.GetReportRequest
+	42, // 46: molt.control.v1.Control.DiffPath:input_type -> molt.control.v1.DiffPathRequest
+	44, // 47: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
+	44, // 48: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
+	46, // 49: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
+	48, // 50: molt.control.v1.Control.RefreshContainer:input_type -> molt.control.v1.RefreshContainerRequest
+	8,  // 51: molt.control.v1.Control.Check:input_type -> molt.control.v1.CheckRequest
+	11, // 52: molt.control.v1.Control.Backup:input_type -> molt.control.v1.BackupRequest
+	1,  // 53: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
+	14, // 54: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
+	16, // 55: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
+	18, // 56: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
+	20, // 57: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
+	22, // 58: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
+	24, // 59: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
+	27, // 60: molt.control.v1.Control.ConfigureStorage:output_type -> molt.control.v1.ConfigureStorageResponse
+	29, // 61: molt.control.v1.Control.ExplainPath:output_type -> molt.control.v1.ExplainPathResponse
+	31, // 62: molt.control.v1.Control.AuditStorage:output_type -> molt.control.v1.AuditStorageResponse
+	33, // 63: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
+	35, // 64: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
+	37, // 65: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
+	39, // 66: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
+	39, // 67: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
+	41, // 68: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
+	43, // 69: molt.control.v1.Control.DiffPath:output_type -> molt.control.v1.DiffPathResponse
+	45, // 70: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
+	35, // 71: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
+	47, // 72: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
+	49, // 73: molt.control.v1.Control.RefreshContainer:output_type -> molt.control.v1.RefreshContainerResponse
+	10, // 74: molt.control.v1.Control.Check:output_type -> molt.control.v1.CheckResponse
+	12, // 75: molt.control.v1.Control.Backup:output_type -> molt.control.v1.BackupResponse
+	53, // [53:76] is the sub-list for method output_type
+	30, // [30:53] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
@@ -3225,7 +3454,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -46,6 +46,7 @@ const (
 	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1.Control/RollbackUpdate"
 	Control_PreviewRollback_FullMethodName  = "/molt.control.v1.Control/PreviewRollback"
 	Control_MergeLayers_FullMethodName      = "/molt.control.v1.Control/MergeLayers"
+	Control_RefreshContainer_FullMethodName = "/molt.control.v1.Control/RefreshContainer"
 	Control_Check_FullMethodName            = "/molt.control.v1.Control/Check"
 	Control_Backup_FullMethodName           = "/molt.control.v1.Control/Backup"
 )
@@ -84,6 +85,8 @@ type ControlClient interface {
 	// PreviewRollback tells what RollbackUpdate would come to, and changes nothing.
 	PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*PreviewResponse, error)
 	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (*MergeLayersResponse, error)
+	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
+	RefreshContainer(ctx context.Context, in *RefreshContainerRequest, opts ...grpc.CallOption) (*RefreshContainerResponse, error)
 	// Check tells what is not as it should be with the state directory, the mounts, and what containerd knows.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
 	// Backup streams a copy of the database, as it is at one moment.
@@ -316,6 +319,16 @@ func (c *controlClient) MergeLayers(ctx context.Context, in *MergeLayersRequest,
 	return out, nil
 }
 
+func (c *controlClient) RefreshContainer(ctx context.Context, in *RefreshContainerRequest, opts ...grpc.CallOption) (*RefreshContainerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RefreshContainerResponse)
+	err := c.cc.Invoke(ctx, Control_RefreshContainer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckResponse)
@@ -379,6 +392,8 @@ type ControlServer interface {
 	// PreviewRollback tells what RollbackUpdate would come to, and changes nothing.
 	PreviewRollback(context.Context, *RollbackUpdateRequest) (*PreviewResponse, error)
 	MergeLayers(context.Context, *MergeLayersRequest) (*MergeLayersResponse, error)
+	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
+	RefreshContainer(context.Context, *RefreshContainerRequest) (*RefreshContainerResponse, error)
 	// Check tells what is not as it should be with the state directory, the mounts, and what containerd knows.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
 	// Backup streams a copy of the database, as it is at one moment.
@@ -452,6 +467,9 @@ func (UnimplementedControlServer) PreviewRollback(context.Context, *RollbackUpda
 }
 func (UnimplementedControlServer) MergeLayers(context.Context, *MergeLayersRequest) (*MergeLayersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MergeLayers not implemented")
+}
+func (UnimplementedControlServer) RefreshContainer(context.Context, *RefreshContainerRequest) (*RefreshContainerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RefreshContainer not implemented")
 }
 func (UnimplementedControlServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
@@ -826,6 +844,24 @@ func _Control_MergeLayers_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_RefreshContainer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RefreshContainerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).RefreshContainer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_RefreshContainer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).RefreshContainer(ctx, req.(*RefreshContainerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_Check_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckRequest)
 	if err := dec(in); err != nil {
@@ -933,6 +969,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MergeLayers",
 			Handler:    _Control_MergeLayers_Handler,
+		},
+		{
+			MethodName: "RefreshContainer",
+			Handler:    _Control_RefreshContainer_Handler,
 		},
 		{
 			MethodName: "Check",

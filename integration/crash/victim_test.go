@@ -116,7 +116,23 @@ func (v *victim) take(ctx context.Context, k int, s step) (ok bool, err error) {
 		if err := v.lookAfter(ctx, k, err); err != nil || try == v.Retries {
 			return false, err
 		}
+		if err := v.startAgain(); err != nil {
+			return false, err
+		}
 	}
+}
+
+// startAgain does what the daemon does when no change can be made any more: it ends, and is started again.
+func (v *victim) startAgain() error {
+	select {
+	case <-v.world.Failed():
+	default:
+		return nil
+	}
+	if err := v.world.Close(); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	return v.open()
 }
 
 func (v *victim) lookAfter(ctx context.Context, k int, failure error) error {

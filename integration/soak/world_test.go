@@ -113,7 +113,7 @@ func (w *world) step() {
 		w.t.Errorf("%s: %v\nbefore that:\n%s", op.what, err, strings.Join(w.log, "\n"))
 	case err != nil && !crash:
 		w.refused++
-		w.accept(op, nil)
+		w.judge(op) // a part of it may be done: the key is removed, and the storage is not
 	case err == nil && op.acknowledged:
 		w.accept(op, op.after) // the daemon died afterwards
 	default:

@@ -203,7 +203,10 @@ func (d *Dir) Trash(id dag.NodeID) error {
 	}
 	failpoint.NodeTrashed.Hit()
 	now := time.Now()
-	return os.Chtimes(to, now, now)
+	if err := os.Chtimes(to, now, now); !errors.Is(err, fs.ErrNotExist) { // swept already: as old as it was, it was due
+		return err
+	}
+	return nil
 }
 
 // SetAside takes a node out of the published ones, for a person to look at: nothing deletes it. A node that is not there is

@@ -138,6 +138,32 @@ func readNames(dir int) (names []string, err error) {
 	}
 }
 
+// setMode sets the permissions of a file, and fails with ELOOP where that is a symbolic link: fchmodat would follow it.
+func setMode(dir int, name string, mode uint32) error {
+	err := unix.Fchmodat(dir, name, mode, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.EOPNOTSUPP) { // on a link, and for all files before Linux 6.6
+		return setModePath(dir, name, mode)
+	}
+	return err
+}
+
+// setModePath does what setMode does on every kernel, in more steps.
+func setModePath(dir int, name string, mode uint32) error {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer release(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if kindOf(st.Mode) == Symlink {
+		return unix.ELOOP
+	}
+	return unix.Chmod(procPath(fd), mode)
+}
+
 // readLink returns the target of a symbolic link.
 func readLink(dir int, name string) (string, error) {
 	for size := 256; ; size *= 2 {

@@ -308,3 +308,27 @@ func TestUsageWhileChanging(t *testing.T) {
 		}
 	}
 }
+
+// The permissions of what a symbolic link leads to are not set, on kernels with fchmodat2 and on those without.
+func TestHostileMode(t *testing.T) {
+	dir := t.TempDir()
+	files("d/file", "fx", "link", "ld/file").build(t, dir)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release(fd)
+	for name, set := range map[string]func(int, string, uint32) error{"now": setMode, "before": setModePath} {
+		if err := set(fd, "link", 0o4777); !errors.Is(err, unix.ELOOP) {
+			t.Errorf("%s: the mode of a link: %v", name, err)
+		}
+		if err := set(fd, "d", 0o711); err != nil {
+			t.Errorf("%s: the mode of a directory: %v", name, err)
+		}
+	}
+	for path, want := range map[string]os.FileMode{"d/file": 0o644, "d": 0o711 | os.ModeDir} {
+		if info, err := os.Stat(dir + "/" + path); err != nil || info.Mode() != want {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+}

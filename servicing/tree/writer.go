@@ -321,7 +321,7 @@ func setMeta(dir int, name string, kind Kind, m Meta) error {
 		return fmt.Errorf("owner: %w", err)
 	}
 	if kind != Symlink {
-		if err := unix.Fchmodat(dir, name, m.Mode&0o7777, 0); err != nil {
+		if err := setMode(dir, name, m.Mode&0o7777); err != nil {
 			return fmt.Errorf("mode: %w", err)
 		}
 	}

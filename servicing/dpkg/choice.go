@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"slices"
 
-	debversion "github.com/knqyf263/go-deb-version"
+	"pault.ag/go/debian/version"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -18,12 +18,12 @@ var ErrVersion = errors.New("not a version")
 
 // Compare compares versions as dpkg does: negative when a is lower than b, 0 when they are equal.
 func Compare(a, b string) (int, error) {
-	va, errA := debversion.NewVersion(a)
-	vb, errB := debversion.NewVersion(b)
+	va, errA := version.Parse(a)
+	vb, errB := version.Parse(b)
 	if errA != nil || errB != nil {
 		return 0, fmt.Errorf("compare %q with %q: %w", a, b, ErrVersion)
 	}
-	return va.Compare(vb), nil
+	return version.Compare(va, vb), nil
 }
 
 // Choose decides for each package of the three databases whose version counts, and merges what is wanted.

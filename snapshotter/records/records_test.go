@@ -82,3 +82,24 @@ func TestFlipped(t *testing.T) {
 		}
 	}
 }
+
+// FuzzDecode decodes files: what is understood is what can be written.
+func FuzzDecode(f *testing.F) {
+	data, err := Encode(7, thing{"a", 1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var read, again thing
+		sequence, err := Decode(data, &read)
+		if err != nil {
+			return
+		}
+		written, err := Encode(sequence, read)
+		must(t, err)
+		if n, err := Decode(written, &again); err != nil || n != sequence || again != read {
+			t.Errorf("%q is read as %+v, written as %q and read as %+v: %v", data, read, written, again, err)
+		}
+	})
+}

@@ -224,3 +224,22 @@ func generic(t *testing.T, data []byte) (v any) {
 	}
 	return v
 }
+
+// FuzzSpec reads and writes specifications: what was read is written, and reading it again gives the same.
+func FuzzSpec(f *testing.F) {
+	f.Add([]byte(`{"ociVersion":"1.2","process":{"env":["A=1"],"args":["sh"],"cwd":"/","user":{"uid":1,"additionalGids":[2]},"x":{"y":1}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		state, err := ReadSpec(data)
+		if err != nil {
+			return
+		}
+		written, err := WriteSpec(data, state)
+		if err != nil {
+			return // what is read loosely is not always there to be written
+		}
+		again, err := ReadSpec(written)
+		if err != nil || fmt.Sprint(again) != fmt.Sprint(state) {
+			t.Errorf("%q is read as %+v, written as %q and read as %+v: %v", data, state, written, again, err)
+		}
+	})
+}

@@ -78,6 +78,10 @@ func (r *reference) judge(l *life) (faults []string) {
 			if said.State == nil {
 				continue
 			}
+			if said.Step < l.until { // gone back to: what the one before did after it is there already
+				r.between(said, l.until, trees, fault)
+				continue
+			}
 			r.same(said, trees, fault)
 		case wrong:
 			fault(said.Text)

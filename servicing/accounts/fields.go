@@ -35,7 +35,11 @@ var secrets = [fileCount]int{Passwd: 1, Shadow: 1, Group: 1, Gshadow: 1, Subuid:
 // what was changed, and the user's fields stand.
 func (m *merger) mergeFields(f File, name string) []string {
 	t := m.files[f]
-	o, n, u := t.o.get(name), m.translated(f, t.n.records[t.n.index[name]]).fields, t.u.get(name)
+	o, stored, u := t.o.get(name), t.n.get(name), t.u.get(name)
+	n := m.translated(f, t.n.records[t.n.index[name]]).fields
+	if f == Passwd && o != nil && m.sameGroup(o[groupID], stored[groupID]) {
+		n[groupID] = o[groupID] // it means what it meant: that the user gave the group another id is no change of the base's
+	}
 	out := slices.Clone(u)
 	for i, kind := range fieldKinds[f] {
 		switch {
@@ -54,6 +58,15 @@ func (m *merger) mergeFields(f File, name string) []string {
 		}
 	}
 	return out
+}
+
+// groupID is the field in which a user has the gid of the primary group.
+const groupID = 3
+
+// sameGroup tells whether a gid in the old base and one in the new base are the same number and mean the same groups.
+func (m *merger) sameGroup(o, n string) bool {
+	groups := m.files[Group]
+	return o == n && slices.Equal(groups.o.withID(uint32Of(o)), groups.n.withID(uint32Of(n)))
 }
 
 // mergeSets merges comma-separated names: the user's, in their order, with what the base added and without what it removed.

@@ -121,7 +121,7 @@ func (m *merger) translated(f File, r record) record {
 	switch f {
 	case Passwd:
 		fields[2] = translate(fields[2], m.result.UIDs, m.result.StandingUIDs)
-		fields[3] = translate(fields[3], m.result.GIDs, m.result.StandingGIDs)
+		fields[groupID] = translate(fields[groupID], m.result.GIDs, m.result.StandingGIDs)
 	case Group:
 		fields[2] = translate(fields[2], m.result.GIDs, m.result.StandingGIDs)
 	case Subuid, Subgid:

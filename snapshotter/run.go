@@ -50,7 +50,12 @@ func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
 			wg.Go(func() {
 				defer func() { <-s.turns }()
 				state, err := s.updateOne(ctx, name, id)
-				entry.WithFields(log.Fields{"storage": name, "state": state}).WithError(err).Info("storage serviced")
+				entry := entry.WithFields(log.Fields{"storage": name, "state": state})
+				if err != nil {
+					entry.WithError(err).Warn("storage not serviced")
+					return
+				}
+				entry.Info("storage serviced")
 			})
 		}
 		wg.Wait()

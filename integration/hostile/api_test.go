@@ -183,23 +183,3 @@ func inside(t *testing.T, root string) {
 		return err
 	}))
 }
-
-// TestSecretsInReports lets both sides change accounts and keys, and looks for what they hold in what is told.
-func TestSecretsInReports(t *testing.T) {
-	s := newStage(t, tmpfs(t))
-	for side, root := range s.sides() {
-		build(t, root, side)
-	}
-	hash := "$6$do-not-read$"
-	s.all("etc/shadow", "root:*:1::::::\n", "root:"+hash+"base:2::::::\n", "root:"+hash+"user:3::::::\nme:"+hash+":1::::::\n")
-	s.all("etc/passwd", passwd(""), strings.Replace(passwd(""), ":x:", ":"+hash+"1:", 1), strings.Replace(passwd(""), ":x:", ":"+hash+"2:", 1))
-	s.all("etc/gshadow", "root:*::\n", "root:"+hash+"1::\n", "root:"+hash+"2::\n")
-	s.all("etc/ssl/private/key.pem", "do-not-read 1\n", "do-not-read 2\n", "do-not-read 3\n")
-	s.all("etc/ssh/ssh_host_rsa_key", "do-not-read 1\n", "do-not-read 2\n", "do-not-read 3\n")
-	got := s.service()
-	if got.Error != "" {
-		t.Fatal(got.Error)
-	}
-	hides(t, "the report", got.Report)
-	hides(t, "what is held", []byte(strings.Join(got.Held, "\n")))
-}

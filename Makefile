@@ -93,10 +93,11 @@ soak: need-root deps-build ## Random operations with crashes in between, against
 fuzz: deps-build ## Run every fuzz target for FUZZTIME (30s)
 	@integration/tools/fuzz.sh $(FUZZTIME)
 
-lint: lint-tools ## Check style and architecture: gofmt, go vet, golangci-lint
+lint: lint-tools ## Check style, architecture and dependencies: gofmt, go vet, golangci-lint, go mod verify
 	@bad=$$(gofmt -l $(GOFOLDERS)); test -z "$$bad" || { echo "not formatted (gofmt -w):"; echo "$$bad"; exit 1; } >&2
 	$(GO) vet ./...
 	$(TOOLS)/golangci-lint run --allow-parallel-runners ./...
+	$(GO) mod verify
 
 ##-- generated code
 

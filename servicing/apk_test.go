@@ -270,7 +270,8 @@ var alpineCases = []struct {
 	versions       map[string]string
 	want           files
 	edited         []string
-	code, held     string // of the reason to hold
+	code           HoldCode // of the reason to hold
+	held           string
 	heldForVersion string
 }{
 	{

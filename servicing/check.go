@@ -88,7 +88,7 @@ func (p *planner) holdFound(all []CheckFinding) {
 		if len(those) > 1 {
 			message += fmt.Sprintf(" (and %d more, see the findings)", len(those)-1)
 		}
-		p.holds = append(p.holds, Reason{Code: "check", Path: those[0].Path, Package: those[0].Package, Message: message})
+		p.holdFor(Reason{Code: HoldCheck, Path: those[0].Path, Package: those[0].Package, Message: message})
 	}
 }
 

@@ -50,6 +50,17 @@ func TestDocument(t *testing.T) {
 	atLeast(t, string(text), "kinds of conflicts and findings", len(Concerns()))
 }
 
+// TestHoldsAreDocumented checks that operators are told of each reason why a storage is held, and what they can do.
+func TestHoldsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/operations.md")
+	must(t, err)
+	for _, info := range HoldCodes() {
+		if row := fmt.Sprintf("| %#q | %s | %s |", info.Code, info.Means, info.Do); !strings.Contains(string(text), row) {
+			t.Errorf("docs/operations.md lacks %s", row)
+		}
+	}
+}
+
 // testSources returns the texts of the tests in directories.
 func testSources(t *testing.T, dirs ...string) map[string][]string {
 	t.Helper()

@@ -38,7 +38,7 @@ func mergeApkWorld(_ *planner, t three) (decision, bool, error) {
 func mergeApk(_ context.Context, p *planner) error {
 	b := p.packages.apk
 	if b.unreadable && b.changed {
-		p.hold("package-database", path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
+		p.hold(HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
 	}
 	if err := p.holdApkInterrupted(); err != nil {
 		return err
@@ -96,13 +96,13 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	kept := decision{verdict: Hold, rule: apkRule, driver: "apk", reason: "cannot be merged", result: shows(t.u)}
 	if contents == nil {
 		if file == apkInstalled || !t.n.absent() {
-			p.hold("package-database", t.path, t.path+": the package database was changed, and the new base has none that can be merged with it")
+			p.hold(HoldPackageDatabase, t.path, t.path+": the package database was changed, and the new base has none that can be merged with it")
 		}
 		return p.apply(t, kept)
 	}
 	content, ok := merge(contents[sideNew], contents[sideUser])
 	if !ok {
-		p.hold("package-database", t.path, t.path+": not understood")
+		p.hold(HoldPackageDatabase, t.path, t.path+": not understood")
 		return p.apply(t, kept)
 	}
 	return p.apply(t, decision{verdict: Merge, rule: apkRule, driver: "apk", reason: "merged by package", result: makes(t, content)})
@@ -147,8 +147,8 @@ func (p *planner) holdApkInterrupted() error {
 	}
 	for _, pkg := range b.bases[sideUser].Packages {
 		if why := apk.Broken(pkg); why != "" && !known[pkg.Record] {
-			p.holds = append(p.holds, Reason{
-				Code: "package-manager-interrupted", Package: pkg.Name, Version: pkg.Version,
+			p.holdFor(Reason{
+				Code: HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
 				Message: fmt.Sprintf("%s %s is broken (%s): finish with apk fix", pkg.Name, pkg.Version, why),
 			})
 		}
@@ -163,7 +163,7 @@ func (p *planner) holdApkInterrupted() error {
 	for _, name := range names {
 		if name == apkInstalled+".new" || strings.HasPrefix(name, apkInstalled+".tmp") {
 			t := path.Join(b.dirs[sideUser], name)
-			p.hold("package-manager-interrupted", t, "apk did not finish writing its database: "+t)
+			p.hold(HoldInterrupted, t, "apk did not finish writing its database: "+t)
 		}
 	}
 	return nil

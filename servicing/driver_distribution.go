@@ -30,11 +30,11 @@ func holdOther(_ context.Context, p *planner) error {
 		return err
 	}
 	if old != "" && base != "" && old != base {
-		p.hold("other-distribution", "", fmt.Sprintf("the new base is %s, the old one is %s", base, old))
+		p.hold(HoldDistribution, "", fmt.Sprintf("the new base is %s, the old one is %s", base, old))
 	}
 	oldArch, baseArch := p.packages.architecture(sideOld), p.packages.architecture(sideNew)
 	if oldArch != "" && baseArch != "" && oldArch != baseArch {
-		p.hold("other-architecture", "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
+		p.hold(HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func mergePackages(_ context.Context, p *planner) error {
 		return err
 	}
 	if b.unreadable && b.changed {
-		p.hold("package-database", statusPath, "the package database cannot be read: "+path.Dir(statusPath))
+		p.hold(HoldPackageDatabase, statusPath, "the package database cannot be read: "+path.Dir(statusPath))
 	}
 	if len(b.choices) == 0 || b.abandoned {
 		return nil
@@ -70,7 +70,7 @@ func (p *planner) mergeStatus() error {
 		return p.decideClaimed(t)
 	}
 	if t.n.absent() {
-		p.hold("package-database", t.path, "the new base has no package database, the storage's was changed")
+		p.hold(HoldPackageDatabase, t.path, "the new base has no package database, the storage's was changed")
 		return p.apply(t, decision{
 			verdict: Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: shows(t.u),
 		})
@@ -141,7 +141,7 @@ func (p *planner) holdDamaged() error {
 				return err
 			}
 			if !n.absent() {
-				p.hold("package-database", statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
+				p.hold(HoldPackageDatabase, statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
 			}
 		}
 	}
@@ -161,8 +161,8 @@ func (p *planner) holdInterrupted() error {
 			continue
 		}
 		state, flag := dpkg.Condition(pkg)
-		p.holds = append(p.holds, Reason{
-			Code: "package-manager-interrupted", Package: pkg.Name, Version: pkg.Version,
+		p.holdFor(Reason{
+			Code: HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
 			Message: fmt.Sprintf("%s %s is %s (%s): finish with dpkg --configure --pending", pkg.Name, pkg.Version, state, flag),
 		})
 	}
@@ -182,15 +182,7 @@ func (p *planner) holdInterrupted() error {
 			}
 			continue
 		}
-		p.hold("package-manager-interrupted", t.path, "dpkg did not finish writing its database: "+t.path)
+		p.hold(HoldInterrupted, t.path, "dpkg did not finish writing its database: "+t.path)
 	}
 	return nil
-}
-
-// hold records a reason why the storage must be held.
-func (p *planner) hold(code, path, message string) {
-	r := Reason{Code: code, Path: printable(path), Message: printable(message)}
-	if !slices.ContainsFunc(p.holds, func(other Reason) bool { return other == r }) {
-		p.holds = append(p.holds, r)
-	}
 }

@@ -88,7 +88,7 @@ type packageCase struct {
 	want     files
 	verify   string // what dpkg --verify says: the user's own changes
 	held     string // the package in the reason to hold
-	code     string
+	code     HoldCode
 	sides    map[string]unit.Side
 }
 

@@ -18,7 +18,7 @@ var pinCases = []struct {
 	want     files
 	kept     []int // by pin
 	empty    bool
-	code     string // of the reason to hold
+	code     HoldCode // of the reason to hold
 }{
 	{
 		name: "H11 pinned on purpose", old: files{"etc/a": oldText, "etc/b": "1"}, new: files{"etc/a": baseText, "etc/b": "2"},

@@ -90,15 +90,6 @@ type IDRemap struct {
 	To   uint32 `json:"to"`
 }
 
-// Reason is a reason why a storage must be held.
-type Reason struct {
-	Code    string `json:"code"` // for programs
-	Message string `json:"message"`
-	Path    string `json:"path,omitempty"`
-	Package string `json:"package,omitempty"`
-	Version string `json:"version,omitempty"`
-}
-
 // makeReport reports what was decided.
 func (p *planner) makeReport(ctx context.Context, effects []effect, found []CheckFinding) (*Report, error) {
 	r := &Report{

@@ -22,7 +22,7 @@ var heldCases = []struct {
 	name     string
 	old, new files
 	user     func(u sh)
-	code     string // "" for not held
+	code     HoldCode // "" for not held
 }{
 	{
 		name: "D11 rpm database changed on both sides", old: files{"var/lib/rpm/rpmdb.sqlite": "SQLite\x00 1"}, new: files{"var/lib/rpm/rpmdb.sqlite": "SQLite\x00 2"},
@@ -87,7 +87,7 @@ func TestHeld(t *testing.T) {
 				}
 			})
 			p := s.plan(Options{})
-			code := ""
+			code := HoldCode("")
 			if held := p.Held(); len(held) > 0 {
 				code = held[0].Code
 			}

@@ -137,8 +137,8 @@ func (p *planner) hideEmpty(dir string) error {
 // holdBroken holds a storage in which relations between packages would not hold any more; problems are the new ones.
 func (p *planner) holdBroken(problems []unit.Problem, choices []unit.Choice) {
 	for _, problem := range problems {
-		p.holds = append(p.holds, Reason{
-			Code: "dependency", Package: problem.Package.Name, Version: problem.Package.Version,
+		p.holdFor(Reason{
+			Code: HoldDependency, Package: problem.Package.Name, Version: problem.Package.Version,
 			Message: fmt.Sprintf("%s %s: %s: %s", problem.Package.Name, problem.Package.Version, problem.Field, problem.Text) +
 				versionsOf(problem, choices),
 		})

@@ -106,6 +106,9 @@ func summary(t *table, storage string, r *servicing.Report) {
 	t.row(storage+":", orDash(strings.Join(counts, ", ")))
 	for _, h := range r.Holds {
 		t.row("  held:", h.Message)
+		if h.Do != "" { // reports of older versions do not say
+			t.row("", "to do: "+h.Do)
+		}
 	}
 	for _, p := range r.Packages {
 		t.row("  package", p.Name, fmt.Sprintf("%s -> %s", orNone(p.User), orNone(p.Effective)), p.Reason)

@@ -136,7 +136,7 @@ func (to upgrade) try(t *testing.T, trees string, one person) string {
 func reasons(r *servicing.Report) string {
 	var out []string
 	for _, hold := range r.Holds {
-		out = append(out, hold.Code+": "+hold.Message)
+		out = append(out, string(hold.Code)+": "+hold.Message)
 	}
 	for _, f := range r.Findings {
 		out = append(out, string(f.Severity)+": "+f.Path+" "+f.Message)

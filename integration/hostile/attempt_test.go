@@ -76,7 +76,7 @@ func service(ctx context.Context, in servicing.Input, into string) (o outcome) {
 		return outcome{Error: err.Error()}
 	}
 	for _, r := range p.Held() {
-		o.Held = append(o.Held, r.Code+": "+r.Message)
+		o.Held = append(o.Held, string(r.Code)+": "+r.Message)
 	}
 	if len(o.Held) == 0 {
 		err = p.Write(ctx, into)

@@ -4,6 +4,8 @@
 package nodes_test
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -188,6 +190,38 @@ func TestDropStaging(t *testing.T) {
 	if n := trashed(t, d); n != 0 {
 		t.Errorf("%d entries are left in the trash", n)
 	}
+}
+
+// TestDropStagingOnFullDisk drops them where no directory can be made any more: the room that they take is what is needed.
+func TestDropStagingOnFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for a file system of its own")
+	}
+	place := t.TempDir()
+	must(t, unix.Mount("tmpfs", place, "tmpfs", 0, "nr_inodes=30"))
+	t.Cleanup(func() { must(t, unix.Unmount(place, 0)) })
+	d, err := nodes.Open(filepath.Join(place, "root"))
+	must(t, err)
+	publish(t, d, 1)
+	for id := range dag.NodeID(2) {
+		_, err := d.Stage(2 + id)
+		must(t, err)
+	}
+	for i := 0; err == nil; i++ {
+		err = os.WriteFile(filepath.Join(place, fmt.Sprint(i)), nil, 0o600)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	must(t, d.DropStaging())
+	ids, err := d.Discarded()
+	must(t, err)
+	if len(ids) != 0 {
+		t.Errorf("%v are left", ids)
+	}
+	expectPublished(t, d, 1)
+	_, err = d.Stage(2)
+	must(t, err)
 }
 
 // TestList: only what can be a node counts as one.

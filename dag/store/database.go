@@ -8,13 +8,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 )
 
 // Version is the version of the database schema that this package writes. Version 1 had neither sequence nor sum.
@@ -45,7 +45,8 @@ func openDatabase(path string, readOnly bool) (db *bbolt.DB, err error) {
 		db, err = bbolt.Open(path, 0o600, options)
 		return err
 	})
-	if _, ok := errors.AsType[*os.PathError](err); err == nil || ok || errdefs.IsDataLoss(err) {
+	_, failed := errors.AsType[unix.Errno](err) // of the disk or the kernel: that tells nothing of what is in the database
+	if err == nil || failed || errdefs.IsDataLoss(err) {
 		return db, err
 	}
 	if errors.Is(err, bbolterrors.ErrTimeout) {

@@ -70,6 +70,13 @@ func (m *matrix) errs(t *testing.T, deaths []death) {
 	}
 }
 
+// starts has the first flushes of a life fail, those of the new database: that is no damage of the old one.
+func (m *matrix) starts(t *testing.T) {
+	for flush := range 4 {
+		m.errs(t, []death{newSupervised(supervised{from: flush + 1, what: unix.EIO, flush: true})})
+	}
+}
+
 // commits has the flushes of rollbacks fail. A change whose last flush fails counts as one that was not made, but it is in the
 // file of the database and comes back with the next start. What it refers to must be there then.
 func (m *matrix) commits(t *testing.T) {

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
@@ -154,6 +156,50 @@ func TestFullRollback(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFullMerge merges storage nodes on a full disk, once no rollback point keeps them apart, and again when there is room.
+func TestFullMerge(t *testing.T) {
+	eachFill(t, func(t *testing.T, w *world, fill func() func(), none bool) {
+		_, err := w.update()
+		check(t, err)
+		check(t, w.in(w.keys[0], func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "more"), written(9), 0o600)
+		}))
+		_, err = w.move(w.to, w.layer("v3"))
+		check(t, err)
+		delete(w.trees, w.keys[0]+" on v3")
+		w.intact("v3")
+		apart := w.frozen()
+		check(t, w.Close())
+		w.options = append(w.options, snapshotter.WithRetention(snapshotter.Retention{}))
+		release, log := fill(), gatherLog(t)
+		w.open() // which sets the work in the background going
+		until(t, "an attempt to merge", func() bool {
+			return w.frozen() < apart || strings.Contains(log.String(), noSpace)
+		})
+		if none && !strings.Contains(log.String(), noSpace) {
+			t.Error("merging needed no place")
+		}
+		w.sound()
+		release()
+		w.intact("v3")
+		until(t, "the merge of what was kept apart", func() bool { return w.frozen() == storages })
+		w.intact("v3")
+		w.sound()
+	})
+}
+
+// frozen counts the storage nodes that nothing is written to any more.
+func (w *world) frozen() (n int) {
+	w.Graph(func(g *dag.Graph) {
+		for _, node := range g.Nodes() {
+			if node.Frozen && node.Kind != dag.Layer {
+				n++
+			}
+		}
+	})
+	return n
 }
 
 // TestFullRemove removes a key and cleans up on a full disk: what frees space must not need any.

@@ -5,8 +5,11 @@
 package pressure
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,14 +35,28 @@ type world struct {
 	disk     string
 	from, to dag.NodeID
 	keys     []string
+	options  []snapshotter.Opt
+	trees    map[string]string // the digest of what each key shows on each base
 }
 
-func newWorld(t *testing.T, mkfs ...string) *world {
+func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for mounts")
 	}
-	w := &world{t: t, disk: loop(t, mkfs...)}
+}
+
+// newWorld makes a small disk, with room for a few storages.
+func newWorld(t *testing.T, mkfs ...string) *world {
+	t.Helper()
+	needRoot(t)
+	return newWorldOn(t, loop(t, mkfs...), storages)
+}
+
+func newWorldOn(t *testing.T, disk string, storages int, options ...snapshotter.Opt) *world {
+	t.Helper()
+	needRoot(t)
+	w := &world{t: t, disk: disk, options: append(options, snapshotter.WithGrace(0)), trees: map[string]string{}}
 	w.open()
 	t.Cleanup(func() { check(t, w.Close()) })
 	w.from, w.to = w.layer("v1"), w.layer("v2")
@@ -51,6 +68,7 @@ func newWorld(t *testing.T, mkfs ...string) *world {
 		}))
 		w.keys = append(w.keys, key)
 	}
+	w.intact("v1")
 	return w
 }
 
@@ -77,43 +95,69 @@ func (w *world) root() string { return filepath.Join(w.disk, "root") }
 
 func (w *world) open() {
 	w.t.Helper()
-	s, err := snapshotter.New(w.root(), snapshotter.WithGrace(0))
+	s, err := snapshotter.New(w.root(), w.options...)
 	check(w.t, err)
 	w.Snapshotter = s
 }
 
-// layer commits a layer and returns its node.
-func (w *world) layer(version string) (id dag.NodeID) {
+// layer commits a base of one layer and returns its node.
+func (w *world) layer(version string) dag.NodeID {
+	w.t.Helper()
+	return w.layerOn("", version, map[string]string{"version": version, "conf": strings.Repeat(version+"\n", 1000)})
+}
+
+// layerOn commits a layer with some files and returns its node.
+func (w *world) layerOn(parent, version string, files map[string]string) (id dag.NodeID) {
 	w.t.Helper()
 	extract, name := "test/1/extract-1 "+version, "test/2/"+version
-	mounts, err := w.Prepare(w.t.Context(), extract, "")
+	mounts, err := w.Prepare(w.t.Context(), extract, parent)
 	check(w.t, err)
-	for file, content := range map[string]string{"version": version, "conf": strings.Repeat(version+"\n", 1000)} {
-		check(w.t, os.WriteFile(filepath.Join(mounts[0].Source, file), []byte(content), 0o600))
+	for file, content := range files {
+		check(w.t, os.WriteFile(filepath.Join(upper(mounts), file), []byte(content), 0o600))
 	}
 	check(w.t, w.Commit(w.t.Context(), name, extract))
 	w.Graph(func(g *dag.Graph) { n, _ := g.Name(name); id = n.Node })
 	return id
 }
 
-func (w *world) prepare(key, storage string) error {
+// upper returns where what is written through mounts goes.
+func upper(mounts []mount.Mount) string {
+	for _, option := range mounts[0].Options {
+		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
+			return dir
+		}
+	}
+	return mounts[0].Source
+}
+
+func (w *world) prepare(key, storage string) error { return w.prepareOn("test/2/v1", key, storage) }
+
+func (w *world) prepareOn(parent, key, storage string) error {
 	labels := snapshots.WithLabels(map[string]string{snapshotter.LabelStorage: storage})
-	_, err := w.Prepare(w.t.Context(), key, "test/2/v1", labels)
+	_, err := w.Prepare(w.t.Context(), key, parent, labels)
 	return err
 }
 
-// in calls fn with what a key shows.
+// in calls fn with what a key shows. The snapshotter grants no time between the answer and the mount here, so that storages are
+// free at once: when nodes were merged just then, it is asked again.
 func (w *world) in(key string, fn func(dir string) error) error {
-	mounts, err := w.Mounts(w.t.Context(), key)
-	if err != nil {
-		return err
+	for {
+		mounts, err := w.Mounts(w.t.Context(), key)
+		if err != nil {
+			return err
+		}
+		mounted := false
+		err = mount.WithTempMount(w.t.Context(), mounts, func(dir string) error { mounted = true; return fn(dir) })
+		if mounted || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	return mount.WithTempMount(w.t.Context(), mounts, fn)
 }
 
 func written(i int) []byte { return []byte(strings.Repeat(fmt.Sprintf("written in %d\n", i), 500)) }
 
-// intact checks that every storage shows what was written in it, over a base that is one of the two and not a mixture.
+// intact checks that every storage shows what was written in it, over a base that is one of the two and not a mixture, and
+// that it is the same whole tree, with all metadata, as whenever it was seen on that base.
 func (w *world) intact(want string) {
 	w.t.Helper()
 	for i, key := range w.keys {
@@ -127,9 +171,27 @@ func (w *world) intact(want string) {
 			if want != "" && string(version) != want {
 				w.t.Errorf("%s stands on %s, not on %s", key, version, want)
 			}
-			return errors.Join(err, err2, err3)
+			tree, err4 := digestOf(dir)
+			seen := fmt.Sprintf("%s on %s", key, version)
+			if before, ok := w.trees[seen]; ok && before != tree {
+				w.t.Errorf("%s is another tree than before", seen)
+			}
+			w.trees[seen] = tree
+			return errors.Join(err, err2, err3, err4)
 		}))
 	}
+}
+
+// digestOf returns a digest of a whole tree: names, kinds, permissions, owners, times, attributes and contents.
+func digestOf(dir string) (string, error) {
+	sum := sha256.New()
+	var stderr strings.Builder
+	tar := exec.Command("tar", "--sort=name", "--xattrs", "--acls", "--pax-option=delete=atime,delete=ctime", "-C", dir, "-cf", "-", ".")
+	tar.Stdout, tar.Stderr = sum, &stderr
+	if err := tar.Run(); err != nil {
+		return "", fmt.Errorf("read %s: %w: %s", dir, err, &stderr)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // sound checks that Check finds nothing grave.
@@ -146,11 +208,16 @@ func (w *world) sound() {
 
 // update services all storages and waits for that.
 func (w *world) update() (u dag.Update, err error) {
-	id, err := w.BeginUpdate(w.t.Context(), snapshotter.UpdateRequest{From: w.from, To: w.to})
+	return w.move(w.from, w.to)
+}
+
+// move services all storages of a base and waits for that.
+func (w *world) move(from, to dag.NodeID) (u dag.Update, err error) {
+	id, err := w.BeginUpdate(w.t.Context(), snapshotter.UpdateRequest{From: from, To: to})
 	if err != nil {
 		return u, err
 	}
-	for range 3000 {
+	for range 30000 {
 		w.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		if u.State != dag.Staging && u.State != dag.Staged {
 			return u, nil

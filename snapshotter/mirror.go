@@ -26,11 +26,12 @@ import (
 
 // mirror carries out changes of the graph and copies each record that changed to a file of its own, from which the graph is
 // rebuilt when the database is lost, damaged, or replaced by an older one. The files follow the database: after a crash they
-// are what it says, or what it said before.
+// are what it says, or what it said before. After a power cut some may be missing, until the next start.
 type mirror struct {
 	store *store.Store
 	nodes *nodes.Dir
 	files *records.Dir
+	boot  string // names this boot of the machine
 
 	mu     sync.Mutex // held from a change to the end of copying it
 	behind bool       // files could not be written
@@ -95,7 +96,7 @@ func (m *mirror) copy(c dag.Change) error {
 		return err
 	}
 	failpoint.RecordsWritten.Hit()
-	return m.files.SetSequence(sequence)
+	return m.files.SetPosition(records.Position{Sequence: sequence, Boot: m.boot})
 }
 
 // copyRecords writes records, in the order of their keys, those that are gone last.
@@ -253,16 +254,17 @@ func (m *mirror) catchUp() error {
 		return fmt.Errorf("copy the records of the graph: %w", err)
 	}
 	m.behind = false
-	return m.files.SetSequence(m.store.Sequence())
+	return m.files.SetPosition(records.Position{Sequence: m.store.Sequence(), Boot: m.boot})
 }
 
-// catchUpAtStart makes the files say what the graph says if a crash has kept the last change from being copied.
+// catchUpAtStart makes the files say what the graph says if a crash has kept the last change from being copied, or if the machine
+// has stopped since, so that files may not have come onto the disk.
 func (m *mirror) catchUpAtStart() error {
-	recorded, err := m.files.Sequence()
+	position, err := m.files.Position()
 	switch {
 	case err != nil && !errdefs.IsDataLoss(err):
 		return err
-	case err == nil && recorded == m.store.Sequence():
+	case err == nil && position == records.Position{Sequence: m.store.Sequence(), Boot: m.boot}:
 		return nil
 	}
 	if err := m.catchUp(); err != nil {

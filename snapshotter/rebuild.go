@@ -51,7 +51,8 @@ func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error)
 		return nil, nil, nil, err
 	}
 	o.highest = slices.Max(append(slices.Concat(o.present, discarded), 0))
-	o.recorded, err = o.files.Sequence()
+	position, err := o.files.Position()
+	o.recorded = position.Sequence
 	if err != nil && !errdefs.IsDataLoss(err) {
 		return nil, nil, nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
 )
 
 // database is where the graph is kept.
@@ -179,6 +180,36 @@ func TestRecordsLost(t *testing.T) {
 		t.Errorf("the graph is\n%s\nand was\n%s", after, before)
 	}
 	f.expectAll()
+}
+
+// TestRecordsAfterPowerCut: a file that did not come onto the disk is written again at the next start, although the file that
+// tells how far they have come did.
+func TestRecordsAfterPowerCut(t *testing.T) {
+	f := newLived(t)
+	f.expectSound()
+	f.close()
+	dir, err := records.Open(filepath.Join(f.root, "records"))
+	f.must(err)
+	position, err := dir.Position()
+	f.must(err)
+	nodes, err := filepath.Glob(filepath.Join(f.root, "n", "*", "node.json"))
+	f.must(err)
+	for i, lost := range append(nodes, dir.Path(records.Storages, "test/web")) {
+		f.must(os.Truncate(lost, 0))
+		if i%2 == 0 {
+			f.must(os.Remove(lost))
+		}
+	}
+	position.Boot = "an earlier boot"
+	f.must(dir.SetPosition(position))
+	f.open()
+	f.expectSound()
+	f.expectAll()
+	again, err := dir.Position()
+	f.must(err)
+	if again.Sequence < position.Sequence || again.Boot == position.Boot {
+		t.Errorf("the files are at %v", again)
+	}
 }
 
 // TestLockedOut: a second daemon does not take a database for damaged that the first one has open.

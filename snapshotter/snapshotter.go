@@ -91,6 +91,7 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 	if s.boot, err = bootID(); err != nil {
 		return err
 	}
+	s.mirror.boot = s.boot
 	if err := s.nodes.DropStaging(); err != nil {
 		return err
 	}

@@ -117,23 +117,28 @@ func (d *Dir) Files(kind Kind) ([]string, error) {
 	return filepath.Glob(filepath.Join(d.root, string(kind), "*.json"))
 }
 
-func (d *Dir) sequencePath() string { return filepath.Join(d.root, "sequence") }
+func (d *Dir) positionPath() string { return filepath.Join(d.root, "sequence") }
 
-// Sequence returns that of the newest change that is in the files, 0 if there never was one. It fails with
-// errdefs.ErrDataLoss when the file that tells is damaged.
-func (d *Dir) Sequence() (uint64, error) {
-	var none struct{}
-	sequence, err := ReadFile(d.sequencePath(), &none)
+// Position tells how far the files have come.
+type Position struct {
+	// Sequence is that of the newest change that is in the files, 0 if there never was one.
+	Sequence uint64 `json:"-"`
+	// Boot names the boot of the machine in which that was written. Files are not put on disk one by one: when the machine has
+	// stopped since, any of them may be missing.
+	Boot string `json:"boot,omitempty"`
+}
+
+// Position returns how far the files have come. It fails with errdefs.ErrDataLoss when the file that tells is damaged.
+func (d *Dir) Position() (p Position, err error) {
+	p.Sequence, err = ReadFile(d.positionPath(), &p)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return Position{}, nil
 	}
-	return sequence, err
+	return p, err
 }
 
-// SetSequence notes that all changes up to one are in the files.
-func (d *Dir) SetSequence(sequence uint64) error {
-	return WriteFile(d.sequencePath(), sequence, struct{}{})
-}
+// SetPosition notes that all changes up to one are in the files.
+func (d *Dir) SetPosition(p Position) error { return WriteFile(d.positionPath(), p.Sequence, p) }
 
 // WriteFile replaces a file by one with a record.
 func WriteFile(path string, sequence uint64, record any) error {

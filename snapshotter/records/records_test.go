@@ -27,13 +27,13 @@ func must(t *testing.T, err error) {
 func TestRecords(t *testing.T) {
 	d, err := Open(t.TempDir())
 	must(t, err)
-	if n, err := d.Sequence(); n != 0 || err != nil {
-		t.Errorf("a new directory is at %d, %v", n, err)
+	if n, err := d.Position(); n != (Position{}) || err != nil {
+		t.Errorf("a new directory is at %v, %v", n, err)
 	}
 	key := "default/1/" + strings.Repeat("x/../", 200) // never a path
 	must(t, d.Put(Names, key, 7, thing{"a", 1}))
 	must(t, d.Put(Names, key, 8, thing{"a", 2}))
-	must(t, d.SetSequence(8))
+	must(t, d.SetPosition(Position{8, "boot"}))
 	files, err := d.Files(Names)
 	must(t, err)
 	if len(files) != 1 || files[0] != d.Path(Names, key) {
@@ -45,8 +45,8 @@ func TestRecords(t *testing.T) {
 	if n != 8 || got != (thing{"a", 2}) || !Same(files[0], thing{"a", 2}) || Same(files[0], thing{"a", 1}) {
 		t.Errorf("read %v of change %d", got, n)
 	}
-	if n, err := d.Sequence(); n != 8 || err != nil {
-		t.Errorf("it is at %d, %v", n, err)
+	if n, err := d.Position(); n != (Position{8, "boot"}) || err != nil {
+		t.Errorf("it is at %v, %v", n, err)
 	}
 	must(t, d.Delete(Names, key))
 	must(t, d.Delete(Names, key))

@@ -37,13 +37,14 @@ type plan struct {
 	call   int // kills at a system call, and as many single errors of each kind
 	onward int // disks that stay full for a while
 	power  int // power cuts on each file system
+	replay int // those made of a log of what was written to the disk, on each file system
 }
 
 func plans() plan {
 	if *fullFlag {
-		return plan{point: 20, random: 1000, call: 600, onward: 100, power: 100}
+		return plan{point: 20, random: 1000, call: 600, onward: 100, power: 100, replay: 300}
 	}
-	return plan{point: 1, random: 12, call: 2, onward: 2, power: 2}
+	return plan{point: 1, random: 12, call: 2, onward: 2, power: 2, replay: 4}
 }
 
 // TestCrash: the process dies at any moment, is started again, and goes on. Each time every storage is as it was before the
@@ -62,6 +63,7 @@ func TestCrash(t *testing.T) {
 	t.Run("start", m.starts)
 	t.Run("commit", m.commits)
 	t.Run("power", func(t *testing.T) { m.powerCuts(t, p.power) })
+	t.Run("replay", func(t *testing.T) { m.replays(t, p.replay) })
 }
 
 // matrix carries out cases, some at once, and counts.

@@ -25,6 +25,8 @@ type order struct {
 	Retries int
 	// Boot is a file that names the boot of the machine, instead of the kernel's own.
 	Boot string `json:",omitempty"`
+	// Marks is a file that takes its reports as well, in one order with what is written to the disk that it lives on.
+	Marks string `json:",omitempty"`
 }
 
 // The kinds of report.
@@ -53,6 +55,7 @@ type victim struct {
 	order
 	world *world
 	out   *os.File
+	marks *os.File // nil for none
 	told  map[string]bool
 }
 
@@ -68,6 +71,12 @@ func beVictim(text string) error {
 	if v.Boot != "" {
 		if err := unix.Mount(v.Boot, "/proc/sys/kernel/random/boot_id", "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("hide the boot id: %w", err)
+		}
+	}
+	if v.Marks != "" {
+		var err error
+		if v.marks, err = os.OpenFile(v.Marks, os.O_WRONLY, 0); err != nil {
+			return err
 		}
 	}
 	ctx := context.Background()
@@ -197,6 +206,11 @@ func (v *victim) say(r report) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
+	}
+	if v.marks != nil {
+		if _, err := v.marks.Write(data); err != nil {
+			return err
+		}
 	}
 	_, err = v.out.Write(append(data, '\n'))
 	return err

@@ -13,207 +13,173 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
-
-// contentKey is the key of the storage that these tests write in.
-const contentKey = "test/10/c0"
-
-// moved updates the only storage of a world to its second base, and checks that it was serviced.
-func (w *world) moved() {
-	w.t.Helper()
-	u, err := w.update()
-	check(w.t, err)
-	if len(u.Outcomes) != 1 {
-		w.t.Fatalf("%d storages were serviced, not one", len(u.Outcomes))
-	}
-	for name, o := range u.Outcomes {
-		if o.State != dag.Applied {
-			w.t.Fatalf("%s: %v %v", name, o.State, o.Reasons)
-		}
-	}
-	delete(w.trees, contentKey+" on v2")
-	w.intact("v2")
-	w.sound()
-}
 
 const (
-	sparseSize = 10 << 30
-	// sparseMost is how much of the disk all copies of the sparse file may take.
-	sparseMost = 1 << 20
+	holes  = 10 << 30 // bytes
+	blocks = 1 << 20  // the most that a file of holes may take on disk, in bytes
 )
 
-// TestSparseFile updates a storage with a huge file that is nearly all a hole.
-func TestSparseFile(t *testing.T) {
-	for _, c := range []struct{ name, file string }{
-		{"the base changes another file", "huge"},
-		{"the base changes a small version of it", "conf"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			bounded(t)
-			w := newWorldOn(t, t.TempDir(), 1)
-			check(t, w.in(contentKey, func(dir string) error { return writeSparse(filepath.Join(dir, c.file)) }))
-			u, err := w.update()
-			check(t, err)
-			if o := u.Outcomes["test/s0"]; o.State != dag.Applied {
-				t.Fatalf("%v %v", o.State, o.Reasons)
-			}
-			check(t, w.in(contentKey, func(dir string) error {
-				version, err := os.ReadFile(filepath.Join(dir, "version"))
-				if string(version) != "v2" {
-					t.Errorf("it stands on %q", version)
-				}
-				return errors.Join(err, checkSparse(filepath.Join(dir, c.file)))
-			}))
-			used, err := allocated(w.root(), c.file)
-			check(t, err)
-			t.Logf("%d KiB are allocated", used>>10)
-			if used > sparseMost {
-				t.Errorf("%d bytes are allocated for a hole", used)
-			}
-			w.sound()
-		})
-	}
-}
-
-// writeSparse makes a huge file with something at its beginning and its end only.
-func writeSparse(path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString("begin")
-	_, err2 := f.WriteAt([]byte("end"), sparseSize-3)
-	return errors.Join(err, err2, f.Sync(), f.Close())
-}
-
-// checkSparse checks what writeSparse wrote, and that there is a hole still.
-func checkSparse(path string) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	begin, end := make([]byte, 5), make([]byte, 3)
-	_, err = f.ReadAt(begin, 0)
-	_, err2 := f.ReadAt(end, sparseSize-3)
-	if info.Size() != sparseSize || string(begin) != "begin" || string(end) != "end" {
-		err = errors.Join(err, fmt.Errorf("%s has %d bytes, %q to %q", path, info.Size(), begin, end))
-	}
-	hole, err3 := unix.Seek(int(f.Fd()), 0, unix.SEEK_HOLE)
-	if hole > sparseMost {
-		err = errors.Join(err, fmt.Errorf("the first hole of %s is at %d", path, hole))
-	}
-	return errors.Join(err, err2, err3)
-}
-
-// allocated returns how many bytes of the disk the files of one name take below a directory.
-func allocated(dir, name string) (sum int64, err error) {
-	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.Name() != name {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
-		}
-		sum += st.Blocks * 512
-		return nil
+// TestSparse updates storages with files of 10 GiB that hold a few bytes: one of the user's own, and one that was a small file
+// of the base, which the update changes.
+func TestSparse(t *testing.T) {
+	bounded(t)
+	w := newWorldOn(t, t.TempDir(), 1)
+	key := w.keys[0]
+	check(t, w.in(key, func(dir string) error {
+		return errors.Join(sparse(filepath.Join(dir, "own")), sparse(filepath.Join(dir, "conf")))
+	}))
+	w.thereAndBack(func(dir string) error {
+		return errors.Join(isSparse(filepath.Join(dir, "own")), isSparse(filepath.Join(dir, "conf")))
 	})
-	return sum, err
 }
 
-// TestManyFiles updates a storage with many files, each with a name as long as names can be.
+// thereAndBack updates the storage and rolls it back, exactly and carrying over, and looks at it each time.
+func (w *world) thereAndBack(verify func(dir string) error) {
+	w.t.Helper()
+	look := func(base string) {
+		w.t.Helper()
+		check(w.t, w.in(w.keys[0], func(dir string) error {
+			version, err := os.ReadFile(filepath.Join(dir, "version"))
+			if string(version) != base {
+				w.t.Errorf("it stands on %q, not on %s", version, base)
+			}
+			return errors.Join(err, verify(dir))
+		}))
+		w.sound()
+	}
+	for _, carry := range []bool{false, true} {
+		u, err := w.update()
+		check(w.t, err)
+		look("v2")
+		check(w.t, w.Rollback(w.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: carry}))
+		look("v1")
+	}
+}
+
+// places are those of a file of holes at which there is something.
+func places() []int64 { return []int64{0, holes / 2, holes - 5} }
+
+func sparse(name string) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	for _, at := range places() {
+		if _, err := f.WriteAt([]byte("bytes"), at); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return f.Close()
+}
+
+func isSparse(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	errs := []error{unix.Fstat(int(f.Fd()), &st)}
+	if st.Size != holes || st.Blocks*512 > blocks {
+		errs = append(errs, fmt.Errorf("%s has %d bytes and takes %d", name, st.Size, st.Blocks*512))
+	}
+	for _, at := range places() {
+		got := make([]byte, 5)
+		_, err := f.ReadAt(got, at)
+		errs = append(errs, err)
+		if string(got) != "bytes" {
+			errs = append(errs, fmt.Errorf("%s has %q at %d", name, got, at))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// TestManyFiles updates a storage with many files.
 func TestManyFiles(t *testing.T) {
 	bounded(t)
 	n := many(2000, 200_000)
 	w := newWorldOn(t, t.TempDir(), 1)
-	check(t, w.in(contentKey, func(dir string) error {
+	file := func(dir string, i int) (name, content string) {
+		return filepath.Join(dir, "files", fmt.Sprint(i/1000), fmt.Sprint(i)), fmt.Sprint("file ", i)
+	}
+	check(t, w.in(w.keys[0], func(dir string) error {
 		for i := range n {
-			if err := os.WriteFile(filepath.Join(dir, longName(i)), fmt.Append(nil, i), 0o600); err != nil {
+			name, content := file(dir, i)
+			if i%1000 == 0 {
+				check(t, os.MkdirAll(filepath.Dir(name), 0o755))
+			}
+			if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 				return err
 			}
 		}
 		return nil
 	}))
-	w.moved()
-	check(t, w.in(contentKey, func(dir string) error {
+	w.thereAndBack(func(dir string) error {
 		for i := range n {
-			got, err := os.ReadFile(filepath.Join(dir, longName(i)))
-			if err != nil || string(got) != fmt.Sprint(i) {
-				return fmt.Errorf("file %d is %q: %w", i, got, err)
+			name, want := file(dir, i)
+			if got, err := os.ReadFile(name); string(got) != want {
+				return fmt.Errorf("%s is %q: %w", name, got, err)
 			}
 		}
 		return nil
-	}))
+	})
 }
 
-// longName returns a name of 255 bytes.
-func longName(i int) string { return fmt.Sprintf("%0255d", i) }
-
-// TestDeepDirectory updates a storage with a directory whose path is longer than a system call takes.
-func TestDeepDirectory(t *testing.T) {
+// TestLongNames updates a storage with the longest names there are, in directories deeper than a path can tell.
+func TestLongNames(t *testing.T) {
 	bounded(t)
 	depth := many(300, 1000)
 	w := newWorldOn(t, t.TempDir(), 1)
-	name := strings.Repeat("d", 20)
-	if depth*(len(name)+1) <= unix.PathMax {
-		t.Fatal("the path is not long enough to tell")
-	}
-	check(t, w.in(contentKey, func(dir string) error {
-		return descend(dir, name, depth, unix.Mkdirat, func(bottom int) error {
-			return fileAt(bottom, unix.O_WRONLY|unix.O_CREAT, func(f *os.File) error {
-				_, err := f.WriteString("deep")
+	name := strings.Repeat("n", 255)
+	check(t, w.in(w.keys[0], func(dir string) error {
+		return descend(dir, name, depth, true, func(fd int) error {
+			file, err := unix.Openat(fd, name, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+			if err != nil {
 				return err
-			})
+			}
+			_, err = unix.Write(file, []byte("deep"))
+			return errors.Join(err, unix.Close(file))
 		})
 	}))
-	w.moved()
-	check(t, w.in(contentKey, func(dir string) error {
-		there := func(int, string, uint32) error { return nil }
-		return descend(dir, name, depth, there, func(bottom int) error {
-			return fileAt(bottom, unix.O_RDONLY, func(f *os.File) error {
-				got := make([]byte, 5)
-				if n, err := f.Read(got); string(got[:n]) != "deep" {
-					return fmt.Errorf("the file at the bottom is %q: %w", got[:n], err)
-				}
-				return nil
-			})
+	w.thereAndBack(func(dir string) error {
+		return descend(dir, name, depth, false, func(fd int) error {
+			file, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			buf := make([]byte, 8)
+			n, err := unix.Read(file, buf)
+			if got := string(buf[:max(n, 0)]); got != "deep" {
+				err = errors.Join(err, fmt.Errorf("the deepest file shows %q", got))
+			}
+			return errors.Join(err, unix.Close(file))
 		})
-	}))
+	})
 }
 
-// descend goes down directories of one name, each after step was called for it, and calls fn with the lowest.
-func descend(dir, name string, depth int, step func(fd int, name string, mode uint32) error, fn func(int) error) error {
-	fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// descend opens directories of one name within one another, makes them if asked to, and calls fn with the deepest.
+func descend(dir, name string, depth int, create bool, fn func(fd int) error) error {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	for range depth {
 		if err != nil {
 			return err
 		}
-		err = step(fd, name, 0o755)
-		below := -1
-		if err == nil {
-			below, err = unix.Openat(fd, name, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if create {
+			err = unix.Mkdirat(fd, name, 0o755)
 		}
-		err = errors.Join(err, unix.Close(fd))
-		fd = below
+		next := -1
+		if err == nil {
+			next, err = unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		}
+		if closed := unix.Close(fd); closed != nil || err != nil {
+			return errors.Join(err, closed)
+		}
+		fd = next
 	}
 	if err != nil {
 		return err
 	}
 	return errors.Join(fn(fd), unix.Close(fd))
-}
-
-// fileAt opens the file in the lowest directory.
-func fileAt(bottom, flags int, fn func(*os.File) error) error {
-	fd, err := unix.Openat(bottom, "file", flags|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	f := os.NewFile(uintptr(fd), "file")
-	return errors.Join(fn(f), f.Close())
 }

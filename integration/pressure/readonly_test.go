@@ -33,6 +33,15 @@ func TestReadOnlyRunning(t *testing.T) {
 	if seen != storages+2 {
 		t.Errorf("walk shows %d keys", seen)
 	}
+	if err := w.Close(); err != nil {
+		t.Logf("close: %v", err) // what it could not write any more is no news
+	}
+	run(t, "umount", w.disk)
+	run(t, "cp", "--sparse=always", w.image, w.image+".again") // as another disk: somebody else may keep the first one mounted
+	run(t, "mount", "-o", "loop", w.image+".again", w.disk)
+	w.open()
+	w.intact("v1")
+	w.sound()
 }
 
 // TestReadOnlyStart starts on a disk that is read-only, and again when it is not.

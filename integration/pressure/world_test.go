@@ -32,7 +32,8 @@ const storages = 3
 type world struct {
 	*snapshotter.Snapshotter
 	t        *testing.T
-	disk     string
+	disk     string // where the file system is
+	image    string // what it is in, if it is one of its own
 	from, to dag.NodeID
 	keys     []string
 	options  []snapshotter.Opt
@@ -50,7 +51,10 @@ func needRoot(t *testing.T) {
 func newWorld(t *testing.T, mkfs ...string) *world {
 	t.Helper()
 	needRoot(t)
-	return newWorldOn(t, loop(t, mkfs...), storages)
+	image, disk := loop(t, mkfs...)
+	w := newWorldOn(t, disk, storages)
+	w.image = image
+	return w
 }
 
 func newWorldOn(t *testing.T, disk string, storages int, options ...snapshotter.Opt) *world {
@@ -73,15 +77,15 @@ func newWorldOn(t *testing.T, disk string, storages int, options ...snapshotter.
 }
 
 // loop mounts a new file system of 64 MiB that is gone with the test.
-func loop(t *testing.T, mkfs ...string) string {
+func loop(t *testing.T, mkfs ...string) (image, dir string) {
 	t.Helper()
-	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	image, dir = filepath.Join(t.TempDir(), "image"), t.TempDir()
 	check(t, os.WriteFile(image, nil, 0o600))
 	check(t, os.Truncate(image, 64<<20))
 	run(t, "mkfs.ext4", append(append([]string{"-q", "-F", "-m", "0"}, mkfs...), image)...)
 	run(t, "mount", "-o", "loop", image, dir)
 	t.Cleanup(func() { check(t, unix.Unmount(dir, 0)) })
-	return dir
+	return image, dir
 }
 
 func run(t *testing.T, name string, args ...string) {

@@ -277,7 +277,8 @@ func changedIn(o, u *thing) *thing {
 	return out
 }
 
-// follow makes names that the user linked to a file, and that only the user has, follow that file when its metadata is merged.
+// followLinks makes names that the user linked to a file, and that only the user has, follow that file when its metadata is
+// merged; but for setuid and setgid bits that the base gives to its name.
 func followLinks(o, n, u, result *thing) {
 	inO, inN, inU, out := o.all(), n.all(), u.all(), result.all()
 	for _, own := range slices.Sorted(maps.Keys(inU)) {
@@ -287,7 +288,9 @@ func followLinks(o, n, u, result *thing) {
 		for _, other := range slices.Sorted(maps.Keys(inU)) {
 			linked := inU[other].ino == inU[own].ino && (inO[other] != nil || inN[other] != nil)
 			if linked && out[other] != nil && out[other].what == inU[other].what && out[other].meta != inU[other].meta && out[other].ino == inU[other].ino {
-				out[own].meta = out[other].meta
+				if out[other].limited(inU[own]).meta == out[other].meta {
+					out[own].meta = out[other].meta
+				}
 				break
 			}
 		}

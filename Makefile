@@ -98,6 +98,7 @@ lint: lint-tools ## Check style, architecture and dependencies: gofmt, go vet, g
 	$(GO) vet ./...
 	$(TOOLS)/golangci-lint run --allow-parallel-runners ./...
 	$(GO) mod verify
+	cd integration/crash/blocklog && $(TOOLS)/golangci-lint run --allow-parallel-runners ./... && $(GO) mod verify
 
 ##-- generated code
 

@@ -54,17 +54,10 @@ func (m *matrix) record(t *testing.T, kind string) *recording {
 		t.Fatalf("build blocklog: %v: %s", err, out)
 	}
 	stop := serve(t, program, dir+"/fuse", dir+"/back", fmt.Sprint(diskSize), dir+"/log")
-	out, err := exec.Command("losetup", "--find", "--show", dir+"/fuse/disk").CombinedOutput()
-	if err != nil {
-		t.Fatalf("losetup: %v: %s", err, out)
-	}
-	device := strings.TrimSpace(string(out))
-	must(t, run("mkfs."+kind, "-q", device))
-	must(t, run("mount", "-t", kind, device, dir+"/disk"))
-	must(t, os.WriteFile(dir+"/boot", []byte("first\n"), 0o600))
-	l, err := live(order{Root: dir + "/disk/root", Log: dir + "/victim.log", Boot: dir + "/boot", Marks: dir + "/fuse/mark"}, old{})
-	must(t, errors.Join(err, run("umount", dir+"/disk"), run("losetup", "--detach", device)))
-	stop()
+	l, err := onServedDisk(kind, dir, func() (*life, error) {
+		return live(order{Root: dir + "/disk/root", Log: dir + "/victim.log", Boot: dir + "/boot", Marks: dir + "/fuse/mark"}, old{})
+	})
+	must(t, errors.Join(err, stop()))
 	if faults := m.reference.judge(l); len(faults) > 0 {
 		t.Fatalf("a life on %s: %s", kind, strings.Join(faults, "\n"))
 	}
@@ -74,8 +67,27 @@ func (m *matrix) record(t *testing.T, kind string) *recording {
 	return r
 }
 
+// onServedDisk calls fn while a new file system is mounted on the disk that is served.
+func onServedDisk(kind, dir string, fn func() (*life, error)) (l *life, err error) {
+	out, err := exec.Command("losetup", "--find", "--show", dir+"/fuse/disk").CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("losetup: %w: %s", err, out)
+	}
+	device := strings.TrimSpace(string(out))
+	defer func() { err = errors.Join(err, run("losetup", "--detach", device)) }()
+	err = errors.Join(run("mkfs."+kind, "-q", device), os.WriteFile(dir+"/boot", []byte("first\n"), 0o600))
+	if err == nil {
+		err = run("mount", "-t", kind, device, dir+"/disk")
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, run("umount", dir+"/disk")) }()
+	return fn()
+}
+
 // serve starts blocklog and returns what ends it, after which its log is whole.
-func serve(t *testing.T, program string, args ...string) (stop func()) {
+func serve(t *testing.T, program string, args ...string) (stop func() error) {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Stderr = os.Stderr
@@ -87,7 +99,7 @@ func serve(t *testing.T, program string, args ...string) (stop func()) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatalf("blocklog says %q: %v, %v", line, err, errors.Join(in.Close(), cmd.Wait()))
 	}
-	return func() { must(t, errors.Join(in.Close(), cmd.Wait())) }
+	return func() error { return errors.Join(in.Close(), cmd.Wait()) }
 }
 
 func (r *recording) read(name string) error {

@@ -222,7 +222,11 @@ func (m *matrix) verdict(t *testing.T, l *life, deaths []death, faults []string)
 		return true
 	}
 	m.count("failures")
-	t.Errorf("%v: %s\nroot: %s\nrepeat: go test ./integration/crash -crash.only '%s'", deaths, strings.Join(faults, "\n"), l.order.Root, called(deaths))
+	repeat := fmt.Sprintf("repeat: go test ./integration/crash -crash.only '%s'", called(deaths))
+	if _, recorded := deaths[0].(cutOff); recorded {
+		repeat = "the disk is beside the root"
+	}
+	t.Errorf("%v: %s\nroot: %s\n%s", deaths, strings.Join(faults, "\n"), l.order.Root, repeat)
 	return false
 }
 

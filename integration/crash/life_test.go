@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -168,6 +169,12 @@ func (l *life) next() int {
 func (l *life) broken() bool {
 	s, ok := l.death.(supervised)
 	return l.killed() || ok && s.what != 0 && l.has(failed)
+}
+
+// madeToFail tells whether what went wrong is what was done to the victim: a disk that stays full is so at the end, too.
+func (l *life) madeToFail(text string) bool {
+	s, ok := l.death.(supervised)
+	return ok && s.on && strings.Contains(text, s.what.Error())
 }
 
 // killed tells whether the victim died before its end.

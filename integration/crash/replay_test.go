@@ -18,7 +18,7 @@ import (
 // is lost. A file system that is shut down loses less than a disk may: here the order of writes is lost, too.
 
 // sector is what a disk writes as a whole.
-const sector = 4096
+const sector = 512
 
 // cutOff is a moment at which the power goes, and how much is lost of what was not flushed: nothing, all, or a random part.
 type cutOff struct {
@@ -33,7 +33,8 @@ func (c cutOff) String() string {
 func (c cutOff) prepare(*exec.Cmd) error { return nil }
 func (c cutOff) strike(*life) error      { return nil }
 
-// replays cuts the power at points of a recorded life: right behind what was acknowledged, and at random ones.
+// replays cuts the power at points of a recorded life: right behind what was acknowledged, right before what was flushed, and at
+// random ones.
 func (m *matrix) replays(t *testing.T, points int) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skip(err) // not every kernel has it, and no package brings it
@@ -64,16 +65,24 @@ func (m *matrix) replays(t *testing.T, points int) {
 
 // cutOffs returns moments in their order.
 func (m *matrix) cutOffs(r *recording, number int) (cuts []cutOff) {
-	var acknowledged []int
+	var acknowledged, unflushed []int
 	for i, e := range r.entries {
-		if e.kind == marked && e.report.Kind == done {
+		switch {
+		case e.kind == marked && e.report.Kind == done:
 			acknowledged = append(acknowledged, i+1)
+		case e.kind == flush && i > r.first:
+			unflushed = append(unflushed, i)
 		}
 	}
-	for i := range number {
-		c := cutOff{kind: r.kind, point: r.first + m.chance.IntN(len(r.entries)-r.first), lost: []float64{0, 0.5, 1}[i%3]}
-		if i%2 == 0 {
+	for range number {
+		c := cutOff{kind: r.kind, lost: []float64{0, 0.5, 1}[m.chance.IntN(3)]}
+		switch m.chance.IntN(3) {
+		case 0:
 			c.point = acknowledged[m.chance.IntN(len(acknowledged))]
+		case 1:
+			c.point = unflushed[m.chance.IntN(len(unflushed))]
+		default:
+			c.point = r.first + m.chance.IntN(len(r.entries)-r.first)
 		}
 		cuts = append(cuts, c)
 	}

@@ -140,3 +140,15 @@ func expectNotice(t *testing.T, conn *net.UnixConn, want string) {
 		t.Fatalf("systemd was told %q, not %q", got, want)
 	}
 }
+
+// TestBounded: a call has an end also when its caller sets none.
+func TestBounded(t *testing.T) {
+	var ends bool
+	_, err := bounded(t.Context(), nil, nil, func(ctx context.Context, _ any) (any, error) {
+		_, ends = ctx.Deadline()
+		return nil, nil
+	})
+	if err != nil || !ends {
+		t.Errorf("it has an end: %v, %v", ends, err)
+	}
+}

@@ -115,7 +115,7 @@ func workDir(t *testing.T) string {
 	return dir
 }
 
-// learn makes the reference of two lives, which must be the same, and measures a third one.
+// learn makes the reference of two lives, which must be the same.
 func (m *matrix) learn() {
 	m.t.Helper()
 	everything := len(script()) + 1
@@ -133,6 +133,11 @@ func (m *matrix) learn() {
 	for name := range strings.FieldsSeq(string(data)) {
 		m.hits[name]++
 	}
+}
+
+// measure takes the time of a life.
+func (m *matrix) measure() {
+	m.t.Helper()
 	began := time.Now()
 	m.lived(order{Root: m.root()}, old{})
 	m.duration = time.Since(began)
@@ -164,6 +169,12 @@ func (m *matrix) count(what string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counts[what]++
+}
+
+func (m *matrix) counted(what string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.counts[what]
 }
 
 // each carries out cases, as many at once as there are processors.
@@ -267,17 +278,25 @@ func (m *matrix) failpoints(t *testing.T, kills int) {
 	}
 }
 
-// random kills the victim at random moments, and now and then the one that goes on, too.
+// random kills at least so many victims at random moments, and now and then the one that goes on, too. A victim may be done before
+// its moment comes, when the machine has become faster since the length of a life was measured: so that is done again and again.
 func (m *matrix) random(t *testing.T, kills int) {
-	var cases [][]death
-	for i := range kills {
-		deaths := []death{m.moment()}
-		if i%3 == 2 {
-			deaths = append(deaths, m.moment())
+	const batch = 50
+	for tried := 0; m.counted("killed after") < kills && !t.Failed(); {
+		if tried += batch; tried > 10*kills+batch {
+			t.Fatalf("only %d of %d victims were killed", m.counted("killed after"), tried)
 		}
-		cases = append(cases, deaths)
+		m.measure()
+		var cases [][]death
+		for i := range min(batch, kills) {
+			deaths := []death{m.moment()}
+			if i%3 == 2 {
+				deaths = append(deaths, m.moment())
+			}
+			cases = append(cases, deaths)
+		}
+		m.each(t, cases, func(t *testing.T, deaths []death) { m.dies(t, deaths...) })
 	}
-	m.each(t, cases, func(t *testing.T, deaths []death) { m.dies(t, deaths...) })
 }
 
 func (m *matrix) moment() death {

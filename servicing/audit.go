@@ -87,7 +87,7 @@ type auditor struct {
 }
 
 func (a *auditor) run(ctx context.Context) (err error) {
-	if a.packages, err = newPackages(a.views); err != nil {
+	if a.packages, err = newPackages(a.views, false); err != nil {
 		return err
 	}
 	if err := a.packages.readOwners(); err != nil {

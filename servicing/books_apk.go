@@ -43,7 +43,7 @@ type apkBooks struct {
 }
 
 // newApkBooks reads the databases and decides on each package.
-func newApkBooks(v *views) (*apkBooks, error) {
+func newApkBooks(v *views, keep bool) (*apkBooks, error) {
 	b := &apkBooks{views: v}
 	var contents [3][]byte
 	for side, view := range b.sides() {
@@ -68,7 +68,18 @@ func newApkBooks(v *views) (*apkBooks, error) {
 		b.abandoned = contents[sideOld] != nil
 	}
 	b.choices = apk.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser], b.worlds[sideUser])
+	if keep {
+		unit.KeepNeeded(b.choices, unit.Relations{Broken: b.broken(b.worlds[sideUser]), Names: apk.Names})
+	}
 	return b, nil
+}
+
+// broken returns what tells which relations would not hold between packages and with a world, but for those that do not hold on a
+// side either.
+func (b *apkBooks) broken(world []byte) func([]*unit.Package) []unit.Problem {
+	known := func(side int) []unit.Problem { return apk.Problems(b.bases[side].Packages, b.worlds[side]) }
+	user, base := known(sideUser), known(sideNew)
+	return func(all []*unit.Package) []unit.Problem { return unit.New(apk.Problems(all, world), user, base) }
 }
 
 // find finds out where a side has its database.

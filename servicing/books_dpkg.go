@@ -39,12 +39,15 @@ type dpkgBooks struct {
 }
 
 // newDpkgBooks reads the databases and decides on each package.
-func newDpkgBooks(v *views) (*dpkgBooks, error) {
+func newDpkgBooks(v *views, keep bool) (*dpkgBooks, error) {
 	b := &dpkgBooks{views: v, byInfo: make(map[string]*unit.Choice)}
 	if err := b.read(); err != nil {
 		return nil, err
 	}
 	b.choices = dpkg.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser])
+	if keep {
+		unit.KeepNeeded(b.choices, unit.Relations{Broken: b.broken(), Names: dpkg.Names})
+	}
 	for i := range b.choices {
 		c := &b.choices[i]
 		for _, pkg := range []*unit.Package{c.Old, c.New, c.User} {
@@ -83,6 +86,12 @@ func (b *dpkgBooks) read() error {
 		b.abandoned = contents[sideOld] != nil
 	}
 	return nil
+}
+
+// broken returns what tells which relations would not hold between packages, but for those that do not hold on a side either.
+func (b *dpkgBooks) broken() func([]*unit.Package) []unit.Problem {
+	user, base := dpkg.Problems(b.bases[sideUser].Packages), dpkg.Problems(b.bases[sideNew].Packages)
+	return func(all []*unit.Package) []unit.Problem { return unit.New(dpkg.Problems(all), user, base) }
 }
 
 func (b *dpkgBooks) decided() []unit.Choice { return b.choices }

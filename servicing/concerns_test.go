@@ -103,7 +103,7 @@ func TestPackageFilePolicies(t *testing.T) {
 
 // TestEveryConcern checks that each concern is tried with each of its actions.
 func TestEveryConcern(t *testing.T) {
-	tried := map[Concern]bool{ConcernPackageFile: true} // TestPackageFilePolicies
+	tried := map[Concern]bool{ConcernPackageFile: true, ConcernDependency: true} // TestPackageFilePolicies, TestDependencyPolicy
 	for _, c := range policyCases {
 		tried[c.concern] = true
 	}

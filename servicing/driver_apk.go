@@ -119,9 +119,7 @@ func (p *planner) holdApkBroken() error {
 	if err != nil {
 		return err
 	}
-	known := func(side int) []unit.Problem { return apk.Problems(b.bases[side].Packages, b.worlds[side]) }
-	problems := unit.New(apk.Problems(unit.Effective(b.choices), world), known(sideUser), known(sideNew))
-	p.holdBroken(problems, b.choices)
+	p.holdBroken(b.broken(world)(unit.Effective(b.choices)), b.choices)
 	return nil
 }
 

@@ -49,9 +49,7 @@ func mergePackages(_ context.Context, p *planner) error {
 		return nil // whatever is wrong, this update has no part in it
 	}
 	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return differs(&c) }) {
-		problems := dpkg.Problems(unit.Effective(b.choices))
-		problems = unit.New(problems, dpkg.Problems(b.bases[sideUser].Packages), dpkg.Problems(b.bases[sideNew].Packages))
-		p.holdBroken(problems, b.choices)
+		p.holdBroken(b.broken()(unit.Effective(b.choices)), b.choices)
 	}
 	return p.holdDamaged()
 }

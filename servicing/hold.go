@@ -40,7 +40,7 @@ func HoldCodes() []HoldInfo {
 		},
 		{
 			HoldDependency, "a package of the user and one of the new base do not go together",
-			"bring the package to the versions of the new base inside the container, or remove it there, and update again",
+			"bring the package to the version that goes with the new base inside the container, or remove it there, and update again; or let `--policy dependency=keep` hide the new version of what it needs",
 		},
 		{
 			HoldInterrupted, "the package manager was stopped at its work in the container",

@@ -61,8 +61,9 @@ type listID struct {
 	c    *unit.Choice
 }
 
-// newPackages reads the databases and decides on each package.
-func newPackages(v *views) (*packages, error) {
+// newPackages reads the databases and decides on each package. With keep, what the user's packages need stays at the version that
+// they need.
+func newPackages(v *views, keep bool) (*packages, error) {
 	k := &packages{
 		views:   v,
 		of:      make(map[*unit.Choice]string),
@@ -76,10 +77,10 @@ func newPackages(v *views) (*packages, error) {
 		}
 	}
 	var err error
-	if k.dpkg, err = newDpkgBooks(v); err != nil {
+	if k.dpkg, err = newDpkgBooks(v, keep); err != nil {
 		return nil, err
 	}
-	if k.apk, err = newApkBooks(v); err != nil {
+	if k.apk, err = newApkBooks(v, keep); err != nil {
 		return nil, err
 	}
 	k.managers = map[string]manager{"dpkg": k.dpkg, "apk": k.apk}

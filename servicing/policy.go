@@ -110,6 +110,7 @@ const (
 	ConcernTypeByUser    Concern = "type-by-user"    // replaced by the user with another kind of file
 	ConcernTypeByBase    Concern = "type-by-base"    // replaced by the base with another kind of file, changed by the user
 	ConcernIdentity      Concern = "identity"        // what makes the instance itself, different in the new base
+	ConcernDependency    Concern = "dependency"      // a package of the user's needs another version of one than the new base has
 )
 
 // The kinds of findings.
@@ -151,6 +152,7 @@ func Concerns() []ConcernInfo {
 		{ConcernTypeByUser, ActionKeep, whole, "a new file of the base is put beside a directory"},
 		{ConcernTypeByBase, ActionTake, []Action{ActionTake, ActionHold}, ""},
 		{ConcernIdentity, ActionKeep, whole, ""},
+		{ConcernDependency, ActionHold, []Action{ActionHold, ActionKeep}, "keep hides the new base's version, and what it fixes, of what is needed"},
 		{ConcernPackagedProgram, ActionHold, finding, ""},
 		{ConcernOwnProgram, ActionWarn, finding, ""},
 		{ConcernReplacedLibrary, ActionWarn, finding, ""},

@@ -80,7 +80,7 @@ func newPlanner(v *views, o Options) *planner {
 // run makes the plan and returns the side effects.
 func (p *planner) run(ctx context.Context) ([]effect, error) {
 	var err error
-	if p.packages, err = newPackages(p.views); err != nil {
+	if p.packages, err = newPackages(p.views, p.options.Policy.Action(ConcernDependency) == ActionKeep); err != nil {
 		return nil, err
 	}
 	if err := p.fixPins(ctx); err != nil {

@@ -90,6 +90,15 @@ func newProviders(all []*unit.Package) providers {
 	return out
 }
 
+// Names returns what a package goes by in relations: its name, and all that it provides.
+func Names(p *unit.Package) []string {
+	names := []string{p.Name}
+	for _, r := range relations(get(p.Record, 'p')) {
+		names = append(names, r.name)
+	}
+	return names
+}
+
 // problems returns the relations of a package that do not hold.
 func (w providers) problems(of *unit.Package, field, text string) []unit.Problem {
 	var out []unit.Problem

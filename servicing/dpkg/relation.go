@@ -90,6 +90,15 @@ func parseRelation(text string) (relation, bool) {
 	return r, r.name != ""
 }
 
+// Names returns what a package goes by in relations: its name, and all that it provides.
+func Names(p *unit.Package) []string {
+	names := []string{p.Name}
+	for _, g := range relations(stanza(p).Get("Provides")) {
+		names = append(names, g.alternatives[0].name)
+	}
+	return names
+}
+
 // world is what is installed, by the names that it goes by.
 type world struct{ providers map[string][]provider }
 

@@ -119,6 +119,39 @@ func (c *Choice) side(compare Compare) (Side, string) {
 	}
 }
 
+// Relations are what a package manager knows about how packages go together.
+type Relations struct {
+	// Broken returns the relations that would not hold between packages.
+	Broken func([]*Package) []Problem
+	// Names returns what a package goes by in relations: its name, and all that it provides.
+	Names func(*Package) []string
+}
+
+// KeepNeeded keeps the user's version of packages of which the new base's would count, where relations would not hold otherwise.
+// What cannot be helped in this way stays broken.
+func KeepNeeded(choices []Choice, r Relations) {
+	for kept := true; kept; {
+		kept = false
+		for _, problem := range r.Broken(Effective(choices)) {
+			for i := range choices {
+				c := &choices[i]
+				if c.Side != Base || !c.User.Installed() || c.User.same(c.New) {
+					continue
+				}
+				switch {
+				case slices.ContainsFunc(r.Names(c.User), func(name string) bool { return slices.Contains(problem.Names, name) }):
+					c.Reason = "kept for " + problem.Package.Name + ", which needs " + problem.Text
+				case c.Effective == problem.Package:
+					c.Reason = "kept, because the new version needs " + problem.Text
+				default:
+					continue
+				}
+				c.Side, c.Effective, kept = User, c.User, true
+			}
+		}
+	}
+}
+
 // Effective returns the packages that the result's database has.
 func Effective(choices []Choice) []*Package {
 	var out []*Package

@@ -17,6 +17,7 @@ const (
 	HoldPackageDatabase HoldCode = "package-database"
 	HoldDistribution    HoldCode = "other-distribution"
 	HoldArchitecture    HoldCode = "other-architecture"
+	HoldLibrary         HoldCode = "other-c-library"
 	HoldPin             HoldCode = "pin"
 )
 
@@ -57,6 +58,10 @@ func HoldCodes() []HoldInfo {
 		{
 			HoldArchitecture, "the new base is for other machines",
 			"name the image for this architecture",
+		},
+		{
+			HoldLibrary, "the new base has another C library",
+			"name the image with the same C library, or --force the update if no program of the container needs it",
 		},
 		{
 			HoldPin, "a pinned path has no place in the new base",

@@ -60,6 +60,22 @@ var heldCases = []struct {
 		user: func(u sh) { u.put("etc/mine", "1") }, code: "other-architecture",
 	},
 	{
+		name: "H4 another C library", old: files{"lib64": "-> usr/lib64", "usr/lib64/ld-linux-x86-64.so.2": "1"}, new: files{"lib/ld-musl-x86_64.so.1": "1"},
+		user: func(u sh) { u.put("etc/mine", "1") }, code: "other-c-library",
+	},
+	{
+		name: "H4 another architecture, without packages", old: files{"lib64/ld-linux-x86-64.so.2": "1"}, new: files{"lib/ld-linux-aarch64.so.1": "1"},
+		user: func(u sh) { u.put("etc/mine", "1") }, code: "other-architecture",
+	},
+	{
+		name: "H4 a further C library", old: files{"lib64/ld-linux-x86-64.so.2": "1"}, new: files{"usr/lib64/ld-linux-x86-64.so.2": "1", "lib/ld-musl-x86_64.so.1": "1"},
+		user: func(u sh) { u.put("etc/mine", "1") },
+	},
+	{
+		name: "H4 no program is started by a loader any more", old: files{"lib64/ld-linux-x86-64.so.2": "1"}, new: files{"bin/busybox": "1"},
+		user: func(u sh) { u.put("etc/mine", "1") },
+	},
+	{
 		name: "R12 package database damaged", old: files{statusPath: stanza("a", "1", "all"), infoDir + "/a.list": "/usr/a\n", "usr/a": "1"}, new: files{statusPath: stanza("a", "2", "all"), "usr/a": "2"},
 		user: func(u sh) { u.put(statusPath, "") }, code: "package-database",
 	},

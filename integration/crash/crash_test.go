@@ -42,7 +42,7 @@ type plan struct {
 
 func plans() plan {
 	if *fullFlag {
-		return plan{point: 20, random: 1000, call: 600, onward: 100, power: 100, replay: 300}
+		return plan{point: 24, random: 1000, call: 600, onward: 100, power: 100, replay: 300}
 	}
 	return plan{point: 1, random: 12, call: 2, onward: 2, power: 2, replay: 4}
 }

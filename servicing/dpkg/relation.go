@@ -93,10 +93,19 @@ func parseRelation(text string) (relation, bool) {
 // Names returns what a package goes by in relations: its name, and all that it provides.
 func Names(p *unit.Package) []string {
 	names := []string{p.Name}
-	for _, g := range relations(stanza(p).Get("Provides")) {
-		names = append(names, g.alternatives[0].name)
+	for _, r := range provided(p) {
+		names = append(names, r.name)
 	}
 	return names
+}
+
+// provided returns what a package provides, perhaps with versions.
+func provided(p *unit.Package) []relation {
+	var out []relation
+	for _, g := range relations(stanza(p).Get("Provides")) {
+		out = append(out, g.alternatives[0])
+	}
+	return out
 }
 
 // world is what is installed, by the names that it goes by.
@@ -115,8 +124,7 @@ func newWorld(all []*unit.Package) *world {
 			continue
 		}
 		w.providers[p.Name] = append(w.providers[p.Name], provider{p, p.Version})
-		for _, g := range relations(stanza(p).Get("Provides")) {
-			r := g.alternatives[0]
+		for _, r := range provided(p) {
 			w.providers[r.name] = append(w.providers[r.name], provider{p, r.version})
 		}
 	}

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 )
 
@@ -84,7 +85,7 @@ type matrix struct {
 
 func newMatrix(t *testing.T) *matrix {
 	t.Helper()
-	requireRoot(t)
+	inprocess.NeedRoot(t, "overlay mounts")
 	m := &matrix{t: t, seed: *seedFlag, counts: map[string]int{}, hits: map[string]int{}, dir: workDir(t)}
 	if m.seed == 0 {
 		m.seed = rand.Uint64N(1_000_000)
@@ -359,18 +360,6 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// requireRoot skips a test that mounts where that is not allowed.
-func requireRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("MOLT_TEST_STRICT") != "" {
-		t.Fatal("mounting overlays needs root")
-	}
-	t.Skip("mounting overlays needs root")
 }
 
 func parseSupervised(words []string) (death, error) {

@@ -13,13 +13,13 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
@@ -60,16 +60,7 @@ func (w *served) prepare(t *testing.T, key, parent, storage string) string {
 	t.Helper()
 	mounts, err := w.s.Prepare(t.Context(), key, parent, snapshots.WithLabels(map[string]string{snapshotter.LabelStorage: storage}))
 	check(t, err)
-	return upper(mounts)
-}
-
-func upper(mounts []mount.Mount) string {
-	for _, option := range mounts[0].Options {
-		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
-			return dir
-		}
-	}
-	return mounts[0].Source
+	return inprocess.Upper(mounts)
 }
 
 // TestAPINames gives names to the snapshots service that would be others, or paths, or take much place.
@@ -81,7 +72,7 @@ func TestAPINames(t *testing.T) {
 		names = append(names, name, "default/1/"+name, name+"/2/x", "default/99999999999999999999/"+name)
 	}
 	for _, name := range names {
-		if mounts, err := w.s.Prepare(t.Context(), name, ""); err == nil && !strings.HasPrefix(upper(mounts), w.root+"/") {
+		if mounts, err := w.s.Prepare(t.Context(), name, ""); err == nil && !strings.HasPrefix(inprocess.Upper(mounts), w.root+"/") {
 			t.Errorf("Prepare(%.60q): %v", name, mounts)
 		}
 		_, _ = w.s.Prepare(t.Context(), "p"+name, name)

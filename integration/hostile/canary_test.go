@@ -18,6 +18,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 )
 
 // secret is what no storage, report or message may ever hold.
@@ -153,13 +155,7 @@ func hidesBelow(t *testing.T, dir string) {
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("MOLT_TEST_STRICT") != "" {
-		t.Fatal("devices and attributes need root")
-	}
-	t.Skip("devices and attributes need root")
+	inprocess.NeedRoot(t, "devices and attributes")
 }
 
 // full tells whether the heavy attempts are made, too.

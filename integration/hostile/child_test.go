@@ -11,9 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
+
+	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 )
 
 // childEnv names the directory of a stage to a copy of this program that services it alone, so that its memory is its own.
@@ -33,28 +33,13 @@ func TestMain(m *testing.M) {
 	s := &stage{old: dir + "/old", base: dir + "/new", user: dir + "/user", into: dir + "/into"}
 	out := measured{outcome: service(context.Background(), s.input(), s.into)}
 	var err error
-	if out.Peak, err = peak(); err == nil {
+	if out.Peak, err = inprocess.Peak(); err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(out)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-}
-
-// peak returns the most memory that this process ever had.
-func peak() (int64, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, fmt.Errorf("no VmHWM in %q", status)
 }
 
 // apart services in a child.

@@ -4,16 +4,15 @@
 package hostile
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
@@ -62,47 +61,17 @@ func TestSecretsInReports(t *testing.T) {
 	hides(t, "what is held", []byte(strings.Join(got.Held, "\n")))
 }
 
-// logged gathers what is logged, down to the last detail, until the end of the test.
-type logged struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(p)
-}
-
-func (l *logged) bytes() []byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Clone(l.all.Bytes())
-}
-
-func gatherLog(t *testing.T) *logged {
-	t.Helper()
-	l, logger := new(logged), log.L.Logger
-	out, level := logger.Out, logger.GetLevel()
-	logger.SetOutput(l)
-	check(t, log.SetLevel("trace"))
-	t.Cleanup(func() {
-		logger.SetOutput(out)
-		logger.SetLevel(level)
-	})
-	return l
-}
-
 // TestSecretsInLogs updates a storage with secrets from one base to the other and back, once as it is and once when that fails,
 // and looks for them in what was logged and in all that stands beside the content.
 func TestSecretsInLogs(t *testing.T) {
-	l := gatherLog(t)
+	l := inprocess.GatherLog(t)
+	check(t, log.SetLevel("trace"))
 	w := newServed(t)
 	var ids [2]dag.NodeID
 	for side, name := range []string{"old", "new"} {
 		mounts, err := w.s.Prepare(t.Context(), "x "+name, "")
 		check(t, err)
-		w.fill(t, upper(mounts), side)
+		w.fill(t, inprocess.Upper(mounts), side)
 		check(t, w.s.Commit(t.Context(), name, "x "+name))
 		w.s.Graph(func(g *dag.Graph) { n, _ := g.Name(name); ids[side] = n.Node })
 	}
@@ -121,10 +90,10 @@ func TestSecretsInLogs(t *testing.T) {
 			hides(t, "what is told of "+path, fmt.Appendf(nil, "%+v %v", e, err))
 		}
 	}
-	if text := l.bytes(); !bytes.Contains(text, []byte("storage serviced")) {
+	if text := l.String(); !strings.Contains(text, "storage serviced") {
 		t.Errorf("no update was logged: %s", text)
 	} else {
-		hides(t, "the log", text)
+		hides(t, "the log", []byte(text))
 	}
 	inside(t, w.root)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
@@ -173,7 +174,7 @@ func TestFullMerge(t *testing.T) {
 		apart := w.frozen()
 		check(t, w.Close())
 		w.options = append(w.options, snapshotter.WithRetention(snapshotter.Retention{}))
-		release, log := fill(), gatherLog(t)
+		release, log := fill(), inprocess.GatherLog(t)
 		w.open() // which sets the work in the background going
 		until(t, "an attempt to merge", func() bool {
 			return w.frozen() < apart || strings.Contains(log.String(), noSpace)

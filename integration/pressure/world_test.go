@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
@@ -40,17 +41,10 @@ type world struct {
 	trees    map[string]string // the digest of what each key shows on each base
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, for mounts")
-	}
-}
-
 // newWorld makes a small disk, with room for a few storages.
 func newWorld(t *testing.T, mkfs ...string) *world {
 	t.Helper()
-	needRoot(t)
+	inprocess.NeedRoot(t, "mounts")
 	image, disk := loop(t, mkfs...)
 	w := newWorldOn(t, disk, storages)
 	w.image = image
@@ -59,7 +53,7 @@ func newWorld(t *testing.T, mkfs ...string) *world {
 
 func newWorldOn(t *testing.T, disk string, storages int, options ...snapshotter.Opt) *world {
 	t.Helper()
-	needRoot(t)
+	inprocess.NeedRoot(t, "mounts")
 	w := &world{t: t, disk: disk, options: append(options, snapshotter.WithGrace(0)), trees: map[string]string{}}
 	w.open()
 	t.Cleanup(func() { check(t, w.Close()) })
@@ -117,21 +111,11 @@ func (w *world) layerOn(parent, version string, files map[string]string) (id dag
 	mounts, err := w.Prepare(w.t.Context(), extract, parent)
 	check(w.t, err)
 	for file, content := range files {
-		check(w.t, os.WriteFile(filepath.Join(upper(mounts), file), []byte(content), 0o600))
+		check(w.t, os.WriteFile(filepath.Join(inprocess.Upper(mounts), file), []byte(content), 0o600))
 	}
 	check(w.t, w.Commit(w.t.Context(), name, extract))
 	w.Graph(func(g *dag.Graph) { n, _ := g.Name(name); id = n.Node })
 	return id
-}
-
-// upper returns where what is written through mounts goes.
-func upper(mounts []mount.Mount) string {
-	for _, option := range mounts[0].Options {
-		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
-			return dir
-		}
-	}
-	return mounts[0].Source
 }
 
 func (w *world) prepare(key, storage string) error { return w.prepareOn("test/2/v1", key, storage) }

@@ -5,16 +5,11 @@ package snapshotter
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/log"
-	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
@@ -128,91 +123,4 @@ func (s *Snapshotter) activeMounts(stack []dag.NodeID) []mount.Mount {
 
 func (s *Snapshotter) lowerdir(ids []dag.NodeID) string {
 	return "lowerdir=" + strings.Join(s.nodes.Stack(ids), ":")
-}
-
-// wantedOptions keep overlayfs from writing into an upper directory what ties it to one set of lower ones.
-var wantedOptions = [...]string{
-	"index=off", "metacopy=off", "redirect_dir=nofollow", "xino=off", "nfs_export=off", "uuid=null",
-}
-
-// probeOptions returns those of the wanted options that this kernel knows, by mounting an overlay nowhere with each. An
-// option that the kernel does not know it cannot switch on by itself either. On a full disk, where nothing can be mounted,
-// those that the kernel can read are taken.
-func probeOptions(root string) ([]string, error) {
-	known, err := probeByMounting(root)
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return readableOptions()
-	}
-	return known, err
-}
-
-// readableOptions returns those of the wanted options that this kernel can read, which takes no place on any disk.
-func readableOptions() (known []string, err error) {
-	for _, option := range wantedOptions {
-		fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-		if err != nil {
-			return nil, err
-		}
-		key, value, _ := strings.Cut(option, "=")
-		if unix.FsconfigSetString(fsfd, key, value) == nil {
-			known = append(known, option)
-		}
-		if err := unix.Close(fsfd); err != nil {
-			return nil, err
-		}
-	}
-	return known, nil
-}
-
-func probeByMounting(root string) ([]string, error) {
-	dir, err := os.MkdirTemp(root, "probe-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err := os.RemoveAll(dir); err != nil {
-			log.L.WithError(err).WithField("path", dir).Warn("failed to remove probe directory")
-		}
-	}()
-	for _, sub := range []string{"lower", "upper", "work"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, err
-		}
-	}
-	if err := probe(dir); err != nil {
-		return nil, fmt.Errorf("overlayfs cannot be used on %s, a local file system such as ext4 or xfs is needed, and root: %w", root, err)
-	}
-	var known []string
-	for _, option := range wantedOptions {
-		if err := probe(dir, option); err == nil {
-			known = append(known, option)
-		}
-	}
-	return known, nil
-}
-
-// probe makes an overlay mount that has no place in the tree, and lets it go.
-func probe(dir string, options ...string) (err error) {
-	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unix.Close(fsfd)) }()
-	options = append([]string{
-		"lowerdir=" + filepath.Join(dir, "lower"), "upperdir=" + filepath.Join(dir, "upper"), "workdir=" + filepath.Join(dir, "work"),
-	}, options...)
-	for _, option := range options {
-		key, value, _ := strings.Cut(option, "=")
-		if err := unix.FsconfigSetString(fsfd, key, value); err != nil {
-			return err
-		}
-	}
-	if err := unix.FsconfigCreate(fsfd); err != nil {
-		return err
-	}
-	mfd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	return unix.Close(mfd)
 }

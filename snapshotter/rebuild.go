@@ -17,6 +17,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
@@ -146,6 +147,9 @@ func (o opening) remains() (r dag.Remains, unread []string, err error) {
 	for _, id := range o.present {
 		var n nodeRecord
 		_, err := records.ReadFile(o.nodes.Record(id), &n)
+		if lacking(err) {
+			return r, nil, err
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			unread = append(unread, err.Error())
 		}
@@ -163,6 +167,12 @@ func (o opening) remains() (r dag.Remains, unread []string, err error) {
 	return r, slices.Concat(append(bad[:], unread)...), errors.Join(errs[:]...)
 }
 
+// lacking tells whether a file could not be read only because the machine or this process lacks something at the moment.
+// That says nothing of the file.
+func lacking(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
+}
+
 func readAll[V any](files *records.Dir, kind records.Kind) (all []V, unread []string, err error) {
 	paths, err := files.Files(kind)
 	if err != nil {
@@ -170,7 +180,11 @@ func readAll[V any](files *records.Dir, kind records.Kind) (all []V, unread []st
 	}
 	for _, path := range paths {
 		var v V
-		if _, err := records.ReadFile(path, &v); err != nil {
+		_, err := records.ReadFile(path, &v)
+		if lacking(err) {
+			return nil, nil, err
+		}
+		if err != nil {
 			unread = append(unread, err.Error())
 			continue
 		}

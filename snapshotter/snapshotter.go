@@ -82,9 +82,12 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 
 // start brings the state in order and begins the work in the background.
 func (s *Snapshotter) start(present []dag.NodeID) error {
-	var err error
+	err := s.nodes.DropStaging()
+	if err != nil {
+		return err
+	}
 	if s.options = s.mount; s.options == nil {
-		if s.options, err = probeOptions(s.nodes.Root()); err != nil {
+		if s.options, err = probeOptions(s.nodes); err != nil {
 			return fmt.Errorf("probe overlayfs: %w", err)
 		}
 	}
@@ -92,9 +95,6 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 		return err
 	}
 	s.mirror.boot = s.boot
-	if err := s.nodes.DropStaging(); err != nil {
-		return err
-	}
 	if err := s.mirror.catchUpAtStart(); err != nil {
 		return err
 	}

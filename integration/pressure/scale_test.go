@@ -193,8 +193,11 @@ func (w *world) shows(key, top string, layers int) {
 		var errs []error
 		for file, content := range want {
 			got, err := os.ReadFile(filepath.Join(dir, file))
-			if err != nil || string(got) != content {
-				errs = append(errs, fmt.Errorf("%s is %q, not %q: %w", file, got, content, err))
+			switch {
+			case err != nil:
+				errs = append(errs, err)
+			case string(got) != content:
+				errs = append(errs, fmt.Errorf("%s is %q, not %q", file, got, content))
 			}
 		}
 		return errors.Join(errs...)

@@ -49,8 +49,8 @@ func (t Table) AllWritten() []dag.NodeID {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// Read reads the mount tables of all processes for mounts of the nodes in the directory published. It fails only when not
-// even the table of this process can be read.
+// Read reads the mount tables of all processes for mounts of the nodes in the directory published. It fails
+// when that of any process that is still there cannot be read: a mount might be in just that one.
 func Read(published string) (Table, error) {
 	r := reader{
 		published: published,
@@ -60,18 +60,24 @@ func Read(published string) (Table, error) {
 	if err := r.process(self); err != nil {
 		return Table{}, fmt.Errorf("read mount table: %w", err)
 	}
-	processes, err := filepath.Glob("/proc/[0-9]*")
+	processes, err := os.ReadDir("/proc")
 	if err != nil {
 		return Table{}, fmt.Errorf("list processes: %w", err)
 	}
 	for _, p := range processes {
+		if !number.MatchString(p.Name()) {
+			continue
+		}
 		// A process that has ended, or that no one may look into, holds no mount of ours that another one does not show.
-		if err := r.process(filepath.Base(p)); err != nil && !gone(err) {
+		if err := r.process(p.Name()); err != nil && !gone(err) {
 			return Table{}, fmt.Errorf("read mount table: %w", err)
 		}
 	}
 	return r.table, nil
 }
+
+// number is what processes are called in the list of them.
+var number = regexp.MustCompile(`^[0-9]+$`)
 
 // self is the process that reads.
 const self = "self"

@@ -237,6 +237,15 @@ func (d *Dir) Sweep(before time.Time) error {
 	return errors.Join(errs...)
 }
 
+// Scratch returns a new directory for what is tried and thrown away, which after a crash goes with the nodes in the making.
+func (d *Dir) Scratch() (string, error) {
+	dir, err := os.MkdirTemp(filepath.Join(d.root, staging), "scratch-")
+	if err != nil {
+		return "", fmt.Errorf("make a scratch directory: %w", err)
+	}
+	return dir, nil
+}
+
 // DropStaging deletes all nodes in the making. It is for the start, before the first one is staged. On a full disk, which
 // has no place for a new directory, they are deleted at once.
 func (d *Dir) DropStaging() error {

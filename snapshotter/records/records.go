@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containerd/errdefs"
 )
@@ -81,6 +82,8 @@ const (
 // Kinds returns all kinds.
 func Kinds() []Kind { return []Kind{Names, Storages, Updates} }
 
+const extension = ".json"
+
 // Dir is the directory with all records.
 type Dir struct{ root string }
 
@@ -96,7 +99,7 @@ func Open(root string) (*Dir, error) {
 
 // Path returns where the record with a key is.
 func (d *Dir) Path(kind Kind, key string) string {
-	return filepath.Join(d.root, string(kind), sum([]byte(key))[:32]+".json")
+	return filepath.Join(d.root, string(kind), sum([]byte(key))[:32]+extension)
 }
 
 // Put writes a record.
@@ -112,9 +115,20 @@ func (d *Dir) Delete(kind Kind, key string) error {
 	return nil
 }
 
-// Files returns the paths of all records of a kind.
+// Files returns the paths of all records of a kind. It fails unless it is certain that these are all.
 func (d *Dir) Files(kind Kind) ([]string, error) {
-	return filepath.Glob(filepath.Join(d.root, string(kind), "*.json"))
+	dir := filepath.Join(d.root, string(kind))
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list records: %w", err)
+	}
+	var paths []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), extension) {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
 }
 
 func (d *Dir) positionPath() string { return filepath.Join(d.root, "sequence") }

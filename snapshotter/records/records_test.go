@@ -103,3 +103,15 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestFilesCannotBeListed: none and not known how many are not the same, for a graph that is rebuilt from the files.
+func TestFilesCannotBeListed(t *testing.T) {
+	root := t.TempDir()
+	d, err := Open(root)
+	must(t, err)
+	must(t, os.Remove(filepath.Join(root, string(Names))))
+	must(t, os.WriteFile(filepath.Join(root, string(Names)), nil, 0o600))
+	if files, err := d.Files(Names); err == nil {
+		t.Errorf("a directory that cannot be listed has the files %v", files)
+	}
+}

@@ -31,10 +31,7 @@ func listen(address string) (net.Listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, fmt.Errorf("listen: %s exists and is no socket; remove it, or choose another address", address)
 	default:
-		if conn, err := net.Dial("unix", address); err == nil {
-			return nil, errors.Join(fmt.Errorf("listen: another process serves %s; choose another address", address), conn.Close())
-		}
-		if err := os.Remove(address); err != nil {
+		if err := removeDead(address); err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}
 	}
@@ -46,6 +43,19 @@ func listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	return onlyOwner{listener}, nil
+}
+
+// removeDead removes a socket on which it is certain that nobody answers.
+func removeDead(address string) error {
+	conn, err := net.Dial("unix", address)
+	switch {
+	case err == nil:
+		return errors.Join(fmt.Errorf("another process serves %s; choose another address", address), conn.Close())
+	case errors.Is(err, unix.ECONNREFUSED):
+		return os.Remove(address)
+	default: // no descriptor, or a queue that is full
+		return fmt.Errorf("find out whether another process serves %s: %w", address, err)
+	}
 }
 
 // onlyOwner accepts connections of processes of the daemon's own user, whatever becomes of the permissions of the socket.

@@ -48,6 +48,18 @@ func TestListen(t *testing.T) {
 	must(t, err)
 	must(t, again.Close())
 
+	// One that cannot be asked whether anybody answers is not taken for dead.
+	other := filepath.Join(dir, "datagrams")
+	datagrams, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: other, Net: "unixgram"})
+	must(t, err)
+	if _, err := listen(other); err == nil || !strings.Contains(err.Error(), "whether another process") {
+		t.Errorf("a socket of another kind: got %v", err)
+	}
+	if _, err := os.Lstat(other); err != nil {
+		t.Errorf("a socket of another kind was removed: %v", err)
+	}
+	must(t, datagrams.Close())
+
 	for name, make := range map[string]func(path string) error{
 		"file":      func(path string) error { return os.WriteFile(path, []byte("precious"), 0o600) },
 		"directory": func(path string) error { return os.Mkdir(path, 0o700) },

@@ -55,8 +55,8 @@ func openDatabase(path string, readOnly bool) (db *bbolt.DB, err error) {
 	return nil, fmt.Errorf("%w: %w", errdefs.ErrDataLoss, err)
 }
 
-// guarded calls fn, which reads a database that may be damaged: bbolt panics on pages that make no sense, and the kernel
-// sends a signal for pages that are not in the file.
+// guarded calls fn, which reads a database that may have been damaged since [sound] looked at it: bbolt panics on pages that make
+// no sense, and the kernel sends a signal for pages that are not in the file.
 func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

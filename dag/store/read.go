@@ -27,6 +27,9 @@ func inspect(path string) (c contents, err error) {
 	if err != nil {
 		return c, err
 	}
+	if err := sound(path); err != nil {
+		return c, err
+	}
 	db, err := openDatabase(path, true)
 	if err != nil {
 		return c, err

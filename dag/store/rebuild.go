@@ -48,6 +48,9 @@ func (s *Store) Backup(path string) error {
 func (s *Store) Verify() error {
 	s.write.Lock()
 	defer s.write.Unlock()
+	if err := sound(s.path); err != nil {
+		return err
+	}
 	return guarded(func() error { return s.db.View(verifySum) })
 }
 

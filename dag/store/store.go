@@ -21,6 +21,7 @@ import (
 
 // Store is a graph on disk. It is safe for concurrent use.
 type Store struct {
+	path   string
 	db     *bbolt.DB
 	unlock func() error
 
@@ -55,7 +56,7 @@ func Open(path string, used dag.NodeID) (*Store, error) {
 	}
 	c.used(used, 0)
 	s := &Store{
-		graph: c.graph(), nextNode: dag.NodeID(c.nextNode), nextUpdate: dag.UpdateID(c.nextUpdate), unlock: unlock, failed: make(chan struct{}),
+		path: path, graph: c.graph(), nextNode: dag.NodeID(c.nextNode), nextUpdate: dag.UpdateID(c.nextUpdate), unlock: unlock, failed: make(chan struct{}),
 	}
 	s.sequence.Store(c.sequence)
 	if s.db, s.sum, err = renew(path, c); err != nil {

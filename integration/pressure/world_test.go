@@ -170,16 +170,23 @@ func (w *world) intact(want string) {
 	}
 }
 
-// digestOf returns a digest of a whole tree: names, kinds, permissions, owners, times, attributes and contents.
-func digestOf(dir string) (string, error) {
-	sum := sha256.New()
-	var stderr strings.Builder
-	tar := exec.Command("tar", "--sort=name", "--xattrs", "--acls", "--pax-option=delete=atime,delete=ctime", "-C", dir, "-cf", "-", ".")
-	tar.Stdout, tar.Stderr = sum, &stderr
-	if err := tar.Run(); err != nil {
-		return "", fmt.Errorf("read %s: %w: %s", dir, err, &stderr)
+// digestOf returns a digest of a whole tree: names, kinds, permissions, owners, times, attributes and contents. Nodes that are
+// merged meanwhile get a link to each file, which changes the time that tar goes by to find out whether a file is being written.
+func digestOf(dir string) (digest string, err error) {
+	for range 10 {
+		sum := sha256.New()
+		var stderr strings.Builder
+		tar := exec.Command("tar", "--sort=name", "--xattrs", "--acls", "--pax-option=delete=atime,delete=ctime", "-C", dir, "-cf", "-", ".")
+		tar.Stdout, tar.Stderr = sum, &stderr
+		if err = tar.Run(); err == nil {
+			return hex.EncodeToString(sum.Sum(nil)), nil
+		}
+		err = fmt.Errorf("read %s: %w: %s", dir, err, &stderr)
+		if !strings.Contains(stderr.String(), "changed as we read it") {
+			break
+		}
 	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
+	return "", err
 }
 
 // sound checks that Check finds nothing grave.

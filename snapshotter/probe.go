@@ -62,7 +62,7 @@ func probeByMounting(in *nodes.Dir) ([]string, error) {
 	}
 	defer func() {
 		if err := os.RemoveAll(dir); err != nil {
-			log.L.WithError(err).WithField("path", dir).Warn("failed to remove what overlayfs was tried with; the next start does")
+			log.L.WithError(err).WithField("path", dir).Warn("failed to remove what overlayfs was tried with; it is deleted with the trash")
 		}
 	}()
 	for _, sub := range []string{"lower", "upper", "work"} {

@@ -82,10 +82,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 
 // start brings the state in order and begins the work in the background.
 func (s *Snapshotter) start(present []dag.NodeID) error {
-	err := s.nodes.DropStaging()
-	if err != nil {
-		return err
-	}
+	var err error
 	if s.options = s.mount; s.options == nil {
 		if s.options, err = probeOptions(s.nodes); err != nil {
 			return fmt.Errorf("probe overlayfs: %w", err)
@@ -95,6 +92,9 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 		return err
 	}
 	s.mirror.boot = s.boot
+	if err := s.nodes.DropStaging(); err != nil {
+		return err
+	}
 	if err := s.mirror.catchUpAtStart(); err != nil {
 		return err
 	}

@@ -227,19 +227,22 @@ func (d *Dir) Sweep(before time.Time) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || info.ModTime().After(before) {
-			continue
+		switch info, err := e.Info(); {
+		case errors.Is(err, fs.ErrNotExist): // swept by somebody else
+		case err != nil:
+			errs = append(errs, err)
+		case !info.ModTime().After(before):
+			errs = append(errs, os.RemoveAll(filepath.Join(d.root, trash, e.Name())))
+			failpoint.TrashSwept.Hit()
 		}
-		errs = append(errs, os.RemoveAll(filepath.Join(d.root, trash, e.Name())))
-		failpoint.TrashSwept.Hit()
 	}
 	return errors.Join(errs...)
 }
 
-// Scratch returns a new directory for what is tried and thrown away, which after a crash goes with the nodes in the making.
+// Scratch returns a new directory for what is tried and thrown away at the start. It lies in the trash: whatever keeps it from
+// being removed, [Dir.Sweep] does that in the end.
 func (d *Dir) Scratch() (string, error) {
-	dir, err := os.MkdirTemp(filepath.Join(d.root, staging), "scratch-")
+	dir, err := os.MkdirTemp(filepath.Join(d.root, trash), "scratch-")
 	if err != nil {
 		return "", fmt.Errorf("make a scratch directory: %w", err)
 	}

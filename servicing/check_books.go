@@ -4,6 +4,7 @@
 package servicing
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -81,7 +82,11 @@ func (c *checker) checkPackageFiles() error {
 			}
 		}
 		if len(gone) > 0 {
-			c.find(ConcernPackageFiles, gone[0], choice.Key, "is not there any more, nor are %d other files of the package %s", len(gone)-1, choice.Key)
+			others := ""
+			if n := len(gone) - 1; n > 0 {
+				others = fmt.Sprintf(", with %d more of that package", n)
+			}
+			c.find(ConcernPackageFiles, gone[0], choice.Key, "of the package %s is not there any more%s", choice.Key, others)
 		}
 	}
 	return nil

@@ -88,3 +88,44 @@ func TestDependencyThatNothingHelps(t *testing.T) {
 		t.Errorf("held: %v", held)
 	}
 }
+
+// TestKeptPackageKeepsDirectories: a package that the new base does not have, and that is kept for one of the user's, keeps its
+// directories, too, with nothing in them or with what only the user had in them.
+func TestKeptPackageKeepsDirectories(t *testing.T) {
+	if _, err := exec.LookPath("dpkg-deb"); err != nil {
+		t.Skip(err)
+	}
+	helper := deb{name: "helper", version: "1", files: files{"usr/bin/helper": "0755 helper", "var/cache/helper": "dir", "var/lib/helper/deep": "dir"}}
+	for name, c := range map[string]struct {
+		user   func(u sh)
+		want   files
+		verify string // what dpkg says
+	}{
+		"untouched": {user: func(sh) {}, want: files{"var/cache/helper": "dir", "var/lib/helper/deep": "dir"}},
+		"mode changed": {
+			user: func(u sh) { u.chmod("var/cache/helper", 0o700) },
+			want: files{"var/cache/helper": "dir 0700", "var/lib/helper/deep": "dir"},
+		},
+		"something in it": {
+			user: func(u sh) { u.put("var/lib/helper/deep/mine", "mine") },
+			want: files{"var/cache/helper": "dir", "var/lib/helper/deep/mine": "mine"},
+		},
+		"deleted": {
+			user: func(u sh) { u.rm("var/cache/helper") },
+			want: files{"var/cache/helper": "", "var/lib/helper/deep": "dir"}, verify: "missing     /var/cache/helper\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scenario{t: t, options: keepNeeded(), old: debianRoot(t, helper), base: debianRoot(t)}
+			s.work(s.old, func(root string) {
+				sh{t, root}.install(app("1", "helper"))
+				c.user(sh{t, root})
+			})
+			s.serviced(func(root string) {
+				files{"usr/bin/helper": "0755 helper", "usr/bin/app": "0755 app 1"}.check(t, root)
+				c.want.check(t, root)
+				checkDebian(t, root, map[string]string{"helper": "1", "app": "1"}, c.verify)
+			})
+		})
+	}
+}

@@ -195,6 +195,11 @@ func (p *planner) settleOrphans() error {
 	}
 	slices.SortFunc(p.orphans, func(a, b three) int { return strings.Compare(b.path, a.path) }) // children first
 	for _, t := range p.orphans {
+		if o, decided := p.want[t.path]; decided && o.dir() { // of a package that stays
+			o.force = p.hidden[t.was]
+			p.want[t.path] = o
+			continue
+		}
 		left, err := p.somethingLeft(t.path, inside[t.path])
 		if err != nil {
 			return err

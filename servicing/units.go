@@ -38,8 +38,8 @@ func (p *planner) keepPinned(t three) decision {
 	}
 }
 
-// pinFiles keeps the files of the user's version, where the storage does not have them itself. It has all files of a package
-// that is not in the old base.
+// pinFiles keeps the files of the user's version, and its directories that the new base does not have, where the storage does not
+// have them itself. It has all files of a package that is not in the old base.
 func (p *planner) pinFiles(c *unit.Choice) error {
 	if !c.Old.Installed() && !c.Old.Residual() {
 		return nil
@@ -62,7 +62,8 @@ func (p *planner) pinFiles(c *unit.Choice) error {
 		if err != nil {
 			return err
 		}
-		if !t.u.file() || sameBacking(t.u, t.n) {
+		goes := t.u.dir() && t.n.absent() // with what is in it, if that goes
+		if !goes && (!t.u.file() || sameBacking(t.u, t.n)) {
 			continue
 		}
 		if err := p.apply(t, p.keepPinned(t)); err != nil {

@@ -99,6 +99,7 @@ func upgrades() []upgrade {
 		{
 			name: "bookworm to trixie", script: "./trees.sh", trees: "../../.cache/debian-trixie", openssl: "3.5",
 			held: []string{"web stack", "compiler", "database", "modules of Python"},
+			kept: []string{"web stack", "modules of Python"}, // the others need the C library that they were built for
 		},
 	}
 }

@@ -23,27 +23,26 @@ type use struct {
 	soon bool
 }
 
-// inUse tells whether a storage must not be touched. Both the mount tables and containerd are asked; when neither can
-// tell, it is in use. The caller holds the lock of the storage, so that no mounts are handed out meanwhile.
+// inUse tells whether a storage must not be touched: a mount alone is use, and so is a task that has none yet. When the mount
+// tables cannot be read it counts as in use, whatever containerd says. The caller holds the lock of the storage, so that no mounts are handed out meanwhile.
 func (s *Snapshotter) inUse(ctx context.Context, st dag.Storage) use {
 	handed := s.handed.recently(st.Key)
-	table, tableErr := mounttable.Read(s.nodes.Published())
-	if tableErr == nil && table.Written(st.Head) {
+	table, err := mounttable.Read(s.nodes.Published())
+	switch {
+	case err != nil:
+		return use{by: fmt.Sprintf("whether it is in use cannot be told (%v)", err)}
+	case table.Written(st.Head):
 		return use{by: "it is mounted" + holder(st)}
 	}
-	running, hostErr := s.running(ctx, st.Key)
+	running, err := s.running(ctx, st.Key)
+	if err != nil {
+		log.G(ctx).WithError(err).WithField("storage", st.Name).Debug("only the mount tables could be asked whether the storage is in use")
+	}
 	switch {
 	case running:
 		return use{by: "container " + parseKey(st.Key).key + " is running"}
-	case tableErr != nil && hostErr != nil:
-		return use{by: fmt.Sprintf("whether it is in use cannot be told (%v; %v)", tableErr, hostErr)}
 	case handed:
 		return use{by: "it is about to be mounted" + holder(st), soon: true}
-	}
-	for _, err := range []error{tableErr, hostErr} {
-		if err != nil {
-			log.G(ctx).WithError(err).WithField("storage", st.Name).Debug("only one of mount tables and containerd could be asked whether the storage is in use")
-		}
 	}
 	return use{}
 }

@@ -53,9 +53,13 @@ func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error)
 	}
 	o.highest = slices.Max(append(slices.Concat(o.present, discarded), 0))
 	position, err := o.files.Position()
-	o.recorded = position.Sequence
 	if err != nil && !errdefs.IsDataLoss(err) {
 		return nil, nil, nil, err
+	}
+	if o.recorded = position.Sequence; o.recorded == 0 { // lost, damaged, or there never was a change
+		if o.recorded, err = o.newest(); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	st, err := store.Open(o.database, o.highest)
 	why := o.untrusted(st, err)
@@ -73,6 +77,30 @@ func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error)
 		return nil, nil, nil, fmt.Errorf("rebuild the graph: %w", err)
 	}
 	return st, o.files, o.present, nil
+}
+
+// newest returns the newest change of which a record was written. What is damaged tells none.
+func (o opening) newest() (sequence uint64, err error) {
+	var paths []string
+	for _, kind := range records.Kinds() {
+		files, err := o.files.Files(kind)
+		if err != nil {
+			return 0, err
+		}
+		paths = append(paths, files...)
+	}
+	for _, id := range o.present {
+		paths = append(paths, o.nodes.Record(id))
+	}
+	for _, path := range paths {
+		var record json.RawMessage
+		of, err := records.ReadFile(path, &record)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !isDamage(err) {
+			return 0, err
+		}
+		sequence = max(sequence, of)
+	}
+	return sequence, nil
 }
 
 // lostDatabase is why a database is not trusted of which there is nothing to keep.
@@ -105,6 +133,11 @@ func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
 	graph, mends, unneeded := dag.Heal(remains, now())
 	if err := o.account(why, unread, mends, unneeded); err != nil {
 		return nil, err
+	}
+	for _, one := range unread {
+		if err := o.keep(one.path); err != nil {
+			return nil, err
+		}
 	}
 	for _, id := range unneeded {
 		if _, known := graph.Node(id); known {
@@ -142,16 +175,17 @@ func highestUpdate(g *dag.Graph) (id dag.UpdateID) {
 	return id
 }
 
-// remains reads all records. It returns the paths of those that cannot be read, with the reason.
-func (o opening) remains() (r dag.Remains, unread []string, err error) {
+// remains reads all records, and tells which are damaged.
+func (o opening) remains() (r dag.Remains, unread []unreadable, err error) {
 	for _, id := range o.present {
 		var n nodeRecord
 		_, err := records.ReadFile(o.nodes.Record(id), &n)
-		if lacking(err) {
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+		case !isDamage(err):
 			return r, nil, err
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			unread = append(unread, err.Error())
+		default:
+			unread = append(unread, unreadable{o.nodes.Record(id), err})
 		}
 		if err != nil || n.ID != id {
 			r.Nodes = append(r.Nodes, dag.Remain{Node: dag.Node{ID: id}, Bare: true})
@@ -159,7 +193,7 @@ func (o opening) remains() (r dag.Remains, unread []string, err error) {
 		}
 		r.Nodes = append(r.Nodes, dag.Remain{Node: n.Node, Storage: n.Storage, Key: n.Key})
 	}
-	var bad [3][]string
+	var bad [3][]unreadable
 	var errs [3]error
 	r.Names, bad[0], errs[0] = readAll[dag.Name](o.files, records.Names)
 	r.Storages, bad[1], errs[1] = readAll[dag.Storage](o.files, records.Storages)
@@ -167,13 +201,17 @@ func (o opening) remains() (r dag.Remains, unread []string, err error) {
 	return r, slices.Concat(append(bad[:], unread)...), errors.Join(errs[:]...)
 }
 
-// lacking tells whether a file could not be read only because the machine or this process lacks something at the moment.
-// That says nothing of the file.
-func lacking(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
+// unreadable is a record that is damaged.
+type unreadable struct {
+	path string
+	err  error
 }
 
-func readAll[V any](files *records.Dir, kind records.Kind) (all []V, unread []string, err error) {
+// isDamage tells whether a record could not be read because of what it is. What the machine lacks, or does not let this process
+// do, says nothing of the record: with that repaired, it can be read.
+func isDamage(err error) bool { return errdefs.IsDataLoss(err) || errors.Is(err, unix.EIO) }
+
+func readAll[V any](files *records.Dir, kind records.Kind) (all []V, unread []unreadable, err error) {
 	paths, err := files.Files(kind)
 	if err != nil {
 		return nil, nil, err
@@ -181,14 +219,14 @@ func readAll[V any](files *records.Dir, kind records.Kind) (all []V, unread []st
 	for _, path := range paths {
 		var v V
 		_, err := records.ReadFile(path, &v)
-		if lacking(err) {
+		switch {
+		case err == nil:
+			all = append(all, v)
+		case !isDamage(err):
 			return nil, nil, err
+		default:
+			unread = append(unread, unreadable{path, err})
 		}
-		if err != nil {
-			unread = append(unread, err.Error())
-			continue
-		}
-		all = append(all, v)
 	}
 	return all, unread, nil
 }
@@ -206,11 +244,24 @@ type Rebuilt struct {
 	Aside []dag.NodeID `json:"aside,omitempty"`
 }
 
+// keep sets a damaged record aside, which else would be written anew or removed: there may be something to be read from it.
+func (o opening) keep(path string) error {
+	rest, err := filepath.Rel(o.nodes.Root(), path)
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s-%d", strings.ReplaceAll(rest, "/", "-"), time.Now().UnixNano())
+	return os.Rename(path, filepath.Join(o.nodes.Lost(), name))
+}
+
 const accountPrefix = "rebuilt-"
 
 // account writes down what is done, for people to look at, see [Snapshotter.Check].
-func (o opening) account(why string, unread []string, mends []dag.Mend, aside []dag.NodeID) error {
-	a := Rebuilt{Time: now(), Why: why, Unread: unread, Aside: aside}
+func (o opening) account(why string, unread []unreadable, mends []dag.Mend, aside []dag.NodeID) error {
+	a := Rebuilt{Time: now(), Why: why, Aside: aside}
+	for _, one := range unread {
+		a.Unread = append(a.Unread, one.err.Error())
+	}
 	for _, m := range mends {
 		a.Mends = append(a.Mends, m.String())
 	}
@@ -219,7 +270,15 @@ func (o opening) account(why string, unread []string, mends []dag.Mend, aside []
 		return err
 	}
 	name := accountPrefix + strconv.FormatInt(a.Time.UnixNano(), 10) + ".json"
-	return os.WriteFile(filepath.Join(o.nodes.Lost(), name), data, 0o600)
+	path, temporary := filepath.Join(o.nodes.Lost(), name), filepath.Join(o.nodes.Lost(), "new-"+name)
+	err = os.WriteFile(temporary, data, 0o600)
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		err = errors.Join(err, os.RemoveAll(temporary)) // on a full disk the next start would leave another one
+	}
+	return err
 }
 
 // accounts returns the accounts of all times that the graph was rebuilt, by file, and what else was set aside.
@@ -240,8 +299,9 @@ func accounts(lost string) (rebuilt map[string]Rebuilt, aside []string, err erro
 			return nil, nil, err
 		}
 		var a Rebuilt
-		if err := json.Unmarshal(data, &a); err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", path, err)
+		if json.Unmarshal(data, &a) != nil { // damaged: there to be looked at, like the rest
+			aside = append(aside, path)
+			continue
 		}
 		rebuilt[path] = a
 	}

@@ -219,3 +219,78 @@ func TestLockedOut(t *testing.T) {
 	_, err := snapshotter.New(f.root)
 	refused(t, err, errdefs.ErrUnavailable, "another process")
 }
+
+// TestOldDatabaseWithoutPosition: that a database is older than what is on disk is told by the records themselves when the file that
+// says how far they have come is lost or damaged.
+func TestOldDatabaseWithoutPosition(t *testing.T) {
+	for name, lose := range map[string]func(path string) error{
+		"lost":    os.Remove,
+		"damaged": func(path string) error { return os.WriteFile(path, []byte("{}"), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newLived(t)
+			backup := filepath.Join(t.TempDir(), "backup.db")
+			f.must(f.Backup(t.Context(), backup))
+			later := f.container("later", f.base, "later")
+			f.write(later, "own", "later")
+			f.close()
+			content, err := os.ReadFile(backup)
+			f.must(err)
+			f.must(os.WriteFile(f.database(), content, 0o600))
+			f.must(lose(filepath.Join(f.root, "records/sequence")))
+			f.open()
+			f.expect(later, "own", "later")
+			f.expectAll()
+		})
+	}
+}
+
+// TestDamagedRecordIsKept: what a rebuilding cannot read is there for people to look at, and told.
+func TestDamagedRecordIsKept(t *testing.T) {
+	f := newLived(t)
+	f.close()
+	dir, err := records.Open(filepath.Join(f.root, "records"))
+	f.must(err)
+	f.must(os.WriteFile(dir.Path(records.Storages, "test/web"), []byte("half of a rec"), 0o600))
+	f.must(os.Remove(f.database()))
+	f.open()
+	f.expectProblem("lost/records-storages-")
+	found, err := filepath.Glob(filepath.Join(f.root, "lost/records-storages-*"))
+	f.must(err)
+	if len(found) != 1 {
+		t.Fatalf("kept is %v", found)
+	}
+	if content, err := os.ReadFile(found[0]); err != nil || string(content) != "half of a rec" {
+		t.Errorf("kept is %q, %v", content, err)
+	}
+	f.expect(f.web, "own", "mine")
+}
+
+// TestRecordThatMayNotBeRead keeps a graph from being rebuilt without it.
+func TestRecordThatMayNotBeRead(t *testing.T) {
+	f := newLived(t)
+	before := f.graph()
+	f.close()
+	dir, err := records.Open(filepath.Join(f.root, "records"))
+	f.must(err)
+	record, aside := dir.Path(records.Storages, "test/web"), filepath.Join(f.root, "aside")
+	f.must(os.Rename(record, aside))
+	f.must(os.Symlink(record, record)) // any error that says nothing of the content; root may read all files
+	f.must(os.Remove(f.database()))
+	if s, err := snapshotter.New(f.root); err == nil {
+		f.must(s.Close())
+		t.Fatal("the graph was rebuilt without a record that could not be read")
+	}
+	f.must(os.Rename(aside, record))
+	f.open()
+	if after := f.graph(); after != before {
+		t.Errorf("the graph is\n%s\nand was\n%s", after, before)
+	}
+}
+
+// TestDamagedAccount: an account that a crash or a full disk left half written keeps nothing else from being checked.
+func TestDamagedAccount(t *testing.T) {
+	f := newLived(t)
+	f.must(os.WriteFile(filepath.Join(f.root, "lost/rebuilt-1.json"), []byte("{"), 0o600))
+	f.expectProblem("lost/rebuilt-1.json")
+}

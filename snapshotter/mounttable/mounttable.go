@@ -50,7 +50,7 @@ func (t Table) AllWritten() []dag.NodeID {
 }
 
 // Read reads the mount tables of all processes for mounts of the nodes in the directory published. It fails
-// when that of any process that is still there cannot be read: a mount might be in just that one.
+// when that of a process that may be looked into cannot be read: a mount might be in just that one.
 func Read(published string) (Table, error) {
 	r := reader{
 		published: published,
@@ -68,8 +68,7 @@ func Read(published string) (Table, error) {
 		if !number.MatchString(p.Name()) {
 			continue
 		}
-		// A process that has ended, or that no one may look into, holds no mount of ours that another one does not show.
-		if err := r.process(p.Name()); err != nil && !gone(err) {
+		if err := r.process(p.Name()); err != nil && !passedOver(err) {
 			return Table{}, fmt.Errorf("read mount table: %w", err)
 		}
 	}
@@ -140,8 +139,10 @@ func (r *reader) process(pid string) error {
 	return nil
 }
 
-// gone tells whether a process ended while it was looked at, or is a kernel thread or zombie without a namespace.
-func gone(err error) bool {
+// passedOver tells whether a process ended while it was looked at, is a kernel thread or zombie without a namespace, or may not
+// be looked into. The last happens where the daemon runs with less privilege than other processes: with CAP_SYS_PTRACE it sees
+// those of containerd and of containers, and the init of a sandbox around it all, which it may not see, mounts no containers.
+func passedOver(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)
 }
 

@@ -118,15 +118,19 @@ func (s *Snapshotter) checkNodes(context.Context) (found []Problem, _ error) {
 	for _, n := range known {
 		subject := "node " + n.ID.String()
 		_, err := os.Lstat(s.nodes.FS(n.ID))
+		quarantine := func(why string) Problem {
+			return Problem{
+				Subject: subject, What: why, Grave: true, Remedy: "it is quarantined: what needs it is refused with this reason",
+				repair: func(context.Context) error { return s.do(dag.Quarantine{Node: n.ID, Reason: why}) },
+			}
+		}
 		switch {
 		case n.Damage != "":
 			found = append(found, Problem{Subject: subject, What: n.Damage, Grave: true})
+		case s.halfWritten(n): // which the disk had no room to record
+			found = append(found, quarantine(halfWritten))
 		case err != nil && s.has(n.ID):
-			why := "its directory cannot be read: " + err.Error()
-			found = append(found, Problem{
-				Subject: subject, What: why, Grave: true, Remedy: "it is quarantined: what needs it is refused with this reason",
-				repair: func(context.Context) error { return s.do(dag.Quarantine{Node: n.ID, Reason: why}) },
-			})
+			found = append(found, quarantine("its directory cannot be read: "+err.Error()))
 		case err == nil && !n.Frozen:
 			found = append(found, s.checkWork(n.ID, subject)...)
 		}

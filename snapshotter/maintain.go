@@ -157,8 +157,8 @@ func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 	})
 	if len(lost) > 0 {
 		log.G(ctx).WithField("nodes", len(lost)).Warn("the condition of nodes has changed since the last start")
-		if err := s.do(lost...); err != nil { // the disk is full, perhaps; what needs them fails all the same
-			log.G(ctx).WithError(err).Error("failed to quarantine damaged nodes; moltctl repair tries again")
+		if err := s.do(lost...); err != nil { // the disk is full, perhaps
+			log.G(ctx).WithError(err).Error("failed to quarantine damaged nodes; they are refused all the same, and moltctl repair tries again")
 		}
 	}
 	return s.takeUp(ctx)
@@ -171,8 +171,8 @@ func (s *Snapshotter) damage(n dag.Node, present map[dag.NodeID]bool) string {
 		return n.Damage // what it stood on is not known
 	case !present[n.ID]:
 		return "its directory is missing"
-	case n.Unsynced != "" && n.Unsynced != s.boot:
-		return "the machine stopped before the layer was on disk"
+	case s.halfWritten(n):
+		return halfWritten
 	}
 	return ""
 }

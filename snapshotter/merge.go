@@ -96,7 +96,7 @@ func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]bool
 			}
 			views, storages := viewsOf(g, p)
 			nodes := slices.Concat(append(views, []dag.NodeID{p.Lower, p.Upper})...)
-			if usable(g, nodes) != nil {
+			if s.usable(g, nodes) != nil {
 				continue
 			}
 			m, found = merging{Pair: p, views: views, storages: storages, release: s.busy.pin(nodes...)}, true

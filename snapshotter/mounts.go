@@ -77,7 +77,7 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		}
 		if n.Kind == dag.View {
 			layers := g.Chain(n.Node)
-			if err = usable(g, layers); err != nil {
+			if err = s.usable(g, layers); err != nil {
 				return
 			}
 			s.handed.out(key, layers)
@@ -90,7 +90,7 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 			return
 		}
 		stack := append(g.Stack(st.Head), g.Chain(g.Base(st))...)
-		if err = usable(g, stack); err != nil {
+		if err = s.usable(g, stack); err != nil {
 			return
 		}
 		// Noted while the graph cannot change, so that nobody takes the storage for free in between.

@@ -27,7 +27,7 @@ func (s *Snapshotter) DiffPath(ctx context.Context, id dag.UpdateID, storage, pa
 		why string
 	)
 	defer s.pin(func(g *dag.Graph) []dag.NodeID {
-		k, why, err = comparedIn(g, id, storage)
+		k, why, err = s.comparedIn(g, id, storage)
 		return k.all()
 	})()
 	if err != nil {
@@ -66,7 +66,7 @@ type compared struct{ old, next, user, result []dag.NodeID }
 func (k compared) all() []dag.NodeID { return slices.Concat(k.old, k.next, k.user, k.result) }
 
 // comparedIn returns what an update is to be compared by, or why that cannot be.
-func comparedIn(g *dag.Graph, id dag.UpdateID, storage string) (k compared, why string, err error) {
+func (s *Snapshotter) comparedIn(g *dag.Graph, id dag.UpdateID, storage string) (k compared, why string, err error) {
 	u, _ := g.Update(id)
 	o, part := u.Outcomes[storage]
 	st, ok := g.Storage(storage)
@@ -101,15 +101,15 @@ func comparedIn(g *dag.Graph, id dag.UpdateID, storage string) (k compared, why 
 	if above != 0 {
 		k.result = append(g.Stack(above), k.next...)
 	}
-	if damage := unusable(g, k.all()); damage != "" {
+	if damage := s.unusable(g, k.all()); damage != "" {
 		return k, damage + digests, nil
 	}
 	return k, "", nil
 }
 
 // unusable says why nodes cannot be used, empty if they can.
-func unusable(g *dag.Graph, ids []dag.NodeID) string {
-	if err := usable(g, ids); err != nil {
+func (s *Snapshotter) unusable(g *dag.Graph, ids []dag.NodeID) string {
+	if err := s.usable(g, ids); err != nil {
 		return err.Error()
 	}
 	return ""

@@ -83,7 +83,7 @@ func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, rel
 		}
 		p, _ := g.Name(parent)
 		layers = g.Chain(p.Node)
-		if err = usable(g, layers); err == nil {
+		if err = s.usable(g, layers); err == nil {
 			release = s.busy.pin(layers...)
 		}
 	})
@@ -91,18 +91,33 @@ func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, rel
 }
 
 // usable refuses nodes that are known to be damaged.
-func usable(g *dag.Graph, ids []dag.NodeID) error {
+func (s *Snapshotter) usable(g *dag.Graph, ids []dag.NodeID) error {
 	for _, id := range ids {
-		switch n, _ := g.Node(id); {
-		case n.Damage == "":
+		n, _ := g.Node(id)
+		switch why := s.defect(n); {
+		case why == "":
 		case n.Kind == dag.Layer:
-			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, n.Damage, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, why, errdefs.ErrFailedPrecondition)
 		default:
-			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back to a state without it: %w", id, n.Damage, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back to a state without it: %w", id, why, errdefs.ErrFailedPrecondition)
 		}
 	}
 	return nil
 }
+
+// defect says why a node must not be used, empty if it may be. What an earlier boot left out counts also before it is recorded as
+// damage, which takes a disk with room.
+func (s *Snapshotter) defect(n dag.Node) string {
+	if n.Damage == "" && s.halfWritten(n) {
+		return halfWritten
+	}
+	return n.Damage
+}
+
+const halfWritten = "the machine stopped before the layer was on disk"
+
+// halfWritten tells whether a power cut may have left a layer incomplete.
+func (s *Snapshotter) halfWritten(n dag.Node) bool { return n.Unsynced != "" && n.Unsynced != s.boot }
 
 // stageOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an overlay
 // shows that of its upper directory.

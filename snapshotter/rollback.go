@@ -169,7 +169,7 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 		if carry {
 			needed = k.all()
 		}
-		unusable = usable(g, needed)
+		unusable = s.usable(g, needed)
 		return k.all()
 	})
 	if unusable != nil {

@@ -67,7 +67,7 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
 		user := g.Stack(st.Head)
 		k = stacks{old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: user, below: append(user, g.Chain(u.To)...), base: u.To, settings: u.Settings, report: lastReport(g, st)}
-		err = usable(g, k.all())
+		err = s.usable(g, k.all())
 		return k.all()
 	})
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *Snapshotter) withheld(report string) ([]servicing.Withheld, error) {
 func (s *Snapshotter) unsynced(g *dag.Graph) []dag.NodeID {
 	return slices.DeleteFunc(g.Unsynced(), func(id dag.NodeID) bool {
 		n, _ := g.Node(id)
-		return n.Unsynced != s.boot
+		return s.halfWritten(n)
 	})
 }
 

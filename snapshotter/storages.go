@@ -91,7 +91,7 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	)
 	defer s.pin(func(g *dag.Graph) []dag.NodeID {
 		below = append(g.Stack(st.Head), g.Chain(g.Base(st))...)
-		unusable = usable(g, below)
+		unusable = s.usable(g, below)
 		return below
 	})()
 	if unusable != nil {

@@ -97,7 +97,7 @@ func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Gra
 			return nil
 		}
 		if k, p.Err = of(g, st); p.Err == nil {
-			p.Err = usable(g, k.all())
+			p.Err = s.usable(g, k.all())
 		}
 		return k.all()
 	})()
@@ -140,7 +140,7 @@ func (s *Snapshotter) affected(r UpdateRequest) (names []string, err error) {
 		if _, err = g.Plan(dag.BeginUpdate{ID: 1, From: r.From, To: r.To}); err != nil {
 			return
 		}
-		if err = usable(g, g.Chain(r.To)); err != nil {
+		if err = s.usable(g, g.Chain(r.To)); err != nil {
 			return
 		}
 		for _, st := range g.Storages() {

@@ -1,0 +1,41 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// TestHalfWrittenWithoutRecord: a layer that was not on disk when the power went is refused also when there was no room to record
+// that at the start; check finds it, and repair records it.
+func TestHalfWrittenWithoutRecord(t *testing.T) {
+	i := newInside(t)
+	_, err := i.Prepare(t.Context(), "extract", "")
+	i.must(err)
+	i.must(i.do(dag.Commit{Key: "extract", Name: "half", Unsynced: "an earlier boot", Now: time.Now()}))
+	refuses := func() {
+		t.Helper()
+		if _, err := i.Prepare(t.Context(), "new", "half"); !errdefs.IsFailedPrecondition(err) {
+			t.Errorf("it is used: %v", err)
+		}
+	}
+	refuses()
+	problems, err := i.Repair(t.Context())
+	i.must(err)
+	if len(problems) != 1 || problems[0].What != halfWritten || !problems[0].Repaired {
+		t.Errorf("found: %+v", problems)
+	}
+	refuses()
+	i.Graph(func(g *dag.Graph) {
+		name, _ := g.Name("half")
+		if n, _ := g.Node(name.Node); n.Damage != halfWritten {
+			t.Errorf("recorded is %q", n.Damage)
+		}
+	})
+}

@@ -164,7 +164,7 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 	if err := s.nodes.Publish(into); err != nil {
 		return err
 	}
-	if err := s.sync(); err != nil {
+	if err := s.sync(into); err != nil {
 		return err
 	}
 	return s.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: now()})

@@ -223,7 +223,7 @@ func (s *Snapshotter) stageExact(p staged, k stacks) (staged, error) {
 		err = s.nodes.Publish(p.open)
 	}
 	if err == nil {
-		err = s.sync()
+		err = s.sync(p.open)
 	}
 	if err != nil {
 		return p, errors.Join(err, s.discard(p))

@@ -66,7 +66,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	st, files, present, err := openGraph(dir)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, dir.Close())
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
@@ -75,7 +75,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s.first = slices.Max(append(present, 0))
 	if err := s.start(present); err != nil {
-		return nil, errors.Join(err, st.Close())
+		return nil, errors.Join(err, st.Close(), dir.Close())
 	}
 	return s, nil
 }
@@ -168,7 +168,7 @@ func (s *Snapshotter) Close() error {
 	}
 	s.stop()
 	s.tasks.Wait()
-	return s.store.Close()
+	return errors.Join(s.store.Close(), s.nodes.Close())
 }
 
 // do carries out transformations as one change of the graph, copies the records that changed, and dooms the directories of

@@ -118,7 +118,7 @@ func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p staged, k sta
 	if err := s.nodes.Publish(p.made()...); err != nil {
 		return p, err
 	}
-	return p, s.sync()
+	return p, s.sync(p.made()...)
 }
 
 // writeDelta plans and, if nothing holds the storage and there are side effects, writes the delta storage.
@@ -191,19 +191,20 @@ func (s *Snapshotter) withheld(report string) ([]servicing.Withheld, error) {
 }
 
 // unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on disk any
-// more after it: such a layer stays damaged.
+// more after it: such a layer stays damaged. One that the disk failed in is not trusted after this boot, either.
 func (s *Snapshotter) unsynced(g *dag.Graph) []dag.NodeID {
 	return slices.DeleteFunc(g.Unsynced(), func(id dag.NodeID) bool {
 		n, _ := g.Node(id)
-		return s.halfWritten(n)
+		return s.halfWritten(n) || s.nodes.Incomplete(id)
 	})
 }
 
-// sync puts everything on disk and notes so for the layers that were waiting for it.
-func (s *Snapshotter) sync() error {
+// sync puts everything on disk, the given nodes that were just written among it, and notes so for the layers that were waiting
+// for it.
+func (s *Snapshotter) sync(ids ...dag.NodeID) error {
 	var layers []dag.NodeID
 	s.store.View(func(g *dag.Graph) { layers = s.unsynced(g) })
-	if err := s.nodes.Sync(); err != nil {
+	if err := s.nodes.Sync(ids...); err != nil {
 		return err
 	}
 	if len(layers) == 0 {

@@ -118,7 +118,7 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 			return err
 		}
 	}
-	if err := s.sync(); err != nil {
+	if err := s.sync(t.SourceOpen, t.TargetOpen); err != nil {
 		return err
 	}
 	return s.do(t)

@@ -39,7 +39,10 @@ import (
 )
 
 // Dir is the root directory with all that is in it.
-type Dir struct{ root string }
+type Dir struct {
+	root string
+	disk *disk
+}
 
 const (
 	published = "n"
@@ -74,8 +77,15 @@ func Open(root string) (*Dir, error) {
 	if err := mountable(real); err != nil {
 		return nil, fmt.Errorf("resolve root: %w", err)
 	}
-	return &Dir{root: real}, nil
+	disk, err := openDisk(real)
+	if err != nil {
+		return nil, fmt.Errorf("open root: %w", err)
+	}
+	return &Dir{real, disk}, nil
 }
+
+// Close ends the use of the directory.
+func (d *Dir) Close() error { return d.disk.held.Close() }
 
 // mountable refuses paths that would have to be escaped in mount options, where not everybody understands that.
 func mountable(root string) error {
@@ -130,6 +140,7 @@ func (d *Dir) path(sub string, id dag.NodeID) string {
 
 // Stage begins a node and returns where its content goes.
 func (d *Dir) Stage(id dag.NodeID) (string, error) {
+	d.disk.begin(id)
 	dir := d.path(staging, id)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", fmt.Errorf("stage %v: %w", id, err)
@@ -155,12 +166,16 @@ func (d *Dir) Publish(ids ...dag.NodeID) error {
 	return nil
 }
 
-// Sync puts all that was written below the root on disk.
-func (d *Dir) Sync() error {
-	err := d.withDir(d.root, unix.Syncfs)
+// Sync puts all that was written below the root on disk. It fails when the disk failed, and also when it failed before, since
+// one of the given nodes was staged: what was lost then is not written by syncing again.
+func (d *Dir) Sync(ids ...dag.NodeID) error {
+	err := d.disk.sync(ids)
 	failpoint.NodeSynced.Hit()
 	return err
 }
+
+// Incomplete tells whether the disk has failed since a node was staged, as far as this process knows.
+func (d *Dir) Incomplete(id dag.NodeID) bool { return d.disk.lost(id) }
 
 // SyncEmpty puts a published node without content on disk, at less cost than [Dir.Sync].
 func (d *Dir) SyncEmpty(id dag.NodeID) error {
@@ -193,6 +208,7 @@ func (d *Dir) Discard(id dag.NodeID) error {
 // error.
 func (d *Dir) Trash(id dag.NodeID) error {
 	// A node that was never committed may leave its id to another one when the daemon crashes.
+	d.disk.forget(id)
 	to := filepath.Join(d.root, trash, fmt.Sprintf("%d-%d", id, time.Now().UnixNano()))
 	err := os.Rename(d.path(published, id), to)
 	if errors.Is(err, fs.ErrNotExist) {

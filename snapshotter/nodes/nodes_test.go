@@ -21,8 +21,14 @@ import (
 
 func opened(t *testing.T) *nodes.Dir {
 	t.Helper()
-	d, err := nodes.Open(filepath.Join(t.TempDir(), "root"))
+	return openedAt(t, filepath.Join(t.TempDir(), "root"))
+}
+
+func openedAt(t *testing.T, root string) *nodes.Dir {
+	t.Helper()
+	d, err := nodes.Open(root)
 	must(t, err)
+	t.Cleanup(func() { must(t, d.Close()) })
 	return d
 }
 
@@ -72,8 +78,7 @@ func TestRoot(t *testing.T) {
 			t.Errorf("root %q: got %v", root, err)
 		}
 	}
-	d, err := nodes.Open(filepath.Join(base, "to-plain"))
-	must(t, err)
+	d := openedAt(t, filepath.Join(base, "to-plain"))
 	if want := filepath.Join(base, "plain"); d.Root() != want {
 		t.Errorf("the root is %s, not %s as mount tables show it", d.Root(), want)
 	}
@@ -200,9 +205,9 @@ func TestDropStagingOnFullDisk(t *testing.T) {
 	place := t.TempDir()
 	must(t, unix.Mount("tmpfs", place, "tmpfs", 0, "nr_inodes=30"))
 	t.Cleanup(func() { must(t, unix.Unmount(place, 0)) })
-	d, err := nodes.Open(filepath.Join(place, "root"))
-	must(t, err)
+	d := openedAt(t, filepath.Join(place, "root"))
 	publish(t, d, 1)
+	var err error
 	for id := range dag.NodeID(2) {
 		_, err := d.Stage(2 + id)
 		must(t, err)

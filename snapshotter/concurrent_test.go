@@ -5,7 +5,9 @@ package snapshotter_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -77,7 +79,7 @@ func operate(f *fixture, bases []string, random *rand.Rand) {
 		err = f.Cleanup(ctx)
 	case 4:
 		err = f.Walk(ctx, func(_ context.Context, i snapshots.Info) error {
-			if _, err := f.Usage(ctx, i.Name); !errdefs.IsNotFound(err) && !os.IsNotExist(err) {
+			if _, err := f.Usage(ctx, i.Name); !errdefs.IsNotFound(err) && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 			return nil

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -211,12 +212,21 @@ func (f *fixture) container(own, parent, storage string, opts ...snapshots.Opt) 
 // in mounts a key as the start of its container does, calls fn with the directory, and unmounts it.
 func (f *fixture) in(key string, fn func(dir string)) {
 	f.t.Helper()
-	mounts, err := f.Mounts(f.t.Context(), key)
-	f.must(err)
-	f.must(mount.WithTempMount(f.t.Context(), mounts, func(dir string) error {
-		fn(dir)
-		return nil
-	}))
+	for {
+		mounts, err := f.Mounts(f.t.Context(), key)
+		f.must(err)
+		mounted := false
+		err = mount.WithTempMount(f.t.Context(), mounts, func(dir string) error {
+			mounted = true
+			fn(dir)
+			return nil
+		})
+		if !mounted && errors.Is(err, fs.ErrNotExist) {
+			continue // without a time of grace nodes may be merged between the answer and the mount
+		}
+		f.must(err)
+		return
+	}
 }
 
 func (f *fixture) write(key, path, content string) {
@@ -268,7 +278,7 @@ func (f *fixture) settled(id dag.UpdateID) (u dag.Update) {
 // eventually waits for something that happens in the background.
 func (f *fixture) eventually(condition func() bool, what string, args ...any) {
 	f.t.Helper()
-	for range 3000 {
+	for range 30000 {
 		if condition() {
 			return
 		}

@@ -28,7 +28,7 @@ func TestNoMountsWhileServiced(t *testing.T) {
 			var got error
 			f.host.whenAsked(func(ctx context.Context) {
 				f.host.whenAsked(nil)
-				ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
 				defer cancel()
 				_, got = f.Mounts(ctx, key)
 			})

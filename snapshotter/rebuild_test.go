@@ -33,6 +33,15 @@ func (f *fixture) graph() (text string) {
 	return text
 }
 
+// rest waits until the background has noted all that it notes about the nodes there are.
+func (f *fixture) rest() {
+	f.t.Helper()
+	f.eventually(func() (done bool) {
+		f.Graph(func(g *dag.Graph) { done = len(g.Unmeasured()) == 0 && len(g.Unsynced()) == 0 })
+		return done
+	}, "all nodes are measured and on disk")
+}
+
 // lived is a fixture with an update, a rollback point, a storage without a container and an anonymous one.
 type lived struct {
 	*fixture
@@ -87,7 +96,8 @@ func TestDatabaseDamaged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newLived(t)
 			f.close()
-			f.open() // so that nothing is under way
+			f.open()
+			f.rest()
 			before := f.graph()
 			f.close()
 			f.must(damage(t, f.database()))
@@ -172,6 +182,7 @@ func TestRecordsLost(t *testing.T) {
 	f.must(os.WriteFile(files[1], []byte("{}"), 0o600))
 	f.must(os.Remove(filepath.Join(f.root, "records/sequence")))
 	f.open()
+	f.rest()
 	before := f.graph()
 	f.close()
 	f.must(os.Remove(f.database()))
@@ -269,6 +280,7 @@ func TestDamagedRecordIsKept(t *testing.T) {
 // TestRecordThatMayNotBeRead keeps a graph from being rebuilt without it.
 func TestRecordThatMayNotBeRead(t *testing.T) {
 	f := newLived(t)
+	f.rest()
 	before := f.graph()
 	f.close()
 	dir, err := records.Open(filepath.Join(f.root, "records"))

@@ -320,8 +320,12 @@ func mergeLayers(below string, left int) step {
 func mergeStorage(own string, depth int) step {
 	return step{name: "wait for the nodes of " + own + " to be merged", do: func(_ context.Context, w *world) error {
 		for try := 1; ; try++ {
-			err := w.depth(own, depth)
-			if err == nil || try == 3 {
+			last, tries := try == 3, patience/10
+			if last {
+				tries = patience // whoever begins anew each time never ends
+			}
+			err := w.depth(own, depth, tries)
+			if err == nil || last {
 				return err
 			}
 			if err := w.reopen(); err != nil {
@@ -331,9 +335,9 @@ func mergeStorage(own string, depth int) step {
 	}}
 }
 
-// depth waits a moment until a storage has no more than a number of nodes.
-func (w *world) depth(own string, limit int) error {
-	return eventually(patience/10, func() (missing string, _ error) {
+// depth waits until a storage has no more than a number of nodes.
+func (w *world) depth(own string, limit, tries int) error {
+	return eventually(tries, func() (missing string, _ error) {
 		var stack []dag.NodeID
 		w.Graph(func(g *dag.Graph) {
 			st, _ := g.Storage(storage(own))

@@ -95,7 +95,8 @@ func TestManyUpdates(t *testing.T) {
 		u, err := w.move(from, to)
 		check(t, err)
 		for name, o := range u.Outcomes {
-			if o.State != dag.Applied {
+			// Where a container was just being made, with copies of all mounts, it is done at the next start.
+			if o.State != dag.Applied && o.State != dag.Planned {
 				t.Fatalf("%s in round %d: %v %v", name, i, o.State, o.Reasons)
 			}
 		}

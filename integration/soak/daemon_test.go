@@ -49,7 +49,7 @@ func newDaemon(t *testing.T) *daemon {
 		t.Fatalf("build the daemon: %v\n%s", err, out)
 	}
 	must(t, os.WriteFile(filepath.Join(d.dir, "config.toml"), fmt.Appendf(nil,
-		"root = %q\n[grpc]\naddress = %q\n[control]\naddress = %q\n[containerd]\naddress = \"\"\n[servicing]\ngrace = \"20ms\"\n",
+		"root = %q\n[grpc]\naddress = %q\n[control]\naddress = %q\n[containerd]\naddress = \"\"\n[servicing]\ngrace = \"200ms\"\n",
 		d.path("root"), d.path("snapshots.sock"), d.path("control.sock")), 0o600))
 	var err error
 	d.log, err = os.Create(d.path("log"))

@@ -143,7 +143,8 @@ func TestRootIsMounted(t *testing.T) {
 // TestOtherMountNamespace: a mount that shows in no place where this process could see it.
 func TestOtherMountNamespace(t *testing.T) {
 	dir := published(t)
-	script := fmt.Sprintf("mount -t overlay overlay -o lowerdir=%[1]s/1/fs,upperdir=%[1]s/3/fs,workdir=%[1]s/3/work %[2]s && echo mounted && read line", dir, t.TempDir())
+	// What others have mounted would show in the new namespace as well, and keep them from unmounting it.
+	script := fmt.Sprintf("umount --all --lazy --types overlay; mount -t overlay overlay -o lowerdir=%[1]s/1/fs,upperdir=%[1]s/3/fs,workdir=%[1]s/3/work %[2]s && echo mounted && read line", dir, t.TempDir())
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script)
 	out, err := cmd.StdoutPipe()
 	must(t, err)

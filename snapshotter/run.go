@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
@@ -141,14 +142,31 @@ func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.Upd
 	case err != nil && ctx.Err() != nil:
 		return dag.Staging, err
 	case err != nil:
-		return dag.Aborted, s.giveUp(id, st.Name, err)
+		return s.updateFailed(st, id, err)
 	case len(p.holds) > 0:
 		return dag.Held, errors.Join(s.discard(p), s.do(p.held(st.Name)))
 	}
 	if err := s.commitStaged(p, p.switched(st.Name)); err != nil {
-		return dag.Aborted, s.giveUp(id, st.Name, err)
+		return s.updateFailed(st, id, err)
 	}
 	return dag.Applied, nil
+}
+
+// updateFailed records why an update failed for a storage. One that was waiting for it goes on waiting when the reason may pass:
+// nobody is there to begin the update again.
+func (s *Snapshotter) updateFailed(st dag.Storage, id dag.UpdateID, why error) (dag.State, error) {
+	waits := st.Pending != nil && st.Pending.Update == id
+	if !waits || !mayPass(why) {
+		return dag.Aborted, s.giveUp(id, st.Name, why)
+	}
+	reason := why.Error() + "; it will be tried again at its next start"
+	return dag.Planned, errors.Join(why, s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: now()}))
+}
+
+// mayPass tells whether something failed for want of what there may be enough of later.
+func mayPass(err error) bool {
+	return slices.ContainsFunc([]unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO},
+		func(lack unix.Errno) bool { return errors.Is(err, lack) })
 }
 
 // updateTogether services storages so that all of them switch in one transaction, or none does.

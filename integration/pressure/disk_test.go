@@ -134,6 +134,25 @@ func TestFullUpdate(t *testing.T) {
 	})
 }
 
+// TestFullWaiting starts a container on a full disk whose storage waits for an update: it goes on waiting for that.
+func TestFullWaiting(t *testing.T) {
+	eachFill(t, func(t *testing.T, w *world, fill func() func(), none bool) {
+		key := w.keys[0]
+		check(t, w.in(key, func(string) error { _, err := w.update(); return err }))
+		release := fill()
+		_, err := w.Mounts(t.Context(), key)
+		check(t, err)
+		w.Graph(func(g *dag.Graph) {
+			if st, _ := g.Storage("test/s0"); none && st.Pending == nil {
+				t.Error("it does not wait any more")
+			}
+		})
+		release()
+		w.intact("v2")
+		w.sound()
+	})
+}
+
 // TestFullRollback rolls back on a full disk, and again when there is room.
 func TestFullRollback(t *testing.T) {
 	for _, carry := range []bool{false, true} {

@@ -144,7 +144,7 @@ func TestRootIsMounted(t *testing.T) {
 func TestOtherMountNamespace(t *testing.T) {
 	dir := published(t)
 	// What others have mounted would show in the new namespace as well, and keep them from unmounting it.
-	script := fmt.Sprintf("umount --all --lazy --types overlay; mount -t overlay overlay -o lowerdir=%[1]s/1/fs,upperdir=%[1]s/3/fs,workdir=%[1]s/3/work %[2]s && echo mounted && read line", dir, t.TempDir())
+	script := fmt.Sprintf("findmnt --raw --noheadings --output TARGET --types overlay | grep -vx / | xargs --no-run-if-empty umount --lazy; mount -t overlay overlay -o lowerdir=%[1]s/1/fs,upperdir=%[1]s/3/fs,workdir=%[1]s/3/work %[2]s && echo mounted && read line", dir, t.TempDir())
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script)
 	out, err := cmd.StdoutPipe()
 	must(t, err)

@@ -24,7 +24,8 @@ type use struct {
 }
 
 // inUse tells whether a storage must not be touched: a mount alone is use, and so is a task that has none yet. When the mount
-// tables cannot be read it counts as in use, whatever containerd says. The caller holds the lock of the storage, so that no mounts are handed out meanwhile.
+// tables cannot be read it counts as in use, whatever containerd says. The caller holds the lock of the storage, so that no
+// mounts are handed out meanwhile.
 func (s *Snapshotter) inUse(ctx context.Context, st dag.Storage) use {
 	handed := s.handed.recently(st.Key)
 	table, err := mounttable.Read(s.nodes.Published())

@@ -27,28 +27,22 @@ var wantedOptions = [...]string{
 func probeOptions(dir *nodes.Dir) ([]string, error) {
 	known, err := probeByMounting(dir)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return readableOptions()
+		return acceptedOptions(readable)
 	}
 	return known, err
 }
 
-// readableOptions returns those of the wanted options that this kernel can read, which takes no place on any disk.
-func readableOptions() (known []string, err error) {
+// acceptedOptions returns those of the wanted options with which a try succeeds.
+func acceptedOptions(try func(option string) error) (accepted []string, err error) {
 	for _, option := range wantedOptions {
-		fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-		if err != nil {
-			return nil, err
-		}
-		key, value, _ := strings.Cut(option, "=")
-		err = unix.FsconfigSetString(fsfd, key, value)
-		switch err = errors.Join(err, unix.Close(fsfd)); {
+		switch err := try(option); {
 		case err == nil:
-			known = append(known, option)
+			accepted = append(accepted, option)
 		case !unknown(err):
 			return nil, err
 		}
 	}
-	return known, nil
+	return accepted, nil
 }
 
 // unknown tells whether an option failed because the kernel does not know it. Whatever else fails says nothing of that: one that
@@ -73,16 +67,22 @@ func probeByMounting(in *nodes.Dir) ([]string, error) {
 	if err := probe(dir); err != nil {
 		return nil, fmt.Errorf("overlayfs cannot be used on %s, a local file system such as ext4 or xfs is needed, and root: %w", in.Root(), err)
 	}
-	var known []string
-	for _, option := range wantedOptions {
-		switch err := probe(dir, option); {
-		case err == nil:
-			known = append(known, option)
-		case !unknown(err):
-			return nil, err
-		}
+	return acceptedOptions(func(option string) error { return probe(dir, option) })
+}
+
+// readable has the kernel read an option, which takes no place on any disk.
+func readable(option string) (err error) {
+	fsfd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return err
 	}
-	return known, nil
+	defer func() { err = errors.Join(err, unix.Close(fsfd)) }()
+	return setOption(fsfd, option)
+}
+
+func setOption(fsfd int, option string) error {
+	key, value, _ := strings.Cut(option, "=")
+	return unix.FsconfigSetString(fsfd, key, value)
 }
 
 // probe makes an overlay mount that has no place in the tree, and lets it go.
@@ -96,8 +96,7 @@ func probe(dir string, options ...string) (err error) {
 		"lowerdir=" + filepath.Join(dir, "lower"), "upperdir=" + filepath.Join(dir, "upper"), "workdir=" + filepath.Join(dir, "work"),
 	}, options...)
 	for _, option := range options {
-		key, value, _ := strings.Cut(option, "=")
-		if err := unix.FsconfigSetString(fsfd, key, value); err != nil {
+		if err := setOption(fsfd, option); err != nil {
 			return err
 		}
 	}

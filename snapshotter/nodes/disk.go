@@ -19,7 +19,8 @@ type disk struct {
 	held   *os.File // the root
 	syncfs func(fd int) error
 
-	mu       sync.Mutex // also held while syncing: what fails must count before anybody else's sync succeeds
+	syncing  sync.Mutex // one at a time: what fails must count before anybody else's sync succeeds
+	mu       sync.Mutex // guards what follows, and is never held while the disk is waited for
 	failures uint64
 	begun    map[dag.NodeID]uint64 // the failures before each node was staged
 }
@@ -56,9 +57,12 @@ func (d *disk) failedSince(id dag.NodeID) bool {
 }
 
 func (d *disk) sync(ids []dag.NodeID) error {
+	d.syncing.Lock()
+	defer d.syncing.Unlock()
+	err := d.syncfs(int(d.held.Fd()))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.syncfs(int(d.held.Fd())); err != nil {
+	if err != nil {
 		d.failures++
 		return fmt.Errorf("sync %s: %w", d.held.Name(), err)
 	}

@@ -52,3 +52,24 @@ func TestSyncFails(t *testing.T) {
 		t.Error("a node that is gone counts as lost")
 	}
 }
+
+// TestStageWhileSyncing: nobody but who syncs waits for the disk, and what is begun meanwhile shares the failure.
+func TestStageWhileSyncing(t *testing.T) {
+	d, err := Open(filepath.Join(t.TempDir(), "root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.disk.syncfs = func(int) error {
+		_, err := d.Stage(1)
+		return errors.Join(err, unix.EIO)
+	}
+	if err := d.Sync(); !errors.Is(err, unix.EIO) {
+		t.Errorf("the failure is told as %v", err)
+	}
+	if !d.Incomplete(1) {
+		t.Error("what was begun while the disk failed counts as written")
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -33,7 +33,7 @@ PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative -
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence crash soak failpoints \
+.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence crash soak failpoints sample-root \
 	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root
 
 help: ## Show this help
@@ -89,6 +89,10 @@ crash: need-root deps-build deps-test ## Die at every failpoint, at random, at s
 
 soak: need-root deps-build ## Random operations with crashes in between, against a model, for SOAKTIME (1h) (root)
 	MOLT_SOAK=$(SOAKTIME) $(GO) test -count=1 -v -timeout 0 -run TestSoak ./integration/soak
+
+sample-root: need-root deps-build ## Keep a state directory of this version as a sample that later ones must open, at SAMPLE_ROOT (root)
+	@test -n "$(SAMPLE_ROOT)" || { echo 'give SAMPLE_ROOT=snapshotter/testdata/roots/schema-N.tar.zst' >&2; exit 1; }
+	MOLT_MAKE_ROOT='$(abspath $(SAMPLE_ROOT))' $(GO) test -count=1 -run TestMakeRoot ./snapshotter
 
 fuzz: deps-build ## Run every fuzz target for FUZZTIME (30s)
 	@integration/tools/fuzz.sh $(FUZZTIME)

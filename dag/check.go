@@ -95,7 +95,7 @@ func (g *Graph) checkStorages(fail failf) {
 		if n, ok := g.nodes[s.Head]; !ok || n.Kind != Persisted {
 			fail("storage %q: head %v is missing or a %s", s.Name, s.Head, n.Kind)
 		}
-		if n, ok := g.names[s.Key]; (s.Key != "" || s.Anonymous) && (!ok || n.Storage != s.Name) {
+		if n, ok := g.names[s.Key]; (s.Key != "" || s.Anonymous && s.Rehoming == nil) && (!ok || n.Storage != s.Name) {
 			fail("storage %q: key %q is missing or has storage %q", s.Name, s.Key, n.Storage)
 		}
 		for _, id := range s.states() {

@@ -120,7 +120,54 @@ type Storage struct {
 	Pending *Pending `json:"pending,omitempty"`
 	// Settings are what servicing was told for this storage. The graph does not look into them.
 	Settings json.RawMessage `json:"settings,omitempty"`
-	Created  time.Time       `json:"created"`
+	// Asked is the base that the last container of the storage asked for, nil when none is on record. The storage may stand
+	// on another one, after an explicit update.
+	Asked *Asked `json:"asked,omitempty"`
+	// Container is the last container that the storage was bound for, as containerd had it on record; nil when unknown.
+	Container *Container `json:"container,omitempty"`
+	// Rehoming is a move of the storage to a new key of the same container that is under way, nil if there is none.
+	Rehoming *Rehoming `json:"rehoming,omitempty"`
+	Created  time.Time `json:"created"`
+}
+
+// Asked is a base by what stays the same of it: its node, and its origin, which outlives that node.
+type Asked struct {
+	Layer  NodeID `json:"layer,omitempty"` // 0 for an empty base
+	Origin string `json:"origin,omitempty"`
+}
+
+// Container is what containerd had on record of a container when a storage was bound for it.
+type Container struct {
+	ID      string `json:"id"`
+	Image   string `json:"image,omitempty"`
+	Runtime string `json:"runtime,omitempty"`
+	// Pod is the pod of a container in Kubernetes, as "namespace/name".
+	Pod string `json:"pod,omitempty"`
+	// Capabilities are those that the container's first process could ever have.
+	Capabilities []string `json:"capabilities,omitempty"`
+	// UserNamespace is set for a container whose ids are not those of the host.
+	UserNamespace bool `json:"user_namespace,omitempty"`
+	// Labels says where each of molt's own labels came from.
+	Labels map[string]LabelOrigin `json:"labels,omitempty"`
+}
+
+// LabelOrigin is who gave a label.
+type LabelOrigin string
+
+// The origins of labels.
+const (
+	FromContainer LabelOrigin = "container"
+	FromPod       LabelOrigin = "pod"
+)
+
+// Rehoming is an intent that outlives a crash: the key of a container is removed and prepared again on another base, and the
+// storage goes from the one to the other. Without it an anonymous storage would end with its key.
+type Rehoming struct {
+	// Namespace and Container are containerd's names of the container, whose key has the same name as the container.
+	Namespace string `json:"namespace"`
+	Container string `json:"container"`
+	// Record is what is still to be written into containerd's record of the container. The graph does not look into it.
+	Record json.RawMessage `json:"record"`
 }
 
 // Point is a state of a storage that is kept: its frozen head, which knows the base it stood on.

@@ -95,7 +95,7 @@ func (h *healer) advance(s Storage, to NodeID) {
 func (h *healer) updateTo(s Storage, base NodeID) UpdateID {
 	for _, u := range slices.Backward(sorted(h.updates)) {
 		o, ok := u.Outcomes[s.Name]
-		given := o.State == Held || o.State == Aborted || o.State == RolledBack
+		given := o.State == Held || o.State == Aborted || o.State == RolledBack || o.State == Withdrawn
 		moved := slices.ContainsFunc(s.Points, func(p Point) bool { return p.Update == u.ID })
 		if ok && !given && !moved && u.To == base {
 			return u.ID

@@ -39,6 +39,9 @@ func (h *healer) mendKeys() {
 // mendSort makes a storage anonymous or not, as its name says.
 func (h *healer) mendSort(s *Storage) {
 	key, is := strings.CutPrefix(s.Name, anonymous)
+	if is && s.Anonymous && s.Key == "" && s.Rehoming != nil {
+		return // between two keys
+	}
 	if !is {
 		key = s.Key
 	}

@@ -91,7 +91,7 @@ func (h *healer) mendOutcome(id UpdateID, name string) {
 		h.outcome(u, name, Outcome{State: Aborted, Reasons: []string{why}, Time: h.now}, why)
 	}
 	switch o.State {
-	case Applied, Held, Aborted, RolledBack:
+	case Applied, Held, Aborted, RolledBack, Withdrawn:
 	case Planned, Staging, Staged:
 		waits := ok && s.Pending != nil && s.Pending.Update == id && !s.Pending.Rollback
 		switch {

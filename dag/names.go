@@ -140,7 +140,8 @@ func committable(d *draft, s Storage) error {
 	return nil
 }
 
-// Remove drops a name. A storage with a name of its own only loses its holder; an anonymous one ends.
+// Remove drops a name. A storage with a name of its own, or one that is being re-homed, only loses its holder; an anonymous
+// one ends.
 type Remove struct {
 	Key string
 	Now time.Time
@@ -159,7 +160,7 @@ func (t Remove) transform(d *draft) error {
 	if !ok || s.Key != t.Key {
 		return nil
 	}
-	if s.Anonymous {
+	if s.Anonymous && s.Rehoming == nil {
 		return RemoveStorage{Name: s.Name, Now: t.Now}.transform(d)
 	}
 	s.Key = ""

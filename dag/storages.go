@@ -15,12 +15,19 @@ import (
 
 // Bind makes a storage the writable state of an active key. A storage that does not exist begins as what the key has
 // written so far; one that does must stand on the base of the key already (see [Switch]) and must be free: held by
-// nobody, by this key, or by Holder, which the caller has found not to use it any more.
+// nobody, by this key, or by Holder, which the caller has found not to use it any more. With Stay a storage that stands on
+// another base than the key keeps its base.
 type Bind struct {
 	Key     string
 	Storage string
 	Holder  string
-	Now     time.Time
+	// Stay binds the key to the storage where that stands, although the key was prepared on another base.
+	Stay bool
+	// Asked is the base that the container asks for; nil leaves what is on record.
+	Asked *Asked
+	// Container is what is known of the container; nil leaves what is on record.
+	Container *Container
+	Now       time.Time
 }
 
 func (t Bind) transform(d *draft) error {
@@ -45,6 +52,12 @@ func (t Bind) transform(d *draft) error {
 		return err
 	}
 	s.Key = t.Key
+	if t.Asked != nil {
+		s.Asked = t.Asked
+	}
+	if t.Container != nil {
+		s.Container = t.Container
+	}
 	n.Storage, n.Identity, n.Updated = s.Name, Bound, t.Now
 	d.putStorage(s)
 	d.putName(n)
@@ -57,7 +70,7 @@ func (t Bind) reuse(d *draft, s, own Storage, n *Name) error {
 		return fmt.Errorf("storage %q is in use by %q: %w", s.Name, s.Key, errdefs.ErrFailedPrecondition)
 	}
 	head, _ := d.node(s.Head)
-	if !sameBase(d.node, head.Base, n.Node) {
+	if !t.Stay && !sameBase(d.node, head.Base, n.Node) {
 		return fmt.Errorf("storage %q stands on %v, not on %v: %w", s.Name, head.Base, n.Node, errdefs.ErrFailedPrecondition)
 	}
 	if own.Anonymous {

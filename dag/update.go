@@ -35,6 +35,19 @@ const (
 	Aborted State = "aborted"
 	// RolledBack: applied and undone.
 	RolledBack State = "rolled-back"
+	// Withdrawn: taken back by an operator before it was applied; the storage stands where it stood.
+	Withdrawn State = "withdrawn"
+)
+
+// Cause says what began an update.
+type Cause string
+
+// The causes of updates.
+const (
+	// ByCommand: an operator named the update, and the storages or their base.
+	ByCommand Cause = "command"
+	// ByBind: the specification of a container names another base than before. Such an update is of one storage only.
+	ByBind Cause = "bind"
 )
 
 // Final tells whether nothing more will happen by itself.
@@ -48,8 +61,8 @@ type Update struct {
 	// FromRef and ToRef are what the bases were called when the update was asked for, for people.
 	FromRef string `json:"from_ref,omitempty"`
 	ToRef   string `json:"to_ref,omitempty"`
-	// Cause says what began the update: a command, or a storage bound on another base.
-	Cause string `json:"cause"`
+	// Cause says what began the update.
+	Cause Cause `json:"cause"`
 	// AllOrNothing updates switch every storage in one transaction, or none.
 	AllOrNothing bool `json:"all_or_nothing,omitempty"`
 	// Settings are what servicing was told for this update. The graph does not look into them.
@@ -64,7 +77,7 @@ type Update struct {
 // Outcome is what an update came to for one storage.
 type Outcome struct {
 	State State `json:"state"`
-	// Reasons say why a storage is held, planned or aborted.
+	// Reasons say why a storage is held, planned, aborted or withdrawn, or what rolled it back.
 	Reasons []string `json:"reasons,omitempty"`
 	// Delta is the delta storage that was recorded, 0 when there were no side effects.
 	Delta NodeID `json:"delta,omitempty"`
@@ -120,6 +133,8 @@ func (u Update) settled(now time.Time) Update {
 		u.State = Planned
 	case counts[RolledBack] > 0:
 		u.State = RolledBack
+	case counts[Withdrawn] > 0:
+		u.State = Withdrawn
 	default:
 		u.State = Aborted
 	}

@@ -18,7 +18,7 @@ type BeginUpdate struct {
 	ID             UpdateID
 	From, To       NodeID
 	FromRef, ToRef string
-	Cause          string
+	Cause          Cause
 	AllOrNothing   bool
 	Settings       json.RawMessage
 	Storages       []string
@@ -58,7 +58,8 @@ func (t BeginUpdate) transform(d *draft) error {
 }
 
 // Record says how far an update has come for a storage that it has not moved: Planned, Staging, Staged, Held or Aborted.
-// A Planned storage waits until it is no longer in use; an earlier update that it waited for is given up.
+// A Planned storage waits until it is no longer in use; an earlier update that it waited for is given up. It fails with
+// errdefs.ErrAborted when the update was withdrawn for the storage.
 type Record struct {
 	Update  UpdateID
 	Storage string
@@ -82,6 +83,9 @@ func (t Record) transform(d *draft) error {
 	}
 	if ok && d.moved(s, u) {
 		return movedError(s, u)
+	}
+	if u.Outcomes[t.Storage].State == Withdrawn {
+		return withdrawnError(t.Storage, u)
 	}
 	for _, id := range []NodeID{u.From, u.To} {
 		if _, there := d.node(id); id != 0 && !there && !t.State.Final() {
@@ -113,6 +117,44 @@ func (d *draft) moved(s Storage, u Update) bool {
 func movedError(s Storage, u Update) error {
 	return fmt.Errorf("storage %q has been moved by %v already: %w", s.Name, u.ID, errdefs.ErrFailedPrecondition)
 }
+
+func withdrawnError(storage string, u Update) error {
+	return fmt.Errorf("update %v of storage %q was withdrawn: %w", u.ID, storage, errdefs.ErrAborted)
+}
+
+// Withdraw takes an update back for storages that it has not moved: those that wait, are being serviced or are held. What is
+// being staged for them can no longer be switched to. It fails with errdefs.ErrFailedPrecondition for a storage that the
+// update has moved, and then changes nothing.
+type Withdraw struct {
+	Update   UpdateID
+	Storages []string
+	Reason   string
+	Now      time.Time
+}
+
+func (t Withdraw) transform(d *draft) error {
+	for _, name := range t.Storages {
+		u, ok := d.update(t.Update)
+		if !ok {
+			return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
+		}
+		o := u.Outcomes[name]
+		if !o.State.Withdrawable() {
+			return fmt.Errorf("update %v of storage %q cannot be withdrawn, it is %s: %w", t.Update, name, o.State, errdefs.ErrFailedPrecondition)
+		}
+		if s, ok := d.storage(name); ok && s.Pending != nil && s.Pending.Update == t.Update {
+			s.Pending = nil
+			d.putStorage(s)
+		}
+		o.State, o.Reasons, o.Time = Withdrawn, []string{t.Reason}, t.Now
+		d.putUpdate(u.with(name, o))
+	}
+	return nil
+}
+
+// Withdrawable reports whether an update can be taken back for a storage in this state: it has not moved the storage, and
+// may still do so, or would if it were asked again.
+func (s State) Withdrawable() bool { return !s.Final() || s == Held }
 
 // await notes what a storage is to do at its next start, in place of anything noted before.
 func (d *draft) await(s Storage, p Pending, now time.Time) {
@@ -171,6 +213,9 @@ func (t Switch) transform(d *draft) error {
 	if d.moved(s, u) {
 		return movedError(s, u)
 	}
+	if u.Outcomes[s.Name].State == Withdrawn {
+		return withdrawnError(s.Name, u)
+	}
 	if sameBase(d.node, head.Base, u.To) {
 		return fmt.Errorf("storage %q stands on %v already: %w", s.Name, head.Base, errdefs.ErrFailedPrecondition)
 	}
@@ -205,6 +250,7 @@ type Rollback struct {
 	Carried NodeID // 0 for an exact rollback
 	Delta   NodeID // 0 when carrying over had no side effects
 	Open    NodeID
+	Reasons []string // why, where no operator asked for it
 	Now     time.Time
 }
 
@@ -236,7 +282,7 @@ func (t Rollback) transform(d *draft) error {
 	d.follow(s, point.Base, t.Now)
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[s.Name]
-		d.putUpdate(u.with(s.Name, Outcome{State: RolledBack, Report: o.Report, Time: t.Now}))
+		d.putUpdate(u.with(s.Name, Outcome{State: RolledBack, Reasons: t.Reasons, Report: o.Report, Time: t.Now}))
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -19,90 +18,152 @@ import (
 // askTimeout bounds a question to containerd.
 const askTimeout = 10 * time.Second
 
-// identify returns the storage that a key is to be bound to, empty when it has none but its own. The answer of containerd
-// is remembered: it is asked once, after the container was created, and when it cannot answer nothing is mounted.
-func (s *Snapshotter) identify(ctx context.Context, n dag.Name) (string, error) {
+// Claim is what a container asks for, and what containerd has on record of it.
+type Claim struct {
+	// Storage is the full name of the storage, empty when the container asks for none.
+	Storage string
+	// Container is what is known of the container, nil when it is not known.
+	Container *dag.Container
+}
+
+// identify returns what a key claims; the storage is empty when the key has none but its own. The answer of containerd is
+// remembered: it is asked once, after the container was created, and when it cannot answer nothing is mounted.
+func (s *Snapshotter) identify(ctx context.Context, n dag.Name) (Claim, error) {
 	if n.Identity == dag.Bound {
-		return n.Storage, nil
+		return Claim{Storage: n.Storage}, nil
 	}
 	k := parseKey(n.Key)
 	if n.Identity == dag.Plain || s.host == nil || k.namespace == "" || k.extraction() {
-		return "", nil
+		return Claim{}, nil
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	storage, err := s.host.Claim(ask, k.namespace, k.key)
+	claim, err := s.host.Claim(ask, k.namespace, k.key)
 	switch {
 	case errdefs.IsNotFound(err):
-		return "", nil // the container is still being created; it will ask for its mounts again when it starts
+		return Claim{}, nil // the container is still being created; it will ask for its mounts again when it starts
 	case errdefs.IsInvalidArgument(err):
-		return "", err
+		return Claim{}, err
 	case err != nil:
-		return "", fmt.Errorf("ask containerd which storage container %q wants: %w: %w", k.key, errdefs.ErrUnavailable, err)
-	case storage == "":
-		return "", s.do(dag.Identify{Key: n.Key})
+		return Claim{}, fmt.Errorf("ask containerd which storage container %q wants: %w: %w", k.key, errdefs.ErrUnavailable, err)
+	case claim.Storage == "":
+		return Claim{}, s.do(dag.Identify{Key: n.Key})
 	}
-	return storage, nil
+	return claim, nil
 }
 
-// bind makes a storage the writable state of a key, on the base that the key was prepared on. The caller holds the locks of
-// the storage and of the one that the key has.
-func (s *Snapshotter) bind(ctx context.Context, key, storage string) error {
-	var (
-		n            dag.Name
-		st           dag.Storage
-		known        bool
-		exists, same bool
-	)
+// binding is a key that is about to be bound to a storage.
+type binding struct {
+	key     string
+	storage dag.Storage // as it is on record
+	exists  bool
+	stands  dag.NodeID // the base that the storage stands on
+	asks    dag.NodeID // the base that the key asks for
+	same    bool       // both are one base
+	again   bool       // the last container of the storage asked for the same
+	as      dag.Bind
+}
+
+// binding looks up what there is of a key and of the storage that it is to be bound to.
+func (s *Snapshotter) binding(key string, claim Claim) (b binding, err error) {
 	s.store.View(func(g *dag.Graph) {
-		n, known = g.Name(key)
-		st, exists = g.Storage(storage)
-		same = exists && g.SameBase(g.Base(st), n.Node)
-	})
-	if !known {
-		return fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
-	}
-	if exists && st.Key == key && same {
-		return nil
-	}
-	if exists && st.Key != key {
-		if u := s.inUse(ctx, st); u.by != "" {
-			return fmt.Errorf("storage %q belongs to container %q: %s: %w", storage, parseKey(st.Key).key, u.by, errdefs.ErrFailedPrecondition)
+		n, known := g.Name(key)
+		if !known {
+			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
+			return
 		}
-	}
-	b := dag.Bind{Key: key, Storage: storage, Holder: st.Key, Now: now()}
-	if !exists || same {
-		return s.do(b)
-	}
-	return s.bindElsewhere(ctx, st, n.Node, b)
+		b.key, b.asks = key, g.AskedOf(n)
+		b.storage, b.exists = g.Storage(claim.Storage)
+		b.stands = g.Base(b.storage)
+		b.same = b.exists && g.SameBase(b.stands, b.asks)
+		b.again = b.exists && g.IsAsked(b.storage, b.asks)
+		b.as = dag.Bind{
+			Key: key, Storage: claim.Storage, Holder: b.storage.Key, Asked: g.Asking(b.asks), Container: claim.Container, Now: now(),
+		}
+	})
+	return b, err
 }
 
-// bindElsewhere moves a free storage to the base of the key that it is to be bound to: back, when it stood there before,
-// and forward by an update otherwise.
-func (s *Snapshotter) bindElsewhere(ctx context.Context, st dag.Storage, base dag.NodeID, b dag.Bind) error {
-	if s.stoodOn(st, base) {
-		return s.bindBack(ctx, st, base, b)
-	}
-	u, err := s.updateFor(st, base)
+// bind makes a storage the writable state of a key. What a container asks for counts when it changes: a container that asks
+// for the base that the last one asked for gets the storage where it stands, also after an update took it elsewhere; one
+// that asks for another base has the storage moved there. The caller holds the locks of the storage and of the one that the
+// key has.
+func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) error {
+	b, err := s.binding(key, claim)
 	if err != nil {
 		return err
 	}
-	staged, err := s.stage(ctx, st, u)
+	own := b.exists && b.storage.Key == key
+	switch {
+	case own && b.storage.Asked == nil: // on record from an earlier version
+		return s.bindHere(b)
+	case own && (b.same || b.again):
+		return nil
+	case b.exists:
+		// The call for a key that has the storage is the start of its container: only a mount or a task counts.
+		if u := s.inUse(ctx, b.storage); u.by != "" && !(own && u.soon) {
+			return fmt.Errorf("storage %q belongs to container %q: %s: %w",
+				claim.Storage, parseKey(b.storage.Key).key, u.by, errdefs.ErrFailedPrecondition)
+		}
+	}
+	switch {
+	case !b.exists, b.same:
+		return s.bindHere(b)
+	case b.again && s.rebind == RebindOnChange:
+		log.G(ctx).WithFields(log.Fields{"storage": b.storage.Name, "stands": b.stands.String(), "asked": b.asks.String()}).
+			Info("container asks for the same base as before; the storage stays on the base that an update moved it to")
+		return s.bindHere(b)
+	}
+	return s.bindElsewhere(ctx, b)
+}
+
+// bindHere binds a key to a storage where that stands. The key follows.
+func (s *Snapshotter) bindHere(b binding) error {
+	b.as.Stay = true
+	return s.do(b.as)
+}
+
+// bindElsewhere moves a free storage to the base that a key asks for: back, when it stood there before, and forward by an
+// update otherwise.
+func (s *Snapshotter) bindElsewhere(ctx context.Context, b binding) error {
+	if s.stoodOn(b.storage, b.asks) {
+		return s.bindBack(ctx, b)
+	}
+	return s.bindForward(ctx, b)
+}
+
+// bindForward updates a storage to the base that its container asks for. The update is one of its own, which no operator
+// named: rolling back an operator's update leaves this storage alone.
+func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
+	if held, ok := s.holds.answer(b); ok && s.stillHeld(held, b.storage.Name) {
+		return s.bindHeld(ctx, b, held)
+	}
+	u, done, err := s.updateFor(b.storage, b.asks)
 	if err != nil {
-		return s.giveUp(u.ID, st.Name, err)
+		return err
+	}
+	defer done()
+	staged, err := s.stage(ctx, b.storage, u)
+	if err != nil {
+		return s.giveUp(u.ID, b.storage.Name, err)
 	}
 	if len(staged.holds) > 0 {
-		why := fmt.Errorf("storage %q cannot be serviced for this base: %s: %w", st.Name, strings.Join(staged.holds, "; "), errdefs.ErrFailedPrecondition)
-		return errors.Join(why, s.discard(staged), s.do(staged.held(st.Name)))
+		err := errors.Join(s.discard(staged), s.do(staged.held(b.storage.Name)))
+		if err != nil {
+			return err
+		}
+		held := holding{update: u.ID, reasons: staged.holds}
+		s.holds.remember(b, held)
+		return s.bindHeld(ctx, b, held)
 	}
 	// Whoever held the storage stays on the base that its key was prepared on: nobody asked for that to change.
-	if err := s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.switched(st.Name), b); err != nil {
-		return s.giveUp(u.ID, st.Name, err)
+	if err := s.commitStaged(staged, dag.Release{Storage: b.storage.Name}, staged.switched(b.storage.Name), b.as); err != nil {
+		return s.giveUp(u.ID, b.storage.Name, err)
 	}
 	return nil
 }
 
-// stoodOn tells whether a rollback point of a storage stands on a base.
+// stoodOn reports whether a rollback point of a storage stands on a base.
 func (s *Snapshotter) stoodOn(st dag.Storage, base dag.NodeID) (found bool) {
 	s.store.View(func(g *dag.Graph) {
 		for _, p := range st.Points {
@@ -114,9 +175,11 @@ func (s *Snapshotter) stoodOn(st dag.Storage, base dag.NodeID) (found bool) {
 }
 
 // bindBack rolls a storage back, an update at a time, until it stands on a base from its history.
-func (s *Snapshotter) bindBack(ctx context.Context, st dag.Storage, base dag.NodeID, b dag.Bind) error {
+func (s *Snapshotter) bindBack(ctx context.Context, b binding) error {
+	st, owner := b.storage, parseKey(b.key).key
 	if s.onReturn == Refuse {
-		return fmt.Errorf("storage %q was updated from this base to another one; roll the update back, or allow it by the rollback policy: %w", st.Name, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q was updated from the base that container %q asks for to another one; "+
+			"name the new image, roll the update back, or allow it by the rollback policy: %w", st.Name, owner, errdefs.ErrFailedPrecondition)
 	}
 	for {
 		update := st.Points[len(st.Points)-1].Update
@@ -127,17 +190,20 @@ func (s *Snapshotter) bindBack(ctx context.Context, st dag.Storage, base dag.Nod
 		if len(staged.holds) > 0 {
 			return errors.Join(staged.cannotCarry(st.Name), s.discard(staged))
 		}
-		if err := s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.rolledBack(st.Name)); err != nil {
+		why := fmt.Sprintf("container %s was made on the base from before, which the one before it did not ask for", owner)
+		if err := s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.rolledBack(st.Name, why)); err != nil {
 			return err
 		}
-		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": update.String(), "key": b.Key}).Info("rolled back to the base of the container")
+		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": update.String(), "key": b.key}).
+			Warn("rolled back: the container asks for the base from before, and the last one did not")
 		var there bool
 		s.store.View(func(g *dag.Graph) {
 			st, _ = g.Storage(st.Name)
-			there = g.SameBase(g.Base(st), base)
+			there = g.SameBase(g.Base(st), b.asks)
 		})
 		if there {
-			return s.do(b)
+			b.as.Holder = ""
+			return s.bindHere(b)
 		}
 	}
 }

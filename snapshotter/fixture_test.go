@@ -35,24 +35,37 @@ type fakeHost struct {
 	snapshots []snapshotter.Key
 	err       error
 	asked     int
+	marked    map[string]string     // the held update, by key
 	asking    func(context.Context) // called while it is asked whether a container runs
 }
 
-func (h *fakeHost) Claim(_ context.Context, namespace, key string) (string, error) {
+func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapshotter.Claim, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked++
 	if h.err != nil {
-		return "", h.err
+		return claim, h.err
 	}
-	claim, ok := h.claims[key]
+	storage, ok := h.claims[key]
 	if !ok {
-		return "", fmt.Errorf("container %q: %w", key, errdefs.ErrNotFound)
+		return claim, fmt.Errorf("container %q: %w", key, errdefs.ErrNotFound)
 	}
-	if claim == "" {
-		return "", nil
+	if storage == "" {
+		return claim, nil
 	}
-	return snapshotter.StorageName(namespace, claim)
+	claim.Container = &dag.Container{ID: key}
+	claim.Storage, err = snapshotter.StorageName(namespace, storage)
+	return claim, err
+}
+
+func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.marked == nil {
+		h.marked = map[string]string{}
+	}
+	h.marked[key] = update
+	return nil
 }
 
 func (h *fakeHost) Running(ctx context.Context, _, key string) (bool, error) {

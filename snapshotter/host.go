@@ -8,12 +8,14 @@ import (
 	"strings"
 )
 
-// Host is the containerd that the snapshotter serves. Its methods only read: they are called while containerd waits for
-// the snapshotter. Keys are those that containerd itself uses, without the parts that its metadata store adds.
+// Host is the containerd that the snapshotter serves. Its methods only read, but for MarkHeld: they are called while
+// containerd waits for the snapshotter. Keys are those that containerd itself uses, without the parts that its metadata store adds.
 type Host interface {
-	// Claim returns the full name of the storage that the container with the key asks for, empty when it asks for none.
-	// It fails with errdefs.ErrNotFound as long as there is no such container.
-	Claim(ctx context.Context, namespace, key string) (string, error)
+	// Claim returns what the container with the key asks for. It fails with errdefs.ErrNotFound as long as there is no such
+	// container.
+	Claim(ctx context.Context, namespace, key string) (Claim, error)
+	// MarkHeld labels the record of a container that was started on the old base, because the update is held.
+	MarkHeld(ctx context.Context, namespace, key, update string) error
 	// Running tells whether the container with the key has a live task.
 	Running(ctx context.Context, namespace, key string) (bool, error)
 	// Layer returns the key of the topmost layer of an image, unpacked for this snapshotter.

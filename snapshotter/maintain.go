@@ -161,7 +161,32 @@ func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
 			log.G(ctx).WithError(err).Error("failed to quarantine damaged nodes; they are refused all the same, and moltctl repair tries again")
 		}
 	}
+	if err := s.giveUpBinds(ctx); err != nil {
+		log.G(ctx).WithError(err).Error("failed to give up updates of containers whose start was cut short")
+	}
 	return s.takeUp(ctx)
+}
+
+// giveUpBinds ends the updates that the start of a container had begun when the daemon stopped. The next start begins again:
+// what a container asked for is not done in its absence.
+func (s *Snapshotter) giveUpBinds(context.Context) error {
+	var records []dag.Transformation
+	s.store.View(func(g *dag.Graph) {
+		for _, u := range g.Updates() {
+			for name, o := range u.Outcomes {
+				if u.Cause == dag.ByBind && (o.State == dag.Staging || o.State == dag.Staged) {
+					records = append(records, dag.Record{
+						Update: u.ID, Storage: name, State: dag.Aborted, Now: now(),
+						Reasons: []string{"the daemon stopped while the container was being started; its next start tries again"},
+					})
+				}
+			}
+		}
+	})
+	if len(records) == 0 {
+		return nil
+	}
+	return s.do(records...)
 }
 
 // damage says why a node cannot be used, empty if it can.

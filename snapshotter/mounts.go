@@ -37,29 +37,29 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, er
 		if err != nil {
 			return nil, err
 		}
-		storage, err := s.identify(ctx, n)
+		claim, err := s.identify(ctx, n)
 		if err != nil {
 			return nil, err
 		}
-		return s.handOut(ctx, n, storage)
+		return s.handOut(ctx, n, claim)
 	})
 }
 
-// handOut returns the mounts of an active key after binding it to a storage, unless that is empty, and after carrying out
+// handOut returns the mounts of an active key after binding it to the storage that it claims, if any, and after carrying out
 // what waits for its storage to be free. The storage's lock is held until the mounts are on record as handed out: whoever
 // has it knows that nobody is given the storage meanwhile.
-func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, storage string) ([]mount.Mount, error) {
+func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim) ([]mount.Mount, error) {
 	names := []string{n.Storage}
-	if storage != "" {
-		names = append(names, storage)
+	if claim.Storage != "" {
+		names = append(names, claim.Storage)
 	}
 	unlock, err := s.lockStorages(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if storage != "" {
-		if err := s.bind(ctx, n.Key, storage); err != nil {
+	if claim.Storage != "" {
+		if err := s.bind(ctx, n.Key, claim); err != nil {
 			return nil, err
 		}
 	}
@@ -95,6 +95,7 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		}
 		// Noted while the graph cannot change, so that nobody takes the storage for free in between.
 		s.handed.out(key, stack)
+		s.holds.forget(st.Name)
 		mounts = s.activeMounts(stack)
 	})
 	return mounts, err

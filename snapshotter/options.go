@@ -39,6 +39,8 @@ type Retention struct {
 type config struct {
 	host      Host
 	onReturn  RollbackPolicy
+	onHold    OnHold
+	rebind    Rebind
 	retention Retention
 	grace     time.Duration
 	workers   int
@@ -56,6 +58,8 @@ const (
 func defaults() config {
 	return config{
 		onReturn:  CarryOver,
+		onHold:    RefuseStart,
+		rebind:    RebindOnChange,
 		retention: Retention{Points: DefaultPoints, Age: DefaultAge},
 		grace:     DefaultGrace,
 		workers:   2,
@@ -97,6 +101,28 @@ func WithRollbackPolicy(p RollbackPolicy) Opt {
 			return nil
 		}
 		return fmt.Errorf("rollback policy %q: must be %q, %q or %q: %w", p, CarryOver, Exact, Refuse, errdefs.ErrInvalidArgument)
+	}
+}
+
+// WithOnHold sets what happens when a container asks for a base that its storage cannot be serviced for.
+func WithOnHold(p OnHold) Opt {
+	return func(c *config) error {
+		if p != RefuseStart && p != StartOnOldBase {
+			return fmt.Errorf("on hold %q: must be %q or %q: %w", p, RefuseStart, StartOnOldBase, errdefs.ErrInvalidArgument)
+		}
+		c.onHold = p
+		return nil
+	}
+}
+
+// WithRebind sets which containers have their storage moved to the base that they ask for.
+func WithRebind(p Rebind) Opt {
+	return func(c *config) error {
+		if p != RebindOnChange && p != RebindToSpec {
+			return fmt.Errorf("rebind %q: must be %q or %q: %w", p, RebindOnChange, RebindToSpec, errdefs.ErrInvalidArgument)
+		}
+		c.rebind = p
+		return nil
 	}
 }
 

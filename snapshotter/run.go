@@ -16,12 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 )
 
 // runUpdate services the storages of an update that are not yet done. What the end of the context leaves undone, which is
 // that of the daemon, goes on after a restart.
 func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
-	if _, taken := s.underway.LoadOrStore(id, true); taken {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if _, taken := s.underway.LoadOrStore(id, cancel); taken {
 		return
 	}
 	defer s.underway.Delete(id)
@@ -69,7 +72,8 @@ func (s *Snapshotter) takeUp(context.Context) error {
 	var going []dag.UpdateID
 	s.store.View(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
-			if _, underway := s.underway.Load(u.ID); !underway && (u.State == dag.Staging || u.State == dag.Staged) {
+			// What a container asks for is done when it asks again, not in its absence.
+			if _, underway := s.underway.Load(u.ID); !underway && u.Cause != dag.ByBind && (u.State == dag.Staging || u.State == dag.Staged) {
 				going = append(going, u.ID)
 			}
 		}
@@ -146,7 +150,11 @@ func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.Upd
 	case len(p.holds) > 0:
 		return dag.Held, errors.Join(s.discard(p), s.do(p.held(st.Name)))
 	}
-	if err := s.commitStaged(p, p.switched(st.Name)); err != nil {
+	failpoint.UpdateStaged.Hit()
+	switch err := s.commitStaged(p, p.switched(st.Name)); {
+	case err != nil && s.withdrawn(id, st.Name):
+		return dag.Withdrawn, nil
+	case err != nil:
 		return s.updateFailed(st, id, err)
 	}
 	return dag.Applied, nil

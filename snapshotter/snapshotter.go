@@ -40,8 +40,9 @@ type Snapshotter struct {
 	handed   *handed
 	doomed   *doomed
 	kicked   chan struct{}
+	holds    *holds
 	turns    chan struct{}   // of the workers that service storages
-	underway sync.Map        // the ids of the updates that somebody runs
+	underway sync.Map        // by the id of an update that somebody runs, what ends that: a context.CancelFunc
 	life     context.Context // ends when the snapshotter is closed
 	stop     context.CancelFunc
 
@@ -70,7 +71,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
+		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(),
 		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}
 	s.first = slices.Max(append(present, 0))

@@ -34,8 +34,11 @@ func (p staged) switched(storage string) dag.Transformation {
 	return dag.Switch{Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: now()}
 }
 
-func (p staged) rolledBack(storage string) dag.Transformation {
-	return dag.Rollback{Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Now: now()}
+// rolledBack undoes the update; why is on record where no operator asked for that.
+func (p staged) rolledBack(storage string, why ...string) dag.Transformation {
+	return dag.Rollback{
+		Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Reasons: why, Now: now(),
+	}
 }
 
 func (p staged) held(storage string) dag.Transformation {
@@ -265,7 +268,7 @@ func (s *Snapshotter) reportPath(name string) string {
 // giveUp records that an update failed for a storage, which stands where it stood, and returns why.
 func (s *Snapshotter) giveUp(update dag.UpdateID, storage string, why error) error {
 	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{why.Error()}, Now: now()}
-	if err := s.do(r); err != nil {
+	if err := s.do(r); err != nil && !s.withdrawn(update, storage) {
 		log.L.WithError(err).WithField("storage", storage).Error("failed to record that an update was given up")
 	}
 	return fmt.Errorf("update %v of storage %q: %w", update, storage, why)

@@ -36,6 +36,8 @@ type Preview struct {
 	// Waits says what uses the storage, so that it would have to wait for its next start.
 	Waits  string
 	Report *servicing.Report
+	// Undone is what undoing an update would come to; nil for an update.
+	Undone *Undone
 	// Err says why nothing can be told.
 	Err error
 }
@@ -53,7 +55,7 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	}
 	id := s.store.NewUpdate()
 	err = s.do(dag.BeginUpdate{
-		ID: id, From: r.From, To: r.To, FromRef: r.FromRef, ToRef: r.ToRef, Cause: "command",
+		ID: id, From: r.From, To: r.To, FromRef: r.FromRef, ToRef: r.ToRef, Cause: dag.ByCommand,
 		AllOrNothing: r.AllOrNothing, Settings: settings, Storages: names, Now: now(),
 	})
 	if err != nil {
@@ -174,31 +176,41 @@ func standsOn(g *dag.Graph, st dag.Storage, base dag.NodeID) bool {
 	return ok && g.SameBase(u.To, base)
 }
 
-// updateFor returns the record of the update that moves a storage to a base: one from the same base that other storages
-// took before, or a new one.
-func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (dag.Update, error) {
+// updateFor returns the record of the update that moves a storage to the base that its container asks for: one that failed
+// or was held for this storage before, or a new one. It never is one that an operator made. The caller calls done when it no
+// longer works on it.
+func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (u dag.Update, done func(), err error) {
 	var (
-		u     dag.Update
 		found bool
 		from  dag.NodeID
 	)
 	s.store.View(func(g *dag.Graph) {
 		from = g.Base(st)
 		for _, known := range g.Updates() {
-			taken := slices.ContainsFunc(st.Points, func(p dag.Point) bool { return p.Update == known.ID })
-			// What an update was told for itself alone, to force it perhaps, was not meant for this storage.
-			plain := !known.AllOrNothing && len(known.Settings) == 0
-			if known.From == from && known.To == to && plain && known.State != dag.Aborted && !taken {
+			if known.Cause == dag.ByBind && known.From == from && known.To == to && triedFor(known, st) {
 				u, found = known, true
 			}
 		}
 	})
+	if !found {
+		u = dag.Update{ID: s.store.NewUpdate(), From: from, To: to}
+	}
+	s.underway.Store(u.ID, context.CancelFunc(func() {}))
+	done = func() { s.underway.Delete(u.ID) }
 	if found {
-		return u, s.do(dag.Record{Update: u.ID, Storage: st.Name, State: dag.Staging, Now: now()})
+		err = s.do(dag.Record{Update: u.ID, Storage: st.Name, State: dag.Staging, Now: now()})
+	} else {
+		err = s.do(dag.BeginUpdate{ID: u.ID, From: from, To: to, Cause: dag.ByBind, Storages: []string{st.Name}, Now: now()})
 	}
-	id := s.store.NewUpdate()
-	if err := s.do(dag.BeginUpdate{ID: id, From: from, To: to, Cause: "bind", Storages: []string{st.Name}, Now: now()}); err != nil {
-		return dag.Update{}, err
+	if err != nil {
+		done()
 	}
-	return dag.Update{ID: id, From: from, To: to}, nil
+	return u, done, err
+}
+
+// triedFor reports whether an update is of one storage only, and was given up or held for it.
+func triedFor(u dag.Update, st dag.Storage) bool {
+	o, in := u.Outcomes[st.Name]
+	moved := slices.ContainsFunc(st.Points, func(p dag.Point) bool { return p.Update == u.ID })
+	return in && len(u.Outcomes) == 1 && !moved && (o.State == dag.Held || o.State == dag.Aborted)
 }

@@ -17,8 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Version is the version of the database schema that this package writes. Version 1 had neither sequence nor sum.
-const Version = 2
+// Version is the version of the database schema that this package writes. Version 1 had neither sequence nor sum; version 2
+// neither the base that a container asked for, nor withdrawn updates, nor digests of nodes.
+const Version = 3
+
+// firstWithSum is the first version whose records have a sum.
+const firstWithSum = 2
 
 // lockTimeout bounds the wait for another process that has the database open.
 const lockTimeout = 2 * time.Second

@@ -61,7 +61,7 @@ func renew(path string, c contents) (*bbolt.DB, sum, error) {
 }
 
 // reuse opens the database at path to go on with it, and returns the sum of its records. One of an earlier version is
-// refused: it has no sum.
+// refused where it has no sum; the first change makes it one of this version.
 func reuse(path string) (db *bbolt.DB, total sum, err error) {
 	if db, err = openDatabase(path, false); err != nil {
 		return nil, 0, err
@@ -69,7 +69,7 @@ func reuse(path string) (db *bbolt.DB, total sum, err error) {
 	err = guarded(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
 			version, err := readNumber(tx, keyVersion)
-			if err == nil && version != Version {
+			if err == nil && (version < firstWithSum || version > Version) {
 				err = fmt.Errorf("schema version %d cannot be written to: %w", version, errdefs.ErrFailedPrecondition)
 			}
 			if err == nil {

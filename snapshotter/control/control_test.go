@@ -34,7 +34,11 @@ import (
 // images is a containerd that knows some images. Its containers ask for nothing.
 type images map[string]string
 
-func (images) Claim(context.Context, string, string) (string, error) { return "", nil }
+func (images) Claim(context.Context, string, string) (snapshotter.Claim, error) {
+	return snapshotter.Claim{}, nil
+}
+
+func (images) MarkHeld(context.Context, string, string, string) error { return nil }
 
 func (images) Running(context.Context, string, string) (bool, error) { return false, nil }
 

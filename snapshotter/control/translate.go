@@ -59,7 +59,7 @@ func pending(p *dag.Pending) string {
 
 func update(u dag.Update) *api.Update {
 	r := &api.Update{
-		Id: uint64(u.ID), From: uint64(u.From), To: uint64(u.To), FromRef: u.FromRef, ToRef: u.ToRef, Cause: u.Cause,
+		Id: uint64(u.ID), From: uint64(u.From), To: uint64(u.To), FromRef: u.FromRef, ToRef: u.ToRef, Cause: string(u.Cause),
 		AllOrNothing: u.AllOrNothing, State: string(u.State),
 		Created: timestamppb.New(u.Created), Updated: timestamppb.New(u.Updated),
 	}

@@ -6,7 +6,6 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -194,13 +193,18 @@ func (s *Service) RollbackUpdate(ctx context.Context, req *api.RollbackUpdateReq
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	err = s.snapshotter.Rollback(ctx, r)
-	failures, partly := errors.AsType[snapshotter.Failures](err)
-	if err != nil && !partly {
+	all, err := s.snapshotter.Undo(ctx, r)
+	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
+	var failures []string
+	for _, one := range all {
+		if err := one.Failure(r.Update); err != nil {
+			failures = append(failures, err.Error())
+		}
+	}
 	u, err := s.update(r.Update)
-	return &api.RollbackUpdateResponse{Update: u, Failures: each(failures, error.Error)}, errgrpc.ToGRPC(err)
+	return &api.RollbackUpdateResponse{Update: u, Failures: failures}, errgrpc.ToGRPC(err)
 }
 
 // PreviewRollback tells what a rollback would come to.

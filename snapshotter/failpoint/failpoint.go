@@ -25,6 +25,8 @@ const (
 	NodeSynced Point = "node-synced"
 	// ReportWritten: a report is written, which nothing refers to yet.
 	ReportWritten Point = "report-written"
+	// UpdateStaged: the side effects of an update on a storage are on disk, and the transaction that switches to them is next.
+	UpdateStaged Point = "update-staged"
 	// GraphCommitted: the change of the graph is in the database.
 	GraphCommitted Point = "graph-committed"
 	// RecordWritten: one of the records beside the database is written, others may not be.
@@ -41,7 +43,7 @@ const (
 func Names() []string {
 	return []string{
 		string(NodeStaged), string(NodeWritten), string(NodeSealed), string(NodePublished), string(NodeSynced),
-		string(ReportWritten), string(GraphCommitted), string(RecordWritten), string(RecordsWritten),
+		string(ReportWritten), string(UpdateStaged), string(GraphCommitted), string(RecordWritten), string(RecordsWritten),
 		string(NodeTrashed), string(TrashSwept),
 	}
 }

@@ -14,11 +14,9 @@ import (
 	"github.com/containerd/log"
 	"github.com/containerd/typeurl/v2"
 
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
-
-// StorageKey is the container label, and the pod annotation, by which a storage is asked for.
-const StorageKey = "molt.dev/storage"
 
 // What containerd's CRI plugin writes into the records of containers and sandboxes. It labels them, too, but labels can come
 // from an image.
@@ -30,23 +28,23 @@ const (
 	defaultKubeNamespace = "default"
 )
 
-// Claim returns the full name of the storage that a container asks for: by a label when it was made with ctr, nerdctl or a
+// Claim returns what a container asks for: by a label when it was made with ctr, nerdctl or a
 // client of its own, by an annotation of its pod in Kubernetes, where each container of the pod has a storage of its own,
 // within the pod's namespace. What an image says never counts.
 //
 // It fails with errdefs.ErrNotFound when containerd has no such container (yet), and with errdefs.ErrInvalidArgument when
-// the container asks for something that cannot be.
-func (h *Host) Claim(ctx context.Context, namespace, key string) (string, error) {
+// the container asks for something that cannot be, or has a label of molt's that molt does not know.
+func (h *Host) Claim(ctx context.Context, namespace, key string) (snapshotter.Claim, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	c, err := h.client.ContainerService().Get(ctx, key)
 	if err != nil {
-		return "", err
+		return snapshotter.Claim{}, err
 	}
 	if c.SnapshotKey != key || c.Snapshotter != h.snapshotter {
-		return "", nil
+		return snapshotter.Claim{}, nil
 	}
 	if _, ok := c.Extensions[extensionPause]; ok {
-		return "", nil
+		return snapshotter.Claim{}, nil
 	}
 	if _, ok := c.Extensions[extensionContainer]; ok {
 		return h.claimOfPod(ctx, namespace, c)
@@ -54,42 +52,51 @@ func (h *Host) Claim(ctx context.Context, namespace, key string) (string, error)
 	return h.claimOfLabel(ctx, namespace, c)
 }
 
-// claimOfLabel reads the label of a container. containerd copies the labels of an image into the container, so a label
+// claimOfLabel reads the labels of a container. containerd copies the labels of an image into the container, so a label
 // that the image has, too, was not given by whoever made the container.
-func (h *Host) claimOfLabel(ctx context.Context, namespace string, c containers.Container) (string, error) {
-	value, ok := c.Labels[StorageKey]
-	if !ok {
-		return "", nil
+func (h *Host) claimOfLabel(ctx context.Context, namespace string, c containers.Container) (snapshotter.Claim, error) {
+	given := ours(c.Labels)
+	if len(given) == 0 {
+		return snapshotter.Claim{}, nil
 	}
-	fromImage, err := h.imageLabel(ctx, c.Image)
+	fromImage, err := h.imageLabels(ctx, c.Image)
 	if err != nil {
-		return "", fmt.Errorf("whether label %s is that of image %q cannot be told: %w", StorageKey, c.Image, err)
+		return snapshotter.Claim{}, fmt.Errorf("whether the labels of container %q are those of image %q cannot be told: %w", c.ID, c.Image, err)
 	}
-	if fromImage == value {
-		log.G(ctx).WithFields(log.Fields{"container": c.ID, "image": c.Image}).Warn("label " + StorageKey + " comes from the image and is ignored")
-		return "", nil
+	for key, value := range given {
+		if of, has := fromImage[key]; has && of == value {
+			log.G(ctx).WithFields(log.Fields{"container": c.ID, "image": c.Image}).Warn("label " + key + " comes from the image and is ignored")
+			delete(given, key)
+		}
+	}
+	if err := h.known(ctx, given, fmt.Sprintf("label %%s of container %q", c.ID)); err != nil {
+		return snapshotter.Claim{}, err
+	}
+	value, ok := given[StorageKey]
+	if !ok {
+		return snapshotter.Claim{}, nil
 	}
 	name, err := snapshotter.StorageName(namespace, value)
 	if err != nil {
-		return "", fmt.Errorf("label %s of container %q: %w", StorageKey, c.ID, err)
+		return snapshotter.Claim{}, fmt.Errorf("label %s of container %q: %w", StorageKey, c.ID, err)
 	}
-	return name, nil
+	return snapshotter.Claim{Storage: name, Container: onRecord(c, given, dag.FromContainer)}, nil
 }
 
-func (h *Host) imageLabel(ctx context.Context, name string) (string, error) {
+func (h *Host) imageLabels(ctx context.Context, name string) (map[string]string, error) {
 	if name == "" {
-		return "", nil
+		return nil, nil
 	}
 	image, err := h.client.GetImage(ctx, name)
 	if err != nil {
 		// Not "not found": that would mean that there is no container.
-		return "", fmt.Errorf("%w: %s", errdefs.ErrUnavailable, err.Error())
+		return nil, fmt.Errorf("%w: %s", errdefs.ErrUnavailable, err.Error())
 	}
 	spec, err := image.Spec(ctx)
 	if err != nil {
-		return "", fmt.Errorf("%w: %s", errdefs.ErrUnavailable, err.Error())
+		return nil, fmt.Errorf("%w: %s", errdefs.ErrUnavailable, err.Error())
 	}
-	return spec.Config.Labels[StorageKey], nil
+	return spec.Config.Labels, nil
 }
 
 // record is what CRI keeps in an extension of a container or sandbox record, as far as it matters here.
@@ -107,10 +114,10 @@ type record struct {
 	}
 }
 
-func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Container) (string, error) {
+func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Container) (snapshotter.Claim, error) {
 	container, err := readRecord(c.Extensions, extensionContainer)
 	if err != nil {
-		return "", fmt.Errorf("container %q: %w", c.ID, err)
+		return snapshotter.Claim{}, fmt.Errorf("container %q: %w", c.ID, err)
 	}
 	id := c.SandboxID
 	if id == "" {
@@ -118,22 +125,28 @@ func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Co
 	}
 	sandbox, err := h.client.SandboxStore().Get(ctx, id)
 	if err != nil {
-		return "", fmt.Errorf("read sandbox %q of container %q: %w: %s", id, c.ID, errdefs.ErrUnavailable, err.Error())
+		return snapshotter.Claim{}, fmt.Errorf("read sandbox %q of container %q: %w: %s", id, c.ID, errdefs.ErrUnavailable, err.Error())
 	}
 	pod, err := readRecord(sandbox.Extensions, extensionSandbox)
 	if err != nil {
-		return "", fmt.Errorf("sandbox %q of container %q: %w", id, c.ID, err)
+		return snapshotter.Claim{}, fmt.Errorf("sandbox %q of container %q: %w", id, c.ID, err)
 	}
-	claim, ok := pod.Metadata.Config.Annotations[StorageKey]
+	kubeNamespace, podName := or(pod.Metadata.Config.Metadata.Namespace, defaultKubeNamespace), pod.Metadata.Config.Metadata.Name
+	given := ours(pod.Metadata.Config.Annotations)
+	if err := h.known(ctx, given, fmt.Sprintf("annotation %%s of pod %q", podName)); err != nil {
+		return snapshotter.Claim{}, err
+	}
+	claim, ok := given[StorageKey]
 	if !ok {
-		return "", nil
+		return snapshotter.Claim{}, nil
 	}
-	kubeNamespace := or(pod.Metadata.Config.Metadata.Namespace, defaultKubeNamespace)
 	name, err := snapshotter.StorageName(namespace, kubeNamespace, claim, container.Metadata.Config.Metadata.Name)
 	if err != nil {
-		return "", fmt.Errorf("annotation %s of pod %q: %w", StorageKey, pod.Metadata.Config.Metadata.Name, err)
+		return snapshotter.Claim{}, fmt.Errorf("annotation %s of pod %q: %w", StorageKey, podName, err)
 	}
-	return name, nil
+	known := onRecord(c, given, dag.FromPod)
+	known.Pod = kubeNamespace + "/" + podName
+	return snapshotter.Claim{Storage: name, Container: known}, nil
 }
 
 // readRecord reads the record that CRI keeps in an extension. One that is not there, or not understood, says nothing: not

@@ -110,7 +110,8 @@ func extension(name, json string) map[string]typeurl.Any {
 // expectClaim checks what the container "c" is found to ask for, or what its error is and says.
 func (w *world) expectClaim(namespace, want string, kind error, says string) {
 	w.t.Helper()
-	got, err := w.Claim(w.t.Context(), namespace, "c")
+	claim, err := w.Claim(w.t.Context(), namespace, "c")
+	got := claim.Storage
 	switch {
 	case kind == nil && err != nil:
 		w.t.Errorf("got error %v", err)

@@ -30,14 +30,21 @@ import (
 type Host struct {
 	client      *client.Client
 	snapshotter string
+	unknown     UnknownLabels
 }
+
+// Option changes what a [Host] does.
+type Option func(*Host)
+
+// WithUnknownLabels sets what happens to a container with a label of molt's that molt does not know; refused by default.
+func WithUnknownLabels(u UnknownLabels) Option { return func(h *Host) { h.unknown = u } }
 
 // reconnect bounds how long it takes to notice that containerd is there again.
 const reconnect = time.Second
 
 // New returns the containerd that listens on a socket and knows this snapshotter by the given name. The connection is made
 // when it is first needed, and again when it was lost.
-func New(address, name string) (*Host, error) {
+func New(address, name string, options ...Option) (*Host, error) {
 	c, err := client.New(address, client.WithExtraDialOpts([]grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 		Backoff:           backoff.Config{BaseDelay: reconnect / 10, Multiplier: 2, MaxDelay: reconnect},
 		MinConnectTimeout: reconnect,
@@ -45,7 +52,11 @@ func New(address, name string) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd: %w", err)
 	}
-	return &Host{client: c, snapshotter: name}, nil
+	h := &Host{client: c, snapshotter: name, unknown: RefuseUnknown}
+	for _, option := range options {
+		option(h)
+	}
+	return h, nil
 }
 
 // Close ends the connection.

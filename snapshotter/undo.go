@@ -1,0 +1,271 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// RollbackRequest asks for an update to be undone.
+type RollbackRequest struct {
+	Update dag.UpdateID
+	// Storages restricts the rollback to some storages of the update; all that an operator named when empty.
+	Storages []string
+	// Carry carries over what was written since the update. Otherwise it is set aside.
+	Carry bool
+}
+
+// Fate is what undoing an update comes to for one storage.
+type Fate string
+
+// The fates.
+const (
+	// RollsBack: the storage returns to the state from before the update.
+	RollsBack Fate = "rolled back"
+	// Awaits: the storage is in use, and is rolled back at its next start.
+	Awaits Fate = "waits"
+	// Withdraws: the update had not moved the storage, and no longer will.
+	Withdraws Fate = "withdrawn"
+	// MovedOn: a later update has moved the storage since, and has to be rolled back first.
+	MovedOn Fate = "moved on"
+	// NeedsName: the storage is left alone unless it is named, because its container asks for the base that it would leave.
+	NeedsName Fate = "needs its name"
+	// Ended: the storage was removed since.
+	Ended Fate = "removed"
+	// Fails: the storage stands where it stood, and the error says why.
+	Fails Fate = "failed"
+)
+
+// Undone is what undoing an update came to, or would, for one storage.
+type Undone struct {
+	Storage string
+	Fate    Fate
+	// By is the later update that moved the storage on.
+	By dag.UpdateID
+	// Why says more, for people.
+	Why string
+	// Err says why it failed. It is an errdefs error.
+	Err error
+}
+
+// Rollback is [Snapshotter.Undo] for callers that want all of it done: it fails when the update stays for some storage.
+func (s *Snapshotter) Rollback(ctx context.Context, r RollbackRequest) error {
+	all, err := s.Undo(ctx, r)
+	errs := []error{err}
+	for _, one := range all {
+		errs = append(errs, one.Failure(r.Update))
+	}
+	return errors.Join(errs...)
+}
+
+// Failure returns why an update stays for a storage, nil where it is undone or will be.
+func (u Undone) Failure(id dag.UpdateID) error {
+	switch u.Fate {
+	case MovedOn:
+		return fmt.Errorf("storage %q was updated by %v since %v; roll that back first: %w", u.Storage, u.By, id, errdefs.ErrFailedPrecondition)
+	case NeedsName:
+		return fmt.Errorf("storage %q is left alone, %s; name it to roll it back: %w", u.Storage, u.Why, errdefs.ErrFailedPrecondition)
+	}
+	return u.Err
+}
+
+// Undo undoes an update: storages that it moved return to their state from before, each by itself, at once or at their
+// next start; storages that it has not moved are withdrawn from it. Without names it covers what an operator named for the
+// update, and leaves out a storage whose container asks for the base that it would leave. It fails, and changes nothing,
+// when there is nothing to undo. Whatever the crash, each storage is exactly in its old or its new state.
+func (s *Snapshotter) Undo(ctx context.Context, r RollbackRequest) ([]Undone, error) {
+	return s.undo(r, func(one Undone) Undone {
+		if one.Fate == RollsBack {
+			return s.rollbackOne(ctx, one, r)
+		}
+		return one
+	})
+}
+
+// Cancel withdraws an update for the storages that it has not moved: those that wait, are being serviced, or are held. It
+// wins until the transaction that moves a storage; a storage that was moved is left alone, and its fate is [Fails] with
+// errdefs.ErrFailedPrecondition.
+func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []string) ([]Undone, error) {
+	all, err := s.undo(RollbackRequest{Update: id, Storages: storages}, func(one Undone) Undone {
+		switch one.Fate {
+		case RollsBack, MovedOn, NeedsName:
+			one.Fate, one.Err = Fails, fmt.Errorf("update %v of storage %q is already applied, use rollback: %w", id, one.Storage, errdefs.ErrFailedPrecondition)
+		}
+		return one
+	})
+	if left := s.unfinished(id); err == nil && len(left) == 0 {
+		if end, working := s.underway.Load(id); working {
+			end.(context.CancelFunc)() // whoever services a storage that was withdrawn works for nothing
+		}
+	}
+	return all, err
+}
+
+// undo withdraws what an update has not moved, and calls fn for every other storage that it concerns.
+func (s *Snapshotter) undo(r RollbackRequest, fn func(Undone) Undone) ([]Undone, error) {
+	all, err := s.fates(r)
+	if err != nil {
+		return nil, err
+	}
+	for i, one := range all {
+		for one.Fate == Withdraws {
+			err := s.do(dag.Withdraw{Update: r.Update, Storages: []string{one.Storage}, Reason: "an operator withdrew it", Now: now()})
+			if err == nil {
+				break
+			}
+			if !errdefs.IsFailedPrecondition(err) {
+				one.Fate, one.Err = Fails, err
+				break
+			}
+			one = s.fate(r, one.Storage) // it was applied in the meantime
+		}
+		if one.Fate != Withdraws {
+			one = fn(one)
+		}
+		all[i] = one
+	}
+	return all, nil
+}
+
+// fates returns what undoing an update would come to for each storage that it concerns.
+func (s *Snapshotter) fates(r RollbackRequest) (all []Undone, err error) {
+	var (
+		u  dag.Update
+		ok bool
+	)
+	s.store.View(func(g *dag.Graph) { u, ok = g.Update(r.Update) })
+	if !ok {
+		return nil, fmt.Errorf("update %v: %w", r.Update, errdefs.ErrNotFound)
+	}
+	if u.Cause == dag.ByBind && len(r.Storages) == 0 {
+		return nil, fmt.Errorf("update %v followed the specification of a container; name the storage (%s) to undo it: %w",
+			u.ID, slices.Collect(maps.Keys(u.Outcomes)), errdefs.ErrFailedPrecondition)
+	}
+	names := slices.Clone(r.Storages)
+	if len(names) == 0 {
+		names = slices.Sorted(maps.Keys(u.Outcomes))
+	}
+	for _, name := range names {
+		switch o, in := u.Outcomes[name]; {
+		case !in:
+			return nil, fmt.Errorf("update %v is not applied to storage %q, which is no part of it: %w", u.ID, name, errdefs.ErrFailedPrecondition)
+		case o.State == dag.Applied || o.State.Withdrawable():
+			all = append(all, s.fate(r, name))
+		case len(r.Storages) > 0:
+			return nil, fmt.Errorf("update %v is not applied to storage %q, it is %s: %w", u.ID, name, o.State, errdefs.ErrFailedPrecondition)
+		}
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("update %v is applied to no storage, and waits for none: %w", u.ID, errdefs.ErrFailedPrecondition)
+	}
+	return all, nil
+}
+
+// fate returns what undoing an update would come to for a storage.
+func (s *Snapshotter) fate(r RollbackRequest, name string) (one Undone) {
+	one.Storage = name
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(r.Update)
+		if u.Outcomes[name].State.Withdrawable() {
+			one.Fate = Withdraws
+			return
+		}
+		st, exists := g.Storage(name)
+		at := slices.IndexFunc(st.Points, func(p dag.Point) bool { return p.Update == u.ID })
+		_, err := st.Newest(u.ID)
+		switch {
+		case !exists && len(r.Storages) == 0:
+			one.Fate = Ended
+		case !exists:
+			one.Fate, one.Err = Fails, fmt.Errorf("storage %q was removed since: %w", name, errdefs.ErrNotFound)
+		case at >= 0 && at < len(st.Points)-1:
+			one.Fate, one.By = MovedOn, st.Points[at+1].Update
+		case err != nil:
+			one.Fate, one.Err = Fails, err
+		default:
+			one.Fate, one.Why = RollsBack, leavesAsked(g, st, st.Points[at])
+			if one.Why != "" && len(r.Storages) == 0 {
+				one.Fate = NeedsName
+			}
+		}
+	})
+	return one
+}
+
+// leavesAsked says so when returning to a rollback point takes a storage away from the base that its container asks for.
+func leavesAsked(g *dag.Graph, st dag.Storage, p dag.Point) string {
+	point, _ := g.Node(p.Head)
+	if !g.IsAsked(st, g.Base(st)) || g.IsAsked(st, point.Base) {
+		return ""
+	}
+	return "its last container asks for the base that the storage would leave"
+}
+
+// PreviewRollback returns what a rollback would come to for each storage, without changing anything. An exact rollback has
+// no report: it gives back the tree from before.
+func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest) ([]Preview, error) {
+	all, err := s.fates(r)
+	if err != nil {
+		return nil, err
+	}
+	var previews []Preview
+	for _, one := range all {
+		previews = append(previews, s.previewUndone(ctx, r, one))
+	}
+	return previews, nil
+}
+
+func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one Undone) Preview {
+	p := Preview{Storage: one.Storage, Err: one.Err}
+	if one.Fate == RollsBack {
+		var st dag.Storage
+		s.store.View(func(g *dag.Graph) { st, _ = g.Storage(one.Storage) })
+		if !r.Carry {
+			p.Waits = s.waits(ctx, st)
+		} else {
+			p = s.preview(ctx, one.Storage, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+				if _, err := st.Newest(r.Update); err != nil {
+					return stacks{}, err
+				}
+				return carryStacks(g, st), nil
+			})
+		}
+	}
+	p.Undone = &one
+	return p
+}
+
+// withdrawn reports whether an update was withdrawn for a storage.
+func (s *Snapshotter) withdrawn(id dag.UpdateID, storage string) (is bool) {
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(id)
+		is = u.Outcomes[storage].State == dag.Withdrawn
+	})
+	return is
+}
+
+func (s *Snapshotter) rollbackOne(ctx context.Context, one Undone, r RollbackRequest) Undone {
+	err := s.whenFree(ctx, one.Storage, func(st dag.Storage, u use) error {
+		if _, err := st.Newest(r.Update); err != nil {
+			return err
+		}
+		if u.by != "" {
+			one.Fate, one.Why = Awaits, u.by+"; it will be rolled back at its next start"
+			return s.do(dag.AwaitRollback{Update: r.Update, Storage: one.Storage, Carry: r.Carry, Reason: one.Why, Now: now()})
+		}
+		return s.rollbackFree(ctx, st, r.Carry)
+	})
+	if err != nil {
+		one.Fate, one.Err = Fails, fmt.Errorf("storage %q: %w", one.Storage, err)
+	}
+	return one
+}

@@ -156,6 +156,7 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
 		s.holds.remember(b, held)
 		return s.bindHeld(ctx, b, held)
 	}
+	b.as.Stay = true // where it then stands is what the key asks for
 	// Whoever held the storage stays on the base that its key was prepared on: nobody asked for that to change.
 	if err := s.commitStaged(staged, dag.Release{Storage: b.storage.Name}, staged.switched(b.storage.Name), b.as); err != nil {
 		return s.giveUp(u.ID, b.storage.Name, err)

@@ -1,0 +1,216 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+// outcomes are the states that an update of a storage can be in, each with what brings it about: it returns the update.
+var outcomes = map[string]func(f *fixture, one, two string, while func(dag.UpdateID)){
+	"planned": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		f.in(f.container("web", one, "web"), func(string) { while(f.update(one, two).ID) })
+	},
+	"staging": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		f.made("web", one, "web")
+		unlock := f.busy()
+		defer unlock()
+		id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
+		f.must(err)
+		while(id)
+	},
+	"applied": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		f.made("web", one, "web")
+		while(f.update(one, two).ID)
+	},
+	"waits for a rollback": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		f.made("web", one, "web")
+		u := f.update(one, two)
+		f.in(f.container("again", one, "web"), func(string) {
+			f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+			while(u.ID)
+		})
+	},
+	"held": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		f.conflicted(one)
+		id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{
+			From: f.node(one), To: f.node(two), Options: servicing.Options{Policy: servicing.Policy{servicing.ConcernText: servicing.ActionHold}},
+		})
+		f.must(err)
+		f.expectState(f.settled(id), "web", dag.Held)
+		while(id)
+	},
+	"rolled back": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		f.made("web", one, "web")
+		u := f.update(one, two)
+		f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+		while(u.ID)
+	},
+	"withdrawn": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		f.in(f.container("web", one, "web"), func(string) {
+			u := f.update(one, two)
+			_, err := f.Cancel(f.t.Context(), u.ID, nil)
+			f.must(err)
+			while(u.ID)
+		})
+	},
+	"moved on": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		three := f.layer("sha256:three", two, map[string]string{"version": "3"})
+		f.made("web", one, "web")
+		u := f.update(one, two)
+		f.update(two, three)
+		while(u.ID)
+	},
+	"removed": func(f *fixture, one, two string, while func(dag.UpdateID)) {
+		f.made("web", one, "web")
+		u := f.update(one, two)
+		f.must(f.RemoveStorage(f.t.Context(), "test/web"))
+		while(u.ID)
+	},
+}
+
+// TestUndoEveryState: rollback and cancel, of all storages or of one by name, and their dry runs, have an answer for every state.
+// An empty fate is a refusal that changes nothing.
+func TestUndoEveryState(t *testing.T) {
+	const (
+		rollback = iota
+		rollbackNamed
+		cancel
+		cancelNamed
+	)
+	for state, want := range map[string][4]snapshotter.Fate{
+		"planned":              {snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws},
+		"staging":              {snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws},
+		"held":                 {snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws},
+		"applied":              {snapshotter.RollsBack, snapshotter.RollsBack, snapshotter.Fails, snapshotter.Fails},
+		"waits for a rollback": {snapshotter.Awaits, snapshotter.Awaits, snapshotter.Fails, snapshotter.Fails},
+		"moved on":             {snapshotter.MovedOn, snapshotter.MovedOn, snapshotter.Fails, snapshotter.Fails},
+		"removed":              {snapshotter.Ended, snapshotter.Fails, snapshotter.Ended, snapshotter.Fails},
+		"rolled back":          {"", "", "", ""},
+		"withdrawn":            {"", "", "", ""},
+	} {
+		for how, fate := range want {
+			t.Run(state+"/"+[]string{"rollback", "rollback --storage", "cancel", "cancel --storage"}[how], func(t *testing.T) {
+				f := newFixture(t)
+				one, two := f.bases()
+				outcomes[state](f, one, two, func(id dag.UpdateID) {
+					r := snapshotter.RollbackRequest{Update: id}
+					if how == rollbackNamed || how == cancelNamed {
+						r.Storages = []string{"test/web"}
+					}
+					f.expectPreview(r, fate, how == rollback || how == rollbackNamed)
+					var all []snapshotter.Undone
+					var err error
+					if how == rollback || how == rollbackNamed {
+						all, err = f.Undo(t.Context(), r)
+					} else {
+						all, err = f.Cancel(t.Context(), id, r.Storages)
+					}
+					f.expectFate(all, err, fate)
+				})
+				if fate == snapshotter.Withdraws {
+					f.made("next", one, "web")
+					f.expectOn("web", one)
+				}
+			})
+		}
+	}
+}
+
+func (f *fixture) expectPreview(r snapshotter.RollbackRequest, want snapshotter.Fate, rollback bool) {
+	f.t.Helper()
+	if !rollback {
+		return // cancel has no dry run of its own: its fates are those of the rollback
+	}
+	previews, err := f.PreviewRollback(f.t.Context(), r)
+	var all []snapshotter.Undone
+	for _, p := range previews {
+		all = append(all, *p.Undone)
+	}
+	if want == snapshotter.Awaits {
+		want = snapshotter.RollsBack
+	}
+	f.expectFate(all, err, want)
+}
+
+func (f *fixture) expectFate(all []snapshotter.Undone, err error, want snapshotter.Fate) {
+	f.t.Helper()
+	switch {
+	case want == "" && !errdefs.IsFailedPrecondition(err):
+		f.t.Errorf("it was not refused: %+v, %v", all, err)
+	case want == "":
+	case err != nil || len(all) != 1 || all[0].Fate != want:
+		f.t.Errorf("got %+v, %v, not %q", all, err, want)
+	case (all[0].Err != nil) != (want == snapshotter.Fails):
+		f.t.Errorf("got error %v for %q", all[0].Err, want)
+	}
+}
+
+// busy keeps a storage from being serviced: somebody asks containerd about it, and the answer does not come.
+func (f *fixture) busy() (release func()) {
+	hold := make(chan struct{})
+	f.host.whenAsked(func(ctx context.Context) {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+	})
+	return sync.OnceFunc(func() { f.host.whenAsked(nil); close(hold) })
+}
+
+// TestCancelWinsUntilApplied: whatever the moment, an update that is cancelled is either withdrawn, and nothing has moved, or
+// applied, and the answer says so.
+func TestCancelWinsUntilApplied(t *testing.T) {
+	f := newFixture(t)
+	one, two := f.bases()
+	withdrawn, applied := 0, 0
+	for n := range 40 {
+		f.made("c", one, "web")
+		id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
+		f.must(err)
+		time.Sleep(time.Duration(n) * time.Millisecond / 4)
+		all, err := f.Cancel(t.Context(), id, nil)
+		f.must(err)
+		u := f.settled(id)
+		switch state := u.Outcomes["test/web"].State; {
+		case state == dag.Withdrawn && all[0].Fate == snapshotter.Withdraws:
+			withdrawn++
+			f.expectOn("web", one)
+		case state == dag.Applied && all[0].Fate == snapshotter.Fails && contains(all[0].Err.Error(), "already applied", "use rollback"):
+			applied++
+			f.expectOn("web", two)
+			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: id}))
+		default:
+			t.Fatalf("it is %s, and cancel said %+v", state, all)
+		}
+	}
+	t.Logf("%d withdrawn, %d applied", withdrawn, applied)
+}
+
+// TestCancelAllOrNothing: an update that moves all storages together is withdrawn for all of them.
+func TestCancelAllOrNothing(t *testing.T) {
+	f := newFixture(t)
+	one, two := f.bases()
+	f.made("a", one, "a")
+	f.made("b", one, "b")
+	release := f.busy()
+	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two), AllOrNothing: true})
+	f.must(err)
+	all, err := f.Cancel(t.Context(), id, nil)
+	release()
+	f.must(err)
+	expectFates(t, all, "test/a withdrawn", "test/b withdrawn")
+	f.settled(id)
+	f.expectOn("a", one)
+	f.expectOn("b", one)
+}

@@ -69,6 +69,12 @@ func (g *Graph) Apply(c Change) {
 	for id, by := range refs {
 		count(g.refs, id, by)
 	}
+	for name, s := range c.Storages {
+		delete(g.rehoming, name)
+		if s != nil && s.Rehoming != nil {
+			g.rehoming[name] = true
+		}
+	}
 }
 
 // lookupNode finds a node by its id.

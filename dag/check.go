@@ -136,6 +136,9 @@ func (g *Graph) checkIndexes(fail failf) {
 	if !maps.Equal(fresh.refs, g.refs) {
 		fail("reference counts %v should be %v", g.refs, fresh.refs)
 	}
+	if !maps.Equal(fresh.rehoming, g.rehoming) {
+		fail("the storages that are re-homed are %v, and should be %v", g.rehoming, fresh.rehoming)
+	}
 	if !maps.Equal(fresh.children, g.children) {
 		fail("child counts %v should be %v", g.children, fresh.children)
 	}

@@ -202,6 +202,7 @@ type Graph struct {
 
 	refs     map[NodeID]int // how many records refer to a node
 	children map[string]int // how many names have this key as parent
+	rehoming map[string]bool
 }
 
 // New returns an empty graph.
@@ -213,6 +214,7 @@ func New() *Graph {
 		updates:  map[UpdateID]Update{},
 		refs:     map[NodeID]int{},
 		children: map[string]int{},
+		rehoming: map[string]bool{},
 	}
 }
 

@@ -6,6 +6,8 @@ package dag
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
+	"maps"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -92,6 +94,9 @@ func (t EndRehoming) transform(d *draft) error {
 	}
 	return nil
 }
+
+// Rehomings yields the names of the storages that are being re-homed.
+func (g *Graph) Rehomings() iter.Seq[string] { return maps.Keys(g.rehoming) }
 
 // IsAsked reports whether a base is the one that the last container of a storage asked for. It reports false when none is on
 // record.

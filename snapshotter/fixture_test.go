@@ -5,6 +5,7 @@ package snapshotter_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,7 @@ type fakeHost struct {
 	snapshots []snapshotter.Key
 	err       error
 	asked     int
+	rehome    func(ctx context.Context, namespace, container string, record json.RawMessage) error
 	marked    map[string]string     // the held update, by key
 	asking    func(context.Context) // called while it is asked whether a container runs
 }
@@ -56,6 +58,14 @@ func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapsh
 	claim.Container = &dag.Container{ID: key}
 	claim.Storage, err = snapshotter.StorageName(namespace, storage)
 	return claim, err
+}
+
+// Rehome does to the snapshotter what containerd would.
+func (h *fakeHost) Rehome(ctx context.Context, namespace, container string, record json.RawMessage) error {
+	h.mu.Lock()
+	fn := h.rehome
+	h.mu.Unlock()
+	return fn(ctx, namespace, container, record)
 }
 
 func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {

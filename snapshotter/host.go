@@ -5,17 +5,21 @@ package snapshotter
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 )
 
-// Host is the containerd that the snapshotter serves. Its methods only read, but for MarkHeld: they are called while
-// containerd waits for the snapshotter. Keys are those that containerd itself uses, without the parts that its metadata store adds.
+// Host is the containerd that the snapshotter serves. Those of its methods that are called while containerd waits
+// for the snapshotter only read; MarkHeld and Rehome write. Keys are those that containerd itself uses, without the parts that its metadata store adds.
 type Host interface {
 	// Claim returns what the container with the key asks for. It fails with errdefs.ErrNotFound as long as there is no such
 	// container.
 	Claim(ctx context.Context, namespace, key string) (Claim, error)
 	// MarkHeld labels the record of a container that was started on the old base, because the update is held.
 	MarkHeld(ctx context.Context, namespace, key, update string) error
+	// Rehome makes a container's record and its key name one image, as the record that was planned for it says. A call after a
+	// crash finishes what was begun. It fails with errdefs.ErrNotFound when the container is gone.
+	Rehome(ctx context.Context, namespace, container string, record json.RawMessage) error
 	// Running tells whether the container with the key has a live task.
 	Running(ctx context.Context, namespace, key string) (bool, error)
 	// Layer returns the key of the topmost layer of an image, unpacked for this snapshotter.

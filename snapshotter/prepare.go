@@ -44,6 +44,13 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if err := s.prepare(key, parent, labels); err != nil {
 		return nil, err
 	}
+	if waiting := s.rehoming(key); waiting != "" {
+		mounts, err := s.takeHome(ctx, key, waiting)
+		if err != nil {
+			return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+		}
+		return mounts, nil
+	}
 	mounts, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage})
 	if err != nil {
 		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))

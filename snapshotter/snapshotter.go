@@ -105,6 +105,9 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 		return err
 	}
 	s.background(s.life, s.maintain)
+	if len(s.rehomings()) > 0 && s.host != nil {
+		s.background(s.life, s.resumeRehomings)
+	}
 	s.kick()
 	return nil
 }

@@ -38,6 +38,8 @@ func (images) Claim(context.Context, string, string) (snapshotter.Claim, error) 
 	return snapshotter.Claim{}, nil
 }
 
+func (images) Rehome(context.Context, string, string, json.RawMessage) error { return nil }
+
 func (images) MarkHeld(context.Context, string, string, string) error { return nil }
 
 func (images) Running(context.Context, string, string) (bool, error) { return false, nil }

@@ -10,15 +10,16 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )
 
 // Containers are the records that a containerd has of its containers. The snapshotter itself only ever reads them.
 type Containers interface {
-	// Refresh takes the record of a container from the defaults of one image to those of another, unless dryRun is set, and
-	// returns what changes. A task that runs is left alone.
-	Refresh(ctx context.Context, namespace, container, from, to string, dryRun bool) ([]runconfig.Change, error)
+	// Refresh returns what taking the record of a container from the defaults of one image to those of another changes, and
+	// where the container is to stand for that, nil when there is nothing to do.
+	Refresh(ctx context.Context, namespace, container, from, to string) ([]runconfig.Change, *snapshotter.Home, error)
 }
 
 // Option changes what the control API can do.
@@ -27,7 +28,7 @@ type Option func(*Service)
 // WithContainers lets the control API change the records of containers.
 func WithContainers(c Containers) Option { return func(s *Service) { s.containers = c } }
 
-// RefreshContainer takes the record of a container to the defaults of another image.
+// RefreshContainer takes the record of a stopped container, and its key, to another image.
 func (s *Service) RefreshContainer(ctx context.Context, req *api.RefreshContainerRequest) (*api.RefreshContainerResponse, error) {
 	if s.containers == nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("no containerd is configured whose containers could be refreshed: %w", errdefs.ErrFailedPrecondition))
@@ -35,7 +36,10 @@ func (s *Service) RefreshContainer(ctx context.Context, req *api.RefreshContaine
 	if req.GetNamespace() == "" || req.GetContainer() == "" || req.GetFrom() == "" || req.GetTo() == "" {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("a namespace, a container and two images must be named: %w", errdefs.ErrInvalidArgument))
 	}
-	changes, err := s.containers.Refresh(ctx, req.GetNamespace(), req.GetContainer(), req.GetFrom(), req.GetTo(), req.GetDryRun())
+	changes, home, err := s.containers.Refresh(ctx, req.GetNamespace(), req.GetContainer(), req.GetFrom(), req.GetTo())
+	if err == nil && home != nil && !req.GetDryRun() {
+		err = s.snapshotter.Rehome(ctx, *home)
+	}
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}

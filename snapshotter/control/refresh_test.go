@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )
@@ -21,12 +22,12 @@ import (
 // records are those of one container, "c", and remember what was asked for.
 type records struct{ asked string }
 
-func (r *records) Refresh(_ context.Context, namespace, container, from, to string, dryRun bool) ([]runconfig.Change, error) {
+func (r *records) Refresh(_ context.Context, namespace, container, from, to string) ([]runconfig.Change, *snapshotter.Home, error) {
 	if container != "c" {
-		return nil, fmt.Errorf("container %q: %w", container, errdefs.ErrNotFound)
+		return nil, nil, fmt.Errorf("container %q: %w", container, errdefs.ErrNotFound)
 	}
-	r.asked = fmt.Sprint(namespace, " ", from, " ", to, " ", dryRun)
-	return []runconfig.Change{{Subject: "env", Name: "A", Action: runconfig.Changed, Old: "1", New: "2", Why: "x"}}, nil
+	r.asked = fmt.Sprint(namespace, " ", from, " ", to)
+	return []runconfig.Change{{Subject: "env", Name: "A", Action: runconfig.Changed, Old: "1", New: "2", Why: "x"}}, nil, nil
 }
 
 // registrar keeps the service that is registered, to be called without a socket.
@@ -61,7 +62,7 @@ func TestRefreshContainer(t *testing.T) {
 			if c.code != codes.OK {
 				return
 			}
-			if len(r.GetChanges()) != 1 || known.asked != "n a b true" {
+			if len(r.GetChanges()) != 1 || known.asked != "n a b" {
 				t.Fatalf("asked for %q, got %v", known.asked, r)
 			}
 			if g := r.GetChanges()[0]; g.GetSubject()+g.GetName()+g.GetAction()+g.GetOld()+g.GetNew()+g.GetWhy() != "envAchanged12x" {

@@ -33,6 +33,16 @@ const (
 	RecordWritten Point = "record-written"
 	// RecordsWritten: the records beside the database say what the database says.
 	RecordsWritten Point = "records-written"
+	// RehomeBegun: the intent to re-home a container is on record.
+	RehomeBegun Point = "rehome-begun"
+	// RehomeLeased: what a re-homing needs is kept by a lease of containerd's.
+	RehomeLeased Point = "rehome-leased"
+	// RehomeRemoved: the key of a container that is re-homed is removed at containerd.
+	RehomeRemoved Point = "rehome-removed"
+	// RehomePrepared: the key is prepared on the new base.
+	RehomePrepared Point = "rehome-prepared"
+	// RehomeWritten: containerd's record of the container names the new base.
+	RehomeWritten Point = "rehome-written"
 	// NodeTrashed: the directory of a node that nothing needs is out of the way, with all its content.
 	NodeTrashed Point = "node-trashed"
 	// TrashSwept: one directory in the trash is deleted.

@@ -5,17 +5,15 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/typeurl/v2"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )
 
@@ -25,45 +23,92 @@ const (
 	kubeNamespace = "k8s.io"
 )
 
-// Refresh takes a container's record from the defaults of one image to those of another, and returns what changes. With
-// dryRun nothing does. The record is written at once or not at all; a task that runs keeps what it has until the next one is
-// made.
+// Refresh returns what taking a container's record from the defaults of one image to those of another changes, and what is to
+// be written by [Host.Rehome] for that: nil when there is nothing to do. It changes nothing itself.
 //
 // It fails with errdefs.ErrNotFound when there is no such container or image, and with errdefs.ErrFailedPrecondition when the
 // record is not ours to change.
-func (h *Host) Refresh(ctx context.Context, namespace, id, from, to string, dryRun bool) ([]runconfig.Change, error) {
+func (h *Host) Refresh(ctx context.Context, namespace, id, from, to string) ([]runconfig.Change, *snapshotter.Home, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
+	r, err := h.refreshed(ctx, namespace, id, from, to)
+	if err != nil {
+		return nil, nil, err
+	}
+	return h.planned(ctx, namespace, r)
+}
+
+// refreshed is a container and what is to be on record of it.
+type refreshed struct {
+	container containers.Container
+	next      runconfig.State
+	image     string
+	changes   []runconfig.Change
+}
+
+// refreshed returns what taking a container's record from the defaults of one image to those of another changes.
+func (h *Host) refreshed(ctx context.Context, namespace, id, from, to string) (r refreshed, err error) {
 	c, err := h.client.ContainerService().Get(ctx, id)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := h.refreshable(namespace, c); err != nil {
-		return nil, err
+		return r, err
 	}
 	_, older, err := h.imageConfig(ctx, from)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	name, newer, err := h.imageConfig(ctx, to)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	if label, ok := c.Labels[StorageKey]; ok && label == newer.Labels[StorageKey] && label != older.Labels[StorageKey] {
-		return nil, fmt.Errorf("image %q has label %s=%s, too: container %q would lose its storage: %w", to, StorageKey, label, id, errdefs.ErrFailedPrecondition)
+		return r, fmt.Errorf("image %q has label %s=%s, too: container %q would lose its storage: %w",
+			to, StorageKey, label, id, errdefs.ErrFailedPrecondition)
 	}
 	is, err := runconfig.ReadSpec(c.Spec.GetValue())
 	if err != nil {
-		return nil, fmt.Errorf("container %q: %w: %w", id, errdefs.ErrFailedPrecondition, err)
+		return r, fmt.Errorf("container %q: %w: %w", id, errdefs.ErrFailedPrecondition, err)
 	}
 	is.Labels = c.Labels
-	next, changes := runconfig.Rebase(is, older, newer)
+	r = refreshed{container: c, image: name}
+	r.next, r.changes = runconfig.Rebase(is, older, newer)
 	if c.Image != name {
-		changes = append(changes, runconfig.Change{Subject: "image", Action: runconfig.Changed, Old: c.Image, New: name})
+		r.changes = append(r.changes, runconfig.Change{Subject: "image", Action: runconfig.Changed, Old: c.Image, New: name})
 	}
-	if dryRun || len(changes) == 0 {
-		return changes, nil
+	return r, nil
+}
+
+// planned adds that the key is prepared on another chain, and returns what is to be done, if anything.
+func (h *Host) planned(ctx context.Context, namespace string, r refreshed) ([]runconfig.Change, *snapshotter.Home, error) {
+	to, err := r.home()
+	if err != nil {
+		return nil, nil, err
 	}
-	return changes, h.rewrite(ctx, c, next, name)
+	if to.Parent, err = h.Layer(ctx, namespace, r.image); err != nil {
+		return nil, nil, err
+	}
+	was := ""
+	info, err := h.client.SnapshotService(h.snapshotter).Stat(ctx, to.Key)
+	switch {
+	case err == nil:
+		was, to.Snapshot = info.Parent, info.Labels
+	case !errdefs.IsNotFound(err):
+		return nil, nil, fmt.Errorf("look up snapshot %q: %w", to.Key, err)
+	}
+	if was != to.Parent {
+		r.changes = append(r.changes, runconfig.Change{Subject: "snapshot", Action: runconfig.Changed, Old: was, New: to.Parent})
+	}
+	if len(r.changes) == 0 {
+		return nil, nil, nil
+	}
+	record, err := json.Marshal(to)
+	if err != nil {
+		return nil, nil, fmt.Errorf("container %q: %w", r.container.ID, err)
+	}
+	return r.changes, &snapshotter.Home{
+		Namespace: namespace, Container: r.container.ID, Key: to.Key, Image: r.image, Layer: to.Parent, Record: record,
+	}, nil
 }
 
 // refreshable tells why a record is not ours to change.
@@ -76,6 +121,8 @@ func (h *Host) refreshable(namespace string, c containers.Container) error {
 		return fmt.Errorf("container %q belongs to Kubernetes: name the new image in the pod's specification, from which kubelet makes the container anew: %w", c.ID, errdefs.ErrFailedPrecondition)
 	case c.Snapshotter != h.snapshotter:
 		return fmt.Errorf("container %q is of snapshotter %q, not of %q: %w", c.ID, c.Snapshotter, h.snapshotter, errdefs.ErrFailedPrecondition)
+	case c.SnapshotKey != c.ID:
+		return fmt.Errorf("container %q has snapshot %q, of another name than its own, and cannot be refreshed: %w", c.ID, c.SnapshotKey, errdefs.ErrFailedPrecondition)
 	case c.Spec == nil:
 		return fmt.Errorf("container %q has no specification: %w", c.ID, errdefs.ErrFailedPrecondition)
 	}
@@ -93,26 +140,4 @@ func (h *Host) imageConfig(ctx context.Context, name string) (string, ocispec.Im
 		return "", ocispec.ImageConfig{}, fmt.Errorf("read the configuration of image %q: %w", name, err)
 	}
 	return image.Name(), spec.Config, nil
-}
-
-// rewrite writes the parts of a record that differ, and only those: others may be writing labels of their own.
-func (h *Host) rewrite(ctx context.Context, c containers.Container, next runconfig.State, image string) error {
-	spec, err := runconfig.WriteSpec(c.Spec.GetValue(), next)
-	if err != nil {
-		return fmt.Errorf("container %q: %w", c.ID, err)
-	}
-	changed := containers.Container{ID: c.ID, Image: image, Labels: next.Labels, Spec: typeurl.Any(&anypb.Any{TypeUrl: c.Spec.GetTypeUrl(), Value: spec})}
-	paths := []string{"spec", "image"}
-	all := maps.Clone(next.Labels)
-	maps.Copy(all, c.Labels)
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		// A label that is named and not there is removed.
-		if c.Labels[key] != next.Labels[key] {
-			paths = append(paths, "labels."+key)
-		}
-	}
-	if _, err := h.client.ContainerService().Update(ctx, changed, paths...); err != nil {
-		return fmt.Errorf("write the record of container %q: %w", c.ID, err)
-	}
-	return nil
 }

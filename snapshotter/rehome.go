@@ -1,0 +1,212 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+)
+
+// Home is where a container is to stand: its record, the parent of its key, and the base of its storage are one fact, because
+// commit, diff and checkpoint pair them.
+type Home struct {
+	Namespace, Container string
+	// Key is containerd's key of the container's snapshot.
+	Key string
+	// Image is what the record is to name, Layer the chain ID of that image.
+	Image, Layer string
+	// Record is for the host.
+	Record json.RawMessage
+}
+
+// Rehome removes the key of a stopped container, prepares it again on the base that its storage stands on, and has
+// containerd's record of the container follow. The storage stays as it is, with its history, also an anonymous one. The
+// intent is on record first: whatever is killed in between, the next start of the daemon finishes it.
+//
+// It fails with errdefs.ErrFailedPrecondition while the container runs, and when its storage stands on another base.
+func (s *Snapshotter) Rehome(ctx context.Context, to Home) error {
+	storage, err := s.storageToRehome(ctx, to)
+	if err != nil {
+		return err
+	}
+	err = s.whenFree(ctx, storage, func(st dag.Storage, u use) error {
+		if u.by != "" {
+			return fmt.Errorf("container %q cannot be refreshed: %s; stop it first: %w", to.Container, u.by, errdefs.ErrFailedPrecondition)
+		}
+		if err := s.standsOnImage(st, to); err != nil {
+			return err
+		}
+		return s.do(dag.BeginRehoming{Storage: storage, Namespace: to.Namespace, Container: to.Container, Record: to.Record})
+	})
+	if err != nil {
+		return err
+	}
+	failpoint.RehomeBegun.Hit()
+	_, err = outlive(ctx, s, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.finishRehoming(ctx, Key{to.Namespace, to.Key})
+	})
+	return err
+}
+
+// storageToRehome returns the storage of a container.
+func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, error) {
+	names := s.keys()[Key{to.Namespace, to.Key}]
+	for _, n := range names {
+		if n.Kind == dag.Active && n.Identity == dag.Unknown { // it was never started: its storage is not known yet
+			if _, err := s.Mounts(ctx, n.Key); err != nil {
+				return "", err
+			}
+		}
+	}
+	var found string
+	s.store.View(func(g *dag.Graph) {
+		for _, n := range names {
+			n, _ := g.Name(n.Key)
+			if st, ok := g.Storage(n.Storage); ok && st.Key == n.Key {
+				found = st.Name
+			}
+		}
+		for _, st := range g.Storages() {
+			if r := st.Rehoming; r != nil && r.Namespace == to.Namespace && r.Container == to.Container {
+				found = st.Name
+			}
+		}
+	})
+	if found == "" {
+		return "", fmt.Errorf("container %q has no storage of its own, another container has it; start it once first: %w", to.Container, errdefs.ErrFailedPrecondition)
+	}
+	return found, nil
+}
+
+// standsOnImage refuses to re-home a container to an image that its storage does not stand on.
+func (s *Snapshotter) standsOnImage(st dag.Storage, to Home) (err error) {
+	s.store.View(func(g *dag.Graph) {
+		if base, _ := g.Node(g.Base(st)); base.Origin != Origin(to.Namespace, to.Layer) {
+			err = fmt.Errorf("storage %q of container %q does not stand on %s; update it first: moltctl update create --storage %s --to %s: %w",
+				st.Name, to.Container, to.Image, st.Name, to.Image, errdefs.ErrFailedPrecondition)
+		}
+	})
+	return err
+}
+
+// rehoming returns the storage that waits for a key, empty if none does.
+func (s *Snapshotter) rehoming(key string) (storage string) {
+	k := parseKey(key)
+	if k.namespace == "" || k.extraction() {
+		return ""
+	}
+	s.store.View(func(g *dag.Graph) {
+		for name := range g.Rehomings() {
+			st, _ := g.Storage(name)
+			if r := st.Rehoming; r.Namespace == k.namespace && r.Container == k.key {
+				storage = name
+			}
+		}
+	})
+	return storage
+}
+
+// takeHome gives the key that was just prepared for a container the storage that waits for it.
+func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) ([]mount.Mount, error) {
+	unlock, err := s.lockStorages(ctx, []string{dag.AnonymousName(key), storage})
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var (
+		st    dag.Storage
+		asked *dag.Asked
+		ok    bool
+	)
+	s.store.View(func(g *dag.Graph) {
+		n, _ := g.Name(key)
+		st, ok = g.Storage(storage)
+		asked = g.Asking(g.AskedOf(n))
+	})
+	if !ok {
+		return nil, fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
+	}
+	if u := s.inUse(ctx, st); u.by != "" {
+		return nil, fmt.Errorf("storage %q: %s: %w", storage, u.by, errdefs.ErrUnavailable)
+	}
+	if err := s.do(dag.Rehome{Key: key, Storage: storage, Asked: asked, Now: now()}); err != nil {
+		return nil, err
+	}
+	return s.mountsOf(key)
+}
+
+// finishRehoming does what is left of a re-homing.
+func (s *Snapshotter) finishRehoming(ctx context.Context, key Key) error {
+	unlock, err := s.locks.lock(ctx, "rehoming "+key.Namespace+"/"+key.Key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var r dag.Rehoming
+	find := func() (storage string) {
+		s.store.View(func(g *dag.Graph) {
+			for name := range g.Rehomings() {
+				if st, _ := g.Storage(name); st.Rehoming.Namespace == key.Namespace && st.Rehoming.Container == key.Key {
+					storage, r = name, *st.Rehoming
+				}
+			}
+		})
+		return storage
+	}
+	if find() == "" {
+		return nil
+	}
+	if err := s.host.Rehome(ctx, r.Namespace, r.Container, r.Record); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	// An anonymous storage has another name now.
+	if storage := find(); storage != "" {
+		return s.do(dag.EndRehoming{Storage: storage, Now: now()})
+	}
+	return nil
+}
+
+// rehomeAgain is how long a re-homing that cannot be finished waits for its next try.
+const rehomeAgain = 2 * time.Second
+
+// resumeRehomings finishes what a crash cut short, and tries until it is done: a container whose key is removed cannot start.
+func (s *Snapshotter) resumeRehomings(ctx context.Context) {
+	for ctx.Err() == nil {
+		var errs []error
+		for _, key := range s.rehomings() {
+			err := s.finishRehoming(ctx, key)
+			if err != nil {
+				log.G(ctx).WithError(err).WithField("container", key.Key).Error("failed to finish the re-homing of a container; it is tried again")
+			}
+			errs = append(errs, err)
+		}
+		if errors.Join(errs...) == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(rehomeAgain):
+		}
+	}
+}
+
+func (s *Snapshotter) rehomings() (keys []Key) {
+	s.store.View(func(g *dag.Graph) {
+		for name := range g.Rehomings() {
+			st, _ := g.Storage(name)
+			keys = append(keys, Key{st.Rehoming.Namespace, st.Rehoming.Container})
+		}
+	})
+	return keys
+}

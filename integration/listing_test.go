@@ -26,8 +26,13 @@ type listing map[string]string
 // listed looks at what a container would see, whether it runs or not.
 func listed(t *testing.T, c *harness.Container) listing {
 	t.Helper()
+	return listedAt(t, c.Mounts())
+}
+
+func listedAt(t *testing.T, mounts []mount.Mount) listing {
+	t.Helper()
 	l := listing{}
-	if err := mount.WithReadonlyTempMount(t.Context(), c.Mounts(), func(root string) error {
+	if err := mount.WithReadonlyTempMount(t.Context(), mounts, func(root string) error {
 		names := map[uint64]string{} // the first path of each hard-linked file
 		return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil {
@@ -38,7 +43,7 @@ func listed(t *testing.T, c *harness.Container) listing {
 			return err
 		})
 	}); err != nil {
-		t.Fatalf("list the files of %s: %v", c.ID(), err)
+		t.Fatalf("list files: %v", err)
 	}
 	return l
 }

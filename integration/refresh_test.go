@@ -117,9 +117,13 @@ func TestH7ImageDefaults(t *testing.T) {
 	if after := h.Ctr("containers", "info", "web"); after != before {
 		t.Errorf("the preview changed the record:\n%s\nwas:\n%s", after, before)
 	}
-	h.Moltctl(append(refresh, "web")...)
+	if r := h.TryMoltctl(append(refresh, "web")...); r.ExitCode != 5 {
+		t.Errorf("a container that runs was refreshed: %+v", r)
+	}
 	expectDefaults(t, c, old)
-	restart(c)
+	c.Kill()
+	h.Moltctl(append(refresh, "web")...)
+	c.Start()
 	expectDefaults(t, c, "CAME=yes MODE=mine OWN=mine VERSION=2 100 100 /usr/share/doc/app sh -u")
 	expect(t, c, "cat /answer", "42\n")
 	info, err := c.Info(h.Context())

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -36,20 +37,21 @@ var built struct {
 	files map[string]*os.File
 }
 
-// build compiles a command of the repository with the race detector, once in this process.
-func (c toolchain) build(pkg string) (program, error) {
+// build compiles a command of the repository with the race detector and with build tags, once in this process.
+func (c toolchain) build(pkg string, tags ...string) (program, error) {
 	built.Lock()
 	defer built.Unlock()
-	f := built.files[pkg]
+	key := strings.Join(append([]string{pkg}, tags...), " ")
+	f := built.files[key]
 	if f == nil {
 		var err error
-		if f, err = c.compile(pkg); err != nil {
+		if f, err = c.compile(pkg, tags); err != nil {
 			return program{}, fmt.Errorf("build %s: %w", pkg, err)
 		}
 		if built.files == nil {
 			built.files = map[string]*os.File{}
 		}
-		built.files[pkg] = f
+		built.files[key] = f
 	}
 	// The go command replaces binaries, it does not write into them, so this stays what was built. Not /proc/self:
 	// on its way to execution a child rearranges its file descriptors.
@@ -57,7 +59,7 @@ func (c toolchain) build(pkg string) (program, error) {
 }
 
 // compile returns the binary of a command. It is kept between runs: the go command relinks only what changed.
-func (c toolchain) compile(pkg string) (*os.File, error) {
+func (c toolchain) compile(pkg string, tags []string) (*os.File, error) {
 	if err := c.lookAtSources(); err != nil {
 		return nil, err
 	}
@@ -70,8 +72,8 @@ func (c toolchain) compile(pkg string) (*os.File, error) {
 		return nil, err
 	}
 	defer unlock()
-	binary := filepath.Join(dir, filepath.Base(pkg))
-	cmd := exec.Command("go", "build", "-race", "-buildvcs=false", "-o", binary, pkg)
+	binary := filepath.Join(dir, strings.Join(append([]string{filepath.Base(pkg)}, tags...), "-"))
+	cmd := exec.Command("go", "build", "-race", "-buildvcs=false", "-tags", strings.Join(tags, ","), "-o", binary, pkg)
 	cmd.Dir = c.repository
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, out)

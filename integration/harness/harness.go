@@ -94,7 +94,7 @@ func (h *Harness) start(ctx context.Context) error {
 }
 
 func (h *Harness) startDaemon(ctx context.Context) error {
-	daemon, err := h.tools.build(h.opts.daemonPackage)
+	daemon, err := h.tools.build(h.opts.daemonPackage, h.opts.daemonTags...)
 	if err != nil {
 		return err
 	}

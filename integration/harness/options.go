@@ -9,6 +9,7 @@ type Option func(*options)
 type options struct {
 	snapshotter      string
 	daemonPackage    string
+	daemonTags       []string
 	daemonConfig     string
 	daemonEnv        []string
 	containerdConfig string
@@ -34,6 +35,11 @@ func WithDaemonConfig(toml string) Option {
 // WithDaemonEnv adds variables (KEY=value) to the environment of the daemon.
 func WithDaemonEnv(variables ...string) Option {
 	return func(o *options) { o.daemonEnv = append(o.daemonEnv, variables...) }
+}
+
+// WithFailpoints builds the daemon so that it can be told to die at a failpoint, see [Harness.DieAt].
+func WithFailpoints() Option {
+	return func(o *options) { o.daemonTags = append(o.daemonTags, "failpoints") }
 }
 
 // WithContainerdConfig appends TOML to the configuration of containerd. It can add tables, not repeat them.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
@@ -42,6 +43,22 @@ func (h *Harness) StartDaemon() {
 	if h.Containerd.Running() {
 		h.must(poll(h.Context(), h.throughContainerd))
 	}
+}
+
+// DieAt starts the daemon again so that it dies when it comes to a failpoint for the first time. [Harness.Revive] follows.
+func (h *Harness) DieAt(point string) {
+	h.t.Helper()
+	h.StopDaemon()
+	h.Daemon.env = h.tools.environment(append(slices.Clone(h.opts.daemonEnv), "MOLT_FAILPOINT="+point+":1")...)
+	h.StartDaemon()
+}
+
+// Revive waits until the daemon has died at a failpoint, and starts it as it was before.
+func (h *Harness) Revive() {
+	h.t.Helper()
+	_ = h.Daemon.Wait(h.t.Context()) // it ends by a signal
+	h.Daemon.env = h.tools.environment(h.opts.daemonEnv...)
+	h.StartDaemon()
 }
 
 // RestartDaemon kills the daemon with SIGKILL and starts it again.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -99,8 +100,8 @@ func (h *Host) planned(ctx context.Context, namespace string, r refreshed) ([]ru
 	if was != to.Parent {
 		r.changes = append(r.changes, runconfig.Change{Subject: "snapshot", Action: runconfig.Changed, Old: was, New: to.Parent})
 	}
-	if len(r.changes) == 0 {
-		return nil, nil, nil
+	if !slices.ContainsFunc(r.changes, func(c runconfig.Change) bool { return c.Action != runconfig.Kept && c.Action != runconfig.Note }) {
+		return r.changes, nil, nil
 	}
 	record, err := json.Marshal(to)
 	if err != nil {

@@ -55,8 +55,7 @@ func NewPlan(ctx context.Context, in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPlanner(v, in.Options)
-	effects, err := p.run(ctx)
+	p, effects, err := makePlan(ctx, v, in.Options)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.close())
 	}

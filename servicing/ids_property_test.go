@@ -85,7 +85,12 @@ func ownedIn(t tb, root string) owned {
 		out.files[name] = [2]uint32{st.Uid, st.Gid}
 		return nil
 	}))
-	for id := uint32(0); id < 1000; id++ {
+	ids := []uint32{0, 99, 100, 101, 102, 103, 104, 105}
+	for _, one := range out.files {
+		ids = append(ids, one[:]...)
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
 		for i, file := range []string{"etc/passwd", "etc/group"} {
 			if name := nameOf(t, root, file, id); name != "" {
 				out.names[i][id] = name

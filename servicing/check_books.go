@@ -12,8 +12,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/accounts"
 )
 
-// checkAccounts reports what the update does to the owners of files: those whom the base dropped and who stay, those who have
-// another id than in the base, and ids that had no name and have one now.
+// checkAccounts reports what the update does to the owners of files: those whom the base dropped and who stay, those who
+// have another id than in the base, and ids that had no name and have one now.
 func (c *checker) checkAccounts() error {
 	if c.ignores(ConcernAccount) {
 		return nil
@@ -22,8 +22,8 @@ func (c *checker) checkAccounts() error {
 		files := k.of(c.owners)
 		for _, kept := range c.ids.merged.Kept {
 			if kept.File == k.file {
-				c.find(ConcernAccount, k.path(), "", "the base dropped the %s %s (%d); it stays, because %s of the storage belong to it",
-					k.what, kept.Name, kept.ID, filesIn(files[kept.ID]))
+				c.find(ConcernAccount, k.path(), "",
+					"the base dropped the %s %s (%d); it stays, because %s of the storage belong to it", k.what, kept.Name, kept.ID, filesIn(files[kept.ID]))
 			}
 		}
 		if err := c.checkNewNames(k, files); err != nil {

@@ -20,8 +20,12 @@ func claimsAccounts(_ *planner, p string) bool { return slices.Contains(accounts
 
 // mergeAccounts merges the account files as one transaction, in the numbering that the plan is made with.
 func mergeAccounts(ctx context.Context, p *planner) error {
-	for _, note := range p.ids.merged.Shared {
-		p.hold(HoldAccounts, note.Path, fmt.Sprintf("%s: the new base's %s %s", note.Path, note.Name, note.Text))
+	if shared := p.ids.merged.Shared; len(shared) > 0 {
+		message := fmt.Sprintf("%s: the new base's %s %s", shared[0].Path, shared[0].Name, shared[0].Text)
+		if len(shared) > 1 {
+			message += fmt.Sprintf(" (and %d more)", len(shared)-1)
+		}
+		p.hold(HoldAccounts, shared[0].Path, message)
 	}
 	for i, name := range accounts.Paths() {
 		t, err := p.look(name)
@@ -87,8 +91,8 @@ func (p *planner) applyAccounts(t three, base, user, content []byte, notes []acc
 	return p.apply(t, d)
 }
 
-// remap makes the files of the new base that nothing was decided about follow the ids of the result. It goes through the whole
-// base, and so does nothing where no account of it has moved.
+// remap makes the files of the new base that nothing was decided about follow the ids of the result. It goes through the
+// whole base, and so does nothing where no account of it has moved.
 func (p *planner) remap(ctx context.Context) error {
 	if !p.ids.moves() || p.sameBase {
 		return nil
@@ -116,7 +120,8 @@ func (p *planner) remap(ctx context.Context) error {
 func (p *planner) reportMoves(files map[IDRemap]int) {
 	for i, k := range idKinds() {
 		names := accounts.Names(k.file, p.ids.n[k.file])
-		for _, ids := range []map[uint32]uint32{[]idMap{p.ids.uids, p.ids.gids}[i].ids, []idMap{p.ids.uids, p.ids.gids}[i].standing} {
+		moved := []idMap{p.ids.uids, p.ids.gids}[i]
+		for _, ids := range []map[uint32]uint32{moved.ids, moved.standing} {
 			for from, to := range ids {
 				one := IDRemap{Kind: k.kind, From: from, To: to}
 				one.Files = files[one]
@@ -129,8 +134,8 @@ func (p *planner) reportMoves(files map[IDRemap]int) {
 	}
 }
 
-// remapOne gives a file of the new base the owners of the result, unless the user's stands in its place. It reports whether the
-// base's stands there.
+// remapOne gives a file of the new base the owners of the result, unless the user's stands in its place. It reports whether
+// the base's stands there.
 func (p *planner) remapOne(name string) (bool, error) {
 	if decided, ok := p.want[name]; ok {
 		return decided.view == p.new, nil // in the numbering of the result

@@ -14,15 +14,15 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// A file belongs to a number, but means a name. The result has one numbering: an id that the user's side has a name for keeps
-// that name as long as something of the user's belongs to it, and the new base's accounts and files make way. So metadata of the
-// new base is read in the numbering of the result (numbering.amend), and then compared and merged as any other.
+// A file belongs to a number, but means a name. The result has one numbering: an id that has a name on the user's side
+// keeps that name as long as something of the user's belongs to it, and the new base's accounts and files make way. So
+// metadata of the new base is read in the numbering of the result (numbering.amend), then compared and merged as any other.
 //
-// Which ids own something is known only after the walk. A plan begins with those that are known, and is made again with more
-// when that changes the numbering: see makePlan.
+// Which ids own something is known only after the walk. A plan begins with those that are known, and is made again with
+// more when that changes the numbering: see makePlan.
 
-// fileOwners are ids with how many files of the storage belong to each, or let each in by an access control list; 0 for those of
-// which only a file of the old base stays.
+// fileOwners are ids with how many files of the storage belong to each, or let each in by an access control list; 0 for
+// those of which only a file of the old base stays.
 type fileOwners struct{ uids, gids map[uint32]int }
 
 func newFileOwners() fileOwners { return fileOwners{make(map[uint32]int), make(map[uint32]int)} }
@@ -54,6 +54,18 @@ func (o fileOwners) with(other fileOwners) fileOwners {
 	maps.Copy(out.uids, other.uids)
 	maps.Copy(out.gids, other.gids)
 	return out
+}
+
+// adds reports whether others have an id that these do not have.
+func (o fileOwners) adds(other fileOwners) bool {
+	for _, k := range idKinds() {
+		for id := range k.of(other) {
+			if _, known := k.of(o)[id]; !known {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (o fileOwners) busy() accounts.Busy {
@@ -158,8 +170,13 @@ func (f *accountFiles) concern(known fileOwners) bool {
 	return false
 }
 
+// overlap reports whether two have a name in common. A user may give one id to any number of names.
 func overlap(a, b []string) bool {
-	return slices.ContainsFunc(a, func(name string) bool { return slices.Contains(b, name) })
+	in := make(map[string]bool, len(b))
+	for _, name := range b {
+		in[name] = true
+	}
+	return slices.ContainsFunc(a, func(name string) bool { return in[name] })
 }
 
 // same reports whether two numberings of the same files are one.
@@ -192,8 +209,8 @@ func (n *numbering) amend(e *tree.Entry) error {
 	return nil
 }
 
-// settle makes the owner, the group and the lists of the new base at a path those of the old one where only their names differ:
-// for a content that is the user's, the base changed nothing about them.
+// settle makes the owner, the group and the lists of the new base at a path those of the old one where only their names
+// differ: for a content that is the user's, the base changed nothing about them.
 func (n *numbering) settle(o, base tree.Meta) tree.Meta {
 	if base.UID == n.uids.of(o.UID, nil) {
 		base.UID = o.UID

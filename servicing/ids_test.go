@@ -116,133 +116,136 @@ func setAccounts(u sh, names ...string) {
 	}
 }
 
-func idCases() []idCase {
-	secret := files{"var/lib/svc": "dir 0700", "var/lib/svc/data": "0600 secret"}
-	others := files{"var/lib/other": "dir 0700", "var/lib/other/a": "0600 theirs"}
-	mine := map[string]string{"var/lib/svc": "svc:svc", "var/lib/svc/data": "svc:svc"}
-	both := maps.Clone(mine)
-	maps.Copy(both, map[string]string{"var/lib/other": "other:other", "var/lib/other/a": "other:other"})
-	return []idCase{
-		{
-			name: "K12 dropped, and the id given to another account", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(_, base sh) { base.give(105, others) }, user: func(u sh) { u.give(105, secret) }, want: both,
-			see: secret, moves: []string{"gid 105 100 other 2", "uid 105 100 other 2"}, findings: 4,
-		},
-		{
-			name: "K12 the same, the account files touched", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(_, base sh) { base.give(105, others) },
-			user:  func(u sh) { u.give(105, secret); setAccounts(u, "svc:105", "mine:1000") }, want: both,
-			see: others, moves: []string{"gid 105 100 other 2", "uid 105 100 other 2"}, findings: 4,
-		},
-		{
-			name: "K12 dropped, the id not given to anybody", old: []string{"svc:105"}, new: nil, user: func(u sh) { u.give(105, secret) },
-			want: mine, findings: 2,
-		},
-		{
-			name: "K12 renumbered, and the id given to another account", old: []string{"svc:105"}, new: []string{"other:105", "svc:106"},
-			bases: func(_, base sh) { base.give(105, others); base.give(106, files{"usr/svc/new": "0600 1"}) },
-			user:  func(u sh) { u.give(105, secret) }, want: map[string]string{"usr/svc/new": "svc:svc", "var/lib/svc/data": "svc:svc", "var/lib/other/a": "other:other"},
-			moves: []string{"gid 105 100 other 2", "gid 106 105 svc 1", "uid 105 100 other 2", "uid 106 105 svc 1"}, findings: 4,
-		},
-		{
-			name: "K12 two ids swapped by the base", old: []string{"svc:105", "other:106"}, new: []string{"svc:106", "other:105"},
-			bases: func(_, base sh) { base.give(105, others); base.give(106, files{"usr/svc/new": "0600 1"}) },
-			user:  func(u sh) { u.give(105, secret); u.give(106, files{"srv/theirs": "0600 1"}) },
-			want:  map[string]string{"usr/svc/new": "svc:svc", "var/lib/svc/data": "svc:svc", "var/lib/other/a": "other:other", "srv/theirs": "other:other"},
-			moves: []string{"gid 105 106 other 2", "gid 106 105 svc 1", "uid 105 106 other 2", "uid 106 105 svc 1"}, findings: 4,
-		},
-		{
-			name: "K12 a group alone", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(_, base sh) { base.give(105, others) }, user: func(u sh) { u.put("srv/a", "0640 1"); u.chown("srv/a", 0, 105) },
-			want:  map[string]string{"srv/a": "root:svc", "var/lib/other/a": "other:other"},
-			moves: []string{"gid 105 100 other 2"}, findings: 2,
-		},
-		{
-			name: "K12 renumbered by the user, the base adds files", old: []string{"svc:105"}, new: []string{"svc:105"},
-			bases: func(old, base sh) {
-				for _, b := range []sh{old, base} {
-					b.give(105, files{"usr/svc/as-it-was": "1"})
-				}
-				base.give(105, files{"usr/svc/new": "0600 1", "usr/svc/link": "-> new", "usr/svc/run": "6755 x"})
-			},
-			user:  func(u sh) { u.give(205, secret); setAccounts(u, "svc:205") },
-			want:  map[string]string{"usr/svc/new": "svc:svc", "usr/svc/link": "svc:svc", "usr/svc/run": "svc:svc", "var/lib/svc/data": "svc:svc", "usr/svc/as-it-was": "105:105"},
-			see:   files{"usr/svc/run": "6755 x"},
-			moves: []string{"gid 105 205 svc 3", "uid 105 205 svc 3"}, findings: 2,
-		},
-		{
-			name: "K12 an id without a name gets one", old: nil, new: []string{"app:1000"},
-			bases: func(_, base sh) { base.give(1000, files{"home/app": "dir 0700"}) }, user: func(u sh) { u.give(1000, files{"srv/a": "0600 1", "srv/b": "0600 1"}) },
-			want: map[string]string{"srv/a": "app:app", "srv/b": "app:app", "home/app": "app:app"}, findings: 2,
-		},
-		{
-			name: "K12 a file that both bases have and the user edited", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(old, base sh) {
-				for _, b := range []sh{old, base} {
-					b.give(105, files{"var/lib/x": "0600 " + oldText, "var/lib/y": "0600 1"})
-				}
-				base.put("var/lib/x", "0600 "+baseText)
-			},
-			user: func(u sh) { u.put("var/lib/x", "0600 "+userText) },
-			want: map[string]string{"var/lib/x": "svc:svc", "var/lib/y": "other:other"}, see: files{"var/lib/x": "0600 " + bothText},
-			moves: []string{"gid 105 100 other 1", "uid 105 100 other 1"}, findings: 4,
-		},
-		{
-			name: "K12 a directory made anew, in which the base has files of another account", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(old, base sh) {
-				old.give(105, files{"opt/d/a": "1"})
-				base.give(105, files{"opt/d/a": "1", "opt/d/new/b": "0600 1"})
-			},
-			user: func(u sh) { u.rm("opt/d"); u.give(105, files{"opt/d/mine": "0600 1"}) },
-			want: map[string]string{"opt/d/new/b": "other:other", "opt/d/mine": "svc:svc"}, see: files{"opt/d/a": ""},
-			moves: []string{"gid 105 100 other 1", "uid 105 100 other 1"}, findings: 4,
-		},
-		{
-			name: "K12 hard links and capabilities of an account that moves", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(_, base sh) {
-				base.give(105, files{"usr/bin/a": "0750 x"})
-				base.link("usr/bin/a", "usr/lib/b")
-				base.set("usr/bin/a", capabilityXattr, bindCapability)
-			},
-			user:  func(u sh) { u.give(105, secret) },
-			want:  map[string]string{"usr/bin/a": "other:other", "usr/lib/b": "other:other", "var/lib/svc/data": "svc:svc"},
-			see:   files{"usr/bin/a": "0750 x", "usr/lib/b": "= usr/bin/a"},
-			moves: []string{"gid 105 100 other 2", "uid 105 100 other 2"}, findings: 4,
-		},
-		{
-			name: "K12 the account files are gone from the base", old: []string{"svc:105"}, new: nil,
-			bases: func(_, base sh) { base.rm("etc/passwd", "etc/group") }, user: func(u sh) { u.give(105, secret) }, want: mine, findings: 4,
-		},
-		{
-			name: "K12 an account of the base that has files of nobody goes", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(_, base sh) { base.give(105, others) }, user: func(u sh) { u.put("srv/a", "1") }, want: map[string]string{"var/lib/other/a": "other:other"},
-		},
-		{
-			name: "K12 pinned account files", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(_, base sh) { base.give(105, others) }, user: func(u sh) { u.give(105, secret) },
-			options: Options{Pins: []Pin{{Path: "/etc/passwd"}, {Path: "/etc/group"}}}, held: true,
-		},
-		{
-			name: "K12 no id is free", old: []string{"svc:105"}, new: []string{"other:105"},
-			bases: func(_, base sh) { base.give(105, others) },
-			user: func(u sh) {
-				all := []string{"svc:105"}
-				for id := uint32(100); id < 1000; id++ {
-					if id != 105 {
-						all = append(all, "u"+number(id)+":"+number(id))
-					}
-				}
-				setAccounts(u, all...)
-				u.give(105, secret)
-			},
-			held: true,
-		},
+// What the sides of idCases have, and whose it is.
+var (
+	secret = files{"var/lib/svc": "dir 0700", "var/lib/svc/data": "0600 secret"}
+	others = files{"var/lib/other": "dir 0700", "var/lib/other/a": "0600 theirs"}
+	ofSvc  = map[string]string{"var/lib/svc": "svc:svc", "var/lib/svc/data": "svc:svc"}
+	ofBoth = map[string]string{
+		"var/lib/svc": "svc:svc", "var/lib/svc/data": "svc:svc", "var/lib/other": "other:other", "var/lib/other/a": "other:other",
 	}
+)
+
+var idCases = []idCase{
+	{
+		name: "K12 dropped, and the id given to another account", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(_, base sh) { base.give(105, others) }, user: func(u sh) { u.give(105, secret) }, want: ofBoth,
+		see: secret, moves: []string{"gid 105 100 other 2", "uid 105 100 other 2"}, findings: 4,
+	},
+	{
+		name: "K12 the same, the account files touched", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(_, base sh) { base.give(105, others) },
+		user:  func(u sh) { u.give(105, secret); setAccounts(u, "svc:105", "mine:1000") }, want: ofBoth,
+		see: others, moves: []string{"gid 105 100 other 2", "uid 105 100 other 2"}, findings: 4,
+	},
+	{
+		name: "K12 dropped, the id not given to anybody", old: []string{"svc:105"}, new: nil, user: func(u sh) { u.give(105, secret) },
+		want: ofSvc, findings: 2,
+	},
+	{
+		name: "K12 renumbered, and the id given to another account", old: []string{"svc:105"}, new: []string{"other:105", "svc:106"},
+		bases: func(_, base sh) { base.give(105, others); base.give(106, files{"usr/svc/new": "0600 1"}) },
+		user:  func(u sh) { u.give(105, secret) }, want: map[string]string{"usr/svc/new": "svc:svc", "var/lib/svc/data": "svc:svc", "var/lib/other/a": "other:other"},
+		moves: []string{"gid 105 100 other 2", "gid 106 105 svc 1", "uid 105 100 other 2", "uid 106 105 svc 1"}, findings: 4,
+	},
+	{
+		name: "K12 two ids swapped by the base", old: []string{"svc:105", "other:106"}, new: []string{"svc:106", "other:105"},
+		bases: func(_, base sh) { base.give(105, others); base.give(106, files{"usr/svc/new": "0600 1"}) },
+		user:  func(u sh) { u.give(105, secret); u.give(106, files{"srv/theirs": "0600 1"}) },
+		want:  map[string]string{"usr/svc/new": "svc:svc", "var/lib/svc/data": "svc:svc", "var/lib/other/a": "other:other", "srv/theirs": "other:other"},
+		moves: []string{"gid 105 106 other 2", "gid 106 105 svc 1", "uid 105 106 other 2", "uid 106 105 svc 1"}, findings: 4,
+	},
+	{
+		name: "K12 a group alone", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(_, base sh) { base.give(105, others) }, user: func(u sh) { u.put("srv/a", "0640 1"); u.chown("srv/a", 0, 105) },
+		want:  map[string]string{"srv/a": "root:svc", "var/lib/other/a": "other:other"},
+		moves: []string{"gid 105 100 other 2"}, findings: 2,
+	},
+	{
+		name: "K12 renumbered by the user, the base adds files", old: []string{"svc:105"}, new: []string{"svc:105"},
+		bases: func(old, base sh) {
+			for _, b := range []sh{old, base} {
+				b.give(105, files{"usr/svc/as-it-was": "1"})
+			}
+			base.give(105, files{"usr/svc/new": "0600 1", "usr/svc/link": "-> new", "usr/svc/run": "6755 x"})
+		},
+		user:  func(u sh) { u.give(205, secret); setAccounts(u, "svc:205") },
+		want:  map[string]string{"usr/svc/new": "svc:svc", "usr/svc/link": "svc:svc", "usr/svc/run": "svc:svc", "var/lib/svc/data": "svc:svc", "usr/svc/as-it-was": "105:105"},
+		see:   files{"usr/svc/run": "6755 x"},
+		moves: []string{"gid 105 205 svc 3", "uid 105 205 svc 3"}, findings: 2,
+	},
+	{
+		name: "K12 an id without a name gets one", old: nil, new: []string{"app:1000"},
+		bases: func(_, base sh) { base.give(1000, files{"home/app": "dir 0700"}) }, user: func(u sh) { u.give(1000, files{"srv/a": "0600 1", "srv/b": "0600 1"}) },
+		want: map[string]string{"srv/a": "app:app", "srv/b": "app:app", "home/app": "app:app"}, findings: 2,
+	},
+	{
+		name: "K12 a file that both bases have and the user edited", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(old, base sh) {
+			for _, b := range []sh{old, base} {
+				b.give(105, files{"var/lib/x": "0600 " + oldText, "var/lib/y": "0600 1"})
+			}
+			base.put("var/lib/x", "0600 "+baseText)
+		},
+		user: func(u sh) { u.put("var/lib/x", "0600 "+userText) },
+		want: map[string]string{"var/lib/x": "svc:svc", "var/lib/y": "other:other"}, see: files{"var/lib/x": "0600 " + bothText},
+		moves: []string{"gid 105 100 other 1", "uid 105 100 other 1"}, findings: 4,
+	},
+	{
+		name: "K12 a directory made anew, in which the base has files of another account", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(old, base sh) {
+			old.give(105, files{"opt/d/a": "1"})
+			base.give(105, files{"opt/d/a": "1", "opt/d/new/b": "0600 1"})
+		},
+		user: func(u sh) { u.rm("opt/d"); u.give(105, files{"opt/d/mine": "0600 1"}) },
+		want: map[string]string{"opt/d/new/b": "other:other", "opt/d/mine": "svc:svc"}, see: files{"opt/d/a": ""},
+		moves: []string{"gid 105 100 other 1", "uid 105 100 other 1"}, findings: 4,
+	},
+	{
+		name: "K12 hard links and capabilities of an account that moves", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(_, base sh) {
+			base.give(105, files{"usr/bin/a": "0750 x"})
+			base.link("usr/bin/a", "usr/lib/b")
+			base.set("usr/bin/a", capabilityXattr, bindCapability)
+		},
+		user:  func(u sh) { u.give(105, secret) },
+		want:  map[string]string{"usr/bin/a": "other:other", "usr/lib/b": "other:other", "var/lib/svc/data": "svc:svc"},
+		see:   files{"usr/bin/a": "0750 x", "usr/lib/b": "= usr/bin/a"},
+		moves: []string{"gid 105 100 other 2", "uid 105 100 other 2"}, findings: 4,
+	},
+	{
+		name: "K12 the account files are gone from the base", old: []string{"svc:105"}, new: nil,
+		bases: func(_, base sh) { base.rm("etc/passwd", "etc/group") }, user: func(u sh) { u.give(105, secret) }, want: ofSvc, findings: 4,
+	},
+	{
+		name: "K12 an account of the base that has files of nobody goes", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(_, base sh) { base.give(105, others) }, user: func(u sh) { u.put("srv/a", "1") }, want: map[string]string{"var/lib/other/a": "other:other"},
+	},
+	{
+		name: "K12 pinned account files", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(_, base sh) { base.give(105, others) }, user: func(u sh) { u.give(105, secret) },
+		options: Options{Pins: []Pin{{Path: "/etc/passwd"}, {Path: "/etc/group"}}}, held: true,
+	},
+	{
+		name: "K12 no id is free", old: []string{"svc:105"}, new: []string{"other:105"},
+		bases: func(_, base sh) { base.give(105, others) },
+		user: func(u sh) {
+			all := []string{"svc:105"}
+			for id := uint32(100); id < 1000; id++ {
+				if id != 105 {
+					all = append(all, "u"+number(id)+":"+number(id))
+				}
+			}
+			setAccounts(u, all...)
+			u.give(105, secret)
+		},
+		held: true,
+	},
 }
 
 // TestAccountIDs checks through a mount that files keep the names of their owners.
 func TestAccountIDs(t *testing.T) {
-	for _, c := range idCases() {
+	for _, c := range idCases {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScenario(t, accountsOnly(nil, c.old...), accountsOnly(nil, c.new...), nil)
 			s.nodes, s.options = nil, c.options

@@ -19,16 +19,17 @@ func (s *scene) accountNames(k idKind) (map[uint32][]string, error) {
 	return accounts.Names(k.file, content), err
 }
 
-// holdStrangers holds the storage where a file would belong to another account than its owner, or lose a name that it had: for
-// example because the account files are pinned. It trusts nothing but the account files of the result.
+// holdStrangers holds the storage where a file would belong to another account than its owner, or lose a name that it had:
+// for example because the account files are pinned. It trusts nothing but the account files of the result.
 func (p *planner) holdStrangers(ctx context.Context, effects []effect) error {
-	if p.sameBase {
+	if p.sameBase || p.ids.sameBases && p.ids.untouched {
 		return nil
 	}
 	mine, lost := p.usersOwners(), newFileOwners()
 	for _, k := range idKinds() {
 		var names [4]map[uint32][]string
-		for i, s := range []*scene{newScene(p.old, nil), newScene(p.new, nil), newScene(p.user, nil), newScene(p.plain, effects)} {
+		result := newScene(p.plain, effects)
+		for i, s := range []*scene{newScene(p.old, nil), newScene(p.new, nil), newScene(p.user, nil), result} {
 			var err error
 			if names[i], err = s.accountNames(k); err != nil {
 				return fmt.Errorf("read %s: %w", k.path(), err)
@@ -52,8 +53,8 @@ func (p *planner) holdStrangers(ctx context.Context, effects []effect) error {
 // sideNames are the names by id on all sides.
 type sideNames struct{ old, new, user, result map[uint32][]string }
 
-// leaves reports whether files of the new base with an id, which is another one in the result, would belong to a stranger. Where
-// the user gave the id of an account of the old base to somebody else, its files are theirs, as they were.
+// leaves reports whether files of the new base with an id, which is perhaps another one in the result, would belong to a
+// stranger. Where the user gave the id of an account of the old base to somebody else, its files are theirs, as they were.
 func (n sideNames) leaves(id, to uint32) bool {
 	if overlap(n.result[to], n.new[id]) || to == id && len(n.result[id]) == 0 {
 		return false

@@ -31,7 +31,7 @@ type planner struct {
 	hidden   map[string]bool   // directories of the storage with whiteouts
 	byteCode []movedPath       // what Python compiled
 	owners   fileOwners        // of the storage's files
-	known    fileOwners        // those that an earlier plan found
+	known    fileOwners        // those that the numbering was decided with
 	ids      *numbering        // of the result
 	again    bool              // the plan is to be made again, with the owners that it has found
 	groups   map[fileID][]link // the storage's files with several names
@@ -96,7 +96,7 @@ func makePlan(ctx context.Context, v *views, o Options) (*planner, []effect, err
 		if err != nil || !p.again {
 			return p, effects, err
 		}
-		known = p.allOwners()
+		known = p.known
 	}
 }
 
@@ -119,7 +119,12 @@ func (p *planner) usersOwners() fileOwners {
 
 // renumbers finds out whether the plan is to be made again.
 func (p *planner) renumbers() bool {
-	p.again = !p.sameBase && !p.ids.same(p.number(p.ids.accountFiles, p.allOwners()))
+	all := p.allOwners()
+	if p.sameBase || !p.known.adds(all) {
+		return false
+	}
+	p.again = !p.ids.same(p.number(p.ids.accountFiles, all))
+	p.known = all
 	return p.again
 }
 

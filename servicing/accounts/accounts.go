@@ -117,10 +117,16 @@ func Names(f File, content []byte) map[uint32][]string {
 	db := parse(layouts[f], content)
 	out := make(map[uint32][]string, len(db.byID))
 	for id, keys := range db.byID {
+		seen := make(map[string]bool) // of further records of one name
 		for _, key := range keys {
-			if name := base(key); !slices.Contains(out[id], name) {
-				out[id] = append(out[id], name)
+			name := base(key)
+			if name != key && (db.id(name, ownID) == id || seen[name]) {
+				continue
 			}
+			if name != key {
+				seen[name] = true
+			}
+			out[id] = append(out[id], name)
 		}
 	}
 	return out
@@ -162,13 +168,19 @@ func (m *merger) presence(f, companion File) map[string]bool {
 // keepOwners keeps those whom the base dropped but whose id owns files of the user, unless somebody else with that id stays.
 func (m *merger) keepOwners(f File, present map[string]bool, busy map[uint32]bool) {
 	t := m.files[f]
-	for _, name := range t.u.names() {
+	names := t.u.names()
+	stays := make(map[uint32]bool)
+	for _, name := range names {
+		if id := t.u.id(name, ownID); present[name] {
+			stays[id] = true
+		}
+	}
+	for _, name := range names {
 		id := t.u.id(name, ownID)
-		stays := func(other string) bool { return present[other] }
-		if !busy[id] || t.n.has(name) || slices.ContainsFunc(t.u.withID(id), stays) {
+		if !busy[id] || t.n.has(name) || stays[id] {
 			continue
 		}
-		present[name] = true
+		present[name], stays[id] = true, true
 		m.result.Kept = append(m.result.Kept, Account{f, base(name), id})
 		m.note(f, name, fmt.Sprintf("removed from the base, kept because files belong to it (%d)", id))
 	}

@@ -99,7 +99,7 @@ func TestE2TheSameID(t *testing.T) {
 		}
 		files{"etc/shadow": "0640 " + content(t, root, "etc/shadow"), "etc/gshadow": "0640 " + content(t, root, "etc/gshadow")}.check(t, root)
 	})
-	if len(report.IDs) != 2 || report.IDs[1] != (IDRemap{"uid", 101, 100}) || verdictOf(report, "var/lib/redis/a") != Remap {
+	if len(report.IDs) != 2 || report.IDs[1] != (IDRemap{Kind: "uid", From: 101, To: 100, Name: "redis", Files: 3}) || verdictOf(report, "var/lib/redis/a") != Remap {
 		t.Errorf("report: %v", report.IDs)
 	}
 	unchangedBase(t, s)

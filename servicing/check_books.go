@@ -8,53 +8,78 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strconv"
-	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/accounts"
 )
 
-// checkAccounts finds owners of the storage's files that had a name and have none any more.
+// checkAccounts reports what the update does to the owners of files: those whom the base dropped and who stay, those who
+// have another id than in the base, and ids that had no name and have one now.
 func (c *checker) checkAccounts() error {
 	if c.ignores(ConcernAccount) {
 		return nil
 	}
-	for _, kind := range []struct {
-		what, file string
-		ids        map[uint32]bool
-	}{{"user", "etc/passwd", c.uids}, {"group", "etc/group", c.gids}} {
-		before, err := namesOf(c.before, kind.file)
-		if err != nil {
-			return err
-		}
-		after, err := namesOf(c.after, kind.file)
-		if err != nil {
-			return err
-		}
-		for _, id := range slices.Sorted(maps.Keys(kind.ids)) {
-			if before[id] != "" && after[id] == "" {
-				c.find(ConcernAccount, kind.file, "", "has no %s %s (%d) any more, who owns files of the storage", kind.what, before[id], id)
+	for _, k := range idKinds() {
+		files := k.of(c.owners)
+		for _, kept := range c.ids.merged.Kept {
+			if kept.File == k.file {
+				c.find(ConcernAccount, k.path(), "",
+					"the base dropped the %s %s (%d); it stays, because %s of the storage belong to it", k.what, kept.Name, kept.ID, filesIn(files[kept.ID]))
 			}
+		}
+		if err := c.checkNewNames(k, files); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.remaps {
+		c.findMove(r)
+	}
+	return nil
+}
+
+// findMove reports an account of the new base that has another id in the result.
+func (c *checker) findMove(r IDRemap) {
+	for _, k := range idKinds() {
+		if k.kind != r.Kind || r.Files == 0 && accountIs(c.ids.o[k.file], k.file, r.Name, r.From) {
+			continue // it was so before, and nothing follows
+		}
+		c.find(ConcernAccount, k.path(), "", "the %s %s is %d in the base and %d here; %s of the base follow",
+			k.what, r.Name, r.From, r.To, filesIn(r.Files))
+	}
+}
+
+// accountIs reports whether a file of accounts has a name with an id.
+func accountIs(content []byte, f accounts.File, name string, id uint32) bool {
+	return slices.Contains(accounts.Names(f, content)[id], name)
+}
+
+// checkNewNames reports ids of the storage's files that had no name and have one in the result.
+func (c *checker) checkNewNames(k idKind, files map[uint32]int) error {
+	before, err := c.before.accountNames(k)
+	if err != nil {
+		return err
+	}
+	after, err := c.after.accountNames(k)
+	if err != nil {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(files)) {
+		if len(before[id]) == 0 && len(after[id]) > 0 && files[id] > 0 {
+			c.find(ConcernAccount, k.path(), "", "%s of the storage belong to the %s %d, who had no name and is %s now",
+				filesIn(files[id]), k.what, id, after[id][0])
 		}
 	}
 	return nil
 }
 
-// namesOf returns the names of ids in a file of accounts or groups, in which the third field is the id.
-func namesOf(s *scene, name string) (map[uint32]string, error) {
-	content, err := s.read(name, maxAccounts)
-	if err != nil {
-		return nil, err
+// filesIn counts files; 0 is for an unknown number.
+func filesIn(n int) string {
+	switch n {
+	case 0:
+		return "files"
+	case 1:
+		return "1 file"
 	}
-	out := make(map[uint32]string)
-	for line := range strings.SplitSeq(string(content), "\n") {
-		fields := strings.Split(line, ":")
-		if len(fields) < 4 {
-			continue
-		}
-		if id, err := strconv.ParseUint(fields[2], 10, 32); err == nil && out[uint32(id)] == "" {
-			out[uint32(id)] = fields[0]
-		}
-	}
-	return out, nil
+	return fmt.Sprintf("%d files", n)
 }
 
 // checkPackageFiles finds packages of the user's of which the result lacks files that are there now: database and files must

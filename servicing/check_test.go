@@ -244,8 +244,7 @@ func TestScene(t *testing.T) {
 		v, err := openViews(s.input(Options{}))
 		must(rt, err)
 		defer func() { must(rt, v.close()) }()
-		p := newPlanner(v, Options{})
-		effects, err := p.run(t.Context())
+		_, effects, err := makePlan(t.Context(), v, Options{})
 		must(rt, err)
 		after, got := newScene(v.plain, effects), files{}
 		var walk func(dir string)

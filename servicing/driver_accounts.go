@@ -6,7 +6,6 @@ package servicing
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -19,89 +18,30 @@ const maxAccounts = 16 << 20
 
 func claimsAccounts(_ *planner, p string) bool { return slices.Contains(accounts.Paths(), p) }
 
-// accountFiles are the account files of all sides.
-type accountFiles struct {
-	paths     []three
-	o, n, u   accounts.Files
-	sameBases bool // neither base differs from the other
-	untouched bool // the user changed none
-	odd       bool // one of them is no regular file, or too large
-}
-
-// mergeAccounts merges the account files as one transaction.
+// mergeAccounts merges the account files as one transaction, in the numbering that the plan is made with.
 func mergeAccounts(ctx context.Context, p *planner) error {
-	f, err := p.readAccounts()
-	if err != nil {
-		return err
-	}
-	merged := accounts.Merge(f.o, f.n, f.u, accounts.Busy{UIDs: p.uids, GIDs: p.gids})
-	switch {
-	case f.odd, f.untouched && !p.ownsAny(merged):
-		return p.fileByFile(f)
-	case f.sameBases:
-		err = p.fileByFile(f)
-	default:
-		for i, t := range f.paths {
-			err = errors.Join(err, p.applyAccounts(t, f.n[i], f.u[i], merged.Files[i], merged.Notes))
+	if shared := p.ids.merged.Shared; len(shared) > 0 {
+		message := fmt.Sprintf("%s: the new base's %s %s", shared[0].Path, shared[0].Name, shared[0].Text)
+		if len(shared) > 1 {
+			message += fmt.Sprintf(" (and %d more)", len(shared)-1)
 		}
+		p.hold(HoldAccounts, shared[0].Path, message)
 	}
-	if err != nil {
-		return err
-	}
-	return p.remap(ctx, merged)
-}
-
-func (p *planner) readAccounts() (*accountFiles, error) {
-	f := &accountFiles{sameBases: true, untouched: true}
 	for i, name := range accounts.Paths() {
 		t, err := p.look(name)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		f.paths = append(f.paths, t)
-		for _, side := range []struct {
-			node
-			to *accounts.Files
-		}{{t.o, &f.o}, {t.n, &f.n}, {t.u, &f.u}} {
-			side.to[i], err = read(side.node, maxAccounts)
-			if err != nil && !errors.Is(err, tree.ErrTooLarge) {
-				return nil, err
-			}
-			f.odd = f.odd || err != nil || !side.absent() && !side.is(tree.Regular)
+		if p.ids.byFile {
+			err = p.decideClaimed(t)
+		} else {
+			err = p.applyAccounts(t, p.ids.n[i], p.ids.u[i], p.ids.merged.Files[i], p.ids.merged.Notes)
 		}
-		same, err := compare(t)
 		if err != nil {
-			return nil, err
-		}
-		f.sameBases = f.sameBases && same.on
-		f.untouched = f.untouched && same.ou
-	}
-	return f, nil
-}
-
-// ownsAny tells whether the storage has files of an id that the new base gives to another name.
-func (p *planner) ownsAny(r accounts.Result) bool {
-	for _, id := range r.UIDs {
-		if p.uids[id] {
-			return true
-		}
-	}
-	for _, id := range r.GIDs {
-		if p.gids[id] {
-			return true
-		}
-	}
-	return false
-}
-
-// fileByFile decides on the account files as on any others: at most one side changed them.
-func (p *planner) fileByFile(f *accountFiles) error {
-	for _, t := range f.paths {
-		if err := p.decideClaimed(t); err != nil {
 			return err
 		}
 	}
-	return nil
+	return p.remap(ctx)
 }
 
 // decideClaimed decides on a path that the walk passed over as on any other.
@@ -151,101 +91,65 @@ func (p *planner) applyAccounts(t three, base, user, content []byte, notes []acc
 	return p.apply(t, d)
 }
 
-// idMap says which ids of the new base's files become which.
-type idMap struct {
-	ids, standing map[uint32]uint32
-}
-
-// of returns the id for a file of the new base; old is the id that it has in the old base, if it is there.
-func (m idMap) of(id uint32, old *uint32) uint32 {
-	if to, ok := m.ids[id]; ok {
-		return to
-	}
-	if to, ok := m.standing[id]; ok && (old == nil || *old != id) {
-		return to
-	}
-	return id
-}
-
-// remap makes the files of the new base follow the ids of the result.
-func (p *planner) remap(ctx context.Context, r accounts.Result) error {
-	uids, gids := idMap{r.UIDs, r.StandingUIDs}, idMap{r.GIDs, r.StandingGIDs}
-	if len(uids.ids)+len(uids.standing)+len(gids.ids)+len(gids.standing) == 0 {
+// remap makes the files of the new base that nothing was decided about follow the ids of the result. It goes through the
+// whole base, and so does nothing where no account of it has moved.
+func (p *planner) remap(ctx context.Context) error {
+	if !p.ids.moves() || p.sameBase {
 		return nil
 	}
-	for _, one := range []struct {
-		kind string
-		ids  map[uint32]uint32
-	}{{"uid", uids.ids}, {"uid", uids.standing}, {"gid", gids.ids}, {"gid", gids.standing}} {
-		for from, to := range one.ids {
-			p.remaps = append(p.remaps, IDRemap{Kind: one.kind, From: from, To: to})
-		}
-	}
-	return p.new.Tree(ctx, func(e tree.Entry) error {
-		to := e.Meta
-		to.UID, to.GID = uids.of(e.UID, nil), gids.of(e.GID, nil)
-		to.Xattrs = remapLists(e.Xattrs, uids, gids)
-		if to.UID == e.UID && to.GID == e.GID && sameLists(to.Xattrs, e.Xattrs) {
-			return nil
-		}
-		old, err := lookup(p.old, e.Path)
-		if err != nil {
+	files := make(map[IDRemap]int)
+	err := p.new.Tree(ctx, func(e tree.Entry) error {
+		to := e
+		if err := p.ids.amend(&to); err != nil || sameOwners(to.Meta, e.Meta) {
 			return err
 		}
-		if !old.absent() {
-			to.UID, to.GID = uids.of(e.UID, &old.UID), gids.of(e.GID, &old.GID)
+		follows, err := p.remapOne(e.Path)
+		if follows && to.UID != e.UID {
+			files[IDRemap{Kind: "uid", From: e.UID, To: to.UID}]++
 		}
-		if sameLists(old.Xattrs, e.Xattrs) {
-			to.Xattrs = e.Xattrs // the user saw it so
+		if follows && to.GID != e.GID {
+			files[IDRemap{Kind: "gid", From: e.GID, To: to.GID}]++
 		}
-		if to.UID == e.UID && to.GID == e.GID && sameLists(to.Xattrs, e.Xattrs) {
-			return nil
-		}
-		return p.remapOne(e, to)
+		return err
 	})
+	p.reportMoves(files)
+	return err
 }
 
-// remapOne gives a file of the new base other owners, unless the user's stands in its place.
-func (p *planner) remapOne(e tree.Entry, to tree.Meta) error {
-	if decided, ok := p.want[e.Path]; ok {
-		return p.remapDecided(decided, e, to)
+// reportMoves reports which ids of the new base are others in the result.
+func (p *planner) reportMoves(files map[IDRemap]int) {
+	for i, k := range idKinds() {
+		names := accounts.Names(k.file, p.ids.n[k.file])
+		moved := []idMap{p.ids.uids, p.ids.gids}[i]
+		for _, ids := range []map[uint32]uint32{moved.ids, moved.standing} {
+			for from, to := range ids {
+				one := IDRemap{Kind: k.kind, From: from, To: to}
+				one.Files = files[one]
+				if len(names[from]) > 0 {
+					one.Name = printable(names[from][0])
+				}
+				p.remaps = append(p.remaps, one)
+			}
+		}
 	}
-	shown, err := lookup(p.plain, e.Path)
-	if err != nil || !sameBacking(shown, node{p.new, e}) {
-		return err
+}
+
+// remapOne gives a file of the new base the owners of the result, unless the user's stands in its place. It reports whether
+// the base's stands there.
+func (p *planner) remapOne(name string) (bool, error) {
+	if decided, ok := p.want[name]; ok {
+		return decided.view == p.new, nil // in the numbering of the result
 	}
-	t, err := p.look(e.Path)
-	if err != nil {
-		return err
+	t, err := p.look(name)
+	if err != nil || p.pins.excludes(name) {
+		return false, err
 	}
-	result := shows(t.n)
-	result.Meta = notAsRoot(e.Meta, to)
-	return p.apply(t, decision{
+	shown, err := lookup(p.plain, name)
+	if err != nil || !sameBacking(shown, t.n) {
+		return false, err
+	}
+	return true, p.apply(t, decision{
 		verdict: Remap, rule: "E2", driver: "accounts", reason: "belongs to an account that has another id here",
-		result: result,
+		result: shows(t.n),
 	})
-}
-
-// remapDecided gives an outcome other owners where it has them from the new base.
-func (p *planner) remapDecided(o outcome, e tree.Entry, to tree.Meta) error {
-	if o.absent() {
-		return nil
-	}
-	user, err := lookup(p.user, e.Path)
-	if err != nil {
-		return err
-	}
-	fromBase := o.view == p.new
-	if o.UID == e.UID && (fromBase || user.UID != e.UID) {
-		o.UID = to.UID
-	}
-	if o.GID == e.GID && (fromBase || user.GID != e.GID) {
-		o.GID = to.GID
-	}
-	if fromBase && sameLists(o.Xattrs, e.Xattrs) {
-		o.Xattrs = to.Xattrs
-	}
-	o.Meta = notAsRoot(e.Meta, o.Meta)
-	p.want[e.Path] = o
-	return nil
 }

@@ -19,6 +19,7 @@ const (
 	HoldArchitecture    HoldCode = "other-architecture"
 	HoldLibrary         HoldCode = "other-c-library"
 	HoldPin             HoldCode = "pin"
+	HoldAccounts        HoldCode = "accounts"
 )
 
 // HoldInfo describes a sort of reasons.
@@ -66,6 +67,10 @@ func HoldCodes() []HoldInfo {
 		{
 			HoldPin, "a pinned path has no place in the new base",
 			"unpin the path, or make its directory in the new base",
+		},
+		{
+			HoldAccounts, "files of one account would belong to another account, or to none",
+			"unpin the account files, or give the account another id and its files to that id in the container, or in the new base",
 		},
 	}
 }

@@ -26,6 +26,9 @@ func mergeMeta(t three, content node) tree.Meta {
 	if content.absent() {
 		return tree.Meta{}
 	}
+	if t.shift != nil && content.view == t.u.view && !t.o.absent() && !t.n.absent() {
+		t.n.Meta = t.shift.settle(t.o.Meta, t.n.Meta)
+	}
 	if t.o.absent() && t.n.is(content.Kind) && t.u.is(content.Kind) { // both made it
 		m := t.u.Meta
 		m.Mtime = content.Mtime

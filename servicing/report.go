@@ -88,6 +88,10 @@ type IDRemap struct {
 	Kind string `json:"kind"` // "uid" or "gid"
 	From uint32 `json:"from"`
 	To   uint32 `json:"to"`
+	// Name is the account or group of the new base.
+	Name string `json:"name,omitempty"`
+	// Files is how many files of the new base that are seen belong to it.
+	Files int `json:"files,omitempty"`
 }
 
 // makeReport reports what was decided.

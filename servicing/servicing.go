@@ -8,7 +8,8 @@
 // reading alone; it holds the verdict on each path that the storage touches, and writes them, if asked to, as a delta
 // storage: the container then sees the delta over the storage over the new base. The same inputs give the same plan, the
 // same report and the same delta storage. The cost follows the size of the storage, the package lists and a short list of
-// paths that are always looked at; never the size of the base.
+// paths that are always looked at; not the size of the base, unless an account of the base has another id in the result:
+// then the base's files are looked through for its own (ids.go).
 //
 // How a plan comes about: walk.go goes through what the storage says, decide.go decides on files (directory.go on
 // directories, detour.go on what lies below a directory that is none any more), the drivers of drivers.go know kinds of
@@ -55,8 +56,7 @@ func NewPlan(ctx context.Context, in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPlanner(v, in.Options)
-	effects, err := p.run(ctx)
+	p, effects, err := makePlan(ctx, v, in.Options)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.close())
 	}

@@ -26,6 +26,8 @@ type views struct {
 	before map[string]Withheld // by path, what an earlier servicing withheld
 
 	sameBase bool // the new base is the old one
+
+	shift *numbering // that new is read in; nil for its own
 }
 
 func openViews(in Input) (*views, error) {
@@ -64,6 +66,16 @@ func (v *views) close() error {
 
 // sides returns the views of the three sides, by side.
 func (v *views) sides() [3]*tree.View { return [3]*tree.View{v.old, v.new, v.user} }
+
+// useNumbering makes the new base be read in the numbering of the result.
+func (v *views) useNumbering(n *numbering) {
+	v.shift = nil
+	v.new.Amend(nil)
+	if n.moves() {
+		v.shift = n
+		v.new.Amend(n.amend)
+	}
+}
 
 // node is what a view shows at a path: an entry, or nothing (then view is nil).
 type node struct {
@@ -124,10 +136,11 @@ func read(n node, limit int64) ([]byte, error) {
 
 // three is one path in the three stacks.
 type three struct {
-	path    string // in the new base and the result
-	was     string // in the old base and the storage; differs when it is relocated
-	o, n, u node   // the old base, the new base, and what the user saw
-	own     owner  // the packages that have it
+	path    string     // in the new base and the result
+	was     string     // in the old base and the storage; differs when it is relocated
+	o, n, u node       // the old base, the new base, and what the user saw
+	own     owner      // the packages that have it
+	shift   *numbering // that the new base is read in; nil for its own
 }
 
 // three looks up a path.
@@ -135,7 +148,7 @@ func (v *views) three(p string) (three, error) { return v.moved(p, p) }
 
 // moved looks up a path that was another one before.
 func (v *views) moved(was, p string) (three, error) {
-	t := three{path: p, was: was}
+	t := three{path: p, was: was, shift: v.shift}
 	var errs [3]error
 	t.o, errs[0] = lookup(v.old, was)
 	t.n, errs[1] = lookup(v.new, p)

@@ -30,8 +30,10 @@ type planner struct {
 	orphans  []three           // directories of the storage that the new base does not have any more
 	hidden   map[string]bool   // directories of the storage with whiteouts
 	byteCode []movedPath       // what Python compiled
-	uids     map[uint32]bool   // owners of the storage's files
-	gids     map[uint32]bool   //
+	owners   fileOwners        // of the storage's files
+	known    fileOwners        // those that the numbering was decided with
+	ids      *numbering        // of the result
+	again    bool              // the plan is to be made again, with the owners that it has found
 	groups   map[fileID][]link // the storage's files with several names
 
 	databases map[string]bool   // directories of databases whose data the user changed
@@ -67,8 +69,9 @@ func newPlanner(v *views, o Options) *planner {
 		want:    make(map[string]outcome),
 		quiet:   make(map[Verdict]int),
 		hidden:  make(map[string]bool),
-		uids:    make(map[uint32]bool),
-		gids:    make(map[uint32]bool),
+		owners:  newFileOwners(),
+		known:   newFileOwners(),
+		ids:     &numbering{accountFiles: &accountFiles{}, byFile: true, old: v.old},
 		groups:  make(map[fileID][]link),
 
 		databases: make(map[string]bool),
@@ -77,7 +80,55 @@ func newPlanner(v *views, o Options) *planner {
 	}
 }
 
-// run makes the plan and returns the side effects.
+// makePlan makes a plan, again when what belongs to whom changes the numbering of the result. Each time more owners are known.
+func makePlan(ctx context.Context, v *views, o Options) (*planner, []effect, error) {
+	files, err := v.readAccounts()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the account files: %w", err)
+	}
+	known := newFileOwners()
+	for {
+		p := newPlanner(v, o)
+		p.known = known
+		p.ids = v.number(files, known)
+		v.useNumbering(p.ids)
+		effects, err := p.run(ctx)
+		if err != nil || !p.again {
+			return p, effects, err
+		}
+		known = p.known
+	}
+}
+
+// allOwners returns the owners that are known: those of the storage's files, and of what is the user's though the storage does
+// not have it.
+func (p *planner) allOwners() fileOwners {
+	return p.known.with(p.usersOwners())
+}
+
+// usersOwners returns the owners of what is the user's, as far as this plan has found it.
+func (p *planner) usersOwners() fileOwners {
+	kept := newFileOwners()
+	for _, o := range p.want {
+		if o.view == p.user || o.view == p.old {
+			kept.add(o.Meta, 0)
+		}
+	}
+	return kept.with(p.owners)
+}
+
+// renumbers finds out whether the plan is to be made again.
+func (p *planner) renumbers() bool {
+	all := p.allOwners()
+	if p.sameBase || !p.known.adds(all) {
+		return false
+	}
+	p.again = !p.ids.same(p.number(p.ids.accountFiles, all))
+	p.known = all
+	return p.again
+}
+
+// run makes the plan and returns the side effects; none when the plan is to be made again.
 func (p *planner) run(ctx context.Context) ([]effect, error) {
 	var err error
 	if p.packages, err = newPackages(p.views, p.options.Policy.Action(ConcernDependency) == ActionKeep); err != nil {
@@ -88,6 +139,9 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 	}
 	if err := p.said.Walk(ctx, p.visit); err != nil {
 		return nil, fmt.Errorf("walk the storage: %w", err)
+	}
+	if p.renumbers() {
+		return nil, nil
 	}
 	for _, d := range p.drivers {
 		if d.finish == nil {
@@ -104,7 +158,14 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 	if err := p.settleOrphans(); err != nil {
 		return nil, err
 	}
-	return p.effects()
+	if p.renumbers() {
+		return nil, nil
+	}
+	effects, err := p.effects()
+	if err != nil {
+		return nil, err
+	}
+	return effects, p.holdStrangers(ctx, effects)
 }
 
 // visit decides on one path that the storage says something about.
@@ -217,7 +278,9 @@ func (p *planner) note(c tree.Change, t three) {
 		p.hidden[path.Dir(c.Path)] = true
 		return
 	}
-	p.uids[c.UID], p.gids[c.GID] = true, true
+	if c.Path != "." { // the root of a storage is there whoever wrote in it
+		p.owners.add(c.Meta, 1)
+	}
 	if c.Kind != tree.Directory && c.Nlink > 1 {
 		id := fileID{c.Dev, c.Ino}
 		p.groups[id] = append(p.groups[id], link{t.was, t.path, t.o.absent() && t.n.absent()})

@@ -133,3 +133,18 @@ func TestReportPathGolden(t *testing.T) {
 		return &fakeDaemon{update: planned, report: []byte(`{"version": 1, "paths": [{"path": "etc/app.conf", "verdict": "keep"}]}`), pathDiff: []byte(gone)}
 	}, "update report u2 /etc/app.conf", "update report --format json u2 /etc/app.conf")
 }
+
+// TestFindingsInText: what an update does to the owners of files is in the text of its report, as any other finding.
+func TestFindingsInText(t *testing.T) {
+	d := &fakeDaemon{report: []byte(`{"counts": {"remap": 2}, "findings": [
+		{"check": "account", "path": "etc/passwd", "message": "the user other is 105 in the base and 100 here; 2 files of the base follow", "severity": "warn"},
+		{"check": "account", "path": "etc/\u001b[2J", "message": "evil \u001b[2J", "severity": "hold"}]}`)}
+	d.update = &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "applied"}}}
+	out, errOut, code := d.ctl(t, "update", "report", "u2")
+	if code != exitOK || errOut != "" || strings.Contains(out, "\x1b") || !strings.Contains(out, "hold:") {
+		t.Errorf("got %q, %q, %d", out, errOut, code)
+	}
+	if got := strings.Join(strings.Fields(out), " "); !strings.Contains(got, "warn: /etc/passwd the user other is 105 in the base and 100 here; 2 files of the base follow") {
+		t.Errorf("got %q", out)
+	}
+}

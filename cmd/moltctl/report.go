@@ -110,6 +110,9 @@ func summary(t *table, storage string, r *servicing.Report) {
 			t.row("", "to do: "+h.Do)
 		}
 	}
+	for _, f := range r.Findings {
+		t.row("  "+string(f.Severity)+":", printable(pathOf(servicing.PathReport{Path: f.Path, PathBytes: f.PathBytes})), f.Message)
+	}
 	for _, p := range r.Packages {
 		t.row("  package", p.Name, fmt.Sprintf("%s -> %s", orNone(p.User), orNone(p.Effective)), p.Reason)
 	}

@@ -7,10 +7,14 @@
 // The user's side wins where both changed a field; secrets that the user set are never replaced. Memberships are sets.
 // Records that are not understood (comments, NIS lines, malformed lines) are preserved byte for byte. Who has an id on
 // the user's side keeps it, because files belong to it; where the base uses that id for somebody else, or another id
-// for the same name, the base's files must follow: Result.UIDs and Result.GIDs say how.
+// for the same name, the base's files must follow: Result.UIDs and Result.GIDs say how. An account that the base dropped
+// stays as long as files of the user belong to it.
 package accounts
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // File numbers the account files.
 type File int
@@ -54,7 +58,8 @@ func Paths() []string {
 // Files holds the contents of the account files by File; nil means that there is no such file.
 type Files [fileCount][]byte
 
-// Busy tells which ids own files of the user, beside those in the account files: none of them is given to an account.
+// Busy holds the ids that own files of the user. No account gets one of them, and an account of the user that has one of
+// them stays.
 type Busy struct{ UIDs, GIDs map[uint32]bool }
 
 // Note is something that a person may want to know about the merge.
@@ -72,7 +77,19 @@ type Result struct {
 	// StandingUIDs and StandingGIDs are the same for ids that differed before: only files of the new base that the old one
 	// did not have, or had with another owner, must follow.
 	StandingUIDs, StandingGIDs map[uint32]uint32
-	Notes                      []Note
+	// Kept holds the accounts and groups that the new base dropped and that stay because files of the user belong to them.
+	Kept  []Account
+	Notes []Note
+	// Shared says which accounts of the new base have the id of somebody else, because no id is free: files of one would
+	// belong to the other.
+	Shared []Note
+}
+
+// Account is a user (of Passwd) or a group (of Group).
+type Account struct {
+	File File
+	Name string
+	ID   uint32
 }
 
 // Merge merges what the user has with the new base; old is what both come from. It is deterministic.
@@ -82,7 +99,9 @@ func Merge(old, base, user Files, busy Busy) Result {
 		m.files[f] = three{parse(layouts[f], old[f]), parse(layouts[f], base[f]), parse(layouts[f], user[f])}
 	}
 	m.users = m.presence(Passwd, Shadow)
+	m.keepOwners(Passwd, m.users, busy.UIDs)
 	m.groups = m.presence(Group, Gshadow)
+	m.keepOwners(Group, m.groups, busy.GIDs)
 	m.keepPrimaryGroups()
 	m.result.GIDs, m.result.StandingGIDs = m.mapIDs(Group, m.groups, busy.GIDs)
 	m.result.UIDs, m.result.StandingUIDs = m.mapIDs(Passwd, m.users, busy.UIDs)
@@ -90,6 +109,27 @@ func Merge(old, base, user Files, busy Busy) Result {
 		m.result.Files[f] = m.mergeFile(f, old[f], base[f], user[f])
 	}
 	return m.result
+}
+
+// Names returns, by id, who has it in a file of users (Passwd) or groups (Group), in the order of the file. Several
+// accounts may share an id.
+func Names(f File, content []byte) map[uint32][]string {
+	db := parse(layouts[f], content)
+	out := make(map[uint32][]string, len(db.byID))
+	for id, keys := range db.byID {
+		seen := make(map[string]bool) // of further records of one name
+		for _, key := range keys {
+			name := base(key)
+			if name != key && (db.id(name, ownID) == id || seen[name]) {
+				continue
+			}
+			if name != key {
+				seen[name] = true
+			}
+			out[id] = append(out[id], name)
+		}
+	}
+	return out
 }
 
 // three holds one file in the old base, the new base and as the user sees it.
@@ -123,6 +163,27 @@ func (m *merger) presence(f, companion File) map[string]bool {
 		}
 	}
 	return out
+}
+
+// keepOwners keeps those whom the base dropped but whose id owns files of the user, unless somebody else with that id stays.
+func (m *merger) keepOwners(f File, present map[string]bool, busy map[uint32]bool) {
+	t := m.files[f]
+	names := t.u.names()
+	stays := make(map[uint32]bool)
+	for _, name := range names {
+		if id := t.u.id(name, ownID); present[name] {
+			stays[id] = true
+		}
+	}
+	for _, name := range names {
+		id := t.u.id(name, ownID)
+		if !busy[id] || t.n.has(name) || stays[id] {
+			continue
+		}
+		present[name], stays[id] = true, true
+		m.result.Kept = append(m.result.Kept, Account{f, base(name), id})
+		m.note(f, name, fmt.Sprintf("removed from the base, kept because files belong to it (%d)", id))
+	}
 }
 
 // keepPrimaryGroups keeps groups, whatever became of them, that an account of the result has as its primary group.

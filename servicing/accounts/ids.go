@@ -38,7 +38,8 @@ func (m *merger) mapIDs(f File, present map[string]bool, busy map[uint32]bool) (
 		}
 		free, ok := freeID(id, taken)
 		if !ok {
-			m.note(f, name, fmt.Sprintf("shares id %d: none is free", id))
+			text := fmt.Sprintf("would share id %d with %s: no id is free", id, t.u.withID(id)[0])
+			m.result.Shared = append(m.result.Shared, Note{Path: layouts[f].path, Name: name, Text: text})
 			continue
 		}
 		taken[free] = true
@@ -50,7 +51,7 @@ func (m *merger) mapIDs(f File, present map[string]bool, busy map[uint32]bool) (
 
 // mapCommon maps the ids of names that both the new base and the user have: the user's stands. Where the base did not
 // change its id, the difference is older: the user's doing, or that of an earlier merge. Then only new files of the base
-// have to follow, and only if somebody else has the id.
+// have to follow.
 func (m *merger) mapCommon(f File, present map[string]bool, out, standing map[uint32]uint32) {
 	t := m.files[f]
 	for _, name := range t.n.names() {
@@ -62,9 +63,7 @@ func (m *merger) mapCommon(f File, present map[string]bool, out, standing map[ui
 			continue
 		}
 		if t.o.has(name) && t.o.id(name, 2) == base {
-			if len(t.u.withID(base)) > 0 {
-				standing[base] = user
-			}
+			standing[base] = user
 			continue
 		}
 		if other, mapped := out[base]; mapped && other != user {

@@ -15,10 +15,11 @@ func (m *merger) mergeFile(f File, old, base, user []byte) []byte {
 	if user == nil && (old != nil || base == nil) {
 		return nil
 	}
-	if base == nil && bytes.Equal(user, old) {
+	t := m.files[f]
+	stays := func(name string) bool { return m.present(f, name) }
+	if base == nil && bytes.Equal(user, old) && !slices.ContainsFunc(t.u.names(), stays) {
 		return nil
 	}
-	t := m.files[f]
 	var out []record
 	for _, r := range t.u.records {
 		if merged, ok := m.userRecord(f, r); ok {

@@ -24,6 +24,8 @@ import (
 type View struct {
 	roots []int // O_PATH descriptors of the directories of the stack
 
+	amend func(*Entry) error // what Lookup does to an entry; nil for nothing
+
 	mu    sync.Mutex
 	known map[string][]int // for paths, the layers that make up the directory shown there; none if there is no directory
 	size  int              // of the paths in known
@@ -55,6 +57,10 @@ func (v *View) Close() error {
 	return errors.Join(errs...)
 }
 
+// Amend makes Lookup pass the metadata of each entry through a function. What the walks tell stays as it is on disk. It must
+// not be called while another method runs.
+func (v *View) Amend(fn func(*Entry) error) { v.amend = fn }
+
 // Lookup tells what stands at a path. The error wraps fs.ErrNotExist when the path is absent, hidden or whited out, and
 // also when it leads through something that is not a directory; fs.ErrInvalid when it is not clean or not relative.
 func (v *View) Lookup(path string) (Entry, error) {
@@ -76,7 +82,11 @@ func (v *View) Lookup(path string) (Entry, error) {
 	if !p.shown() {
 		return Entry{}, fmt.Errorf("look up %q: %w", path, fs.ErrNotExist)
 	}
-	return p.entry()
+	e, err := p.entry()
+	if err == nil && v.amend != nil {
+		err = v.amend(&e)
+	}
+	return e, err
 }
 
 // emptyRoot is the root of a stack without directories.

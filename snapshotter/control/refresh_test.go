@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )

@@ -47,7 +47,7 @@ func (s *Snapshotter) identify(ctx context.Context, n dag.Name) (string, error) 
 
 // bind makes a storage the writable state of a key, on the base that the key was prepared on. The caller holds the locks of
 // the storage and of the one that the key has.
-func (s *Snapshotter) bind(ctx context.Context, key, storage string) error {
+func (s *Snapshotter) bind(ctx context.Context, key, storage string) (err error) {
 	var (
 		n            dag.Name
 		st           dag.Storage
@@ -66,9 +66,11 @@ func (s *Snapshotter) bind(ctx context.Context, key, storage string) error {
 		return nil
 	}
 	if exists && st.Key != key {
-		if u := s.inUse(ctx, st); u.by != "" {
-			return fmt.Errorf("storage %q belongs to container %q: %s: %w", storage, parseKey(st.Key).key, u.by, errdefs.ErrFailedPrecondition)
+		c, u := s.claim(ctx, st, false)
+		if !u.Free() {
+			return fmt.Errorf("storage %q belongs to container %q: %s: %w", storage, parseKey(st.Key).key, s.named(ctx, u), errdefs.ErrFailedPrecondition)
 		}
+		defer func() { err = errors.Join(err, c.Close()) }()
 	}
 	b := dag.Bind{Key: key, Storage: storage, Holder: st.Key, Now: now()}
 	if !exists || same {
@@ -150,21 +152,14 @@ func (s *Snapshotter) carryOut(ctx context.Context, key string) {
 		return
 	}
 	// This very call is the start of the container, so only a mount or a task counts.
-	if u := s.inUse(ctx, st); u.by != "" && !u.soon {
+	c, u := s.claimNow(ctx, st, false)
+	if !u.Free() {
 		return
 	}
-	entry := log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()})
-	var err error
-	if st.Pending.Rollback {
-		err = s.rollbackWaiting(ctx, st)
-	} else {
-		_, err = s.updateFree(ctx, st, st.Pending.Update)
+	if err := errors.Join(s.carry(ctx, st), c.Close()); err != nil {
+		log.G(ctx).WithError(err).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()}).
+			Error("failed to carry out what waited for the storage; the container starts where it stood")
 	}
-	if err != nil {
-		entry.WithError(err).Error("failed to carry out what waited for the storage; the container starts where it stood")
-		return
-	}
-	entry.Info("carried out what waited for the storage")
 }
 
 func (s *Snapshotter) storageOf(key string) (st dag.Storage, ok bool) {

@@ -34,6 +34,7 @@ type fakeHost struct {
 	// snapshots are the keys that it knows.
 	snapshots []snapshotter.Key
 	err       error
+	hidden    bool // its processes are out of sight
 	asked     int
 	asking    func(context.Context) // called while it is asked whether a container runs
 }
@@ -72,6 +73,12 @@ func (h *fakeHost) whenAsked(fn func(context.Context)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asking = fn
+}
+
+func (h *fakeHost) Visible(context.Context) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.hidden, h.err
 }
 
 func (h *fakeHost) Layer(context.Context, string, string) (string, error) {

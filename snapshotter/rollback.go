@@ -14,6 +14,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // RollbackRequest asks for an update to be undone.
@@ -23,6 +24,8 @@ type RollbackRequest struct {
 	Storages []string
 	// Carry carries over what was written since the update. Otherwise it is set aside.
 	Carry bool
+	// AssumeFree has the operator answer for the storages not being in use where nobody else can. See [UpdateRequest].
+	AssumeFree bool
 }
 
 // Failures are what a rollback could not do, one error for each storage. The other storages were rolled back.
@@ -112,13 +115,14 @@ func (s *Snapshotter) rollbackable(r RollbackRequest) (names []string, err error
 }
 
 func (s *Snapshotter) rollbackOne(ctx context.Context, name string, r RollbackRequest) error {
-	return s.whenFree(ctx, name, func(st dag.Storage, u use) error {
+	return s.whenFree(ctx, name, r.AssumeFree, func(st dag.Storage, u use.Use) error {
 		if _, err := st.Newest(r.Update); err != nil {
 			return err
 		}
-		if u.by != "" {
-			reason := u.by + "; it will be rolled back at its next start"
-			return s.do(dag.AwaitRollback{Update: r.Update, Storage: name, Carry: r.Carry, Reason: reason, Now: now()})
+		if !u.Free() {
+			return s.do(dag.AwaitRollback{
+				Update: r.Update, Storage: name, Carry: r.Carry, Reason: u.Waiting("rolled back"), Use: string(u.Code), Now: now(),
+			})
 		}
 		return s.rollbackFree(ctx, st, r.Carry)
 	})

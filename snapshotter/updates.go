@@ -25,6 +25,10 @@ type UpdateRequest struct {
 	Anonymous bool
 	// AllOrNothing aborts the whole update when one storage is held or in use.
 	AllOrNothing bool
+	// AssumeFree has the operator answer for the storages not being in use where nobody else can: the kernel reports a use that
+	// no mount table shows, or one of those who are asked gives no answer. A mount that is seen, and a task that runs, are not
+	// overridden.
+	AssumeFree bool
 	// Options are what servicing is told for this update, over what it is told for each storage.
 	Options servicing.Options
 }
@@ -54,7 +58,7 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	id := s.store.NewUpdate()
 	err = s.do(dag.BeginUpdate{
 		ID: id, From: r.From, To: r.To, FromRef: r.FromRef, ToRef: r.ToRef, Cause: "command",
-		AllOrNothing: r.AllOrNothing, Settings: settings, Storages: names, Now: now(),
+		AllOrNothing: r.AllOrNothing, AssumeFree: r.AssumeFree, Settings: settings, Storages: names, Now: now(),
 	})
 	if err != nil {
 		return 0, err
@@ -125,11 +129,24 @@ func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Gra
 
 // waits says what a storage would have to wait for, empty if nothing.
 func (s *Snapshotter) waits(ctx context.Context, st dag.Storage) string {
-	u := s.inUse(ctx, st)
-	if u.soon {
+	if s.handed.recently(st.Key) {
 		return ""
 	}
-	return u.by
+	_, u := s.seen(ctx, st)
+	if unlock, err := s.tryLock(ctx, st.Name); u.Free() && err == nil {
+		defer unlock()
+		var c claim
+		c, u = s.claim(ctx, st, false)
+		if err := c.Close(); err != nil {
+			log.G(ctx).WithError(err).WithField("storage", st.Name).Error("failed to give a storage its work directory back")
+		}
+	} else if err == nil {
+		unlock()
+	}
+	if u.Free() || u.Soon() {
+		return ""
+	}
+	return s.named(ctx, u).String()
 }
 
 // affected returns the names of the storages that an update concerns: those that stand on the old base, or wait for an

@@ -36,6 +36,8 @@ type images map[string]string
 
 func (images) Claim(context.Context, string, string) (string, error) { return "", nil }
 
+func (images) Visible(context.Context) (bool, error) { return true, nil }
+
 func (images) Running(context.Context, string, string) (bool, error) { return false, nil }
 
 func (i images) Layer(_ context.Context, namespace, image string) (string, error) {

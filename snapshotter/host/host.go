@@ -30,6 +30,7 @@ import (
 type Host struct {
 	client      *client.Client
 	snapshotter string
+	address     string
 }
 
 // reconnect bounds how long it takes to notice that containerd is there again.
@@ -45,7 +46,7 @@ func New(address, name string) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd: %w", err)
 	}
-	return &Host{client: c, snapshotter: name}, nil
+	return &Host{client: c, snapshotter: name, address: address}, nil
 }
 
 // Close ends the connection.
@@ -146,6 +147,14 @@ func (h *Host) WatchTasks(ctx context.Context, fn func(namespace, container stri
 // taskEvent is what the events of a task have in common.
 type taskEvent interface{ GetContainerID() string }
 
+// ofExec reports whether an event is that of a process which was executed in a container, not of the container's own. It says
+// nothing of the container's mounts.
+func ofExec(event any) bool {
+	e, ok := event.(interface{ GetID() string })
+	t, isTask := event.(taskEvent)
+	return ok && isTask && e.GetID() != "" && e.GetID() != t.GetContainerID()
+}
+
 func (h *Host) watch(ctx context.Context, fn func(namespace, container string, at time.Time)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -159,7 +168,7 @@ func (h *Host) watch(ctx context.Context, fn func(namespace, container string, a
 			if err != nil {
 				return fmt.Errorf("read event: %w", err)
 			}
-			if t, ok := event.(taskEvent); ok {
+			if t, ok := event.(taskEvent); ok && !ofExec(event) {
 				fn(e.Namespace, t.GetContainerID(), e.Timestamp)
 			}
 		}

@@ -77,7 +77,7 @@ func (s *Snapshotter) claimNow(ctx context.Context, st dag.Storage, assumeFree b
 	layered := s.layered(st)
 	if layered {
 		if err := s.nodes.WithdrawWork(st.Head); err != nil {
-			return c, s.unclaimed(&c, unanswered(st, err))
+			return claim{}, s.unclaimed(&c, unanswered(st, err))
 		}
 	}
 	table, u := s.seen(ctx, st)
@@ -87,17 +87,17 @@ func (s *Snapshotter) claimNow(ctx context.Context, st dag.Storage, assumeFree b
 		}
 	}
 	if !u.Free() && (!assumeFree || !u.Assumable()) {
-		return c, s.unclaimed(&c, u)
+		return claim{}, s.unclaimed(&c, u)
 	}
 	if !layered {
 		return c, use.Use{}
 	}
 	// A mount may have found the directory before it was renamed, and not have come further when the kernel was asked.
 	if err := s.nodes.RenewWork(st.Head); err != nil {
-		return c, s.unclaimed(&c, unanswered(st, err))
+		return claim{}, s.unclaimed(&c, unanswered(st, err))
 	}
 	if asked := s.asked(st, table); !asked.Free() && !assumeFree {
-		return c, s.unclaimed(&c, asked)
+		return claim{}, s.unclaimed(&c, asked)
 	}
 	return c, use.Use{}
 }

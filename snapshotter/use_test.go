@@ -67,17 +67,18 @@ func (f *fixture) mountAt(lower, upper, work string) string {
 // digest returns a digest of all names and contents below a directory.
 func (f *fixture) digest(dir string) string {
 	f.t.Helper()
-	h := sha256.New()
+	var all strings.Builder
 	f.must(filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
-			fmt.Fprintln(h, path)
+			all.WriteString(path)
 			return err
 		}
 		data, err := os.ReadFile(path)
-		fmt.Fprintf(h, "%s %q\n", path, data)
+		all.WriteString(path)
+		all.Write(data)
 		return err
 	}))
-	return string(h.Sum(nil))
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(all.String())))
 }
 
 // goesOn checks that an update which waits is carried out when its storage is free.

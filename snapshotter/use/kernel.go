@@ -73,8 +73,11 @@ func (k *Kernel) try(dir string) error {
 	if closed := unix.Close(ordinary); closed != nil {
 		return closed
 	}
+	if err == nil {
+		return fmt.Errorf("%w: it mounts one directory twice", ErrUnable)
+	}
 	if !errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("%w: a mount of what is mounted already got %v", ErrUnable, err)
+		return fmt.Errorf("%w: a second mount of one directory is refused for another reason: %w", ErrUnable, err)
 	}
 	if err := k.probe(upper, filepath.Join(dir, "free")); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnable, err)

@@ -68,7 +68,8 @@ type Outcome struct {
 	State State `json:"state"`
 	// Reasons say why a storage is held, planned or aborted.
 	Reasons []string `json:"reasons,omitempty"`
-	// Use is the kind of use that a planned move waits for, as the snapshotter calls it; empty when it waits for something else.
+	// Use is the kind of use that a planned move waits for, as the snapshotter calls it; empty when it waits for
+	// something else.
 	Use string `json:"use,omitempty"`
 	// Delta is the delta storage that was recorded, 0 when there were no side effects.
 	Delta NodeID `json:"delta,omitempty"`

@@ -25,8 +25,9 @@ esac
 exec containerd-shim-runc-v2 "$@"
 `
 
-// TestSlowStart: a runtime that mounts long after it was given the mounts, so that the storage was updated in the meantime, fails
-// clearly and can be started again; with a restart of the daemon in between, too. Nothing is written into the frozen node.
+// TestSlowStart: a runtime that mounts long after it was given the mounts, so that the storage was updated in the
+// meantime, fails clearly and can be started again; with a restart of the daemon in between, too. Nothing is written
+// into the frozen node.
 func TestSlowStart(t *testing.T) {
 	t.Parallel()
 	h := harness.Start(t, impatient())

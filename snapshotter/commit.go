@@ -13,8 +13,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 )
 
-// unwritten refuses frozen nodes that a mount table shows as mounted to be written. No mount of ours is; one that was made by hand
-// would write into what a merge makes of them, through hard links.
+// unwritten refuses frozen nodes that a mount table shows as mounted to be written. No mount of ours is; one that was
+// made by hand would write into what a merge makes of them, through hard links.
 func (s *Snapshotter) unwritten(ids ...dag.NodeID) error {
 	table, err := mounttable.Read(s.nodes.Published())
 	if err != nil {
@@ -28,11 +28,11 @@ func (s *Snapshotter) unwritten(ids ...dag.NodeID) error {
 	return nil
 }
 
-// claimCommit keeps the head of a key that becomes a layer from being mounted to be written, and returns what ends that after the
-// commit. Whoever commits has used the mounts that were handed out, so the grace does not count.
+// claimCommit keeps the head of a key that becomes a layer from being mounted to be written, and returns what ends that
+// after the commit. Whoever commits has used the mounts that were handed out, so the grace does not count.
 //
-// containerd unpacks an image layer, unmounts it, and commits it, all by itself and inside its write transaction: nobody is asked
-// about that. Any other key may be that of a container, which is refused while it is in use.
+// containerd unpacks an image layer, unmounts it, and commits it, all by itself and inside its write transaction:
+// nobody is asked about that. Any other key may be that of a container, which is refused while it is in use.
 func (s *Snapshotter) claimCommit(ctx context.Context, n dag.Name) (done func() error, err error) {
 	var st dag.Storage
 	known := false

@@ -11,8 +11,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 )
 
-// handed remembers when mounts were handed out, and of what: between that and the mount itself nothing shows that the nodes
-// are in use.
+// handed remembers when mounts were handed out, and of what: between that and the mount itself nothing shows that the
+// nodes are in use.
 type handed struct {
 	grace time.Duration
 	mu    sync.Mutex
@@ -58,15 +58,16 @@ func (c *clock) lead() time.Duration {
 	return now.Round(0).Sub(c.start.Round(0)) - now.Sub(c.start)
 }
 
-// keepFor is how many times the grace the directories of nodes are kept after they were handed out. Waiting longer before
-// they are deleted holds nobody up, as waiting for a storage to be free does.
+// keepFor is how many times the grace the directories of nodes are kept after they were handed out. Waiting longer
+// before they are deleted holds nobody up, as waiting for a storage to be free does.
 const keepFor = 6
 
 func newHanded(grace time.Duration) *handed {
 	return &handed{grace: grace, at: map[string]*handout{}, clock: clock{start: time.Now()}}
 }
 
-// afresh takes the mounts of every key that has a storage for handed out now: an earlier daemon may have done that a moment ago.
+// afresh takes the mounts of every key that has a storage for handed out now: an earlier daemon may have done that a
+// moment ago.
 func (h *handed) afresh(st *store.Store) {
 	st.View(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
@@ -115,9 +116,9 @@ func (h *handed) ended(key string) {
 	}
 }
 
-// released ends the doubt about mounts that were handed out before an event, which has the time of the machine's clock. An event
-// of an earlier task may come late: when the clock was set back in the meantime it would seem to be later than the mounts,
-// so that the doubt lasts for the whole time of grace then.
+// released ends the doubt about mounts that were handed out before an event, which has the time of the machine's clock.
+// An event of an earlier task may come late: when the clock was set back in the meantime it would seem to be later than
+// the mounts, so that the doubt lasts for the whole time of grace then.
 func (h *handed) released(key string, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestClockSetBack: an event of an earlier task comes late, and has a time that is later than that of the mounts, because the clock
-// was set back. It does not end the doubt about them.
+// TestClockSetBack: an event of an earlier task comes late, and has a time that is later than that of the mounts,
+// because the clock was set back. It does not end the doubt about them.
 func TestClockSetBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		back     time.Duration

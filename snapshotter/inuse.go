@@ -18,14 +18,15 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
-// claim is a storage that was found to be free: its head cannot be mounted by anybody while it is held. The caller has the
-// storage's lock from before the claim until after Close.
+// claim is a storage that was found to be free: its head cannot be mounted by anybody while it is held. The caller has
+// the storage's lock from before the claim until after Close.
 type claim struct {
 	s    *Snapshotter
 	head dag.NodeID // 0 for none
 }
 
-// Close gives a head that is still open its work directory back, and deletes that of one that was frozen. A second call does nothing.
+// Close gives a head that is still open its work directory back, and deletes that of one that was frozen. A second call
+// does nothing.
 func (c *claim) Close() error {
 	head := c.head
 	if head == 0 {
@@ -51,13 +52,14 @@ func (s *Snapshotter) isOpen(id dag.NodeID) (open bool) {
 	return open
 }
 
-// claim finds out whether a storage may be touched, and keeps it from being mounted if so. The caller holds the lock of the storage,
-// so that no mounts are handed out in the meantime.
+// claim finds out whether a storage may be touched, and keeps it from being mounted if so. The caller holds the lock of
+// the storage, so that no mounts are handed out in the meantime.
 //
-// A mount that was handed out long ago may still come, from a start that is slow. So the overlay's work directory is renamed away
-// before anybody is asked: what is mounted by then is seen, and what comes later fails for want of it. Only when nothing was
-// handed out for the time of grace is that done, so that an ordinary start does not fail. A storage without layers is a bind
-// mount, which has no work directory and about which the kernel cannot be asked: there the grace and the mount tables decide.
+// A mount that was handed out long ago may still come, from a start that is slow. So the overlay's work directory is
+// renamed away before anybody is asked: what is mounted by then is seen, and what comes later fails for want of it.
+// Only when nothing was handed out for the time of grace is that done, so that an ordinary start does not fail. A
+// storage without layers is a bind mount, which has no work directory and about which the kernel cannot be asked: there
+// the grace and the mount tables decide.
 //
 // With assumeFree an operator answers for what nobody answers. A mount in a table or a task is not overridden.
 func (s *Snapshotter) claim(ctx context.Context, st dag.Storage, assumeFree bool) (c claim, u use.Use) {
@@ -187,7 +189,8 @@ func (s *Snapshotter) named(ctx context.Context, u use.Use) use.Use {
 	return u.Named(table)
 }
 
-// running asks containerd whether a key has a live task. Keys that containerd did not make are nobody's; without an answer it is an error.
+// running asks containerd whether a key has a live task. Keys that containerd did not make are nobody's; without an
+// answer it is an error.
 func (s *Snapshotter) running(ctx context.Context, key string) (bool, error) {
 	k := parseKey(key)
 	if key == "" || k.extraction() || s.host == nil || k.namespace == "" {
@@ -199,9 +202,9 @@ func (s *Snapshotter) running(ctx context.Context, key string) (bool, error) {
 	return s.host.Running(ctx, k.namespace, k.key)
 }
 
-// whenFree calls fn with a storage, and its lock, as soon as the storage is free or known to be in use for longer than the
-// grace time. The lock is not held while that is waited for: the start of the storage's container needs it. What fn freezes
-// cannot be mounted to be written any more.
+// whenFree calls fn with a storage, and its lock, as soon as the storage is free or known to be in use for longer than
+// the grace time. The lock is not held while that is waited for: the start of the storage's container needs it. What fn
+// freezes cannot be mounted to be written any more.
 func (s *Snapshotter) whenFree(ctx context.Context, name string, assumeFree bool, fn func(dag.Storage, use.Use) error) error {
 	for {
 		var change <-chan struct{}
@@ -232,8 +235,9 @@ func wait(ctx context.Context, ready <-chan struct{}) error {
 	}
 }
 
-// TaskSeen notes that containerd had a task for a container at a time: whatever mounts were handed out for it before have been
-// mounted by then, so that from now on the mount tables show whether they are in use. Storages that wait are looked at.
+// TaskSeen notes that containerd had a task for a container at a time: whatever mounts were handed out for it before
+// have been mounted by then, so that from now on the mount tables show whether they are in use. Storages that wait are
+// looked at.
 func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
 	var keys []string
 	waits := false

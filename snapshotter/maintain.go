@@ -32,8 +32,9 @@ func (s *Snapshotter) kick() {
 	}
 }
 
-// maintain does, until the context ends, what nobody waits for: it carries out what waited for a use to end, puts layers on disk, forgets rollback points that are
-// too old or too many, merges what they alone kept apart, and deletes what nothing needs.
+// maintain does, until the context ends, what nobody waits for: it carries out what waited for a use to end, puts
+// layers on disk, forgets rollback points that are too old or too many, merges what they alone kept apart, and deletes
+// what nothing needs.
 func (s *Snapshotter) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintainEvery)
 	defer ticker.Stop()

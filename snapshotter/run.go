@@ -111,7 +111,9 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 			return err
 		}
 		state = dag.Planned
-		waits := dag.Record{Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: now()}
+		waits := dag.Record{
+			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: now(),
+		}
 		if err := s.do(waits); err != nil {
 			return s.giveUp(id, name, err)
 		}

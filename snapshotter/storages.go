@@ -23,7 +23,8 @@ import (
 // Graph calls fn with the graph, which does not change meanwhile. fn must neither keep it nor block.
 func (s *Snapshotter) Graph(fn func(*dag.Graph)) { s.store.View(fn) }
 
-// RemoveStorage ends a storage with all that was written in it. It is refused while a container has it, or anything uses it.
+// RemoveStorage ends a storage with all that was written in it. It is refused while a container has it, or anything
+// uses it.
 func (s *Snapshotter) RemoveStorage(ctx context.Context, name string, opts ...UseOpt) error {
 	return s.whenFree(ctx, name, assumed(opts), func(_ dag.Storage, u use.Use) error {
 		if !u.Free() {

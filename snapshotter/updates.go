@@ -25,9 +25,9 @@ type UpdateRequest struct {
 	Anonymous bool
 	// AllOrNothing aborts the whole update when one storage is held or in use.
 	AllOrNothing bool
-	// AssumeFree has the operator answer for the storages not being in use where nobody else can: the kernel reports a use that
-	// no mount table shows, or one of those who are asked gives no answer. A mount that is seen, and a task that runs, are not
-	// overridden.
+	// AssumeFree has the operator answer for the storages not being in use where nobody else can: the kernel reports a
+	// use that no mount table shows, or one of those who are asked gives no answer. A mount that is seen, and a task
+	// that runs, are not overridden.
 	AssumeFree bool
 	// Options are what servicing is told for this update, over what it is told for each storage.
 	Options servicing.Options

@@ -101,8 +101,8 @@ func (f *fixture) expectWaits(u dag.Update, code use.Code) string {
 	return strings.Join(o.Reasons, "; ")
 }
 
-// TestLateMount: a start that is slower than the grace cannot mount what was frozen in the meantime. It fails clearly, and the next
-// one succeeds.
+// TestLateMount: a start that is slower than the grace cannot mount what was frozen in the meantime. It fails clearly,
+// and the next one succeeds.
 func TestLateMount(t *testing.T) {
 	for name, freeze := range map[string]func(f *fixture, o overlay){
 		"an update": func(f *fixture, o overlay) { f.expectState(f.update(o.one, o.two), "web", dag.Applied) },
@@ -279,8 +279,8 @@ func (f *fixture) child(c *exec.Cmd, files ...*os.File) (end func()) {
 	}
 }
 
-// TestUseWithoutTask: what uses a node is found, wherever and however it is mounted, and named; the update waits for it, and goes on
-// when it has ended. The node is not frozen under it.
+// TestUseWithoutTask: what uses a node is found, wherever and however it is mounted, and named; the update waits for
+// it, and goes on when it has ended. The node is not frozen under it.
 func TestUseWithoutTask(t *testing.T) {
 	for name, c := range uses {
 		t.Run(name, func(t *testing.T) {
@@ -332,7 +332,8 @@ func TestAssumeFree(t *testing.T) {
 	})
 }
 
-// TestNoAnswerIsUse: as long as containerd does not answer, or the host's processes are out of sight, nothing is frozen.
+// TestNoAnswerIsUse: as long as containerd does not answer, or the host's processes are out of sight, nothing is
+// frozen.
 func TestNoAnswerIsUse(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  func(*fakeHost, bool)
@@ -370,8 +371,8 @@ func TestNoAnswerIsUse(t *testing.T) {
 	}
 }
 
-// TestTwoOverlaysOnOneUpper shows a limit: the kernel marks an upper directory for one overlay only. When a second one is on it, both
-// are in no mount table, and the first one ends, nothing shows the second.
+// TestTwoOverlaysOnOneUpper shows a limit: the kernel marks an upper directory for one overlay only. When a second one
+// is on it, both are in no mount table, and the first one ends, nothing shows the second.
 func TestTwoOverlaysOnOneUpper(t *testing.T) {
 	f := newFixture(t)
 	o := stopped(f)
@@ -391,7 +392,8 @@ func TestTwoOverlaysOnOneUpper(t *testing.T) {
 	}
 }
 
-// TestWorkAfterCrash: a head whose work directory a crash left renamed away, or deleted, has one after the start; frozen nodes have none.
+// TestWorkAfterCrash: a head whose work directory a crash left renamed away, or deleted, has one after the start;
+// frozen nodes have none.
 func TestWorkAfterCrash(t *testing.T) {
 	f := newFixture(t)
 	o := stopped(f)
@@ -413,7 +415,8 @@ func TestWorkAfterCrash(t *testing.T) {
 	}, "a frozen node loses its work directory")
 }
 
-// TestCommitInUse: a key that is mounted does not become a layer; an image layer that was unpacked does, without a work directory.
+// TestCommitInUse: a key that is mounted does not become a layer; an image layer that was unpacked does, without a work
+// directory.
 func TestCommitInUse(t *testing.T) {
 	f := newFixture(t)
 	one, _ := f.bases()

@@ -24,7 +24,8 @@ import (
 type uses struct {
 	kernel *use.Kernel
 	blind  atomic.Bool // the processes of the host are out of sight
-	// held is whether something waits for a use of which nobody announces the end. Only the maintenance reads and writes it.
+	// held is whether something waits for a use of which nobody announces the end. Only the maintenance reads and
+	// writes it.
 	held bool
 
 	mu      sync.Mutex
@@ -74,8 +75,8 @@ func (u *uses) forget(waiting map[string]bool) {
 	maps.DeleteFunc(u.failed, func(storage string, _ dag.Pending) bool { return !waiting[storage] })
 }
 
-// carryOutWaiting does what waits for storages that are no longer in use: a container that stopped may never be started again.
-// What fails is left to the next start of the container, or of the daemon.
+// carryOutWaiting does what waits for storages that are no longer in use: a container that stopped may never be started
+// again. What fails is left to the next start of the container, or of the daemon.
 func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 	var waiting []dag.Storage
 	names := map[string]bool{}
@@ -95,7 +96,8 @@ func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 	if len(waiting) == 0 {
 		return nil
 	}
-	// One look for all of them: one that is mounted now may be looked at another time, the others are claimed, which looks again.
+	// One look for all of them: one that is mounted now may be looked at another time, the others are claimed, which
+	// looks again.
 	table, err := mounttable.Read(s.nodes.Published())
 	if err != nil {
 		return err
@@ -137,7 +139,8 @@ func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 	}
 	if err := s.carry(ctx, st); err != nil && ctx.Err() == nil {
 		s.uses.fail(st.Name, *st.Pending)
-		log.G(ctx).WithError(err).WithField("storage", name).Error("failed to carry out what waited for the storage; it is tried again at its next start")
+		log.G(ctx).WithError(err).WithField("storage", name).
+			Error("failed to carry out what waited for the storage; it is tried again at its next start")
 	}
 	return c.Close()
 }
@@ -157,7 +160,8 @@ func (s *Snapshotter) carry(ctx context.Context, st dag.Storage) (err error) {
 		_, err = s.updateFree(ctx, st, st.Pending.Update)
 	}
 	if err == nil {
-		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()}).Info("carried out what waited for the storage")
+		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()}).
+			Info("carried out what waited for the storage")
 	}
 	return err
 }
@@ -166,13 +170,16 @@ func (s *Snapshotter) carry(ctx context.Context, st dag.Storage) (err error) {
 func (s *Snapshotter) checkSight(ctx context.Context) (found []Problem) {
 	if err := s.uses.kernel.Able(); err != nil {
 		found = append(found, Problem{
-			Subject: "kernel", What: fmt.Sprintf("it cannot be asked whether a storage is in use, so that only the mount tables and containerd are (%v)", err),
+			Subject: "kernel",
+			What: fmt.Sprintf("it cannot be asked whether a storage is in use, "+
+				"so that only the mount tables and containerd are (%v)", err),
 		})
 	}
 	if s.blind(ctx) {
 		found = append(found, Problem{
 			Subject: "daemon", Grave: true,
-			What: "it does not see the processes of the host and what they have mounted, so that every storage counts as in use; run it in the pid namespace of the host",
+			What: "it does not see the processes of the host and what they have mounted, " +
+				"so that every storage counts as in use; run it in the pid namespace of the host",
 		})
 	}
 	return found
@@ -181,8 +188,8 @@ func (s *Snapshotter) checkSight(ctx context.Context) (found []Problem) {
 // UseOpt changes how an operation on a storage decides whether it is in use.
 type UseOpt func(*bool)
 
-// AssumeFree has the operator answer for the storage not being in use where nobody else can. A mount that is seen, and a task that
-// runs, are not overridden.
+// AssumeFree has the operator answer for the storage not being in use where nobody else can. A mount that is seen, and
+// a task that runs, are not overridden.
 func AssumeFree() UseOpt { return func(assume *bool) { *assume = true } }
 
 func assumed(opts []UseOpt) (assume bool) {

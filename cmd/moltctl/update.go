@@ -208,7 +208,9 @@ func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClien
 	if err != nil {
 		return err
 	}
-	req := &api.RollbackUpdateRequest{Id: id, Storages: c.StringSlice("storage"), Carry: c.Bool("carry"), AssumeFree: c.Bool(assumeFreeFlag)}
+	req := &api.RollbackUpdateRequest{
+		Id: id, Storages: c.StringSlice("storage"), Carry: c.Bool("carry"), AssumeFree: c.Bool(assumeFreeFlag),
+	}
 	if c.Bool("dry-run") {
 		r, err := client.PreviewRollback(ctx, req)
 		if err != nil {

@@ -147,8 +147,8 @@ func (h *Host) WatchTasks(ctx context.Context, fn func(namespace, container stri
 // taskEvent is what the events of a task have in common.
 type taskEvent interface{ GetContainerID() string }
 
-// ofExec reports whether an event is that of a process which was executed in a container, not of the container's own. It says
-// nothing of the container's mounts.
+// ofExec reports whether an event is that of a process which was executed in a container, not of the container's own.
+// It says nothing of the container's mounts.
 func ofExec(event any) bool {
 	e, ok := event.(interface{ GetID() string })
 	t, isTask := event.(taskEvent)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Visible reports whether this process sees the one that listens at containerd's socket. The kernel gives the process id of the
-// other side as this side's pid namespace has it, which is 0 where that has none.
+// Visible reports whether this process sees the one that listens at containerd's socket. The kernel gives the process
+// id of the other side as this side's pid namespace has it, which is 0 where that has none.
 func (h *Host) Visible(ctx context.Context) (visible bool, err error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", strings.TrimPrefix(h.address, "unix://"))
@@ -34,7 +34,10 @@ func (h *Host) Visible(ctx context.Context) (visible bool, err error) {
 		peer  *unix.Ucred
 		fault error
 	)
-	if err := raw.Control(func(fd uintptr) { peer, fault = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+	err = raw.Control(func(fd uintptr) {
+		peer, fault = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err != nil {
 		return false, err
 	}
 	if fault != nil {

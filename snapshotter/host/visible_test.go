@@ -18,7 +18,8 @@ import (
 // askerEnv has the test binary ask about a socket and print the answer.
 const askerEnv = "MOLT_TEST_VISIBLE"
 
-// TestVisible: from a pid namespace of its own, a process finds that it does not see the one behind containerd's socket.
+// TestVisible: from a pid namespace of its own, a process finds that it does not see the one behind containerd's
+// socket.
 func TestVisible(t *testing.T) {
 	if address := os.Getenv(askerEnv); address != "" {
 		visible, err := (&Host{address: address}).Visible(t.Context())

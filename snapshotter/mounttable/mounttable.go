@@ -4,9 +4,10 @@
 // Package mounttable reports which directories of nodes are mounted anywhere on the machine, and by which processes.
 //
 // The kernel does not keep two overlays from using one upper directory, and nothing keeps a lower directory from being
-// deleted under a mount: both are asked of the mount tables before a node is touched. Containers, shims and containerd may
-// live in mount namespaces of their own, so the table of every namespace that a process is in is read. A mount that is in no such
-// table (unmounted lazily, or in a namespace without a process) is not seen here: the kernel is asked for that, see package use.
+// deleted under a mount: both are asked of the mount tables before a node is touched. Containers, shims and containerd
+// may live in mount namespaces of their own, so the table of every namespace that a process is in is read. A mount that
+// is in no such table (unmounted lazily, or in a namespace without a process) is not seen here: the kernel is asked for
+// that, see package use.
 package mounttable
 
 import (
@@ -59,8 +60,8 @@ func (t Table) Written(id dag.NodeID) bool { return len(t.written[id]) > 0 }
 // Places returns where a node is mounted to be written.
 func (t Table) Places(id dag.NodeID) []Place { return t.written[id] }
 
-// Resembling returns the mounts whose upper directory could be that of a node: it is given by a relative path, and nothing shows
-// relative to what.
+// Resembling returns the mounts whose upper directory could be that of a node: it is given by a relative path, and
+// nothing shows relative to what.
 func (t Table) Resembling(fs string) (places []Place) {
 	for _, r := range t.relative {
 		if strings.HasSuffix(fs, "/"+r.path) {
@@ -185,9 +186,10 @@ func (r *reader) process(pid string) error {
 	return nil
 }
 
-// passedOver reports whether a process ended while it was looked at, is a kernel thread or zombie without a namespace, or may not
-// be looked into. The last happens where the daemon runs with less privilege than other processes: with CAP_SYS_PTRACE it sees
-// those of containerd and of containers, and the init of a sandbox around it all, which it may not see, mounts no containers.
+// passedOver reports whether a process ended while it was looked at, is a kernel thread or zombie without a namespace,
+// or may not be looked into. The last happens where the daemon runs with less privilege than other processes: with
+// CAP_SYS_PTRACE it sees those of containerd and of containers, and the init of a sandbox around it all, which it may
+// not see, mounts no containers.
 func passedOver(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)
 }
@@ -231,8 +233,8 @@ func (r *reader) addOverlay(m *mountinfo.Info, at Place) {
 	}
 }
 
-// identify returns the node whose content an upper directory is, 0 if it is none of ours. It may have been mounted by another
-// path, by a link or a bind mount, as the process saw it: that is an alias.
+// identify returns the node whose content an upper directory is, 0 if it is none of ours. It may have been mounted by
+// another path, by a link or a bind mount, as the process saw it: that is an alias.
 func (r *reader) identify(upper string, pid int) (id dag.NodeID, alias bool) {
 	if strings.HasPrefix(upper, r.published+"/") {
 		return nodeOf(upper), false

@@ -264,8 +264,8 @@ func TestSetAside(t *testing.T) {
 	}
 }
 
-// TestWork: the work directory of an open node can be taken away and given back, whatever a crash left of that, and a frozen node
-// has none.
+// TestWork: the work directory of an open node can be taken away and given back, whatever a crash left of that, and a
+// frozen node has none.
 func TestWork(t *testing.T) {
 	d := opened(t)
 	_, err := d.StageOpen(7)

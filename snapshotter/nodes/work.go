@@ -16,9 +16,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 )
 
-// An overlay cannot be mounted without its work directory. So the work directory of an open node is the fence that keeps a mount
-// which comes late from writing into a node that was frozen in the meantime: it is renamed away before anybody looks at
-// whether the node is in use, deleted when it is not, and renamed back when it is.
+// An overlay cannot be mounted without its work directory. So the work directory of an open node is the fence that
+// keeps a mount which comes late from writing into a node that was frozen in the meantime: it is renamed away before
+// anybody looks at whether the node is in use, deleted when it is not, and renamed back when it is.
 
 const (
 	work      = "work"
@@ -41,8 +41,8 @@ func (d *Dir) StageOpen(id dag.NodeID) (string, error) {
 	return dir, nil
 }
 
-// WithdrawWork renames the work directory of a published node away: mounts that exist go on, new ones fail with ENOENT. A node
-// without one is no error.
+// WithdrawWork renames the work directory of a published node away: mounts that exist go on, new ones fail with ENOENT.
+// A node without one is no error.
 func (d *Dir) WithdrawWork(id dag.NodeID) error {
 	if err := os.Rename(d.Work(id), d.withdrawn(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("withdraw the work directory of %v: %w", id, err)
@@ -51,8 +51,8 @@ func (d *Dir) WithdrawWork(id dag.NodeID) error {
 	return nil
 }
 
-// RestoreWork gives an open node its work directory back: the one that was withdrawn, or a new one. It is also what the start
-// does after a crash. A node that is not there is no error.
+// RestoreWork gives an open node its work directory back: the one that was withdrawn, or a new one. It is also what the
+// start does after a crash. A node that is not there is no error.
 func (d *Dir) RestoreWork(id dag.NodeID) error {
 	err := os.Rename(d.withdrawn(id), d.Work(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,8 +64,8 @@ func (d *Dir) RestoreWork(id dag.NodeID) error {
 	return nil
 }
 
-// RenewWork puts an empty directory in the place of a work directory that was withdrawn, and deletes that. A mount that was begun
-// with it before it was withdrawn fails now, or can only be read. On a full disk the old one stays.
+// RenewWork puts an empty directory in the place of a work directory that was withdrawn, and deletes that. A mount that
+// was begun with it before it was withdrawn fails now, or can only be read. On a full disk the old one stays.
 func (d *Dir) RenewWork(id dag.NodeID) error {
 	empty := filepath.Join(d.path(published, id), renewed)
 	err := os.Mkdir(empty, workMode)
@@ -104,8 +104,8 @@ func (d *Dir) HasWork(id dag.NodeID) (ready, away bool) {
 	return err == nil, awayErr == nil
 }
 
-// StageProbe returns a new directory for a mount by which the kernel is asked something, and what removes it. After a crash
-// [Dir.DropStaging] does that.
+// StageProbe returns a new directory for a mount by which the kernel is asked something, and what removes it. After a
+// crash [Dir.DropStaging] does that.
 func (d *Dir) StageProbe() (dir string, remove func() error, err error) {
 	if dir, err = os.MkdirTemp(filepath.Join(d.root, staging), "probe-"); err != nil {
 		return "", nil, fmt.Errorf("stage a probe: %w", err)

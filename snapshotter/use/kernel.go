@@ -18,11 +18,12 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 )
 
-// Kernel asks the kernel whether a directory is the upper one of an overlay, wherever that is mounted. With index=on overlayfs
-// refuses an upper directory that another overlay has marked as its own, so a mount with no place in the tree is tried.
+// Kernel asks the kernel whether a directory is the upper one of an overlay, wherever that is mounted. With index=on
+// overlayfs refuses an upper directory that another overlay has marked as its own, so a mount with no place in the tree
+// is tried.
 //
-// The mark belongs to one overlay. When two overlays have the same upper directory, it goes with the one that has it: "refused"
-// proves a use, "goes through" proves nothing by itself. Bind mounts are not marked.
+// The mark belongs to one overlay. When two overlays have the same upper directory, it goes with the one that has it:
+// "refused" proves a use, "goes through" proves nothing by itself. Bind mounts are not marked.
 type Kernel struct {
 	dir     *nodes.Dir
 	options []string
@@ -40,8 +41,8 @@ func NewKernel(dir *nodes.Dir, options []string) *Kernel {
 	return &Kernel{dir: dir, options: append(own, "index=on", "volatile")}
 }
 
-// Able returns nil when the kernel gives true answers here. It is found out once, by asking about an overlay made for that;
-// ErrUnable says that it does not.
+// Able returns nil when the kernel gives true answers here. It is found out once, by asking about an overlay made for
+// that; ErrUnable says that it does not.
 func (k *Kernel) Able() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -85,9 +86,9 @@ func (k *Kernel) try(dir string) error {
 	return nil
 }
 
-// Ask reports whether the kernel refuses the upper directory of an overlay because another one has it. The caller sees to it that
-// nobody mounts it in the meantime. What overlayfs leaves in the directory is stripped; a crash before that leaves
-// attributes there that no mount of ours heeds, and that the next call strips.
+// Ask reports whether the kernel refuses the upper directory of an overlay because another one has it. The caller sees
+// to it that nobody mounts it in the meantime. What overlayfs leaves in the directory is stripped; a crash before that
+// leaves attributes there that no mount of ours heeds, and that the next call strips.
 func (k *Kernel) Ask(upper string) (busy bool, err error) {
 	if err := k.Able(); err != nil {
 		return false, err
@@ -171,7 +172,8 @@ func overlayAttributes(dir string) (attrs []string, err error) {
 	return attrs, nil
 }
 
-// strip removes what a probe left in a directory. An open node has no origin and no uuid of its own; others stay if they were there.
+// strip removes what a probe left in a directory. An open node has no origin and no uuid of its own; others stay if
+// they were there.
 func strip(dir string, before []string) error {
 	after, err := overlayAttributes(dir)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 )
 
-// Named returns the use with the processes behind it, as far as they can be found. It looks at the files of all processes, so it
-// is for what is told to people.
+// Named returns the use with the processes behind it, as far as they can be found. It looks at the files of all
+// processes, so it is for what is told to people.
 func (u Use) Named(t mounttable.Table) Use {
 	switch u.Code {
 	case Mounted:
@@ -28,8 +28,8 @@ func (u Use) Named(t mounttable.Table) Use {
 	return u
 }
 
-// holders returns a process of every other mount namespace that has one of the mounts, or else those that have a file, a working
-// directory or a mapping in it.
+// holders returns a process of every other mount namespace that has one of the mounts, or else those that have a file,
+// a working directory or a mapping in it.
 func holders(places []mounttable.Place) (found []Process) {
 	for _, p := range places {
 		if p.PID != 0 {
@@ -44,7 +44,8 @@ func holders(places []mounttable.Place) (found []Process) {
 	})
 }
 
-// holding returns the processes that have a file, a directory or a mapping for which is holds; it gets the id of the file's mount.
+// holding returns the processes that have a file, a directory or a mapping for which is holds; it gets the id of the
+// file's mount.
 func holding(is func(mountID int, file string) bool) (found []Process) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {

@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package use describes how a storage is in use, asks the kernel whether a directory is the upper one of an overlay, and finds
-// the processes behind a mount.
+// Package use describes how a storage is in use, asks the kernel whether a directory is the upper one of an overlay,
+// and finds the processes behind a mount.
 package use
 
 import (
@@ -62,7 +62,8 @@ func (u Use) Free() bool { return u.Code == Free }
 // Soon reports whether the use ends by itself in a moment.
 func (u Use) Soon() bool { return u.Code == Starting }
 
-// Assumable reports whether an operator may say that the storage is free nevertheless: not when a mount or a task is seen.
+// Assumable reports whether an operator may say that the storage is free nevertheless: not when a mount or a task is
+// seen.
 func (u Use) Assumable() bool {
 	switch u.Code {
 	case Unseen, Blind, Unknown:
@@ -85,7 +86,8 @@ func (u Use) String() string {
 	case Unseen:
 		return "the kernel reports that it is mounted, though no mount table shows it; " + u.suspects() + assumeFree
 	case Blind:
-		return "molt does not see the processes of the host, and so not what they have mounted: run the daemon in the pid namespace of the host" + assumeFree
+		return "molt does not see the processes of the host, and so not what they have mounted: " +
+			"run the daemon in the pid namespace of the host" + assumeFree
 	}
 	return fmt.Sprintf("it cannot be found out whether it is in use (%v)", u.Err) + assumeFree
 }

@@ -34,9 +34,7 @@ func (s *Snapshotter) unwritten(ids ...dag.NodeID) error {
 // containerd unpacks an image layer, unmounts it, and commits it, all by itself and inside its write transaction:
 // nobody is asked about that. Any other key may be that of a container, which is refused while it is in use.
 func (s *Snapshotter) claimCommit(ctx context.Context, n dag.Name) (done func() error, err error) {
-	var st dag.Storage
-	known := false
-	s.store.View(func(g *dag.Graph) { st, known = g.Storage(n.Storage) })
+	st, known := s.storageNamed(n.Storage)
 	if !known || n.Kind != dag.Active {
 		return func() error { return nil }, nil // which the graph refuses
 	}
@@ -48,6 +46,9 @@ func (s *Snapshotter) claimCommit(ctx context.Context, n dag.Name) (done func() 
 	unlock, err := s.tryLock(ctx, st.Name)
 	if err != nil {
 		return nil, err
+	}
+	if st, known = s.storageNamed(n.Storage); !known {
+		return func() error { unlock(); return nil }, nil
 	}
 	c, u := s.claimNow(ctx, st, false)
 	if !u.Free() {

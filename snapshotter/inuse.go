@@ -176,6 +176,31 @@ func (s *Snapshotter) blind(ctx context.Context) bool {
 	return s.uses.blind.Load()
 }
 
+// lookedAt returns how a storage is in use now, free when somebody is at work with it. What is claimed for the look is given
+// back.
+func (s *Snapshotter) lookedAt(ctx context.Context, name string) use.Use {
+	unlock, err := s.tryLock(ctx, name)
+	if err != nil {
+		return use.Use{}
+	}
+	defer unlock()
+	// The storage may have another container, or another head, than when it was looked up without its lock.
+	st, ok := s.storageNamed(name)
+	if !ok {
+		return use.Use{}
+	}
+	c, u := s.claim(ctx, st, false)
+	if err := c.Close(); err != nil {
+		log.G(ctx).WithError(err).WithField("storage", name).Error("failed to give a storage its work directory back")
+	}
+	return u
+}
+
+func (s *Snapshotter) storageNamed(name string) (st dag.Storage, ok bool) {
+	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
+	return st, ok
+}
+
 // named returns a use with the processes behind it, for people to read.
 func (s *Snapshotter) named(ctx context.Context, u use.Use) use.Use {
 	if u.Code != use.Mounted && u.Code != use.Unseen {

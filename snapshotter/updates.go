@@ -129,19 +129,9 @@ func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Gra
 
 // waits says what a storage would have to wait for, empty if nothing.
 func (s *Snapshotter) waits(ctx context.Context, st dag.Storage) string {
-	if s.handed.recently(st.Key) {
-		return ""
-	}
 	_, u := s.seen(ctx, st)
-	if unlock, err := s.tryLock(ctx, st.Name); u.Free() && err == nil {
-		defer unlock()
-		var c claim
-		c, u = s.claim(ctx, st, false)
-		if err := c.Close(); err != nil {
-			log.G(ctx).WithError(err).WithField("storage", st.Name).Error("failed to give a storage its work directory back")
-		}
-	} else if err == nil {
-		unlock()
+	if u.Free() && !s.handed.recently(st.Key) {
+		u = s.lookedAt(ctx, st.Name)
 	}
 	if u.Free() || u.Soon() {
 		return ""

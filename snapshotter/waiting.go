@@ -127,9 +127,8 @@ func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	var st dag.Storage
-	s.store.View(func(g *dag.Graph) { st, _ = g.Storage(name) })
-	if st.Pending == nil {
+	st, ok := s.storageNamed(name)
+	if !ok || st.Pending == nil {
 		return nil
 	}
 	c, u := s.claim(ctx, st, !st.Pending.Rollback && s.assumesFree(st.Pending.Update))

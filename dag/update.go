@@ -65,6 +65,8 @@ type Update struct {
 	Cause Cause `json:"cause"`
 	// AllOrNothing updates switch every storage in one transaction, or none.
 	AllOrNothing bool `json:"all_or_nothing,omitempty"`
+	// AssumeFree updates have an operator answer for storages of which it cannot be found out whether they are in use.
+	AssumeFree bool `json:"assume_free,omitempty"`
 	// Settings are what servicing was told for this update. The graph does not look into them.
 	Settings json.RawMessage `json:"settings,omitempty"`
 	State    State           `json:"state"`
@@ -79,6 +81,9 @@ type Outcome struct {
 	State State `json:"state"`
 	// Reasons say why a storage is held, planned, aborted or withdrawn, or what rolled it back.
 	Reasons []string `json:"reasons,omitempty"`
+	// Use is the kind of use that a planned move waits for, as the snapshotter calls it; empty when it waits for
+	// something else.
+	Use string `json:"use,omitempty"`
 	// Delta is the delta storage that was recorded, 0 when there were no side effects.
 	Delta NodeID `json:"delta,omitempty"`
 	// Report names the report of this storage, empty while there is none.

@@ -20,6 +20,7 @@ type BeginUpdate struct {
 	FromRef, ToRef string
 	Cause          Cause
 	AllOrNothing   bool
+	AssumeFree     bool
 	Settings       json.RawMessage
 	Storages       []string
 	Now            time.Time
@@ -45,7 +46,7 @@ func (t BeginUpdate) transform(d *draft) error {
 	}
 	u := Update{
 		ID: t.ID, From: t.From, To: t.To, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
-		AllOrNothing: t.AllOrNothing, Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
+		AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
 	}
 	for _, name := range t.Storages {
 		if _, ok := d.storage(name); !ok {
@@ -65,6 +66,7 @@ type Record struct {
 	Storage string
 	State   State
 	Reasons []string
+	Use     string // of a Planned storage: the kind of use that it waits for
 	Report  string
 	Now     time.Time
 }
@@ -101,7 +103,7 @@ func (t Record) transform(d *draft) error {
 		d.putStorage(s)
 	}
 	u, _ = d.update(t.Update)
-	d.putUpdate(u.with(t.Storage, Outcome{State: t.State, Reasons: t.Reasons, Report: t.Report, Time: t.Now}))
+	d.putUpdate(u.with(t.Storage, Outcome{State: t.State, Reasons: t.Reasons, Use: t.Use, Report: t.Report, Time: t.Now}))
 	return nil
 }
 
@@ -177,7 +179,7 @@ func (d *draft) abandon(s Storage, reason string, now time.Time) {
 	o := Outcome{State: Aborted, Reasons: []string{reason}, Time: now}
 	if s.Pending.Rollback {
 		o = u.Outcomes[s.Name] // stays applied, and waits no more
-		o.Reasons, o.Time = nil, now
+		o.Reasons, o.Use, o.Time = nil, "", now
 	}
 	d.putUpdate(u.with(s.Name, o))
 }
@@ -323,6 +325,7 @@ type AwaitRollback struct {
 	Storage string
 	Carry   bool
 	Reason  string
+	Use     string // the kind of use that the storage waits for
 	Now     time.Time
 }
 
@@ -337,7 +340,7 @@ func (t AwaitRollback) transform(d *draft) error {
 	d.await(s, Pending{Update: t.Update, Rollback: true, Carry: t.Carry}, t.Now)
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[t.Storage]
-		o.Reasons, o.Time = []string{t.Reason}, t.Now
+		o.Reasons, o.Use, o.Time = []string{t.Reason}, t.Use, t.Now
 		d.putUpdate(u.with(t.Storage, o))
 	}
 	return nil

@@ -88,7 +88,7 @@ func (s *Snapshotter) binding(key string, claim Claim) (b binding, err error) {
 // for the base that the last one asked for gets the storage where it stands, also after an update took it elsewhere; one
 // that asks for another base has the storage moved there. The caller holds the locks of the storage and of the one that the
 // key has.
-func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) error {
+func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) (err error) {
 	b, err := s.binding(key, claim)
 	if err != nil {
 		return err
@@ -100,11 +100,16 @@ func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) error {
 	case own && (b.same || b.again):
 		return nil
 	case b.exists:
-		// The call for a key that has the storage is the start of its container: only a mount or a task counts.
-		if u := s.inUse(ctx, b.storage); u.by != "" && !(own && u.soon) {
-			return fmt.Errorf("storage %q belongs to container %q: %s: %w",
-				claim.Storage, parseKey(b.storage.Key).key, u.by, errdefs.ErrFailedPrecondition)
+		take := s.claim
+		if own {
+			take = s.claimNow // this very call is the start of the container: only a mount or a task counts
 		}
+		c, u := take(ctx, b.storage, false)
+		if !u.Free() {
+			return fmt.Errorf("storage %q belongs to container %q: %s: %w",
+				claim.Storage, parseKey(b.storage.Key).key, s.named(ctx, u), errdefs.ErrFailedPrecondition)
+		}
+		defer func() { err = errors.Join(err, c.Close()) }()
 	}
 	switch {
 	case !b.exists, b.same:
@@ -217,21 +222,14 @@ func (s *Snapshotter) carryOut(ctx context.Context, key string) {
 		return
 	}
 	// This very call is the start of the container, so only a mount or a task counts.
-	if u := s.inUse(ctx, st); u.by != "" && !u.soon {
+	c, u := s.claimNow(ctx, st, false)
+	if !u.Free() {
 		return
 	}
-	entry := log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()})
-	var err error
-	if st.Pending.Rollback {
-		err = s.rollbackWaiting(ctx, st)
-	} else {
-		_, err = s.updateFree(ctx, st, st.Pending.Update)
+	if err := errors.Join(s.carry(ctx, st), c.Close()); err != nil {
+		log.G(ctx).WithError(err).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()}).
+			Error("failed to carry out what waited for the storage; the container starts where it stood")
 	}
-	if err != nil {
-		entry.WithError(err).Error("failed to carry out what waited for the storage; the container starts where it stood")
-		return
-	}
-	entry.Info("carried out what waited for the storage")
 }
 
 func (s *Snapshotter) storageOf(key string) (st dag.Storage, ok bool) {

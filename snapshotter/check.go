@@ -140,12 +140,14 @@ func (s *Snapshotter) checkNodes(context.Context) (found []Problem, _ error) {
 
 // checkWork looks for the directory that overlayfs needs beside an open node.
 func (s *Snapshotter) checkWork(id dag.NodeID, subject string) []Problem {
-	if _, err := os.Lstat(s.nodes.Work(id)); !errors.Is(err, os.ErrNotExist) || !s.has(id) {
+	// Where it is being found out whether the node is in use, it is away for that time.
+	claimed := s.uses.holds(id)
+	if ready, _ := s.nodes.HasWork(id); ready || claimed || s.uses.holds(id) || !s.isOpen(id) {
 		return nil
 	}
 	return []Problem{{
 		Subject: subject, What: "its work directory is missing", Grave: true, Remedy: "it is made anew",
-		repair: func(context.Context) error { return os.Mkdir(s.nodes.Work(id), 0o711) },
+		repair: func(context.Context) error { return s.nodes.RestoreWork(id) },
 	}}
 }
 
@@ -179,7 +181,8 @@ func (s *Snapshotter) checkDirectories(context.Context) (found []Problem, _ erro
 func (s *Snapshotter) making(id dag.NodeID) bool { return id > s.first }
 
 // checkMounts looks for mounts that write where nobody may.
-func (s *Snapshotter) checkMounts(context.Context) (found []Problem, _ error) {
+func (s *Snapshotter) checkMounts(ctx context.Context) (found []Problem, _ error) {
+	found = s.checkSight(ctx)
 	table, err := mounttable.Read(s.nodes.Published())
 	if err != nil {
 		return nil, err

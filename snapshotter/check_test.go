@@ -132,6 +132,7 @@ func TestCheckMounts(t *testing.T) {
 	f := newLived(t)
 	frozen := f.dir(f.storage("web").Points[0].Head)
 	at := t.TempDir()
+	f.must(os.Mkdir(frozen+"/work", 0o700)) // whoever wants to, can
 	f.must(unix.Mount("overlay", at, "overlay", 0, "lowerdir="+f.dir(f.node(f.base))+"/fs,upperdir="+frozen+"/fs,workdir="+frozen+"/work"))
 	t.Cleanup(func() { f.must(unix.Unmount(at, 0)) })
 	f.expectProblem("immutable")

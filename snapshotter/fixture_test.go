@@ -35,6 +35,7 @@ type fakeHost struct {
 	// snapshots are the keys that it knows.
 	snapshots []snapshotter.Key
 	err       error
+	hidden    bool // its processes are out of sight
 	asked     int
 	rehome    func(ctx context.Context, namespace, container string, record json.RawMessage) error
 	marked    map[string]string     // the held update, by key
@@ -95,6 +96,12 @@ func (h *fakeHost) whenAsked(fn func(context.Context)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asking = fn
+}
+
+func (h *fakeHost) Visible(context.Context) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.hidden, h.err
 }
 
 func (h *fakeHost) Layer(context.Context, string, string) (string, error) {

@@ -22,6 +22,9 @@ type Host interface {
 	Rehome(ctx context.Context, namespace, container string, record json.RawMessage) error
 	// Running tells whether the container with the key has a live task.
 	Running(ctx context.Context, namespace, key string) (bool, error)
+	// Visible reports whether this process sees the process of containerd, and so those of its containers: not from a
+	// pid namespace of its own.
+	Visible(ctx context.Context) (bool, error)
 	// Layer returns the key of the topmost layer of an image, unpacked for this snapshotter.
 	Layer(ctx context.Context, namespace, image string) (string, error)
 	// Images returns the names of all images by the origin of their topmost layer, for people to read.

@@ -5,64 +5,221 @@ package snapshotter
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
-// use is how a storage is used at a moment.
-type use struct {
-	by string // a phrase that says what uses it; empty when it is free
-	// soon: only because its mounts were handed out a moment ago. This ends by itself.
-	soon bool
+// claim is a storage that was found to be free: its head cannot be mounted by anybody while it is held. The caller has
+// the storage's lock from before the claim until after Close.
+type claim struct {
+	s    *Snapshotter
+	head dag.NodeID // 0 for none
 }
 
-// inUse tells whether a storage must not be touched: a mount alone is use, and so is a task that has none yet. When the mount
-// tables cannot be read it counts as in use, whatever containerd says. The caller holds the lock of the storage, so that no
-// mounts are handed out meanwhile.
-func (s *Snapshotter) inUse(ctx context.Context, st dag.Storage) use {
-	handed := s.handed.recently(st.Key)
-	table, err := mounttable.Read(s.nodes.Published())
-	switch {
-	case err != nil:
-		return use{by: fmt.Sprintf("whether it is in use cannot be told (%v)", err)}
-	case table.Written(st.Head):
-		return use{by: "it is mounted" + holder(st)}
+// Close gives a head that is still open its work directory back, and deletes that of one that was frozen. A second call
+// does nothing.
+func (c *claim) Close() error {
+	head := c.head
+	if head == 0 {
+		return nil
 	}
+	c.head = 0
+	defer c.s.uses.release(head)
+	if c.s.isOpen(head) {
+		return c.s.nodes.RestoreWork(head)
+	}
+	if err := c.s.nodes.DropWork(head); err != nil { // the storage has moved all the same; the next start tries again
+		log.L.WithError(err).Warn("a frozen node keeps its work directory")
+	}
+	return nil
+}
+
+// isOpen reports whether the graph has a node that is not frozen.
+func (s *Snapshotter) isOpen(id dag.NodeID) (open bool) {
+	s.store.View(func(g *dag.Graph) {
+		n, ok := g.Node(id)
+		open = ok && !n.Frozen
+	})
+	return open
+}
+
+// claim finds out whether a storage may be touched, and keeps it from being mounted if so. The caller holds the lock of
+// the storage, so that no mounts are handed out in the meantime.
+//
+// A mount that was handed out long ago may still come, from a start that is slow. So the overlay's work directory is
+// renamed away before anybody is asked: what is mounted by then is seen, and what comes later fails for want of it.
+// Only when nothing was handed out for the time of grace is that done, so that an ordinary start does not fail. A
+// storage without layers is a bind mount, which has no work directory and about which the kernel cannot be asked: there
+// the grace and the mount tables decide.
+//
+// With assumeFree an operator answers for what nobody answers. A mount in a table or a task is not overridden.
+func (s *Snapshotter) claim(ctx context.Context, st dag.Storage, assumeFree bool) (c claim, u use.Use) {
+	if s.handed.recently(st.Key) {
+		if _, u = s.seen(ctx, st); u.Free() || u.Assumable() {
+			u = use.Use{Code: use.Starting, Container: parseKey(st.Key).key}
+		}
+		return c, u
+	}
+	return s.claimNow(ctx, st, assumeFree)
+}
+
+// claimNow is claim without regard to mounts that were handed out a moment ago.
+func (s *Snapshotter) claimNow(ctx context.Context, st dag.Storage, assumeFree bool) (c claim, u use.Use) {
+	c = claim{s: s, head: st.Head}
+	s.uses.hold(st.Head)
+	layered := s.layered(st)
+	if layered {
+		if err := s.nodes.WithdrawWork(st.Head); err != nil {
+			return claim{}, s.unclaimed(&c, unanswered(st, err))
+		}
+	}
+	table, u := s.seen(ctx, st)
+	if layered && (u.Free() || assumeFree && u.Assumable()) {
+		if asked := s.asked(st, table); !asked.Free() {
+			u = asked
+		}
+	}
+	if !u.Free() && (!assumeFree || !u.Assumable()) {
+		return claim{}, s.unclaimed(&c, u)
+	}
+	if !layered {
+		return c, use.Use{}
+	}
+	// A mount may have found the directory before it was renamed, and not have come further when the kernel was asked.
+	if err := s.nodes.RenewWork(st.Head); err != nil {
+		return claim{}, s.unclaimed(&c, unanswered(st, err))
+	}
+	if asked := s.asked(st, table); !asked.Free() && !assumeFree {
+		return claim{}, s.unclaimed(&c, asked)
+	}
+	return c, use.Use{}
+}
+
+// unclaimed gives a claim up and returns how the storage is in use.
+func (s *Snapshotter) unclaimed(c *claim, u use.Use) use.Use {
+	if err := c.Close(); err != nil {
+		log.L.WithError(err).Error("failed to give a storage in use its work directory back; moltctl repair does")
+	}
+	return u
+}
+
+func unanswered(st dag.Storage, err error) use.Use {
+	return use.Use{Code: use.Unknown, Container: parseKey(st.Key).key, Err: err}
+}
+
+// layered reports whether a storage is mounted as an overlay.
+func (s *Snapshotter) layered(st dag.Storage) (layered bool) {
+	s.store.View(func(g *dag.Graph) { layered = len(g.Stack(st.Head))+len(g.Chain(g.Base(st))) > 1 })
+	return layered
+}
+
+// seen returns what the mount tables and containerd show of a storage. What cannot be asked counts as a use.
+func (s *Snapshotter) seen(ctx context.Context, st dag.Storage) (mounttable.Table, use.Use) {
+	table, tableErr := mounttable.Read(s.nodes.Published())
+	u := use.Use{Container: parseKey(st.Key).key}
 	running, err := s.running(ctx, st.Key)
-	if err != nil {
-		log.G(ctx).WithError(err).WithField("storage", st.Name).Debug("only the mount tables could be asked whether the storage is in use")
-	}
 	switch {
 	case running:
-		return use{by: "container " + parseKey(st.Key).key + " is running"}
-	case handed:
-		return use{by: "it is about to be mounted" + holder(st), soon: true}
+		u.Code = use.Running
+	case tableErr == nil && table.Written(st.Head):
+		u.Code, u.Places = use.Mounted, table.Places(st.Head)
+	case tableErr != nil:
+		u.Code, u.Err = use.Unknown, tableErr
+	case err != nil:
+		u.Code, u.Err = use.Unknown, err
+	case s.blind(ctx):
+		u.Code = use.Blind
 	}
-	return use{}
+	return table, u
 }
 
-func holder(st dag.Storage) string {
-	if st.Key == "" {
-		return ""
+// asked returns what the kernel says of the head of a storage that no mount table shows.
+func (s *Snapshotter) asked(st dag.Storage, table mounttable.Table) use.Use {
+	busy, err := s.uses.kernel.Ask(s.nodes.FS(st.Head))
+	switch {
+	case !busy && err == nil:
+		return use.Use{}
+	case errors.Is(err, use.ErrUnable):
+		return use.Use{} // check reports it; the mount tables decide
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return use.Use{} // removing a storage is what makes room
+	case err != nil:
+		return unanswered(st, err)
 	}
-	return " by container " + parseKey(st.Key).key
+	u := use.Use{Code: use.Unseen, Container: parseKey(st.Key).key}
+	if places := table.Resembling(s.nodes.FS(st.Head)); len(places) > 0 {
+		u.Code, u.Places = use.Mounted, places
+	}
+	return u
 }
 
-// running asks containerd whether a key has a live task. Without a host this cannot be told.
+// blind reports whether the processes of the host are known to be out of sight.
+func (s *Snapshotter) blind(ctx context.Context) bool {
+	if s.host == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	visible, err := s.host.Visible(ctx)
+	if err == nil {
+		s.uses.blind.Store(!visible)
+	}
+	return s.uses.blind.Load()
+}
+
+// lookedAt returns how a storage is in use now, free when somebody is at work with it. What is claimed for the look is given
+// back.
+func (s *Snapshotter) lookedAt(ctx context.Context, name string) use.Use {
+	unlock, err := s.tryLock(ctx, name)
+	if err != nil {
+		return use.Use{}
+	}
+	defer unlock()
+	// The storage may have another container, or another head, than when it was looked up without its lock.
+	st, ok := s.storageNamed(name)
+	if !ok {
+		return use.Use{}
+	}
+	c, u := s.claim(ctx, st, false)
+	if err := c.Close(); err != nil {
+		log.G(ctx).WithError(err).WithField("storage", name).Error("failed to give a storage its work directory back")
+	}
+	return u
+}
+
+func (s *Snapshotter) storageNamed(name string) (st dag.Storage, ok bool) {
+	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
+	return st, ok
+}
+
+// named returns a use with the processes behind it, for people to read.
+func (s *Snapshotter) named(ctx context.Context, u use.Use) use.Use {
+	if u.Code != use.Mounted && u.Code != use.Unseen {
+		return u
+	}
+	table, err := mounttable.Read(s.nodes.Published())
+	if err != nil {
+		log.G(ctx).WithError(err).Debug("the processes that use a storage were not looked for")
+		return u
+	}
+	return u.Named(table)
+}
+
+// running asks containerd whether a key has a live task. Keys that containerd did not make are nobody's; without an
+// answer it is an error.
 func (s *Snapshotter) running(ctx context.Context, key string) (bool, error) {
 	k := parseKey(key)
-	switch {
-	case key == "" || k.extraction():
+	if key == "" || k.extraction() || s.host == nil || k.namespace == "" {
 		return false, nil
-	case s.host == nil || k.namespace == "":
-		return false, fmt.Errorf("no containerd to ask about %q", key)
 	}
 	// containerd itself may be waiting, for a shim that hangs.
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -70,18 +227,19 @@ func (s *Snapshotter) running(ctx context.Context, key string) (bool, error) {
 	return s.host.Running(ctx, k.namespace, k.key)
 }
 
-// whenFree calls fn with a storage, and its lock, as soon as the storage is free or known to be in use for longer than the
-// grace time. The lock is not held while that is waited for: the start of the storage's container needs it.
-func (s *Snapshotter) whenFree(ctx context.Context, name string, fn func(dag.Storage, use) error) error {
+// whenFree calls fn with a storage, and its lock, as soon as the storage is free or known to be in use for longer than
+// the grace time. The lock is not held while that is waited for: the start of the storage's container needs it. What fn
+// freezes cannot be mounted to be written any more.
+func (s *Snapshotter) whenFree(ctx context.Context, name string, assumeFree bool, fn func(dag.Storage, use.Use) error) error {
 	for {
 		var change <-chan struct{}
 		err := s.locked(ctx, name, func(st dag.Storage) error {
-			u := s.inUse(ctx, st)
-			if u.soon {
+			c, u := s.claim(ctx, st, assumeFree)
+			if u.Soon() {
 				change = s.handed.change(st.Key)
 				return nil
 			}
-			return fn(st, u)
+			return errors.Join(fn(st, s.named(ctx, u)), c.Close())
 		})
 		if err != nil || change == nil {
 			return err
@@ -102,12 +260,15 @@ func wait(ctx context.Context, ready <-chan struct{}) error {
 	}
 }
 
-// TaskSeen tells the snapshotter that containerd had a task for a container at a time: whatever mounts were handed out for
-// it before have been mounted by then, so that from now on the mount tables tell whether they are in use.
+// TaskSeen notes that containerd had a task for a container at a time: whatever mounts were handed out for it before
+// have been mounted by then, so that from now on the mount tables show whether they are in use. Storages that wait are
+// looked at.
 func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
 	var keys []string
+	waits := false
 	s.store.View(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
+			waits = waits || st.Pending != nil
 			if k := parseKey(st.Key); k.namespace == namespace && k.key == container {
 				keys = append(keys, st.Key)
 			}
@@ -116,94 +277,7 @@ func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
 	for _, key := range keys {
 		s.handed.released(key, at)
 	}
-}
-
-// handed remembers when mounts were handed out, and of what: between that and the mount itself nothing shows that the nodes
-// are in use.
-type handed struct {
-	grace time.Duration
-	mu    sync.Mutex
-	at    map[string]*handout
-}
-
-type handout struct {
-	time     time.Time
-	nodes    []dag.NodeID
-	released chan struct{}
-}
-
-// keepFor is how many times the grace the directories of nodes are kept after they were handed out. Waiting longer before
-// they are deleted holds nobody up, as waiting for a storage to be free does.
-const keepFor = 6
-
-func newHanded(grace time.Duration) *handed {
-	return &handed{grace: grace, at: map[string]*handout{}}
-}
-
-func (h *handed) out(key string, nodes []dag.NodeID) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	o := h.at[key]
-	if o == nil {
-		o = &handout{released: make(chan struct{})}
-		h.at[key] = o
+	if waits {
+		s.kick()
 	}
-	o.time, o.nodes = time.Now(), nodes
-}
-
-// kept returns the nodes that somebody may be about to mount.
-func (h *handed) kept() map[dag.NodeID]bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	kept := map[dag.NodeID]bool{}
-	for _, o := range h.at {
-		if time.Since(o.time) >= keepFor*h.grace {
-			continue
-		}
-		for _, id := range o.nodes {
-			kept[id] = true
-		}
-	}
-	return kept
-}
-
-// released ends the doubt about mounts that were handed out before a time.
-func (h *handed) released(key string, at time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if o := h.at[key]; o != nil && o.time.Before(at) {
-		close(o.released)
-		delete(h.at, key)
-	}
-}
-
-func (h *handed) recently(key string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	o := h.at[key]
-	return o != nil && time.Since(o.time) < h.grace
-}
-
-// polls is how often a wait for a mount looks whether it has come.
-const polls = 20
-
-// change returns a channel that is ready when it is worth looking at the key again.
-func (h *handed) change(key string) <-chan struct{} {
-	h.mu.Lock()
-	o := h.at[key]
-	h.mu.Unlock()
-	ready := make(chan struct{})
-	go func() {
-		defer close(ready)
-		if o == nil {
-			return
-		}
-		timer := time.NewTimer(h.grace/polls + time.Millisecond)
-		defer timer.Stop()
-		select {
-		case <-o.released:
-		case <-timer.C:
-		}
-	}()
-	return ready
 }

@@ -32,8 +32,9 @@ func (s *Snapshotter) kick() {
 	}
 }
 
-// maintain does, until the context ends, what nobody waits for: it puts layers on disk, forgets rollback points that are
-// too old or too many, merges what they alone kept apart, and deletes what nothing needs.
+// maintain does, until the context ends, what nobody waits for: it carries out what waited for a use to end, puts
+// layers on disk, forgets rollback points that are too old or too many, merges what they alone kept apart, and deletes
+// what nothing needs.
 func (s *Snapshotter) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintainEvery)
 	defer ticker.Stop()
@@ -51,6 +52,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 		}{
 			{"copy the records of the graph", func(context.Context) error { return s.mirror.catchUpIfLate() }},
 			{"take up updates", s.takeUp},
+			{"carry out what waits for storages", s.carryOutWaiting},
 			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},
 			{"retire rollback points", s.retire},
 			{"merge storage nodes", s.mergeStorages},
@@ -62,6 +64,9 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 				log.G(ctx).WithError(err).Errorf("failed to %s", step.what)
 				ticker.Reset(maintainAgain)
 			}
+		}
+		if s.uses.held {
+			ticker.Reset(maintainAgain)
 		}
 	}
 }

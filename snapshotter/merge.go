@@ -146,6 +146,9 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.unwritten(p.Lower, p.Upper); err != nil {
+		return err
+	}
 	for _, id := range []dag.NodeID{p.Lower, p.Upper} {
 		switch refused, err := s.seal(ctx, id); {
 		case err != nil:

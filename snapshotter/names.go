@@ -5,6 +5,7 @@ package snapshotter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -152,14 +153,18 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return err
 	}
+	claimed, err := s.claimCommit(ctx, n)
+	if err != nil {
+		return fmt.Errorf("commit snapshot %q: %w", key, err)
+	}
 	err = s.do(dag.Commit{
 		Key: key, Name: name, Labels: base.Labels, Origin: parseKey(name).origin(), Unsynced: s.boot,
 		Size: u.Size, Inodes: u.Inodes, Now: now(),
 	})
-	if err != nil {
+	if err := errors.Join(err, claimed()); err != nil {
 		return err
 	}
-	s.handed.released(key, now())
+	s.handed.ended(key)
 	s.kick()
 	return nil
 }
@@ -174,6 +179,6 @@ func (s *Snapshotter) Remove(_ context.Context, key string) error {
 	case err != nil: // the database, be it that the disk is full
 		return fmt.Errorf("remove snapshot %q: %w: %w", key, errdefs.ErrFailedPrecondition, err)
 	}
-	s.handed.released(key, now())
+	s.handed.ended(key)
 	return nil
 }

@@ -129,7 +129,7 @@ func (s *Snapshotter) halfWritten(n dag.Node) bool { return n.Unsynced != "" && 
 // stageOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an overlay
 // shows that of its upper directory.
 func (s *Snapshotter) stageOpen(id dag.NodeID, below tree.Stack) error {
-	dir, err := s.nodes.Stage(id)
+	dir, err := s.nodes.StageOpen(id)
 	if err != nil || len(below) == 0 {
 		return err
 	}

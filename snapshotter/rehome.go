@@ -16,6 +16,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // Home is where a container is to stand: its record, the parent of its key, and the base of its storage are one fact, because
@@ -40,9 +41,9 @@ func (s *Snapshotter) Rehome(ctx context.Context, to Home) error {
 	if err != nil {
 		return err
 	}
-	err = s.whenFree(ctx, storage, func(st dag.Storage, u use) error {
-		if u.by != "" {
-			return fmt.Errorf("container %q cannot be refreshed: %s; stop it first: %w", to.Container, u.by, errdefs.ErrFailedPrecondition)
+	err = s.whenFree(ctx, storage, false, func(st dag.Storage, u use.Use) error {
+		if !u.Free() {
+			return fmt.Errorf("container %q cannot be refreshed: %s; stop it first: %w", to.Container, s.named(ctx, u), errdefs.ErrFailedPrecondition)
 		}
 		if err := s.standsOnImage(st, to); err != nil {
 			return err
@@ -118,7 +119,7 @@ func (s *Snapshotter) rehoming(key string) (storage string) {
 }
 
 // takeHome gives the key that was just prepared for a container the storage that waits for it.
-func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) ([]mount.Mount, error) {
+func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts []mount.Mount, err error) {
 	unlock, err := s.lockStorages(ctx, []string{dag.AnonymousName(key), storage})
 	if err != nil {
 		return nil, err
@@ -137,9 +138,11 @@ func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) ([]moun
 	if !ok {
 		return nil, fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
 	}
-	if u := s.inUse(ctx, st); u.by != "" {
-		return nil, fmt.Errorf("storage %q: %s: %w", storage, u.by, errdefs.ErrUnavailable)
+	c, u := s.claim(ctx, st, false)
+	if !u.Free() {
+		return nil, fmt.Errorf("storage %q: %s: %w", storage, s.named(ctx, u), errdefs.ErrUnavailable)
 	}
+	defer func() { err = errors.Join(err, c.Close()) }()
 	if err := s.do(dag.Rehome{Key: key, Storage: storage, Asked: asked, Now: now()}); err != nil {
 		return nil, err
 	}

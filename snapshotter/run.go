@@ -17,6 +17,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // runUpdate services the storages of an update that are not yet done. What the end of the context leaves undone, which is
@@ -102,20 +103,22 @@ func (s *Snapshotter) unfinished(id dag.UpdateID) (names []string) {
 // storage any more needs no record: whoever ended it, or gave it another name, has seen to that.
 func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateID) (state dag.State, err error) {
 	state = dag.Staging
-	err = s.whenFree(ctx, name, func(st dag.Storage, u use) (err error) {
+	err = s.whenFree(ctx, name, s.assumesFree(id), func(st dag.Storage, u use.Use) (err error) {
 		if state, err = s.concerned(st, id); err != nil {
 			return s.giveUp(id, name, err)
 		}
 		switch {
 		case state.Final():
 			return nil
-		case u.by == "":
+		case u.Free():
 			state, err = s.updateFree(ctx, st, id)
 			return err
 		}
 		state = dag.Planned
-		reason := u.by + "; it will be updated at its next start"
-		if err := s.do(dag.Record{Update: id, Storage: name, State: state, Reasons: []string{reason}, Now: now()}); err != nil {
+		waits := dag.Record{
+			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: now(),
+		}
+		if err := s.do(waits); err != nil {
 			return s.giveUp(id, name, err)
 		}
 		return nil
@@ -195,9 +198,9 @@ func (s *Snapshotter) whenAllFree(ctx context.Context, id dag.UpdateID) error {
 	for {
 		names := s.unfinished(id)
 		for _, name := range names {
-			err := s.whenFree(ctx, name, func(_ dag.Storage, u use) error {
-				if u.by != "" {
-					return fmt.Errorf("storage %q: %s: %w", name, u.by, errdefs.ErrFailedPrecondition)
+			err := s.whenFree(ctx, name, s.assumesFree(id), func(_ dag.Storage, u use.Use) error {
+				if !u.Free() {
+					return fmt.Errorf("storage %q: %s: %w", name, u, errdefs.ErrFailedPrecondition)
 				}
 				return nil
 			})
@@ -216,6 +219,7 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 	var (
 		parts   []staged
 		changes []dag.Transformation
+		claims  []claim
 	)
 	unlock, err := s.lockStorages(ctx, names)
 	if err != nil {
@@ -231,10 +235,14 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 				err = errors.Join(err, s.discard(p))
 			}
 		}
+		for _, c := range claims {
+			err = errors.Join(err, c.Close())
+		}
 	}()
 	for _, name := range names {
-		p, u, err := s.stageTogether(ctx, name, id)
-		if u.soon || err != nil {
+		p, c, u, err := s.stageTogether(ctx, name, id)
+		claims = append(claims, c)
+		if u.Soon() || err != nil {
 			return false, err
 		}
 		parts = append(parts, p)
@@ -251,7 +259,7 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 }
 
 // stageTogether stages the side effects on one of several storages, all of whose locks the caller holds.
-func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (p staged, u use, err error) {
+func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (p staged, c claim, u use.Use, err error) {
 	var (
 		st     dag.Storage
 		update dag.Update
@@ -261,20 +269,20 @@ func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.Upd
 		update, _ = g.Update(id)
 	})
 	if _, err := s.concerned(st, id); err != nil {
-		return p, u, err
+		return p, c, u, err
 	}
-	if u = s.inUse(ctx, st); u.by != "" {
-		if !u.soon {
-			err = fmt.Errorf("storage %q: %s: %w", name, u.by, errdefs.ErrFailedPrecondition)
+	if c, u = s.claim(ctx, st, update.AssumeFree); !u.Free() {
+		if !u.Soon() {
+			err = fmt.Errorf("storage %q: %s: %w", name, s.named(ctx, u), errdefs.ErrFailedPrecondition)
 		}
-		return p, u, err
+		return p, c, u, err
 	}
 	if p, err = s.stage(ctx, st, update); err != nil {
-		return p, u, err
+		return p, c, u, err
 	}
 	if len(p.holds) > 0 {
 		err = fmt.Errorf("storage %q is held: %s: %w", name, strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)
-		return p, u, errors.Join(err, s.discard(p))
+		return p, c, u, errors.Join(err, s.discard(p))
 	}
-	return p, u, nil
+	return p, c, u, nil
 }

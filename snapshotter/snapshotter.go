@@ -23,6 +23,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // Snapshotter implements containerd's snapshots.Snapshotter. It is safe for concurrent use.
@@ -38,6 +39,7 @@ type Snapshotter struct {
 	locks    *locks
 	busy     *pins
 	handed   *handed
+	uses     *uses
 	doomed   *doomed
 	kicked   chan struct{}
 	holds    *holds
@@ -93,17 +95,23 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 		return err
 	}
 	s.mirror.boot = s.boot
+	s.uses = newUses(use.NewKernel(s.nodes, s.options))
 	if err := s.nodes.DropStaging(); err != nil {
 		return err
 	}
 	if err := s.mirror.catchUpAtStart(); err != nil {
 		return err
 	}
+	if err := s.restoreWork(); err != nil {
+		return err
+	}
+	s.handed.afresh(s.store)
 	s.life, s.stop = context.WithCancel(log.WithLogger(context.Background(), log.L.WithField("component", "background")))
 	if err := s.recover(s.life, present); err != nil {
 		s.stop()
 		return err
 	}
+	s.background(s.life, s.dropWork)
 	s.background(s.life, s.maintain)
 	if len(s.rehomings()) > 0 && s.host != nil {
 		s.background(s.life, s.resumeRehomings)

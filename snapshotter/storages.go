@@ -17,16 +17,18 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // Graph calls fn with the graph, which does not change meanwhile. fn must neither keep it nor block.
 func (s *Snapshotter) Graph(fn func(*dag.Graph)) { s.store.View(fn) }
 
-// RemoveStorage ends a storage with all that was written in it. It is refused while a container has it.
-func (s *Snapshotter) RemoveStorage(ctx context.Context, name string) error {
-	return s.whenFree(ctx, name, func(_ dag.Storage, u use) error {
-		if u.by != "" {
-			return fmt.Errorf("storage %q: %s: %w", name, u.by, errdefs.ErrFailedPrecondition)
+// RemoveStorage ends a storage with all that was written in it. It is refused while a container has it, or anything
+// uses it.
+func (s *Snapshotter) RemoveStorage(ctx context.Context, name string, opts ...UseOpt) error {
+	return s.whenFree(ctx, name, assumed(opts), func(_ dag.Storage, u use.Use) error {
+		if !u.Free() {
+			return fmt.Errorf("storage %q: %s: %w", name, u, errdefs.ErrFailedPrecondition)
 		}
 		return s.removeFree(ctx, name)
 	})
@@ -75,10 +77,10 @@ func (s *Snapshotter) abandoned(ctx context.Context, storage string) bool {
 }
 
 // Fork begins a storage named target that has all that source has now. Source must not be in use.
-func (s *Snapshotter) Fork(ctx context.Context, source, target string) error {
-	return s.whenFree(ctx, source, func(st dag.Storage, u use) error {
-		if u.by != "" {
-			return fmt.Errorf("storage %q: %s; stop the container first: %w", source, u.by, errdefs.ErrFailedPrecondition)
+func (s *Snapshotter) Fork(ctx context.Context, source, target string, opts ...UseOpt) error {
+	return s.whenFree(ctx, source, assumed(opts), func(st dag.Storage, u use.Use) error {
+		if !u.Free() {
+			return fmt.Errorf("storage %q: %s; stop what uses it first: %w", source, u, errdefs.ErrFailedPrecondition)
 		}
 		return s.fork(ctx, st, target)
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // RollbackRequest asks for an update to be undone.
@@ -22,6 +23,8 @@ type RollbackRequest struct {
 	Storages []string
 	// Carry carries over what was written since the update. Otherwise it is set aside.
 	Carry bool
+	// AssumeFree has the operator answer for the storages not being in use where nobody else can. See [UpdateRequest].
+	AssumeFree bool
 }
 
 // Fate is what undoing an update comes to for one storage.
@@ -254,13 +257,15 @@ func (s *Snapshotter) withdrawn(id dag.UpdateID, storage string) (is bool) {
 }
 
 func (s *Snapshotter) rollbackOne(ctx context.Context, one Undone, r RollbackRequest) Undone {
-	err := s.whenFree(ctx, one.Storage, func(st dag.Storage, u use) error {
+	err := s.whenFree(ctx, one.Storage, r.AssumeFree, func(st dag.Storage, u use.Use) error {
 		if _, err := st.Newest(r.Update); err != nil {
 			return err
 		}
-		if u.by != "" {
-			one.Fate, one.Why = Awaits, u.by+"; it will be rolled back at its next start"
-			return s.do(dag.AwaitRollback{Update: r.Update, Storage: one.Storage, Carry: r.Carry, Reason: one.Why, Now: now()})
+		if !u.Free() {
+			one.Fate, one.Why = Awaits, u.Waiting("rolled back")
+			return s.do(dag.AwaitRollback{
+				Update: r.Update, Storage: one.Storage, Carry: r.Carry, Reason: one.Why, Use: string(u.Code), Now: now(),
+			})
 		}
 		return s.rollbackFree(ctx, st, r.Carry)
 	})

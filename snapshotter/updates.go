@@ -25,6 +25,10 @@ type UpdateRequest struct {
 	Anonymous bool
 	// AllOrNothing aborts the whole update when one storage is held or in use.
 	AllOrNothing bool
+	// AssumeFree has the operator answer for the storages not being in use where nobody else can: the kernel reports a
+	// use that no mount table shows, or one of those who are asked gives no answer. A mount that is seen, and a task
+	// that runs, are not overridden.
+	AssumeFree bool
 	// Options are what servicing is told for this update, over what it is told for each storage.
 	Options servicing.Options
 }
@@ -56,7 +60,7 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	id := s.store.NewUpdate()
 	err = s.do(dag.BeginUpdate{
 		ID: id, From: r.From, To: r.To, FromRef: r.FromRef, ToRef: r.ToRef, Cause: dag.ByCommand,
-		AllOrNothing: r.AllOrNothing, Settings: settings, Storages: names, Now: now(),
+		AllOrNothing: r.AllOrNothing, AssumeFree: r.AssumeFree, Settings: settings, Storages: names, Now: now(),
 	})
 	if err != nil {
 		return 0, err
@@ -127,11 +131,14 @@ func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Gra
 
 // waits says what a storage would have to wait for, empty if nothing.
 func (s *Snapshotter) waits(ctx context.Context, st dag.Storage) string {
-	u := s.inUse(ctx, st)
-	if u.soon {
+	_, u := s.seen(ctx, st)
+	if u.Free() && !s.handed.recently(st.Key) {
+		u = s.lookedAt(ctx, st.Name)
+	}
+	if u.Free() || u.Soon() {
 		return ""
 	}
-	return u.by
+	return s.named(ctx, u).String()
 }
 
 // affected returns the names of the storages that an update concerns: those that stand on the old base, or wait for an

@@ -34,9 +34,23 @@ that is unique, except for rm. The storage of a container that asked for none is
 			{
 				Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...", Action: action(removeStorages),
 				Description: "The name must be given in full; the namespace may be left out, or given by --namespace.",
+				Flags:       []cli.Flag{assumeFree()},
 			},
-			{Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW", Action: action(forkStorage)},
+			{
+				Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW", Action: action(forkStorage),
+				Flags: []cli.Flag{assumeFree()},
+			},
 		}, append(explainCommands(), settingsCommands()...)...),
+	}
+}
+
+const assumeFreeFlag = "assume-free"
+
+// assumeFree is the flag by which an operator answers for a storage not being in use.
+func assumeFree() cli.Flag {
+	return &cli.BoolFlag{
+		Name:  assumeFreeFlag,
+		Usage: "take a storage for free when it cannot be found out; a mount that is seen, or a running container, is not overridden",
 	}
 }
 
@@ -196,7 +210,7 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	for _, given := range c.Args().Slice() {
 		name, err := inFull(known.GetStorages(), c.String("namespace"), given)
 		if err == nil {
-			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name})
+			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name, AssumeFree: c.Bool(assumeFreeFlag)})
 		}
 		errs = append(errs, native(err))
 	}
@@ -227,7 +241,7 @@ func forkStorage(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if err != nil {
 		return err
 	}
-	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: args[1]})
+	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: args[1], AssumeFree: c.Bool(assumeFreeFlag)})
 	if err != nil {
 		return err
 	}

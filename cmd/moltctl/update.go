@@ -38,6 +38,7 @@ updated is held, with the reasons, and does not stop the others.
 					&cli.BoolFlag{Name: "all-or-nothing", Usage: "update all the storages or none"},
 					&cli.StringSliceFlag{Name: "policy", Usage: "what to do about a kind of conflict, as `KIND=ACTION`; see moltctl storage policy --help"},
 					&cli.StringSliceFlag{Name: "pin", Usage: "keep this `PATH` as it is in this update"},
+					assumeFree(),
 					&cli.BoolFlag{Name: "force", Usage: "update storages that would be held, for instance because the new base is another distribution"},
 					&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait for the storages to be serviced"},
 				},
@@ -54,7 +55,7 @@ updated is held, with the reasons, and does not stop the others.
 			{
 				Name: "rollback", Usage: "undo an update", ArgsUsage: "UPDATE",
 				Description: "The storages return to exactly what they were. What was written since is set aside, or carried over with --carry.",
-				Flags:       []cli.Flag{storages, dryRun, &cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"}},
+				Flags:       []cli.Flag{storages, dryRun, assumeFree(), &cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"}},
 				Action:      action(rollbackUpdate),
 			},
 		},
@@ -67,7 +68,7 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	}
 	req := &api.CreateUpdateRequest{
 		Namespace: c.String("namespace"), From: c.String("from"), To: c.String("to"), Storages: c.StringSlice("storage"),
-		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool("all-or-nothing"), Force: c.Bool("force"),
+		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool("all-or-nothing"), Force: c.Bool("force"), AssumeFree: c.Bool(assumeFreeFlag),
 	}
 	var err error
 	if req.Policy, err = parsePolicy(c.StringSlice("policy")); err != nil {
@@ -207,7 +208,9 @@ func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClien
 	if err != nil {
 		return err
 	}
-	req := &api.RollbackUpdateRequest{Id: id, Storages: c.StringSlice("storage"), Carry: c.Bool("carry")}
+	req := &api.RollbackUpdateRequest{
+		Id: id, Storages: c.StringSlice("storage"), Carry: c.Bool("carry"), AssumeFree: c.Bool(assumeFreeFlag),
+	}
 	if c.Bool("dry-run") {
 		r, err := client.PreviewRollback(ctx, req)
 		if err != nil {

@@ -42,8 +42,20 @@ func open(root string) (*world, error) {
 }
 
 func (w *world) start() (err error) {
-	w.Snapshotter, err = snapshotter.New(w.root, snapshotter.WithRetention(snapshotter.Retention{Points: 2}))
-	return err
+	if w.Snapshotter, err = snapshotter.New(w.root, snapshotter.WithRetention(snapshotter.Retention{Points: 2})); err != nil {
+		return err
+	}
+	// Nothing that an earlier one handed out is going to be mounted, which only this process can know.
+	var keys []string
+	w.Graph(func(g *dag.Graph) {
+		for _, st := range g.Storages() {
+			keys = append(keys, st.Key)
+		}
+	})
+	for _, key := range keys {
+		w.mounted(key)
+	}
+	return nil
 }
 
 // reopen is a restart of the daemon.
@@ -188,13 +200,25 @@ func (w *world) problems(ctx context.Context) ([]string, error) {
 
 // leaks returns what is on disk and should not be there while nothing is under way.
 func (w *world) leaks() ([]string, error) {
-	known := map[string]bool{}
+	known, frozen := map[string]bool{}, map[string]bool{}
 	w.Graph(func(g *dag.Graph) {
 		for _, n := range g.Nodes() {
-			known[strconv.FormatUint(uint64(n.ID), 10)] = true
+			name := strconv.FormatUint(uint64(n.ID), 10)
+			known[name], frozen[name] = true, n.Frozen
 		}
 	})
 	var leaks []string
+	for name := range known {
+		entries, err := os.ReadDir(filepath.Join(w.root, "n", name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+		for _, e := range entries { // an open node has its work directory, whole; a frozen one has none
+			if strings.HasPrefix(e.Name(), "work") && (frozen[name] || e.Name() != "work") {
+				leaks = append(leaks, "n/"+name+"/"+e.Name()+" is left")
+			}
+		}
+	}
 	for _, sub := range []string{"staging", "trash", "lost", "n"} {
 		entries, err := os.ReadDir(filepath.Join(w.root, sub))
 		if err != nil {

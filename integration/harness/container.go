@@ -33,6 +33,8 @@ type ContainerSpec struct {
 	SnapshotLabels map[string]string
 	// Snapshot is the key of an existing snapshot to use; without it, a new one gets the ID as its key.
 	Snapshot string
+	// Runtime is the name of the runtime, or the path of its shim; containerd's default if it is empty.
+	Runtime string
 	// Options change the OCI specification further.
 	Options []oci.SpecOpts
 }
@@ -75,14 +77,18 @@ func (h *Harness) TryCreate(spec ContainerSpec) (*Container, error) {
 		snapshot = containerd.WithNewSnapshot(spec.ID, img, snapshots.WithLabels(spec.SnapshotLabels))
 	}
 	options := append([]oci.SpecOpts{oci.WithImageConfigArgs(img, spec.Args)}, spec.Options...)
-	c, err := h.client.NewContainer(h.Context(), spec.ID,
+	more := []containerd.NewContainerOpts{}
+	if spec.Runtime != "" {
+		more = append(more, containerd.WithRuntime(spec.Runtime, nil))
+	}
+	c, err := h.client.NewContainer(h.Context(), spec.ID, append(more,
 		containerd.WithImage(img),
 		containerd.WithSnapshotter(h.Snapshotter),
 		snapshot,
 		// A map of its own: containerd adds labels of the image to it.
 		containerd.WithContainerLabels(maps.Clone(spec.Labels)),
 		containerd.WithNewSpec(options...),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("create container %s: %w", spec.ID, err)
 	}

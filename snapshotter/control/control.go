@@ -135,7 +135,7 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream grpc.ServerStr
 // RemoveStorage ends a storage, which must be named in full: when it is gone already, the same parts of a name may well be
 // those of another one.
 func (s *Service) RemoveStorage(ctx context.Context, req *api.RemoveStorageRequest) (*api.RemoveStorageResponse, error) {
-	err := s.snapshotter.RemoveStorage(ctx, req.GetName())
+	err := s.snapshotter.RemoveStorage(ctx, req.GetName(), assumeFree(req)...)
 	return &api.RemoveStorageResponse{}, errgrpc.ToGRPC(err)
 }
 
@@ -151,9 +151,17 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 	namespace, _, _ := strings.Cut(source, "/")
 	target, err := snapshotter.StorageName(namespace, strings.Split(req.GetTarget(), "/")...)
 	if err == nil {
-		err = s.snapshotter.Fork(ctx, source, target)
+		err = s.snapshotter.Fork(ctx, source, target, assumeFree(req)...)
 	}
 	return &api.ForkStorageResponse{Name: target}, errgrpc.ToGRPC(err)
+}
+
+// assumeFree returns what the operator says of a storage being in use.
+func assumeFree(req interface{ GetAssumeFree() bool }) []snapshotter.UseOpt {
+	if req.GetAssumeFree() {
+		return []snapshotter.UseOpt{snapshotter.AssumeFree()}
+	}
+	return nil
 }
 
 // MergeLayers merges the delta layers that no storage stands on.

@@ -42,6 +42,8 @@ func (images) Rehome(context.Context, string, string, json.RawMessage) error { r
 
 func (images) MarkHeld(context.Context, string, string, string) error { return nil }
 
+func (images) Visible(context.Context) (bool, error) { return true, nil }
+
 func (images) Running(context.Context, string, string) (bool, error) { return false, nil }
 
 func (i images) Layer(_ context.Context, namespace, image string) (string, error) {

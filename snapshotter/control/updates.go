@@ -48,7 +48,7 @@ func (s *Service) PreviewUpdate(ctx context.Context, req *api.CreateUpdateReques
 func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateRequest) (r snapshotter.UpdateRequest, err error) {
 	r = snapshotter.UpdateRequest{
 		FromRef: req.GetFrom(), ToRef: req.GetTo(),
-		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(),
+		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(),
 		Options: servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
 	}
 	if r.Storages, err = s.resolveAll(req.GetStorages()); err != nil {
@@ -218,7 +218,9 @@ func (s *Service) PreviewRollback(ctx context.Context, req *api.RollbackUpdateRe
 
 func (s *Service) rollbackRequest(req *api.RollbackUpdateRequest) (snapshotter.RollbackRequest, error) {
 	names, err := s.resolveAll(req.GetStorages())
-	return snapshotter.RollbackRequest{Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry()}, err
+	return snapshotter.RollbackRequest{
+		Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry(), AssumeFree: req.GetAssumeFree(),
+	}, err
 }
 
 func previews(list []snapshotter.Preview, err error) (*api.PreviewResponse, error) {

@@ -13,6 +13,14 @@ type Point string
 
 // The points, in the order in which a change comes to them.
 const (
+	// WorkWithdrawn: the work directory of an open node is renamed away, to find out whether the node is in use.
+	WorkWithdrawn Point = "work-withdrawn"
+	// UseAsked: the kernel was asked whether an open node is in use, and what that left in the node is still there.
+	UseAsked Point = "use-asked"
+	// WorkRenewed: the work directory that was renamed away is deleted, and an empty one is in its place.
+	WorkRenewed Point = "work-renewed"
+	// WorkDropped: the work directory of a node that is, or is about to be, frozen is deleted.
+	WorkDropped Point = "work-dropped"
 	// NodeStaged: the directory of a new node is made, with nothing in it.
 	NodeStaged Point = "node-staged"
 	// NodeWritten: the content of a new node is complete in staging.
@@ -52,6 +60,7 @@ const (
 // Names returns the names of all points.
 func Names() []string {
 	return []string{
+		string(WorkWithdrawn), string(UseAsked), string(WorkRenewed), string(WorkDropped),
 		string(NodeStaged), string(NodeWritten), string(NodeSealed), string(NodePublished), string(NodeSynced),
 		string(ReportWritten), string(UpdateStaged), string(GraphCommitted), string(RecordWritten), string(RecordsWritten),
 		string(NodeTrashed), string(TrashSwept),

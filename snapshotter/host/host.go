@@ -31,6 +31,7 @@ type Host struct {
 	client      *client.Client
 	snapshotter string
 	unknown     UnknownLabels
+	address     string
 }
 
 // Option changes what a [Host] does.
@@ -52,7 +53,7 @@ func New(address, name string, options ...Option) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd: %w", err)
 	}
-	h := &Host{client: c, snapshotter: name, unknown: RefuseUnknown}
+	h := &Host{client: c, snapshotter: name, address: address, unknown: RefuseUnknown}
 	for _, option := range options {
 		option(h)
 	}
@@ -157,6 +158,14 @@ func (h *Host) WatchTasks(ctx context.Context, fn func(namespace, container stri
 // taskEvent is what the events of a task have in common.
 type taskEvent interface{ GetContainerID() string }
 
+// ofExec reports whether an event is that of a process which was executed in a container, not of the container's own.
+// It says nothing of the container's mounts.
+func ofExec(event any) bool {
+	e, ok := event.(interface{ GetID() string })
+	t, isTask := event.(taskEvent)
+	return ok && isTask && e.GetID() != "" && e.GetID() != t.GetContainerID()
+}
+
 func (h *Host) watch(ctx context.Context, fn func(namespace, container string, at time.Time)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -170,7 +179,7 @@ func (h *Host) watch(ctx context.Context, fn func(namespace, container string, a
 			if err != nil {
 				return fmt.Errorf("read event: %w", err)
 			}
-			if t, ok := event.(taskEvent); ok {
+			if t, ok := event.(taskEvent); ok && !ofExec(event) {
 				fn(e.Namespace, t.GetContainerID(), e.Timestamp)
 			}
 		}

@@ -4,7 +4,7 @@
 // Package nodes keeps the directories of nodes under one root:
 //
 //	n/<id>/fs      the content of a node
-//	n/<id>/work    overlayfs's work directory of an open node
+//	n/<id>/work    overlayfs's work directory of an open node; a frozen one has none
 //	n/<id>/node.json   the record of the node, should the database ever be lost
 //	staging/<id>   a node in the making; worthless after a crash
 //	trash/<id>     a node on its way out
@@ -123,7 +123,7 @@ func (d *Dir) Staging(id dag.NodeID) string { return d.path(staging, id) }
 func (d *Dir) FS(id dag.NodeID) string { return filepath.Join(d.path(published, id), "fs") }
 
 // Work returns the work directory of an open node.
-func (d *Dir) Work(id dag.NodeID) string { return filepath.Join(d.path(published, id), "work") }
+func (d *Dir) Work(id dag.NodeID) string { return filepath.Join(d.path(published, id), work) }
 
 // Stack returns where the content of nodes is.
 func (d *Dir) Stack(ids []dag.NodeID) tree.Stack {
@@ -138,7 +138,7 @@ func (d *Dir) path(sub string, id dag.NodeID) string {
 	return filepath.Join(d.root, sub, strconv.FormatUint(uint64(id), 10))
 }
 
-// Stage begins a node and returns where its content goes.
+// Stage begins a node that is immutable once it is published, and returns where its content goes.
 func (d *Dir) Stage(id dag.NodeID) (string, error) {
 	d.disk.begin(id)
 	dir := d.path(staging, id)
@@ -146,7 +146,7 @@ func (d *Dir) Stage(id dag.NodeID) (string, error) {
 		return "", fmt.Errorf("stage %v: %w", id, err)
 	}
 	content := filepath.Join(dir, "fs")
-	if err := errors.Join(os.Mkdir(content, 0o755), os.Mkdir(filepath.Join(dir, "work"), 0o711)); err != nil {
+	if err := os.Mkdir(content, 0o755); err != nil {
 		return "", fmt.Errorf("stage %v: %w", id, err)
 	}
 	failpoint.NodeStaged.Hit()

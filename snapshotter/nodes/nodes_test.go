@@ -104,7 +104,7 @@ func TestModes(t *testing.T) {
 
 func TestStageAndPublish(t *testing.T) {
 	d := opened(t)
-	dir, err := d.Stage(7)
+	dir, err := d.StageOpen(7)
 	must(t, err)
 	if _, err := d.Stage(7); err == nil {
 		t.Error("a node was staged twice")
@@ -262,4 +262,41 @@ func TestSetAside(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(d.Lost(), "3-*/fs")); err != nil || len(left) != 1 {
 		t.Errorf("set aside are %v, %v", left, err)
 	}
+}
+
+// TestWork: the work directory of an open node can be taken away and given back, whatever a crash left of that, and a
+// frozen node has none.
+func TestWork(t *testing.T) {
+	d := opened(t)
+	_, err := d.StageOpen(7)
+	must(t, err)
+	must(t, d.Publish(7))
+	expect := func(what string, ready, away bool) {
+		t.Helper()
+		if r, a := d.HasWork(7); r != ready || a != away {
+			t.Errorf("%s: there is a work directory %t, one withdrawn %t", what, r, a)
+		}
+	}
+	must(t, os.Mkdir(filepath.Join(d.Work(7), "work"), 0))
+	for _, renew := range []bool{false, true} {
+		must(t, d.WithdrawWork(7))
+		expect("withdrawn", false, true)
+		if renew {
+			must(t, d.RenewWork(7))
+			expect("renewed", false, true)
+		}
+		must(t, d.RestoreWork(7))
+		must(t, d.RestoreWork(7))
+		expect("restored", true, false)
+	}
+	if entries, err := os.ReadDir(d.Work(7)); err != nil || len(entries) > 0 {
+		t.Errorf("a renewed directory has %v, %v", entries, err)
+	}
+	must(t, d.DropWork(7))
+	expect("dropped", false, false)
+	must(t, d.WithdrawWork(7))
+	must(t, d.RestoreWork(7))
+	expect("restored from nothing", true, false)
+	must(t, d.RestoreWork(8))
+	must(t, d.DropWork(8))
 }

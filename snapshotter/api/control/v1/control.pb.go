@@ -516,13 +516,15 @@ func (x *Storage) GetCreated() *timestamppb.Timestamp {
 }
 
 type Outcome struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Storage       string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
-	Reasons       []string               `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
-	Delta         uint64                 `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"`
-	Report        bool                   `protobuf:"varint,5,opt,name=report,proto3" json:"report,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Storage string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
+	State   string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Reasons []string               `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	Delta   uint64                 `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"`
+	Report  bool                   `protobuf:"varint,5,opt,name=report,proto3" json:"report,omitempty"`
+	Time    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	// The kind of use that a move waits for, see docs/operations.md; empty when it waits for none.
+	Use           string `protobuf:"bytes,20,opt,name=use,proto3" json:"use,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,6 +599,13 @@ func (x *Outcome) GetTime() *timestamppb.Timestamp {
 		return x.Time
 	}
 	return nil
+}
+
+func (x *Outcome) GetUse() string {
+	if x != nil {
+		return x.Use
+	}
+	return ""
 }
 
 type Update struct {
@@ -1412,8 +1421,11 @@ func (x *DiffStorageResponse) GetNode() uint64 {
 }
 
 type RemoveStorageRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The operator answers for the storages not being in use where nothing else can be found out. A mount that is seen, and a task
+	// that runs, are not overridden.
+	AssumeFree    bool `protobuf:"varint,20,opt,name=assume_free,json=assumeFree,proto3" json:"assume_free,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1453,6 +1465,13 @@ func (x *RemoveStorageRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *RemoveStorageRequest) GetAssumeFree() bool {
+	if x != nil {
+		return x.AssumeFree
+	}
+	return false
 }
 
 type RemoveStorageResponse struct {
@@ -1495,7 +1514,10 @@ type ForkStorageRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	// The new storage, in the containerd namespace of the source.
-	Target        string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	Target string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	// The operator answers for the storages not being in use where nothing else can be found out. A mount that is seen, and a task
+	// that runs, are not overridden.
+	AssumeFree    bool `protobuf:"varint,20,opt,name=assume_free,json=assumeFree,proto3" json:"assume_free,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1542,6 +1564,13 @@ func (x *ForkStorageRequest) GetTarget() string {
 		return x.Target
 	}
 	return ""
+}
+
+func (x *ForkStorageRequest) GetAssumeFree() bool {
+	if x != nil {
+		return x.AssumeFree
+	}
+	return false
 }
 
 type ForkStorageResponse struct {
@@ -1960,9 +1989,12 @@ type CreateUpdateRequest struct {
 	Anonymous    bool     `protobuf:"varint,5,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
 	AllOrNothing bool     `protobuf:"varint,6,opt,name=all_or_nothing,json=allOrNothing,proto3" json:"all_or_nothing,omitempty"`
 	// What servicing is told for this update.
-	Policy        map[string]string `protobuf:"bytes,7,rep,name=policy,proto3" json:"policy,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Pin           []*Pin            `protobuf:"bytes,8,rep,name=pin,proto3" json:"pin,omitempty"`
-	Force         bool              `protobuf:"varint,9,opt,name=force,proto3" json:"force,omitempty"`
+	Policy map[string]string `protobuf:"bytes,7,rep,name=policy,proto3" json:"policy,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Pin    []*Pin            `protobuf:"bytes,8,rep,name=pin,proto3" json:"pin,omitempty"`
+	Force  bool              `protobuf:"varint,9,opt,name=force,proto3" json:"force,omitempty"`
+	// The operator answers for the storages not being in use where nothing else can be found out. A mount that is seen, and a task
+	// that runs, are not overridden.
+	AssumeFree    bool `protobuf:"varint,20,opt,name=assume_free,json=assumeFree,proto3" json:"assume_free,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2056,6 +2088,13 @@ func (x *CreateUpdateRequest) GetPin() []*Pin {
 func (x *CreateUpdateRequest) GetForce() bool {
 	if x != nil {
 		return x.Force
+	}
+	return false
+}
+
+func (x *CreateUpdateRequest) GetAssumeFree() bool {
+	if x != nil {
+		return x.AssumeFree
 	}
 	return false
 }
@@ -2598,10 +2637,13 @@ func (x *DiffPathResponse) GetDiff() []byte {
 }
 
 type RollbackUpdateRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Storages      []string               `protobuf:"bytes,2,rep,name=storages,proto3" json:"storages,omitempty"`
-	Carry         bool                   `protobuf:"varint,3,opt,name=carry,proto3" json:"carry,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Storages []string               `protobuf:"bytes,2,rep,name=storages,proto3" json:"storages,omitempty"`
+	Carry    bool                   `protobuf:"varint,3,opt,name=carry,proto3" json:"carry,omitempty"`
+	// The operator answers for the storages not being in use where nothing else can be found out. A mount that is seen, and a task
+	// that runs, are not overridden.
+	AssumeFree    bool `protobuf:"varint,20,opt,name=assume_free,json=assumeFree,proto3" json:"assume_free,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2653,6 +2695,13 @@ func (x *RollbackUpdateRequest) GetStorages() []string {
 func (x *RollbackUpdateRequest) GetCarry() bool {
 	if x != nil {
 		return x.Carry
+	}
+	return false
+}
+
+func (x *RollbackUpdateRequest) GetAssumeFree() bool {
+	if x != nil {
+		return x.AssumeFree
 	}
 	return false
 }
@@ -3102,14 +3151,15 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\apending\x18\b \x01(\tR\apending\x12\x14\n" +
 	"\x05stack\x18\t \x03(\x04R\x05stack\x124\n" +
 	"\acreated\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\"\xb1\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\"\xc3\x01\n" +
 	"\aOutcome\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
 	"\areasons\x18\x03 \x03(\tR\areasons\x12\x14\n" +
 	"\x05delta\x18\x04 \x01(\x04R\x05delta\x12\x16\n" +
 	"\x06report\x18\x05 \x01(\bR\x06report\x12.\n" +
-	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe2\x02\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
+	"\x03use\x18\x14 \x01(\tR\x03use\"\xe2\x02\n" +
 	"\x06Update\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
@@ -3161,13 +3211,17 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
 	"\x06opaque\x18\x03 \x01(\bR\x06opaque\x12\x12\n" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\x04R\x04node\"*\n" +
+	"\x04node\x18\x05 \x01(\x04R\x04node\"K\n" +
 	"\x14RemoveStorageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
-	"\x15RemoveStorageResponse\"D\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
+	"\vassume_free\x18\x14 \x01(\bR\n" +
+	"assumeFree\"\x17\n" +
+	"\x15RemoveStorageResponse\"e\n" +
 	"\x12ForkStorageRequest\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
-	"\x06target\x18\x02 \x01(\tR\x06target\")\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target\x12\x1f\n" +
+	"\vassume_free\x18\x14 \x01(\bR\n" +
+	"assumeFree\")\n" +
 	"\x13ForkStorageResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"g\n" +
 	"\x03Pin\x12\x12\n" +
@@ -3192,7 +3246,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x13AuditStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
 	"\x14AuditStorageResponse\x12\x14\n" +
-	"\x05audit\x18\x01 \x01(\fR\x05audit\"\xfa\x02\n" +
+	"\x05audit\x18\x01 \x01(\fR\x05audit\"\x9b\x03\n" +
 	"\x13CreateUpdateRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -3202,7 +3256,9 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x0eall_or_nothing\x18\x06 \x01(\bR\fallOrNothing\x12H\n" +
 	"\x06policy\x18\a \x03(\v20.molt.control.v1.CreateUpdateRequest.PolicyEntryR\x06policy\x12&\n" +
 	"\x03pin\x18\b \x03(\v2\x14.molt.control.v1.PinR\x03pin\x12\x14\n" +
-	"\x05force\x18\t \x01(\bR\x05force\x1a9\n" +
+	"\x05force\x18\t \x01(\bR\x05force\x12\x1f\n" +
+	"\vassume_free\x18\x14 \x01(\bR\n" +
+	"assumeFree\x1a9\n" +
 	"\vPolicyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"G\n" +
@@ -3233,11 +3289,13 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\astorage\x18\x02 \x01(\tR\astorage\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\fR\x04path\"&\n" +
 	"\x10DiffPathResponse\x12\x12\n" +
-	"\x04diff\x18\x01 \x01(\fR\x04diff\"Y\n" +
+	"\x04diff\x18\x01 \x01(\fR\x04diff\"z\n" +
 	"\x15RollbackUpdateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\x12\x14\n" +
-	"\x05carry\x18\x03 \x01(\bR\x05carry\"e\n" +
+	"\x05carry\x18\x03 \x01(\bR\x05carry\x12\x1f\n" +
+	"\vassume_free\x18\x14 \x01(\bR\n" +
+	"assumeFree\"e\n" +
 	"\x16RollbackUpdateResponse\x12/\n" +
 	"\x06update\x18\x01 \x01(\v2\x17.molt.control.v1.UpdateR\x06update\x12\x1a\n" +
 	"\bfailures\x18\x02 \x03(\tR\bfailures\"-\n" +

@@ -4,9 +4,10 @@
 package servicing
 
 import (
-	"bytes"
 	"encoding/binary"
 	"maps"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 const defaultACLXattr = "system.posix_acl_default"
@@ -20,14 +21,14 @@ const (
 )
 
 // remapLists returns extended attributes with other ids in the access control lists.
-func remapLists(xattrs map[string][]byte, uids, gids idMap) map[string][]byte {
+func remapLists(xattrs map[string]tree.Value, uids, gids idMap) map[string]tree.Value {
 	out := xattrs
 	for _, name := range []string{aclXattr, defaultACLXattr} {
-		list, ok := xattrs[name]
+		list, ok := xattrs[name].Held() // access control lists always are
 		if !ok || len(list) < aclHeader || (len(list)-aclHeader)%aclEntry != 0 {
 			continue
 		}
-		mapped := bytes.Clone(list)
+		mapped := []byte(list)
 		for at := aclHeader; at < len(mapped); at += aclEntry {
 			id := mapped[at+4 : at+8]
 			switch binary.LittleEndian.Uint16(mapped[at:]) {
@@ -37,15 +38,15 @@ func remapLists(xattrs map[string][]byte, uids, gids idMap) map[string][]byte {
 				binary.LittleEndian.PutUint32(id, gids.of(binary.LittleEndian.Uint32(id), nil))
 			}
 		}
-		if !bytes.Equal(mapped, list) {
+		if string(mapped) != list {
 			out = maps.Clone(out)
-			out[name] = mapped
+			out[name] = tree.NewValue(mapped)
 		}
 	}
 	return out
 }
 
 // sameLists tells whether two have the same access control lists.
-func sameLists(a, b map[string][]byte) bool {
-	return bytes.Equal(a[aclXattr], b[aclXattr]) && bytes.Equal(a[defaultACLXattr], b[defaultACLXattr])
+func sameLists(a, b map[string]tree.Value) bool {
+	return a[aclXattr].Equal(b[aclXattr]) && a[defaultACLXattr].Equal(b[defaultACLXattr])
 }

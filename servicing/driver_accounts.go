@@ -246,6 +246,6 @@ func (p *planner) remapDecided(o outcome, e tree.Entry, to tree.Meta) error {
 		o.Xattrs = to.Xattrs
 	}
 	o.Meta = notAsRoot(e.Meta, o.Meta)
-	p.want[e.Path] = o
+	p.show(e.Path, o)
 	return nil
 }

@@ -5,6 +5,7 @@ package servicing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -36,6 +37,8 @@ type planner struct {
 
 	databases map[string]bool   // directories of databases whose data the user changed
 	dataRoots map[string]string // by directory, that of the database that it belongs to
+
+	attrs attributes // what is held of them
 
 	withheld []Withheld
 	diverted *diversions // nil as long as nobody asked
@@ -104,11 +107,24 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 	if err := p.settleOrphans(); err != nil {
 		return nil, err
 	}
-	return p.effects()
+	effects, err := p.effects()
+	p.holdHeavy()
+	return effects, err
 }
 
-// visit decides on one path that the storage says something about.
+// visit decides on one path that the storage says something about. A look passes over what changes under its eyes.
 func (p *planner) visit(c tree.Change) error {
+	err := p.decide(c)
+	if errors.Is(err, fs.SkipDir) {
+		return err
+	}
+	if err = p.passOver(c.Path, err); err == nil && c.Kind == tree.Directory && p.pins.passed.has(c.Path) {
+		return fs.SkipDir
+	}
+	return err
+}
+
+func (p *planner) decide(c tree.Change) error {
 	if p.pins.excludes(c.Path) {
 		if c.Kind == tree.Directory {
 			return fs.SkipDir
@@ -129,11 +145,17 @@ func (p *planner) visit(c tree.Change) error {
 	if err != nil {
 		return err
 	}
+	if !c.Deleted && !t.u.is(c.Kind) {
+		return &tree.UnreadableError{Path: c.Path, Why: tree.Changing}
+	}
 	return p.visitAt(c, t)
 }
 
 // visitAt decides on a change at a path, which may be another one than that of the change.
 func (p *planner) visitAt(c tree.Change, t three) error {
+	if c.Unread != nil {
+		p.holdUnread(c.Path, c.Unread)
+	}
 	p.touched = p.touched || c.Path != "."
 	p.note(c, t)
 	if p.pins.decided(t) {
@@ -243,12 +265,14 @@ func (p *planner) apply(t three, d decision) error {
 	if d.quiet {
 		p.quiet[d.verdict]++
 	} else {
-		p.findings = append(p.findings, finding{t, d})
+		told := d
+		told.result.node = d.result.withoutAttributes()
+		p.findings = append(p.findings, finding{t.withoutAttributes(), told})
 	}
 	if d.quiet && t.o.absent() && t.n.absent() {
 		return nil // it is shown without side effects; a storage can have a great many of these
 	}
-	p.want[t.path] = d.result
+	p.show(t.path, d.result)
 	switch {
 	case d.beside && !t.n.absent():
 		return p.putBeside(t)
@@ -257,7 +281,7 @@ func (p *planner) apply(t three, d decision) error {
 		if err != nil {
 			return err
 		}
-		p.want[name] = shows(t.u).unprivileged()
+		p.show(name, shows(t.u).unprivileged())
 	case d.verdict == Take || d.verdict == Merge:
 		return p.dropBeside(t)
 	}
@@ -284,7 +308,7 @@ func (p *planner) putBeside(t three) error {
 			return err
 		}
 	}
-	p.want[name] = shows(t.n).unprivileged()
+	p.show(name, shows(t.n).unprivileged())
 	return nil
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// maxAttributes bounds the memory in bytes that a plan holds for the extended attributes of the paths it changes. Values of
-// more than 256 bytes count with their digest alone, access control lists with all their bytes.
+// maxAttributes bounds the memory in bytes that a plan holds for the extended attributes of the paths it changes.
+// Values of more than 256 bytes count with their digest alone, access control lists with all their bytes.
 const maxAttributes = 64 << 20
 
 // perAttribute is about what one extended attribute takes besides its name and its value.
@@ -72,17 +72,18 @@ func (p *planner) holdUnread(name string, why *tree.UnreadableError) {
 	}
 }
 
-// holdHeavy holds the storage when there were too many extended attributes to plan with, and tells how many paths of which they
-// cannot be read are not named.
+// holdHeavy holds the storage when there were too many extended attributes to plan with, and tells how many paths of
+// which they cannot be read are not named.
 func (p *planner) holdHeavy() {
 	if more := p.attrs.unread - maxNamed; more > 0 {
-		p.hold(HoldAttributes, "", fmt.Sprintf("there are %d more paths whose extended attributes cannot be read", more))
+		p.hold(HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read", more))
 	}
 	if !p.attrs.full {
 		return
 	}
 	p.hold(HoldAttributes, p.attrs.heavy, fmt.Sprintf(
-		"the extended attributes of the paths to be reconciled take more than %d MiB of memory; those of %q take the most, %d KiB",
+		"the extended attributes of the paths to be reconciled take more than %d MiB of memory; "+
+			"those of %q take the most, %d KiB",
 		maxAttributes>>20, p.attrs.heavy, p.attrs.most>>10))
 }
 

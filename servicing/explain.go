@@ -37,8 +37,8 @@ type Explanation struct {
 	Pin        *Pin `json:"pin,omitempty"`
 	PinExpired bool `json:"pin_expired,omitempty"`
 	Excluded   bool `json:"excluded,omitempty"` // it is never looked at
-	// Unread says why it cannot be told who decides about the path, in words that follow the path; then Driver, Concern and
-	// Action are empty.
+	// Unread says why it cannot be told who decides about the path, in words that follow the path; then Driver, Concern
+	// and Action are empty.
 	Unread string `json:"unread,omitempty"`
 }
 

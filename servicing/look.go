@@ -65,8 +65,8 @@ func (s passed) list() (out []Unread) {
 	return out
 }
 
-// passOver notes a path of the storage that cannot be looked at because of an error, and returns nil; any other error it
-// returns. Only a look passes over anything: where side effects are to be written, nobody else may write.
+// passOver notes a path of the storage that cannot be looked at because of an error, and returns nil; any other error
+// it returns. Only a look passes over anything: where side effects are to be written, nobody else may write.
 func (p *planner) passOver(name string, err error) error {
 	if err == nil || !p.live || !p.pins.passed.note(err) {
 		return err
@@ -85,8 +85,8 @@ func (p *planner) described(n node) (string, error) {
 	return content, err
 }
 
-// again calls look until it meets nothing that it cannot read, passing over more each time. In the end the error names all
-// paths.
+// again calls look until it meets nothing that it cannot read, passing over more each time. In the end the error names
+// all paths.
 func (s passed) again(live bool, look func() error) error {
 	for try := 1; ; try++ {
 		err := look()
@@ -99,7 +99,7 @@ func (s passed) again(live bool, look func() error) error {
 	}
 }
 
-// names names the paths for people.
+// names lists the paths for people.
 func (s passed) names() string {
 	all := s.list()
 	var out []string

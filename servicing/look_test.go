@@ -47,8 +47,8 @@ func verdictOn(r *Report, path string) Verdict {
 	return r.Paths[i].Verdict
 }
 
-// Paths whose attributes nobody can list hold the storage, whatever is forced, with the paths and a remedy; everything else is
-// told all the same, and looks work.
+// Paths whose attributes nobody can list hold the storage, whatever is forced, with the paths and a remedy; everything
+// else is told all the same, and looks work.
 func TestLongListHolds(t *testing.T) {
 	both, own := files{"etc/a": "1", "etc/b": "1"}, files{"etc/a": "2", "etc/b": "3", "srv/own": "", "srv/d/x": "1"}
 	s := onTmpfs(t, both, files{"etc/a": "4", "etc/b": "5"}, own)
@@ -98,8 +98,12 @@ func second[T any](_ T, err error) error { return err }
 func TestHeavyAttributesHold(t *testing.T) {
 	p := newPlanner(&views{}, Options{})
 	p.attrs.held = maxAttributes - 1000
-	meta := func(n int) tree.Meta { return tree.Meta{Xattrs: map[string]tree.Value{"user.a": tree.NewValue(make([]byte, n))}} }
-	some := func(n int) outcome { return outcome{node: node{&tree.View{}, tree.Entry{Kind: tree.Regular, Meta: meta(n)}}} }
+	meta := func(n int) tree.Meta {
+		return tree.Meta{Xattrs: map[string]tree.Value{"user.a": tree.NewValue(make([]byte, n))}}
+	}
+	some := func(n int) outcome {
+		return outcome{node: node{&tree.View{}, tree.Entry{Kind: tree.Regular, Meta: meta(n)}}}
+	}
 	for range 5 { // what is decided again takes no more room
 		p.show("a", some(200))
 	}
@@ -192,13 +196,13 @@ func churn(t *testing.T, dir string) {
 	})
 }
 
-// Looks at a storage whose files are renamed, replaced and removed all the time tell what they can, and name the paths that
-// they passed over. None of them fails for what vanished.
+// Looks at a storage whose files are renamed, replaced and removed all the time tell what they can, and name the paths
+// that they passed over. None of them fails for what vanished.
 func TestLookWhileChanging(t *testing.T) {
 	base := func(v string) files {
 		f := files{
 			"etc/passwd": "root:x:0:0::/:\nb" + v + ":x:9:9::/:\n", "etc/conf": v, "etc/gone": v, "etc/stays": v,
-			"var/lib/dpkg/status": "Package: a\nStatus: install ok installed\nVersion: " + v + "\nArchitecture: all\n\n",
+			"var/lib/dpkg/status":      "Package: a\nStatus: install ok installed\nVersion: " + v + "\nArchitecture: all\n\n",
 			"var/lib/dpkg/info/a.list": "/.\n/etc\n/etc/conf\n/usr\n/usr/lib\n/usr/lib/l0.so\n",
 		}
 		for i := range 20 {

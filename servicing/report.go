@@ -94,8 +94,9 @@ type IDRemap struct {
 // makeReport reports what was decided.
 func (p *planner) makeReport(ctx context.Context, effects []effect, found []CheckFinding) (*Report, error) {
 	r := &Report{
-		Version: ReportVersion, Counts: make(map[Verdict]int), Holds: p.holds, Forced: p.options.Force && slices.ContainsFunc(p.holds, Reason.forceable),
-		Paths: []PathReport{}, Effects: []EffectReport{}, Packages: []PackageReport{}, IDs: p.remaps,
+		Version: ReportVersion, Counts: make(map[Verdict]int), Holds: p.holds,
+		Forced: p.options.Force && slices.ContainsFunc(p.holds, Reason.forceable),
+		Paths:  []PathReport{}, Effects: []EffectReport{}, Packages: []PackageReport{}, IDs: p.remaps,
 		Findings: append([]CheckFinding{}, found...), Pins: append([]PinReport{}, p.pins.report...),
 		Withheld: p.carryWithheld(),
 	}

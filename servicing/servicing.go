@@ -29,8 +29,8 @@ type Input struct {
 	Old  tree.Stack // the base layer chain that the storage was last reconciled with
 	New  tree.Stack // the base layer chain that it shall stand on
 	User tree.Stack // the storage's nodes; frozen, none of them may change while the plan is in use, unless Live is set
-	// Live: the storage may be in use. Then this is for a look alone, and nothing can be written: what changes is looked at
-	// again, and what cannot be read is passed over and named in Report.Unread.
+	// Live: the storage may be in use. Then this is for a look alone, and nothing can be written: what changes is
+	// looked at again, and what cannot be read is passed over and named in Report.Unread.
 	Live    bool
 	Options Options
 	// Withheld is that of the report of the servicing which put the storage on the old base; nothing where there was none.
@@ -89,8 +89,8 @@ func newPlan(ctx context.Context, in Input, over passed) (*Plan, error) {
 // Report returns what was decided, and why. It must not be changed.
 func (p *Plan) Report() *Report { return p.report }
 
-// Held returns the reasons why this storage must be held; none when it can be serviced. Where Options.Force was given only those
-// count that are to be heeded always, see [HoldInfo].
+// Held returns the reasons why this storage must be held; none when it can be serviced. Where Options.Force was given
+// only those count that are to be heeded always, see [HoldInfo].
 func (p *Plan) Held() []Reason {
 	if !p.force {
 		return p.report.Holds

@@ -33,8 +33,8 @@ func newFixtureOnTmpfs(t *testing.T) *fixture {
 	return f
 }
 
-// TestUnlistableAttributes: a file whose attributes nobody can list holds its storage, with the path and what to do, until it is
-// mended. Until then everything but the update works.
+// TestUnlistableAttributes: a file whose attributes nobody can list holds its storage, with the path and what to do,
+// until it is mended. Until then everything but the update works.
 func TestUnlistableAttributes(t *testing.T) {
 	f := newFixtureOnTmpfs(t)
 	one, two := f.bases()

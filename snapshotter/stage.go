@@ -80,8 +80,8 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 	return s.write(ctx, st, p, k)
 }
 
-// seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. The error names the path where
-// the node is refused because of what a container made, see [servicing.RefusedReport].
+// seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. The error names the path
+// where the node is refused because of what a container made, see [servicing.RefusedReport].
 func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) error {
 	err := tree.Seal(ctx, s.nodes.FS(id))
 	failpoint.NodeSealed.Hit()

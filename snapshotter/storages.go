@@ -140,8 +140,8 @@ func (s *Snapshotter) locked(ctx context.Context, name string, fn func(dag.Stora
 }
 
 // Diff calls fn for every path that a storage says something about, with the node that says it, parents first. The storage
-// may be in use; then what is told is what was there when it was looked at. Paths that cannot be looked at are passed over: the
-// error at the end names them.
+// may be in use; then what is told is what was there when it was looked at. Paths that cannot be looked at are passed
+// over: the error at the end names them.
 func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change, dag.NodeID) error) (err error) {
 	var (
 		ids []dag.NodeID
@@ -174,7 +174,8 @@ func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change
 	if err != nil || len(passed) == 0 {
 		return err
 	}
-	return fmt.Errorf("all but these paths and %d more could be looked at: %w: %w", more, errors.Join(passed...), errdefs.ErrFailedPrecondition)
+	return fmt.Errorf("all but these paths and %d more could be looked at: %w: %w",
+		more, errors.Join(passed...), errdefs.ErrFailedPrecondition)
 }
 
 // maxPassed is how many paths an error names.

@@ -65,8 +65,8 @@ func usage(g *dag.Graph, key string) (known snapshots.Usage, unknown []dag.NodeI
 	return known, unknown, nil
 }
 
-// measure walks the nodes that became immutable since the last time, so that nobody has to walk them again. One that cannot be
-// walked is tried again later and later: an error may stay for ever, and everything in it is a container's.
+// measure walks the nodes that became immutable since the last time, so that nobody has to walk them again. One that
+// cannot be walked is tried again later and later: an error may stay for ever, and everything in it is a container's.
 func (s *Snapshotter) measure(ctx context.Context) error {
 	var ids []dag.NodeID
 	s.store.View(func(g *dag.Graph) { ids = g.Unmeasured() })

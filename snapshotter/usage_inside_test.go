@@ -4,6 +4,7 @@
 package snapshotter
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,8 +38,8 @@ func TestPauses(t *testing.T) {
 	}
 }
 
-// TestMeasureLater: a node that cannot be measured is told once and then left alone for longer and longer; it keeps no other
-// from being measured.
+// TestMeasureLater: a node that cannot be measured is told once and then left alone for longer and longer; it keeps no
+// other from being measured.
 func TestMeasureLater(t *testing.T) {
 	i := newInside(t)
 	one := i.layer("one", "", "x")
@@ -49,7 +50,7 @@ func TestMeasureLater(t *testing.T) {
 	i.divide("test/web")
 	i.must(unix.Mount("tmpfs", mount, "tmpfs", 0, "")) // nobody may enter a mount point in a node
 	t.Cleanup(func() {
-		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil && err != unix.EINVAL { //nolint:errorlint // of the kernel
+		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 			t.Error(err)
 		}
 	})

@@ -14,6 +14,14 @@ func (v *View) At(path string) (c Change, ok bool, err error) {
 	if len(v.roots) == 0 {
 		return Change{}, false, nil
 	}
+	err = v.again(path, func() (err error) {
+		c, ok, err = v.at(path)
+		return err
+	})
+	return c, ok, err
+}
+
+func (v *View) at(path string) (c Change, ok bool, err error) {
 	at, layers := root, countTo(len(v.roots))
 	if path == root {
 		c, _, err = v.told(path, root, root, layers, false)
@@ -39,8 +47,8 @@ func (v *View) At(path string) (c Change, ok bool, err error) {
 	}
 }
 
-// told returns what a directory made up of layers says about a name in it, on the way to a path, and the layers that make up
-// what stands there, none if it is no directory. A change without a path says nothing.
+// told returns what a directory made up of layers says about a name in it, on the way to a path, and the layers that
+// make up what stands there, none if it is no directory. A change without a path says nothing.
 func (v *View) told(path, dir, name string, layers []int, inner bool) (Change, []int, error) {
 	dirs := v.dirs(dir, layers)
 	defer dirs.close()

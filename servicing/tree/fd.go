@@ -92,9 +92,10 @@ func openRegular(dir int, path string) (*os.File, unix.Stat_t, error) {
 	return file, again, nil
 }
 
-// reopen opens for reading the regular file that an O_PATH descriptor stands for. The access time is left alone where that is
-// allowed: the original is not to be changed. The error is EWOULDBLOCK for a file that a process holds a write lease on: the
-// kernel would let a blocking open wait until that process gives the lease up, or for /proc/sys/fs/lease-break-time.
+// reopen opens for reading the regular file that an O_PATH descriptor stands for. The access time is left alone where
+// that is allowed: the original is not to be changed. The error is EWOULDBLOCK for a file that a process holds a write
+// lease on: the kernel would let a blocking open wait until that process gives the lease up, or for
+// /proc/sys/fs/lease-break-time.
 func reopen(fd int) (*os.File, error) {
 	const flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK
 	path := procPath(fd)

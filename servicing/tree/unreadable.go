@@ -6,11 +6,13 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// Unreadable is a reason why a path cannot be read although nothing is damaged. Any container can bring about each of them.
+// Unreadable is a reason why a path cannot be read although nothing is damaged. Any container can bring about each of
+// them.
 type Unreadable uint8
 
 // The reasons.
@@ -62,14 +64,15 @@ func unreadable(path string, err error) error {
 
 // vanished reports whether an error of the kernel says that something is no longer where it was found.
 func vanished(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ESTALE)
+	return slices.ContainsFunc([]unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ESTALE},
+		func(gone unix.Errno) bool { return errors.Is(err, gone) })
 }
 
 // maxTries bounds how often something that changes is looked at again.
 const maxTries = 8
 
-// again calls look, and calls it again where the tree changed in the meantime and the view tolerates that. The path is the one
-// that is looked at.
+// again calls look, and calls it again where the tree changed in the meantime and the view tolerates that. The path is
+// the one that is looked at.
 func (v *View) again(path string, look func() error) error {
 	for try := 1; ; try++ {
 		err := look()

@@ -26,8 +26,8 @@ func longList(t *testing.T, path string) {
 	}
 }
 
-// A list of attributes that nobody can read stops neither the measuring of a tree nor a look at it. What has to know the
-// attributes names the path.
+// A list of attributes that nobody can read stops neither the measuring of a tree nor a look at it. What has to know
+// the attributes names the path.
 func TestLongList(t *testing.T) {
 	needRoot(t)
 	dir := tmpfs(t)
@@ -72,15 +72,15 @@ func TestLongList(t *testing.T) {
 	check(t, w.Close())
 }
 
-// A value that is not held in memory arrives where it is written, under each view and from each layer, and another one in its
-// place is not taken for it.
+// A value that is not held in memory arrives where it is written, under each view and from each layer, and another one
+// in its place is not taken for it.
 func TestLargeValues(t *testing.T) {
 	needRoot(t)
 	dir := tmpfs(t)
 	makeDirs(t, dir, 3)
 	files("d/e/f", "f1", "l", "lx").build(t, dir+"/0")
 	files("d/e/f", "f2").build(t, dir+"/1")
-	large := func(c string, size int) string { return strings.Repeat(c, size) }
+	large := strings.Repeat
 	for path, attrs := range map[string][2]string{
 		"/0/d/e/f": {large("a", maxHeld), large("b", maxHeld+1)},
 		"/1/d/e/f": {large("c", 5000), large("d", maxXattr)},
@@ -169,7 +169,8 @@ func TestLease(t *testing.T) {
 	}
 }
 
-// churn changes a directory of files until the end of the test: it is renamed, replaced and removed, and so are the files.
+// churn changes a directory of files until the end of the test: it is renamed, replaced and removed, and so are the
+// files.
 func churn(t *testing.T, dir string) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -196,8 +197,8 @@ func churn(t *testing.T, dir string) {
 	})
 }
 
-// A view that tolerates changes shows what is there while everything moves; or names the path. One that does not never takes
-// what it finds gone for what was never there.
+// A view that tolerates changes shows what is there while everything moves; or names the path. One that does not never
+// takes what it finds gone for what was never there.
 func TestViewWhileChanging(t *testing.T) {
 	stack := buildStack(t, files("stays/f", "fmine", "replaced", "fold"), files("stays/g", "fbelow"))
 	churn(t, stack[0])
@@ -222,6 +223,8 @@ func TestViewWhileChanging(t *testing.T) {
 		if err != nil || string(content) != "new" && string(content) != "old" {
 			t.Errorf("a file that is replaced: %q, %v", content, err)
 		}
+		_, _, err = v.At("moving/deep/f")
+		tolerable("At", err)
 		tolerable("Lookup", second(v.Lookup("moving/deep/f")))
 		tolerable("ReadFile", second(v.ReadFile("moving/deep/f", 10)))
 		if names, err := v.ReadDir("moving"); !errors.Is(err, unix.ENOTDIR) {

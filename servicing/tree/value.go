@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxHeld is the size in bytes of the largest value of an extended attribute that is held in memory. Any user of a container
-// can make as many values as there is room for on the disk, of up to 64 KiB each.
+// maxHeld is the size in bytes of the largest value of an extended attribute that is held in memory. Any user of a
+// container can make as many values as there is room for on the disk, of up to 64 KiB each.
 const maxHeld = 256
 
 // Value is the value of an extended attribute. A small value is held in memory. Of a large one only the length and the
@@ -57,8 +57,8 @@ func digestOf(value []byte) string {
 // Size returns the length of the value in bytes.
 func (v Value) Size() int { return v.size }
 
-// Held returns the value if it is held in memory, and reports whether it is. The values of access control lists and all values
-// of at most 256 bytes are.
+// Held returns the value if it is held in memory, and reports whether it is. The values of access control lists and all
+// values of at most 256 bytes are.
 func (v Value) Held() (string, bool) {
 	if v.digest {
 		return "", false
@@ -69,7 +69,8 @@ func (v Value) Held() (string, bool) {
 // Memory returns how many bytes of memory the value takes apart from the struct itself.
 func (v Value) Memory() int { return len(v.text) }
 
-// Equal reports whether two values are the same. Values that are not held are the same if their lengths and digests are.
+// Equal reports whether two values are the same. Values that are not held are the same if their lengths and digests
+// are.
 func (v Value) Equal(w Value) bool {
 	if v.size != w.size {
 		return false
@@ -108,8 +109,8 @@ func (m Meta) light() Meta {
 	return m
 }
 
-// use calls fn with the bytes of the value, which are valid until it returns. A value that is not held is read from where it
-// was found, by its stored name; it is an error if another one stands there now.
+// use calls fn with the bytes of the value, which are valid until it returns. A value that is not held is read from
+// where it was found, by its stored name; it is an error if another one stands there now.
 func (v Value) use(stored string, fn func([]byte) error) error {
 	if !v.digest {
 		return fn([]byte(v.text))

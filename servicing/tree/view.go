@@ -20,8 +20,8 @@ import (
 //
 // A View holds one descriptor for each directory of the stack, and while a method runs, one more for each of them. It may be
 // used by several goroutines at once, but not after Close. Where the directories change in the meantime nothing unsafe
-// happens, but the View may show neither the old nor the new; a change that is noticed gives an *UnreadableError, unless the
-// View tolerates changes.
+// happens, but the View may show neither the old nor the new; a change that is noticed gives an *UnreadableError,
+// unless the View tolerates changes.
 type View struct {
 	roots     []int // O_PATH descriptors of the directories of the stack
 	tolerance Tolerance
@@ -34,13 +34,14 @@ type View struct {
 // maxKnown bounds, in bytes of paths, what a View remembers about directories.
 const maxKnown = 1 << 20
 
-// Tolerance says which of the things that a container can do to its files are no error. The zero value tolerates nothing.
+// Tolerance says which of the things that a container can do to its files are no error. The zero value tolerates
+// nothing.
 type Tolerance struct {
 	// LongLists: a file whose extended attributes cannot be read is an entry without them, marked with Meta.Unread.
 	LongLists bool
-	// Changes: the stack may be in use. A file that was replaced is looked at again, and is read as it is then; a walk passes
-	// over what was removed. A path that changes again each time gives an *UnreadableError. This is for looks alone:
-	// what is shown may never have been there at one time.
+	// Changes: the stack may be in use. A file that was replaced is looked at again, and is read as it is then; a walk
+	// passes over what was removed. A path that changes again each time gives an *UnreadableError. This is for looks
+	// alone: what is shown may never have been there at one time.
 	Changes bool
 }
 
@@ -170,8 +171,8 @@ func (v *View) OpenFile(path string) (*os.File, error) {
 }
 
 // OpenEntry is like OpenFile, for an entry that this view gave: the file is not looked up again. Another file in its
-// place is an error, unless the view tolerates changes; then that file is opened. The error is an *UnreadableError for a
-// file that nobody can open now because of a lease.
+// place is an error, unless the view tolerates changes; then that file is opened. The error is an *UnreadableError for
+// a file that nobody can open now because of a lease.
 func (v *View) OpenEntry(e Entry) (*os.File, error) {
 	if e.Kind != Regular {
 		return nil, fmt.Errorf("open %q: %w: it is a %s", e.Path, fs.ErrInvalid, e.Kind)

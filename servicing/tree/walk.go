@@ -53,9 +53,9 @@ func (v *View) walk(ctx context.Context, visit func(*place) error) error {
 	return w.run()
 }
 
-// Survey is Walk for a look at a stack, which should tolerate changes, that one odd path must not end: the entries have no
-// extended attributes. Paths that cannot be shown are passed over, with what is below them; trouble is called with an error
-// that names the path.
+// Survey is Walk for a look at a stack, which should tolerate changes, that one odd path must not end: the entries have
+// no extended attributes. Paths that cannot be shown are passed over, with what is below them; trouble is called with
+// an error that names the path.
 func (v *View) Survey(ctx context.Context, fn func(Change) error, trouble func(error)) error {
 	w := &walker{ctx: ctx, view: v, trouble: trouble, visit: func(p *place) error {
 		c, err := p.changeOf((*place).bare)
@@ -165,7 +165,8 @@ func (w *walker) children(p *place) error {
 // errVanished says that what a walk came to is gone, and that this is to be passed over.
 var errVanished = errors.New("gone")
 
-// passOver returns an error about a path. Where the view tolerates changes and the path has vanished it returns errVanished.
+// passOver returns an error about a path. Where the view tolerates changes and the path has vanished it returns
+// errVanished.
 func (v *View) passOver(path string, err error) error {
 	switch {
 	case !vanished(err):

@@ -343,8 +343,8 @@ func setMeta(dir int, name string, kind Kind, m Meta) error {
 	return setMtime(dir, name, m.Mtime)
 }
 
-// writeXattr sets an extended attribute by the name that an overlay mount shows. A value that is not held in memory is read
-// again, by the name that it was stored with.
+// writeXattr sets an extended attribute by the name that an overlay mount shows. A value that is not held in memory is
+// read again, by the name that it was stored with.
 func writeXattr(dir int, name, shown string, value Value) error {
 	stored := storedName(shown)
 	err := value.use(stored, func(value []byte) error { return setXattr(dir, name, stored, value) })

@@ -97,8 +97,8 @@ func listXattrs(dir int, name string) (names []string, err error) {
 	return names, err
 }
 
-// withXattr calls fn with the value of an extended attribute by its stored name. The value is valid until fn returns. The error
-// is ENODATA when there is no such attribute.
+// withXattr calls fn with the value of an extended attribute by its stored name. The value is valid until fn returns.
+// The error is ENODATA when there is no such attribute.
 func withXattr(dir int, name, attr string, fn func(value []byte) error) error {
 	return growing(func(buf []byte) (int, error) {
 		n, err := attrCall(sysGetxattrat, dir, name, attr, buf)
@@ -109,8 +109,8 @@ func withXattr(dir int, name, attr string, fn func(value []byte) error) error {
 	}, fn)
 }
 
-// getXattr returns the value of an extended attribute by its stored name, nil when there is none. It needs no list of the
-// attributes, and so works where that is too long.
+// getXattr returns the value of an extended attribute by its stored name, nil when there is none. It needs no list of
+// the attributes, and so works where that is too long.
 func getXattr(dir int, name, attr string) (value []byte, err error) {
 	err = withXattr(dir, name, attr, func(v []byte) error {
 		value = append([]byte{}, v...)
@@ -188,13 +188,13 @@ func xattrCall(trap uintptr, dir int, name string, a unsafe.Pointer, b, c uintpt
 	return int(n), nil
 }
 
-// growing calls read with a small buffer, and when that is too small with the largest that can be needed. What was read is
-// given to fn; it is valid until fn returns.
+// growing calls read with a small buffer, and when that is too small with the largest that can be needed. What was read
+// is given to fn; it is valid until fn returns.
 func growing(read func([]byte) (int, error), fn func([]byte) error) error {
 	buf := make([]byte, bufferSize)
 	n, err := read(buf)
 	if errors.Is(err, unix.ERANGE) {
-		large := buffers.Get().(*[maxXattr]byte) //nolint:forcetypeassert // the pool makes nothing else
+		large := buffers.Get().(*[maxXattr]byte) //nolint:errcheck,forcetypeassert // the pool makes nothing else
 		defer buffers.Put(large)
 		buf = large[:]
 		n, err = read(buf)

@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command servicer services one storage in a process of its own, so that its memory is its own, and prints what came of it.
-// Tests build it without the race detector, which takes a multiple of the memory.
+// Command servicer services one storage in a process of its own, so that its memory is its own, and prints what came of
+// it. Tests build it without the race detector, which takes a multiple of the memory.
 package main
 
 import (

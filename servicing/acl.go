@@ -4,10 +4,11 @@
 package servicing
 
 import (
-	"bytes"
 	"encoding/binary"
 	"iter"
 	"maps"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 const defaultACLXattr = "system.posix_acl_default"
@@ -37,14 +38,24 @@ func aclEntries(list []byte) iter.Seq[[]byte] {
 	}
 }
 
+// heldList returns the bytes of an access control list, which are always held; none where there is no list.
+func heldList(v tree.Value) []byte {
+	list, _ := v.Held()
+	return []byte(list)
+}
+
 // aclID returns whom an entry is about.
 func aclID(entry []byte) uint32 { return binary.LittleEndian.Uint32(entry[4:]) }
 
 // remapLists returns extended attributes with other ids in the access control lists.
-func remapLists(xattrs map[string][]byte, uids, gids idMap) map[string][]byte {
+func remapLists(xattrs map[string]tree.Value, uids, gids idMap) map[string]tree.Value {
 	out := xattrs
 	for _, name := range aclXattrs {
-		mapped := bytes.Clone(xattrs[name])
+		list, ok := xattrs[name].Held() // access control lists always are
+		if !ok {
+			continue
+		}
+		mapped := []byte(list)
 		for entry := range aclEntries(mapped) {
 			switch binary.LittleEndian.Uint16(entry) {
 			case aclUser:
@@ -53,15 +64,15 @@ func remapLists(xattrs map[string][]byte, uids, gids idMap) map[string][]byte {
 				binary.LittleEndian.PutUint32(entry[4:], gids.of(aclID(entry), nil))
 			}
 		}
-		if !bytes.Equal(mapped, xattrs[name]) {
+		if string(mapped) != list {
 			out = maps.Clone(out)
-			out[name] = mapped
+			out[name] = tree.NewValue(mapped)
 		}
 	}
 	return out
 }
 
 // sameLists tells whether two have the same access control lists.
-func sameLists(a, b map[string][]byte) bool {
-	return bytes.Equal(a[aclXattr], b[aclXattr]) && bytes.Equal(a[defaultACLXattr], b[defaultACLXattr])
+func sameLists(a, b map[string]tree.Value) bool {
+	return a[aclXattr].Equal(b[aclXattr]) && a[defaultACLXattr].Equal(b[defaultACLXattr])
 }

@@ -25,6 +25,8 @@ type AuditReport struct {
 	Paths []AuditPath `json:"paths"`
 	// Fixes counts the paths and packages of which it is known that they hide a change.
 	Fixes int `json:"fixes"`
+	// Unread lists what was passed over: the container changed it while it was looked at, or keeps it from being read.
+	Unread []Unread `json:"unread,omitempty"`
 }
 
 // AuditPackage is a package of the base of which the container has another version, or which it does not have.
@@ -57,7 +59,16 @@ func Audit(ctx context.Context, in Input) (r *AuditReport, err error) {
 	if err := in.Options.Validate(); err != nil {
 		return nil, err
 	}
-	earlier, err := tree.Open(in.Old)
+	over := make(passed)
+	err = over.again(in.Live, func() (err error) {
+		r, err = auditOnce(ctx, in, over)
+		return err
+	})
+	return r, err
+}
+
+func auditOnce(ctx context.Context, in Input, over passed) (r *AuditReport, err error) {
+	earlier, err := tree.Tolerance{LongLists: true}.Open(in.Old)
 	if err != nil {
 		return nil, err
 	}
@@ -72,9 +83,11 @@ func Audit(ctx context.Context, in Input) (r *AuditReport, err error) {
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
 	a.planner = newPlanner(v, in.Options)
+	a.pins.passed = over
 	if err := a.run(ctx); err != nil {
 		return nil, fmt.Errorf("audit the storage: %w", err)
 	}
+	a.Unread = append(a.Unread, over.list()...)
 	return a.AuditReport, nil
 }
 
@@ -102,7 +115,7 @@ func (a *auditor) run(ctx context.Context) (err error) {
 	}
 	for name, o := range a.packages.owners {
 		if c := o[sideNew]; c != nil && hides(name) {
-			if err := a.auditPath(name, c); err != nil {
+			if err := a.passOver(name, a.auditPath(name, c)); err != nil {
 				return err
 			}
 		}
@@ -146,13 +159,13 @@ func versionOrder(driver string) unit.Compare {
 // walked.
 func (a *auditor) hidingPaths(ctx context.Context) (func(string) bool, error) {
 	exact, whole := make(map[string]bool), make(map[string]bool)
-	err := a.said.Walk(ctx, func(c tree.Change) error {
+	err := a.said.Survey(ctx, func(c tree.Change) error {
 		switch {
 		case c.Deleted, c.Opaque, c.Kind != tree.Directory:
 			exact[c.Path], whole[c.Path] = true, true // what was a directory is hidden with all below
 		}
 		return nil
-	})
+	}, func(err error) { a.Unread = append(a.Unread, Unread{Why: printable(err.Error())}) })
 	return func(name string) bool {
 		if exact[name] {
 			return true

@@ -6,6 +6,7 @@ package servicing
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -109,6 +110,14 @@ func (c *checker) ignores(all ...Concern) bool {
 
 // visit checks what stands in the result where the storage has something.
 func (c *checker) visit(change tree.Change) error {
+	err := c.look(change)
+	if errors.Is(err, fs.SkipDir) {
+		return err
+	}
+	return c.passOver(change.Path, err)
+}
+
+func (c *checker) look(change tree.Change) error {
 	switch {
 	case c.pins.excludes(change.Path) && change.Kind == tree.Directory:
 		return fs.SkipDir

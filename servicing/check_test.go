@@ -244,7 +244,7 @@ func TestScene(t *testing.T) {
 		v, err := openViews(s.input(Options{}))
 		must(rt, err)
 		defer func() { must(rt, v.close()) }()
-		_, effects, err := makePlan(t.Context(), v, Options{})
+		_, effects, err := makePlan(t.Context(), v, Options{}, make(passed))
 		must(rt, err)
 		after, got := newScene(v.plain, effects), files{}
 		var walk func(dir string)

@@ -157,7 +157,7 @@ func (p *planner) makeParents(d *detour, was, to string) error {
 			return err
 		}
 		if _, decided := p.want[to]; !decided {
-			p.want[to] = shows(n)
+			p.show(to, shows(n))
 		}
 	}
 	return nil

@@ -24,6 +24,7 @@ func (p *planner) directory(c tree.Change, t three) error {
 		if to != "" {
 			return p.beginRename(c, t, to)
 		}
+		t.u, t.o = p.counted(t.path, shows(t.u)).node, t.o.withoutAttributes()
 		p.orphans = append(p.orphans, t)
 		return nil
 	case t.n.absent():
@@ -134,7 +135,7 @@ func (p *planner) takeBelow(t three) error {
 		if err != nil {
 			return err
 		}
-		p.want[child.path] = shows(child.n)
+		p.show(child.path, shows(child.n))
 		if err := p.takeBelow(child); err != nil {
 			return err
 		}
@@ -197,7 +198,7 @@ func (p *planner) settleOrphans() error {
 	for _, t := range p.orphans {
 		if o, decided := p.want[t.path]; decided && o.dir() { // of a package that stays
 			o.force = p.hidden[t.was]
-			p.want[t.path] = o
+			p.show(t.path, o)
 			continue
 		}
 		left, err := p.somethingLeft(t.path, inside[t.path])

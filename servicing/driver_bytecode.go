@@ -99,7 +99,7 @@ func (p *planner) settleCompiled(t three) error {
 	if err := p.replace(t, d); err != nil {
 		return err
 	}
-	p.want[t.path] = nothing() // also where neither base has it
+	p.show(t.path, nothing()) // also where neither base has it
 	return nil
 }
 
@@ -142,7 +142,7 @@ func (p *planner) dropEmpty(dirs map[string]bool) error {
 			return err
 		}
 		if base.absent() && len(names) == 0 {
-			p.want[dir] = nothing()
+			p.show(dir, nothing())
 		}
 	}
 	return nil

@@ -123,7 +123,7 @@ func (p *planner) followPackage(name string, c *unit.Choice) error {
 	if err := p.apply(t, d); err != nil {
 		return err
 	}
-	p.want[name] = d.result // also where neither base has it
+	p.show(name, d.result) // also where neither base has it
 	return nil
 }
 

@@ -117,7 +117,7 @@ func (p *planner) showUnit(all []three, side int, d decision) error {
 		if err := p.replace(t, d); err != nil {
 			return err
 		}
-		p.want[t.path] = d.result // also where neither base has it
+		p.show(t.path, d.result) // also where neither base has it
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func keepCompanion(p *planner, t three) (decision, bool, error) {
 		if err := p.replace(database, kept); err != nil {
 			return decision{}, false, err
 		}
-		p.want[database.path] = kept.result
+		p.show(database.path, kept.result)
 	}
 	return decision{
 		verdict: Keep, rule: "G1", reason: "the journal of a database", result: shows(t.u),

@@ -31,7 +31,7 @@ func (p *planner) effects() ([]effect, error) {
 	}
 	e := &effector{planner: p, dirs: make(map[string]bool), aside: make(map[string]string)}
 	for _, name := range slices.Sorted(maps.Keys(p.want)) {
-		if err := e.add(name, p.want[name]); err != nil {
+		if err := p.passOver(name, e.add(name, p.want[name])); err != nil {
 			return nil, err
 		}
 	}
@@ -137,7 +137,8 @@ func (e *effector) rescue(one effect, obstacle string) error {
 	})
 	one.path = to
 	one.outcome = one.unprivileged()
-	e.want[to] = one.outcome
+	e.show(to, one.outcome)
+	one.outcome = e.want[to]
 	return e.put(one)
 }
 
@@ -152,7 +153,7 @@ func (e *effector) parents(dir string) (obstacle string, err error) {
 		if err != nil {
 			return "", err
 		}
-		o = shows(n)
+		o = e.counted(dir, shows(n))
 	}
 	if !o.dir() {
 		return dir, nil
@@ -206,7 +207,7 @@ func (p *planner) keepLinks() error {
 				continue // what the base gives to its name is not for one of the user's own
 			}
 			o.linkTo = changed
-			p.want[l.path] = o
+			p.show(l.path, o)
 		}
 	}
 	return nil
@@ -235,7 +236,7 @@ func (p *planner) moveTogether(links []link) error {
 			continue
 		}
 		o.force = true
-		p.want[l.path] = o
+		p.show(l.path, o)
 	}
 	return nil
 }
@@ -299,7 +300,7 @@ func (p *planner) completeGroup(o outcome) error {
 		}
 		if sameBacking(shown, other) && !o.gains(other) {
 			other.Meta = o.Meta
-			p.want[other.Path] = outcome{node: other, force: true}
+			p.show(other.Path, outcome{node: other, force: true})
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@
 package servicing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,9 @@ type Explanation struct {
 	Pin        *Pin `json:"pin,omitempty"`
 	PinExpired bool `json:"pin_expired,omitempty"`
 	Excluded   bool `json:"excluded,omitempty"` // it is never looked at
+	// Unread says why it cannot be told who decides about the path, in words that follow the path; then Driver, Concern
+	// and Action are empty.
+	Unread string `json:"unread,omitempty"`
 }
 
 // Sight is what one directory of a stack says about a path.
@@ -55,6 +59,7 @@ type Sight struct {
 	Size    int64     `json:"size"`
 	Time    time.Time `json:"time,omitzero"`    // of modification
 	Xattrs  []string  `json:"xattrs,omitempty"` // their names
+	Unread  string    `json:"unread,omitempty"` // why something of the above is missing, in words that follow the path
 }
 
 // Explain explains a path, clean and relative to the root, of a container whose storage stands on in.New; in.Old does not
@@ -79,7 +84,13 @@ func Explain(ctx context.Context, in Input, path string, names []string) (e *Exp
 	if err := e.sights(ctx, stack, len(in.User), path, names); err != nil {
 		return nil, fmt.Errorf("explain %q: %w", path, err)
 	}
-	if err := e.decided(p, path); err != nil {
+	err = e.decided(p, path)
+	if unread, is := errors.AsType[*tree.UnreadableError](err); is {
+		e.Driver, e.Concern = "", ""
+		if e.Unread = unread.Why.String(); unread.Path != path {
+			e.Unread = "depends on a file that cannot be read: " + printable(unread.Error())
+		}
+	} else if err != nil {
 		return nil, fmt.Errorf("explain %q: %w", path, err)
 	}
 	return e, nil
@@ -118,7 +129,7 @@ func (e *Explanation) sights(ctx context.Context, stack tree.Stack, nodes int, p
 
 // sight tells what one directory of a stack says about a path.
 func sight(dir, path string) (s Sight, c tree.Change, ok bool, err error) {
-	view, err := tree.Open(tree.Stack{dir})
+	view, err := tree.Tolerance{LongLists: true, Changes: true}.Open(tree.Stack{dir})
 	if err != nil {
 		return s, c, false, err
 	}
@@ -143,6 +154,13 @@ func sight(dir, path string) (s Sight, c tree.Change, ok bool, err error) {
 		return s, c, true, nil
 	}
 	s.Content, err = describe(node{view, c.Entry})
+	unread, is := errors.AsType[*tree.UnreadableError](err)
+	if is {
+		err = nil
+	}
+	if unread = cmp.Or(unread, c.Unread); unread != nil {
+		s.Unread = unread.Why.String()
+	}
 	s.Mode, s.UID, s.GID, s.Size = fmt.Sprintf("%04o", c.Mode), c.UID, c.GID, c.Size
 	s.Time = time.Unix(c.Mtime.Unix()).UTC()
 	for _, name := range slices.Sorted(maps.Keys(c.Xattrs)) {

@@ -31,7 +31,7 @@ func newFileOwners() fileOwners { return fileOwners{make(map[uint32]int), make(m
 func (o fileOwners) add(m tree.Meta, files int) {
 	users, groups := map[uint32]bool{m.UID: true}, map[uint32]bool{m.GID: true}
 	for _, name := range aclXattrs {
-		for entry := range aclEntries(m.Xattrs[name]) {
+		for entry := range aclEntries(heldList(m.Xattrs[name])) {
 			switch binary.LittleEndian.Uint16(entry) {
 			case aclUser:
 				users[aclID(entry)] = true

@@ -5,6 +5,7 @@ package servicing
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -42,6 +43,7 @@ func mergeMeta(t three, content node) tree.Meta {
 		GID:    pick(t.o.GID, t.n.GID, t.u.GID),
 		Mtime:  content.Mtime,
 		Xattrs: mergeXattrs(t, content),
+		Unread: cmp.Or(t.u.Unread, t.n.Unread, t.o.Unread),
 	}
 	m.Mode = mergeMode(t, m.Xattrs)
 	return m
@@ -56,7 +58,7 @@ func pick[T comparable](o, n, u T) T {
 }
 
 // mergeMode merges the permission bits, and those in the access control list with them: the two are one thing.
-func mergeMode(t three, xattrs map[string][]byte) uint32 {
+func mergeMode(t three, xattrs map[string]tree.Value) uint32 {
 	o, n, u := permissions(t.o), permissions(t.n), permissions(t.u)
 	removed := t.o.Mode &^ t.n.Mode
 	var mode uint32
@@ -71,7 +73,7 @@ func mergeMode(t three, xattrs map[string][]byte) uint32 {
 	}
 	delete(xattrs, aclXattr)
 	if acl != "" {
-		xattrs[aclXattr] = []byte(acl)
+		xattrs[aclXattr] = tree.NewValue([]byte(acl))
 	}
 	return mode
 }
@@ -81,7 +83,10 @@ type permission struct {
 	acl  string
 }
 
-func permissions(n node) permission { return permission{n.Mode, string(n.Xattrs[aclXattr])} }
+func permissions(n node) permission {
+	list, _ := n.Xattrs[aclXattr].Held() // access control lists always are
+	return permission{n.Mode, list}
+}
 
 // withoutBits removes permission bits from an access control list in its stored form: a version, then for each entry its
 // tag, its permissions and an id. The bits of the group are in the mask if there is one.
@@ -114,11 +119,11 @@ func withoutBits(acl []byte, bits uint32) []byte {
 }
 
 // mergeXattrs merges the extended attributes one by one. A capability that the base took away is gone.
-func mergeXattrs(t three, content node) map[string][]byte {
-	out := make(map[string][]byte)
+func mergeXattrs(t three, content node) map[string]tree.Value {
+	out := make(map[string]tree.Value)
 	names := maps.Clone(t.u.Xattrs)
 	if names == nil {
-		names = make(map[string][]byte)
+		names = make(map[string]tree.Value)
 	}
 	maps.Copy(names, t.n.Xattrs)
 	for name := range names {
@@ -128,8 +133,8 @@ func mergeXattrs(t three, content node) map[string][]byte {
 		value, in := u, inU
 		switch {
 		case name == labelXattr:
-			value, in = content.Xattrs[name], content.Xattrs[name] != nil
-		case inU == inO && bytes.Equal(u, o), name == capabilityXattr && inO && !inN:
+			value, in = content.Xattrs[name]
+		case inU == inO && u.Equal(o), name == capabilityXattr && inO && !inN:
 			value, in = n, inN
 		}
 		if in {
@@ -144,10 +149,10 @@ func sameMeta(kind tree.Kind, a, b tree.Meta) bool {
 	if a.UID != b.UID || a.GID != b.GID || kind != tree.Symlink && a.Mode != b.Mode {
 		return false
 	}
-	unlabelled := func(m tree.Meta) map[string][]byte {
+	unlabelled := func(m tree.Meta) map[string]tree.Value {
 		x := maps.Clone(m.Xattrs)
 		delete(x, labelXattr)
 		return x
 	}
-	return maps.EqualFunc(unlabelled(a), unlabelled(b), bytes.Equal)
+	return maps.EqualFunc(unlabelled(a), unlabelled(b), tree.Value.Equal)
 }

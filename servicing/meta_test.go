@@ -29,10 +29,10 @@ func acl(owner, user, group, mask, other uint16) []byte {
 
 func TestMergeMeta(t *testing.T) {
 	regular := func(m tree.Meta) node { return node{&tree.View{}, tree.Entry{Kind: tree.Regular, Meta: m}} }
-	x := func(pairs ...string) map[string][]byte {
-		out := map[string][]byte{}
+	x := func(pairs ...string) map[string]tree.Value {
+		out := map[string]tree.Value{}
 		for i := 0; i < len(pairs); i += 2 {
-			out[pairs[i]] = []byte(pairs[i+1])
+			out[pairs[i]] = tree.NewValue([]byte(pairs[i+1]))
 		}
 		return out
 	}
@@ -55,7 +55,7 @@ func TestMergeMeta(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := three{o: regular(c.o), n: regular(c.n), u: regular(c.u)}
-			if got := mergeMeta(v, v.n); !sameMeta(tree.Regular, got, c.want) || string(got.Xattrs[labelXattr]) != string(c.want.Xattrs[labelXattr]) {
+			if got := mergeMeta(v, v.n); !sameMeta(tree.Regular, got, c.want) || !got.Xattrs[labelXattr].Equal(c.want.Xattrs[labelXattr]) {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})

@@ -108,7 +108,7 @@ type diffSide struct {
 // readSide looks at one side. What overlayfs alone could make sense of is no error, but a reason.
 func readSide(side string, stack tree.Stack, name string) (s *diffSide, err error) {
 	s = &diffSide{PathSide: PathSide{Side: side}}
-	view, err := tree.Open(stack)
+	view, err := tree.Tolerance{LongLists: true, Changes: true}.Open(stack)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +128,10 @@ func readSide(side string, stack tree.Stack, name string) (s *diffSide, err erro
 		return s, nil
 	}
 	content, err := readPart(n)
+	if unread, is := errors.AsType[*tree.UnreadableError](err); is {
+		s.why = fmt.Sprintf("it %s in the %s", unread.Why, side)
+		return s, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -111,10 +111,11 @@ type pins struct {
 	excluded []selector
 	report   []PinReport
 	fixed    map[string]outcome // what is pinned, by path in the result
+	passed   passed             // what a look passes over
 }
 
 func newPins(o Options) *pins {
-	s := &pins{fixed: make(map[string]outcome)}
+	s := &pins{fixed: make(map[string]outcome), passed: make(passed)}
 	for _, p := range o.Pins {
 		r := PinReport{Pin: p}
 		r.Expired = !p.Expires.IsZero() && !o.Now.IsZero() && !o.Now.Before(p.Expires)
@@ -140,7 +141,7 @@ func (s *pins) of(p string) *pin {
 
 // excludes tells whether a path is not to be looked at.
 func (s *pins) excludes(p string) bool {
-	return slices.ContainsFunc(s.excluded, func(one selector) bool { return one.has(p) })
+	return s.passed.has(p) || slices.ContainsFunc(s.excluded, func(one selector) bool { return one.has(p) })
 }
 
 // decided tells whether the walk has nothing to decide about a path.
@@ -226,7 +227,7 @@ func (p *planner) fixPin(was string) error {
 	if err := p.apply(t, d); err != nil {
 		return err
 	}
-	p.pins.fixed[t.path] = d.result
+	p.pins.fixed[t.path] = p.counted(t.path, d.result)
 	return nil
 }
 
@@ -262,7 +263,7 @@ func (p *planner) destination(was string) (string, bool, error) {
 // keepPins undoes what was decided, with other paths, about pinned and excluded ones.
 func (p *planner) keepPins() {
 	maps.Copy(p.want, p.pins.fixed)
-	if len(p.pins.excluded) == 0 {
+	if len(p.pins.excluded)+len(p.pins.passed) == 0 {
 		return
 	}
 	maps.DeleteFunc(p.want, func(name string, _ outcome) bool { return p.pins.excludes(name) })

@@ -274,7 +274,7 @@ func metaConflict(t three) bool {
 	}
 	names := maps.Clone(t.u.Xattrs)
 	if names == nil {
-		names = make(map[string][]byte)
+		names = make(map[string]tree.Value)
 	}
 	maps.Copy(names, t.n.Xattrs)
 	maps.Copy(names, t.o.Xattrs)
@@ -289,5 +289,5 @@ func metaConflict(t three) bool {
 func sameXattr(name string, a, b node) bool {
 	x, inX := a.Xattrs[name]
 	y, inY := b.Xattrs[name]
-	return inX == inY && string(x) == string(y)
+	return inX == inY && x.Equal(y)
 }

@@ -4,7 +4,6 @@
 package servicing
 
 import (
-	"bytes"
 	"maps"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
@@ -40,7 +39,8 @@ func withoutGain(t three, o outcome) (outcome, error) {
 // privileged tells whether an outcome is a file that lets a program do more than who starts it. What the bits mean for a
 // directory is harmless.
 func (o outcome) privileged() bool {
-	return o.is(tree.Regular) && (o.Mode&bothIDs != 0 || o.Xattrs[capabilityXattr] != nil)
+	_, capable := o.Xattrs[capabilityXattr]
+	return o.is(tree.Regular) && (o.Mode&bothIDs != 0 || capable)
 }
 
 // limited returns the outcome with those privileges that one of some files has as well.
@@ -57,8 +57,8 @@ func (o outcome) limited(by ...node) outcome {
 		if n.GID == o.GID || n.GID == 0 {
 			bits |= n.Mode & setGID
 		}
-		value := n.Xattrs[capabilityXattr]
-		capable = capable || value != nil && bytes.Equal(value, o.Xattrs[capabilityXattr])
+		value, has := n.Xattrs[capabilityXattr]
+		capable = capable || has && value.Equal(o.Xattrs[capabilityXattr])
 	}
 	o.Mode &^= bothIDs &^ bits
 	if !capable {

@@ -38,6 +38,7 @@ type Report struct {
 	Pins     []PinReport     `json:"pins"`               // those that were given, the expired ones included
 	Withheld []Withheld      `json:"withheld,omitempty"` // what only a pin keeps; for the next servicing
 	Forced   bool            `json:"forced,omitempty"`   // there are holds, but Options.Force was given
+	Unread   []Unread        `json:"unread,omitempty"`   // what a look at a storage in use passed over
 }
 
 // PathReport is the verdict on one path.
@@ -50,7 +51,7 @@ type PathReport struct {
 	Driver    string  `json:"driver,omitempty"`
 	Reason    string  `json:"reason"`
 	// Old, New, User and Result tell the contents: "sha256:<hex>" for a regular file, "size:<bytes>" for one of more than
-	// 4 GiB, "symlink:<target>", else the kind; "" for nothing.
+	// 4 GiB, "symlink:<target>", "unread" for a file that a look could not read, else the kind; "" for nothing.
 	Old     string `json:"old"`
 	New     string `json:"new"`
 	User    string `json:"user"`
@@ -97,8 +98,9 @@ type IDRemap struct {
 // makeReport reports what was decided.
 func (p *planner) makeReport(ctx context.Context, effects []effect, found []CheckFinding) (*Report, error) {
 	r := &Report{
-		Version: ReportVersion, Counts: make(map[Verdict]int), Holds: p.holds, Forced: p.options.Force && len(p.holds) > 0,
-		Paths: []PathReport{}, Effects: []EffectReport{}, Packages: []PackageReport{}, IDs: p.remaps,
+		Version: ReportVersion, Counts: make(map[Verdict]int), Holds: p.holds,
+		Forced: p.options.Force && slices.ContainsFunc(p.holds, Reason.forceable),
+		Paths:  []PathReport{}, Effects: []EffectReport{}, Packages: []PackageReport{}, IDs: p.remaps,
 		Findings: append([]CheckFinding{}, found...), Pins: append([]PinReport{}, p.pins.report...),
 		Withheld: p.carryWithheld(),
 	}
@@ -130,6 +132,7 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, found []Chec
 	if r.Holds == nil {
 		r.Holds = []Reason{}
 	}
+	r.Unread = p.pins.passed.list()
 	return r, nil
 }
 
@@ -172,7 +175,7 @@ func (p *planner) reportPath(f finding) (PathReport, error) {
 		to *string
 	}{{f.o, &r.Old}, {f.n, &r.New}, {f.u, &r.User}, {result.node, &r.Result}} {
 		var err error
-		if *side.to, err = describe(side.node); err != nil {
+		if *side.to, err = p.described(side.node); err != nil {
 			return r, err
 		}
 	}

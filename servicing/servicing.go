@@ -20,15 +20,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // Input is what a plan is made of. Each stack names directories, the topmost first.
 type Input struct {
-	Old     tree.Stack // the base layer chain that the storage was last reconciled with
-	New     tree.Stack // the base layer chain that it shall stand on
-	User    tree.Stack // the storage's nodes; frozen, none of them may change while the plan is in use
+	Old  tree.Stack // the base layer chain that the storage was last reconciled with
+	New  tree.Stack // the base layer chain that it shall stand on
+	User tree.Stack // the storage's nodes; frozen, none of them may change while the plan is in use, unless Live is set
+	// Live: the storage may be in use. Then this is for a look alone, and nothing can be written: what changes is
+	// looked at again, and what cannot be read is passed over and named in Report.Unread.
+	Live    bool
 	Options Options
 	// Withheld is that of the report of the servicing which put the storage on the old base; nothing where there was none.
 	Withheld []Withheld
@@ -52,11 +56,21 @@ func NewPlan(ctx context.Context, in Input) (*Plan, error) {
 	if err := in.Options.Validate(); err != nil {
 		return nil, err
 	}
+	var plan *Plan
+	over := make(passed)
+	err := over.again(in.Live, func() (err error) {
+		plan, err = newPlan(ctx, in, over)
+		return err
+	})
+	return plan, err
+}
+
+func newPlan(ctx context.Context, in Input, over passed) (*Plan, error) {
 	v, err := openViews(in)
 	if err != nil {
 		return nil, err
 	}
-	p, effects, err := makePlan(ctx, v, in.Options)
+	p, effects, err := makePlan(ctx, v, in.Options, over)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.close())
 	}
@@ -74,12 +88,13 @@ func NewPlan(ctx context.Context, in Input) (*Plan, error) {
 // Report returns what was decided, and why. It must not be changed.
 func (p *Plan) Report() *Report { return p.report }
 
-// Held returns the reasons why this storage must be held; none when it can be serviced, or when Options.Force was given.
+// Held returns the reasons why this storage must be held; none when it can be serviced. Where Options.Force was given
+// only those count that are to be heeded always, see [HoldInfo].
 func (p *Plan) Held() []Reason {
-	if p.force {
-		return nil
+	if !p.force {
+		return p.report.Holds
 	}
-	return p.report.Holds
+	return slices.DeleteFunc(slices.Clone(p.report.Holds), Reason.forceable)
 }
 
 // Empty tells that the update has no side effects: no delta storage is to be recorded.
@@ -93,6 +108,9 @@ func (p *Plan) Write(ctx context.Context, dir string) error {
 	}
 	if p.Empty() {
 		return nil
+	}
+	if p.views.live {
+		return errors.New("write the delta storage: the plan was made of a storage in use")
 	}
 	if err := writeEffects(ctx, dir, p.effects); err != nil {
 		return fmt.Errorf("write the delta storage: %w", err)

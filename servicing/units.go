@@ -69,7 +69,7 @@ func (p *planner) pinFiles(c *unit.Choice) error {
 		if err := p.apply(t, p.keepPinned(t)); err != nil {
 			return err
 		}
-		p.want[name] = shows(t.u)
+		p.show(name, shows(t.u))
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (p *planner) hideEmpty(dir string) error {
 		}
 	}
 	if len(names) > 0 {
-		p.want[dir] = nothing()
+		p.show(dir, nothing())
 	}
 	return nil
 }

@@ -26,12 +26,13 @@ type views struct {
 	before map[string]Withheld // by path, what an earlier servicing withheld
 
 	sameBase bool // the new base is the old one
+	live     bool // the storage may be in use
 
 	shift *numbering // that new is read in; nil for its own
 }
 
 func openViews(in Input) (*views, error) {
-	v := &views{sameBase: slices.Equal(in.Old, in.New), before: make(map[string]Withheld)}
+	v := &views{sameBase: slices.Equal(in.Old, in.New), live: in.Live, before: make(map[string]Withheld)}
 	for _, w := range in.Withheld {
 		v.before[w.path()] = w
 	}
@@ -45,7 +46,7 @@ func openViews(in Input) (*views, error) {
 		{&v.plain, slices.Concat(in.User, in.New)},
 		{&v.said, in.User},
 	} {
-		view, err := tree.Open(open.stack)
+		view, err := tree.Tolerance{LongLists: true, Changes: in.Live}.Open(open.stack)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open the stacks: %w", err), v.close())
 		}

@@ -5,6 +5,7 @@ package servicing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -38,6 +39,8 @@ type planner struct {
 
 	databases map[string]bool   // directories of databases whose data the user changed
 	dataRoots map[string]string // by directory, that of the database that it belongs to
+
+	attrs attributes // what is held of them
 
 	withheld []Withheld
 	diverted *diversions // nil as long as nobody asked
@@ -81,7 +84,7 @@ func newPlanner(v *views, o Options) *planner {
 }
 
 // makePlan makes a plan, again when what belongs to whom changes the numbering of the result. Each time more owners are known.
-func makePlan(ctx context.Context, v *views, o Options) (*planner, []effect, error) {
+func makePlan(ctx context.Context, v *views, o Options, over passed) (*planner, []effect, error) {
 	files, err := v.readAccounts()
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the account files: %w", err)
@@ -89,7 +92,7 @@ func makePlan(ctx context.Context, v *views, o Options) (*planner, []effect, err
 	known := newFileOwners()
 	for {
 		p := newPlanner(v, o)
-		p.known = known
+		p.known, p.pins.passed = known, over
 		p.ids = v.number(files, known)
 		v.useNumbering(p.ids)
 		effects, err := p.run(ctx)
@@ -165,11 +168,23 @@ func (p *planner) run(ctx context.Context) ([]effect, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.holdHeavy()
 	return effects, p.holdStrangers(ctx, effects)
 }
 
-// visit decides on one path that the storage says something about.
+// visit decides on one path that the storage says something about. A look passes over what changes under its eyes.
 func (p *planner) visit(c tree.Change) error {
+	err := p.decide(c)
+	if errors.Is(err, fs.SkipDir) {
+		return err
+	}
+	if err = p.passOver(c.Path, err); err == nil && c.Kind == tree.Directory && p.pins.passed.has(c.Path) {
+		return fs.SkipDir
+	}
+	return err
+}
+
+func (p *planner) decide(c tree.Change) error {
 	if p.pins.excludes(c.Path) {
 		if c.Kind == tree.Directory {
 			return fs.SkipDir
@@ -190,11 +205,17 @@ func (p *planner) visit(c tree.Change) error {
 	if err != nil {
 		return err
 	}
+	if !c.Deleted && !t.u.is(c.Kind) {
+		return &tree.UnreadableError{Path: c.Path, Why: tree.Changing}
+	}
 	return p.visitAt(c, t)
 }
 
 // visitAt decides on a change at a path, which may be another one than that of the change.
 func (p *planner) visitAt(c tree.Change, t three) error {
+	if c.Unread != nil {
+		p.holdUnread(c.Path, c.Unread)
+	}
 	p.touched = p.touched || c.Path != "."
 	p.note(c, t)
 	if p.pins.decided(t) {
@@ -306,12 +327,14 @@ func (p *planner) apply(t three, d decision) error {
 	if d.quiet {
 		p.quiet[d.verdict]++
 	} else {
-		p.findings = append(p.findings, finding{t, d})
+		told := d
+		told.result.node = d.result.withoutAttributes()
+		p.findings = append(p.findings, finding{t.withoutAttributes(), told})
 	}
 	if d.quiet && t.o.absent() && t.n.absent() {
 		return nil // it is shown without side effects; a storage can have a great many of these
 	}
-	p.want[t.path] = d.result
+	p.show(t.path, d.result)
 	switch {
 	case d.beside && !t.n.absent():
 		return p.putBeside(t)
@@ -320,7 +343,7 @@ func (p *planner) apply(t three, d decision) error {
 		if err != nil {
 			return err
 		}
-		p.want[name] = shows(t.u).unprivileged()
+		p.show(name, shows(t.u).unprivileged())
 	case d.verdict == Take || d.verdict == Merge:
 		return p.dropBeside(t)
 	}
@@ -347,7 +370,7 @@ func (p *planner) putBeside(t three) error {
 			return err
 		}
 	}
-	p.want[name] = shows(t.n).unprivileged()
+	p.show(name, shows(t.n).unprivileged())
 	return nil
 }
 

@@ -57,6 +57,7 @@ func (s *Snapshotter) lookInto(storage string, fn func(in servicing.Input, names
 	if err != nil {
 		return err
 	}
+	in.Live = true // it may be in use
 	var names []string
 	for _, id := range append(k.user, k.next...) {
 		names = append(names, id.String())

@@ -150,11 +150,8 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 		return err
 	}
 	for _, id := range []dag.NodeID{p.Lower, p.Upper} {
-		switch refused, err := s.seal(ctx, id); {
-		case err != nil:
-			return err
-		case refused != "":
-			return fmt.Errorf("%v cannot be merged: %s: %w", id, refused, errdefs.ErrFailedPrecondition)
+		if err := s.seal(ctx, id); err != nil {
+			return fmt.Errorf("%v cannot be merged: %w", id, refused(err))
 		}
 	}
 	if err := tree.Merge(ctx, s.nodes.FS(p.Upper), s.nodes.FS(p.Lower), below, dir); err != nil {

@@ -70,13 +70,8 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 	if !carry || len(written) == 0 {
 		return s.stageExact(p, k)
 	}
-	refused, err := s.seal(ctx, st.Head)
-	switch {
-	case err != nil:
-		return p, errors.Join(err, s.discard(p))
-	case refused != "":
-		p.holds = []string{refused}
-		return p, nil
+	if err := s.seal(ctx, st.Head); err != nil {
+		return s.holdRefused(p, err)
 	}
 	p.carried = s.store.NewNode()
 	dir, err := s.nodes.Stage(p.carried)

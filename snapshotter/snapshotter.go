@@ -48,6 +48,8 @@ type Snapshotter struct {
 	life     context.Context // ends when the snapshotter is closed
 	stop     context.CancelFunc
 
+	unmeasured pauses // of the maintenance alone
+
 	ending sync.Mutex // guards ended, and that no task begins after it
 	ended  bool
 	tasks  sync.WaitGroup
@@ -74,7 +76,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
 		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(),
-		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
+		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}
 	s.first = slices.Max(append(present, 0))
 	if err := s.start(present); err != nil {

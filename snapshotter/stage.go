@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -76,26 +77,50 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 	if err != nil {
 		return p, errors.Join(err, s.discard(p))
 	}
-	refused, err := s.seal(ctx, st.Head)
-	switch {
-	case err != nil:
-		return p, errors.Join(err, s.discard(p))
-	case refused != "":
-		p.holds = []string{refused}
-		return p, nil
+	if err := s.seal(ctx, st.Head); err != nil {
+		return s.holdRefused(p, err)
 	}
 	return s.write(ctx, st, p, k)
 }
 
-// seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. What cannot be stripped
-// without changing what the container sees is returned as the reason to refuse the node.
-func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) (refused string, err error) {
-	err = tree.Seal(ctx, s.nodes.FS(id))
+// seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. The error names the path
+// where the node is refused because of what a container made, see [servicing.RefusedReport].
+func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) error {
+	err := tree.Seal(ctx, s.nodes.FS(id))
 	failpoint.NodeSealed.Hit()
-	if r, ok := errors.AsType[*tree.RefusedError](err); ok {
-		return r.Error(), nil
+	return err
+}
+
+// refused returns an error that refuses a node as a failed precondition, any other as it is.
+func refused(err error) error {
+	if r, ok := servicing.RefusedReport(err); ok {
+		return fmt.Errorf("%w: %s: %w", err, r.Holds[0].Do, errdefs.ErrFailedPrecondition)
 	}
-	return "", err
+	return err
+}
+
+// holdRefused returns what was staged as held, with a report, when the error says so, and discards it otherwise.
+func (s *Snapshotter) holdRefused(p staged, why error) (staged, error) {
+	report, ok := servicing.RefusedReport(why)
+	if !ok {
+		return p, errors.Join(why, s.discard(p))
+	}
+	err := s.hold(&p, report, report.Holds)
+	if err != nil {
+		err = errors.Join(err, s.discard(p))
+	}
+	return p, err
+}
+
+// hold saves the report of a storage and notes the reasons why it is held, if there are any.
+func (s *Snapshotter) hold(p *staged, report *servicing.Report, reasons []servicing.Reason) (err error) {
+	if p.report, err = s.saveReport(p.update, p.head, report); err != nil {
+		return err
+	}
+	for _, reason := range reasons {
+		p.holds = append(p.holds, reason.Message)
+	}
+	return nil
 }
 
 // write runs the engine over the stacks, which are pinned, and writes what it finds, below an empty open node.
@@ -131,19 +156,15 @@ func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged,
 		return err
 	}
 	plan, err := servicing.NewPlan(ctx, in)
-	if refused, ok := errors.AsType[*tree.RefusedError](err); ok {
-		p.holds = []string{refused.Error()}
-		return nil
+	if report, ok := servicing.RefusedReport(err); ok {
+		return s.hold(p, report, report.Holds)
 	}
 	if err != nil {
 		return fmt.Errorf("determine side effects: %w", err)
 	}
 	defer func() { err = errors.Join(err, plan.Close()) }()
-	if p.report, err = s.saveReport(p.update, p.head, plan.Report()); err != nil {
+	if err := s.hold(p, plan.Report(), plan.Held()); err != nil {
 		return err
-	}
-	for _, reason := range plan.Held() {
-		p.holds = append(p.holds, reason.Message)
 	}
 	if len(p.holds) > 0 || plan.Empty() {
 		return nil

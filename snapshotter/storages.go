@@ -99,11 +99,8 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	if unusable != nil {
 		return unusable
 	}
-	switch refused, err := s.seal(ctx, st.Head); {
-	case err != nil:
-		return err
-	case refused != "":
-		return fmt.Errorf("storage %q cannot be forked: %s: %w", st.Name, refused, errdefs.ErrFailedPrecondition)
+	if err := s.seal(ctx, st.Head); err != nil {
+		return fmt.Errorf("storage %q cannot be forked: %w", st.Name, refused(err))
 	}
 	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: now()}
 	defer func() {
@@ -145,7 +142,8 @@ func (s *Snapshotter) locked(ctx context.Context, name string, fn func(dag.Stora
 }
 
 // Diff calls fn for every path that a storage says something about, with the node that says it, parents first. The storage
-// may be in use; then what is told is what was there when it was looked at.
+// may be in use; then what is told is what was there when it was looked at. Paths that cannot be looked at are passed
+// over: the error at the end names them.
 func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change, dag.NodeID) error) (err error) {
 	var (
 		ids []dag.NodeID
@@ -161,13 +159,29 @@ func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change
 	if !ok {
 		return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 	}
-	view, err := tree.Open(s.nodes.Stack(ids))
+	view, err := tree.Tolerance{Changes: true}.Open(s.nodes.Stack(ids))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	return view.Walk(ctx, func(c tree.Change) error { return fn(c, ids[c.Layer]) })
+	var passed []error
+	more := 0
+	err = view.Survey(ctx, func(c tree.Change) error { return fn(c, ids[c.Layer]) }, func(why error) {
+		if len(passed) == maxPassed {
+			more++
+			return
+		}
+		passed = append(passed, why)
+	})
+	if err != nil || len(passed) == 0 {
+		return err
+	}
+	return fmt.Errorf("all but these paths and %d more could be looked at: %w: %w",
+		more, errors.Join(passed...), errdefs.ErrFailedPrecondition)
 }
+
+// maxPassed is how many paths an error names.
+const maxPassed = 10
 
 // Report returns what an update found and did in a storage. It fails with errdefs.ErrNotFound when there is no report.
 func (s *Snapshotter) Report(id dag.UpdateID, storage string) (*servicing.Report, error) {

@@ -116,7 +116,12 @@ func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Gra
 		p.Err = err
 		return p
 	}
+	in.Live = true // a storage that is free now may be started at any time
 	plan, err := servicing.NewPlan(ctx, in)
+	if report, ok := servicing.RefusedReport(err); ok {
+		p.Report, p.Holds = report, []string{report.Holds[0].Message}
+		return p
+	}
 	if err != nil {
 		p.Err = err
 		return p

@@ -63,7 +63,11 @@ func explanation(t *table, e *servicing.Explanation) {
 	}
 	t.row("package", fixText(e.Package))
 	t.row("package in the base", fixText(e.BasePackage))
-	t.row("on a conflict", fmt.Sprintf("%s: %s", e.Concern, e.Action))
+	if e.Unread == "" {
+		t.row("on a conflict", fmt.Sprintf("%s: %s", e.Concern, e.Action))
+	} else {
+		t.row("on a conflict", "not known: it "+e.Unread)
+	}
 	if e.Pin != nil {
 		t.row("pinned", e.Pin.Reason, expired(e.PinExpired))
 	}
@@ -71,6 +75,11 @@ func explanation(t *table, e *servicing.Explanation) {
 	t.row("NODE", "OF THE", "SEEN", "WHAT", "MODE", "OWNER", "SIZE", "CONTENT")
 	for _, s := range e.Stack {
 		t.row(s.From, map[bool]string{true: "storage", false: "base"}[s.Storage], seen(s), s.What, orDash(s.Mode), fmt.Sprintf("%d:%d", s.UID, s.GID), size(s.Size), short(orDash(printable([]byte(s.Content)))))
+	}
+	for _, s := range e.Stack {
+		if s.Unread != "" {
+			t.row(s.From, "in this directory it "+s.Unread)
+		}
 	}
 }
 
@@ -138,6 +147,7 @@ func audit(t *table, a *servicing.AuditReport) {
 	for _, p := range a.Paths {
 		t.row(printable(bytesOf(p.Path, p.PathBytes)), p.Package, p.Version, yes(p.Fix), p.How)
 	}
+	unread(t, "not looked at", a.Unread)
 }
 
 func yes(b bool) string {

@@ -113,6 +113,7 @@ func summary(t *table, storage string, r *servicing.Report) {
 	for _, f := range r.Findings {
 		t.row("  "+string(f.Severity)+":", printable(pathOf(servicing.PathReport{Path: f.Path, PathBytes: f.PathBytes})), f.Message)
 	}
+	unread(t, "  not looked at", r.Unread)
 	for _, p := range r.Packages {
 		t.row("  package", p.Name, fmt.Sprintf("%s -> %s", orNone(p.User), orNone(p.Effective)), p.Reason)
 	}
@@ -122,6 +123,17 @@ func summary(t *table, storage string, r *servicing.Report) {
 				t.row("  "+string(p.Verdict), printable(pathOf(p)), p.Reason, hidden(p))
 			}
 		}
+	}
+}
+
+// unread lists what was passed over.
+func unread(t *table, label string, list []servicing.Unread) {
+	for _, u := range list {
+		if u.Path == "" {
+			t.row(label, u.Why)
+			continue
+		}
+		t.row(label, printable(bytesOf(u.Path, u.PathBytes)), u.Why)
 	}
 }
 

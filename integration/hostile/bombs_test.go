@@ -194,7 +194,7 @@ func TestBombs(t *testing.T) {
 			if got.Error != "" {
 				t.Errorf("cannot be serviced: %.500s", got.Error)
 			}
-			if got.Peak > maxPeak && !raced {
+			if got.Peak > maxPeak {
 				t.Errorf("%d MiB of memory", got.Peak>>20)
 			}
 		})

@@ -11,13 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
-
-	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 )
-
-// childEnv names the directory of a stage to a copy of this program that services it alone, so that its memory is its own.
-const childEnv = "MOLT_HOSTILE_STAGE"
 
 // measured is what a child tells.
 type measured struct {
@@ -25,30 +21,47 @@ type measured struct {
 	Peak int64 // of the memory, in bytes
 }
 
+var (
+	programs string // the directory of what tests build
+	build1   sync.Once
+)
+
 func TestMain(m *testing.M) {
-	dir := os.Getenv(childEnv)
-	if dir == "" {
-		os.Exit(m.Run())
-	}
-	s := &stage{old: dir + "/old", base: dir + "/new", user: dir + "/user", into: dir + "/into"}
-	out := measured{outcome: service(context.Background(), s.input(), s.into)}
 	var err error
-	if out.Peak, err = inprocess.Peak(); err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(out)
-	}
-	if err != nil {
+	if programs, err = os.MkdirTemp("", "molt-hostile-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	code := m.Run()
+	if err := os.RemoveAll(programs); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// servicer builds the program that services a storage alone, once, and returns it.
+func servicer(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(programs, "servicer")
+	build1.Do(func() {
+		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./servicer").CombinedOutput(); err != nil {
+			t.Errorf("build the servicer: %v\n%s", err, out)
+		}
+	})
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("there is no servicer: %v", err)
+	}
+	return program
 }
 
 // apart services in a child.
 func (s *stage) apart() measured {
 	s.t.Helper()
+	program := servicer(s.t)
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Env = append(os.Environ(), childEnv+"="+filepath.Dir(s.into))
+	cmd := exec.CommandContext(ctx, program, filepath.Dir(s.into))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

@@ -14,16 +14,24 @@ func (v *View) At(path string) (c Change, ok bool, err error) {
 	if len(v.roots) == 0 {
 		return Change{}, false, nil
 	}
+	err = v.again(path, func() (err error) {
+		c, ok, err = v.at(path)
+		return err
+	})
+	return c, ok, err
+}
+
+func (v *View) at(path string) (c Change, ok bool, err error) {
 	at, layers := root, countTo(len(v.roots))
 	if path == root {
-		c, _, err = v.told(root, root, layers, false)
+		c, _, err = v.told(path, root, root, layers, false)
 		return c, err == nil, err
 	}
 	var opaque Change
 	for {
 		next := nextPath(at, path)
 		_, name := splitPath(next)
-		c, below, err := v.told(at, name, layers, opaque.Opaque)
+		c, below, err := v.told(path, at, name, layers, opaque.Opaque)
 		switch {
 		case err != nil:
 			return Change{}, false, err
@@ -39,9 +47,9 @@ func (v *View) At(path string) (c Change, ok bool, err error) {
 	}
 }
 
-// told returns what a directory made up of layers says about a name in it, and the layers that make up what stands there,
-// none if it is no directory. A change without a path says nothing.
-func (v *View) told(dir, name string, layers []int, inner bool) (Change, []int, error) {
+// told returns what a directory made up of layers says about a name in it, on the way to a path, and the layers that
+// make up what stands there, none if it is no directory. A change without a path says nothing.
+func (v *View) told(path, dir, name string, layers []int, inner bool) (Change, []int, error) {
 	dirs := v.dirs(dir, layers)
 	defer dirs.close()
 	p, err := dirs.look(name, nil)
@@ -49,18 +57,25 @@ func (v *View) told(dir, name string, layers []int, inner bool) (Change, []int, 
 		return Change{}, nil, err
 	}
 	p.inner = inner
-	c, err := p.change()
+	describe := (*place).entry
+	if p.path != path {
+		describe = (*place).bare // only the kind of a directory on the way counts
+	}
+	c, err := p.changeOf(describe)
 	return c, p.layers(), err
 }
 
 // change returns what a stack says at a place.
-func (p *place) change() (c Change, err error) {
+func (p *place) change() (Change, error) { return p.changeOf((*place).entry) }
+
+// changeOf returns what a stack says at a place, of whose entry as much is read as describe does.
+func (p *place) changeOf(describe func(*place) (Entry, error)) (c Change, err error) {
 	c.Deleted, c.Covered = p.gone, p.inner
 	if p.gone {
 		c.Path, c.Layer = p.path, p.parts[0].layer
 		return c, nil
 	}
-	if c.Entry, err = p.entry(); err != nil {
+	if c.Entry, err = describe(p); err != nil {
 		return c, err
 	}
 	c.Opaque = c.Kind == Directory && p.cut

@@ -4,7 +4,6 @@
 package tree
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -180,7 +179,7 @@ func (c *comparison) metadata(a, b *Entry) {
 	for _, name := range slices.Compact(names) {
 		va, inA := a.Xattrs[name]
 		vb, inB := b.Xattrs[name]
-		if inA != inB || !bytes.Equal(va, vb) {
+		if inA != inB || !va.Equal(vb) {
 			c.differ(a.Path, "xattr %s", name)
 		}
 	}

@@ -92,16 +92,22 @@ func openRegular(dir int, path string) (*os.File, unix.Stat_t, error) {
 	return file, again, nil
 }
 
-// reopen opens for reading what an O_PATH descriptor stands for. The access time is left alone where that is allowed:
-// the original is not to be changed.
+// reopen opens for reading the regular file that an O_PATH descriptor stands for. The access time is left alone where
+// that is allowed: the original is not to be changed. The error is EWOULDBLOCK for a file that a process holds a write
+// lease on: the kernel would let a blocking open wait until that process gives the lease up, or for
+// /proc/sys/fs/lease-break-time.
 func reopen(fd int) (*os.File, error) {
+	const flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK
 	path := procPath(fd)
-	got, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOATIME, 0)
+	got, err := unix.Open(path, flags|unix.O_NOATIME, 0)
 	if errors.Is(err, unix.EPERM) {
-		got, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		got, err = unix.Open(path, flags, 0)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if err := unix.SetNonblock(got, false); err != nil { // it was meant for opening alone
+		return nil, errors.Join(err, unix.Close(got))
 	}
 	return os.NewFile(uintptr(got), path), nil
 }

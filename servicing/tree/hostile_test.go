@@ -251,7 +251,7 @@ func TestHostileXattrs(t *testing.T) {
 	}
 	v := openView(t, dir+"/0")
 	e, err := v.Lookup("f")
-	if err != nil || len(e.Xattrs) != 201 || len(e.Xattrs["trusted.large"]) != 64<<10 {
+	if err != nil || len(e.Xattrs) != 201 || e.Xattrs["trusted.large"].Size() != 64<<10 {
 		t.Fatalf("%d attributes, %v", len(e.Xattrs), err)
 	}
 	copyAll(t, v, dir+"/1")

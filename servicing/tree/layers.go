@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,9 +75,13 @@ func (p *part) attributes() ([]string, error) {
 	return attrs, nil
 }
 
+// has reports whether there is an extended attribute. It does not list them: a list can be too long to be read.
 func (p *part) has(attr string) (bool, error) {
-	attrs, err := p.attributes()
-	return slices.Contains(attrs, attr), err
+	if p.known {
+		return slices.Contains(p.attrs, attr), nil
+	}
+	value, err := getXattr(p.dir, p.name, attr)
+	return value != nil, err
 }
 
 // whiteout tells whether this is one, in either of the two forms: a character device 0:0, or an empty regular file with
@@ -97,16 +102,13 @@ func (p *part) whiteout() (bool, error) {
 
 // opaque tells whether this is a directory that hides those below it.
 func (p *part) opaque() (bool, error) {
-	marked, err := p.has(attrOpaque)
-	if err != nil || !marked {
-		return false, err
-	}
 	value, err := getXattr(p.dir, p.name, attrOpaque)
 	return string(value) == "y", err
 }
 
 // place is what a view has at a path.
 type place struct {
+	view  *View
 	path  string
 	parts []*part // as far down as they count, topmost first: directories that merge, or one part of another kind, or none
 	gone  bool    // the one part is a whiteout
@@ -117,7 +119,7 @@ type place struct {
 // look finds out what stands at a name in a directory. Only the layers at the given positions of d.layers are asked,
 // those being known to have the name; nil asks all.
 func (d *openDirs) look(name string, positions []int) (place, error) {
-	p := place{path: joinPath(d.path, name)}
+	p := place{view: d.view, path: joinPath(d.path, name)}
 	if name == root {
 		p.path = root
 	}
@@ -210,7 +212,7 @@ func refusedIf(is bool, path, attr string) error {
 	return &RefusedError{Path: path, Xattr: attr}
 }
 
-// entry tells all about the file shown at the place.
+// entry returns all about the file shown at the place.
 func (p *place) entry() (Entry, error) {
 	e, err := p.describe()
 	if err != nil {
@@ -220,24 +222,37 @@ func (p *place) entry() (Entry, error) {
 }
 
 func (p *place) describe() (Entry, error) {
+	xattrs, err := p.xattrs()
+	var unread *UnreadableError
+	if errors.Is(err, unix.E2BIG) {
+		unread = &UnreadableError{p.path, LongList}
+		if err = unread; p.view.tolerance.LongLists {
+			err = nil
+		}
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	e, err := p.bare()
+	e.Xattrs, e.Unread = xattrs, unread
+	return e, err
+}
+
+// bare returns the file shown at the place without its extended attributes.
+func (p *place) bare() (Entry, error) {
 	if err := p.refused(); err != nil {
 		return Entry{}, err
 	}
 	top := p.parts[0]
-	xattrs, err := top.xattrs()
-	if err != nil {
-		return Entry{}, err
-	}
 	e := Entry{
-		Path: p.path,
-		Kind: kindOf(top.st.Mode),
-		Meta: Meta{
-			Mode: top.st.Mode & 0o7777, UID: top.st.Uid, GID: top.st.Gid, Mtime: top.st.Mtim, Xattrs: xattrs,
-		},
+		Path:  p.path,
+		Kind:  kindOf(top.st.Mode),
+		Meta:  Meta{Mode: top.st.Mode & 0o7777, UID: top.st.Uid, GID: top.st.Gid, Mtime: top.st.Mtim},
 		Layer: top.layer,
 		Dev:   top.st.Dev, Ino: top.st.Ino,
 		Nlink: uint64(top.st.Nlink), //nolint:unconvert // it is shorter on other architectures
 	}
+	var err error
 	switch e.Kind {
 	case Regular:
 		e.Size = top.st.Size
@@ -251,18 +266,30 @@ func (p *place) describe() (Entry, error) {
 }
 
 // xattrs returns the extended attributes as an overlay mount shows them.
-func (p *part) xattrs() (map[string][]byte, error) {
-	attrs, err := p.attributes()
+func (p *place) xattrs() (map[string]Value, error) {
+	top := p.parts[0]
+	attrs, err := top.attributes()
 	if err != nil {
 		return nil, err
 	}
-	var values map[string][]byte
+	var (
+		values map[string]Value
+		from   *origin
+	)
 	for _, stored := range attrs {
 		shown, ok := shownName(stored)
 		if !ok {
 			continue
 		}
-		value, err := getXattr(p.dir, p.name, stored)
+		if from == nil {
+			from = &origin{view: p.view, layer: top.layer, path: p.path, dev: top.st.Dev, ino: top.st.Ino}
+			values = make(map[string]Value)
+		}
+		err := withXattr(top.dir, top.name, stored, func(value []byte) error {
+			// A clone of the name: it would keep the whole list in memory that it was cut from.
+			values[strings.Clone(shown)] = newValue(stored, value, from)
+			return nil
+		})
 		if errors.Is(err, unix.ENODATA) {
 			continue // listed, but not there: some file systems list names that they have no value for
 		}
@@ -272,10 +299,9 @@ func (p *part) xattrs() (map[string][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("extended attribute %s: %w", stored, err)
 		}
-		if values == nil {
-			values = make(map[string][]byte)
-		}
-		values[shown] = value
+	}
+	if len(values) == 0 {
+		return nil, nil
 	}
 	return values, nil
 }

@@ -209,7 +209,10 @@ func entryFact(t failer, v *View, e Entry, inodes map[[2]uint64]string) fact {
 	}
 	var list []string
 	for name, value := range e.Xattrs {
-		list = append(list, fmt.Sprintf("%s=%q", name, value))
+		check(t, value.use(storedName(name), func(value []byte) error {
+			list = append(list, fmt.Sprintf("%s=%q", name, value))
+			return nil
+		}))
 	}
 	slices.Sort(list)
 	f.Xattrs = strings.Join(list, " ")

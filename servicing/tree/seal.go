@@ -70,7 +70,7 @@ func treatmentOf(attr string) treatment {
 func checkSealable(p *place) error {
 	attrs, err := p.parts[0].attributes()
 	if err != nil {
-		return fmt.Errorf("extended attributes of %q: %w", p.path, err)
+		return fmt.Errorf("extended attributes of %w", named(p.path, err))
 	}
 	for _, attr := range attrs {
 		if treatmentOf(attr) == refused {
@@ -84,7 +84,7 @@ func strip(p *place) error {
 	top := p.parts[0]
 	attrs, err := top.attributes()
 	if err != nil {
-		return fmt.Errorf("extended attributes of %q: %w", p.path, err)
+		return fmt.Errorf("extended attributes of %w", named(p.path, err))
 	}
 	for _, attr := range attrs {
 		if treatmentOf(attr) != stripped {
@@ -103,7 +103,7 @@ const blockSize = 512
 // Usage returns the disk space in bytes and the number of inodes that a directory takes, itself and whiteouts included,
 // hard links counted once. The directory may be in use: what vanishes meanwhile is not counted.
 func Usage(ctx context.Context, dir string) (size, inodes int64, err error) {
-	v, err := Open(Stack{dir})
+	v, err := Tolerance{Changes: true}.Open(Stack{dir})
 	if err != nil {
 		return 0, 0, fmt.Errorf("measure usage: %w", err)
 	}
@@ -122,8 +122,7 @@ func Usage(ctx context.Context, dir string) (size, inodes int64, err error) {
 		inodes++
 		return nil
 	}
-	w := &walker{ctx: ctx, view: v, visit: count, live: true}
-	if err := w.run(); err != nil {
+	if err := v.walk(ctx, count); err != nil {
 		return 0, 0, fmt.Errorf("measure usage: %w", err)
 	}
 	return size, inodes, nil

@@ -52,7 +52,10 @@ type Meta struct {
 	Mtime    unix.Timespec
 	// Xattrs holds all extended attributes, as an overlay mount shows them: user., security. (capabilities among them),
 	// system.posix_acl_*, and trusted. without overlayfs's own. It is nil when there are none.
-	Xattrs map[string][]byte
+	Xattrs map[string]Value
+	// Unread is set when the extended attributes could not be read, in views that tolerate it. Nothing is written with
+	// such metadata.
+	Unread *UnreadableError
 }
 
 // Entry is one path as a stack shows it.

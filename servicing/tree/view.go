@@ -19,10 +19,12 @@ import (
 // to look for under another name, or a file whose content it keeps elsewhere, gives a *RefusedError.
 //
 // A View holds one descriptor for each directory of the stack, and while a method runs, one more for each of them. It may be
-// used by several goroutines at once, but not after Close. The directories should not change meanwhile: nothing unsafe
-// happens if they do, but what is told may be neither the old nor the new.
+// used by several goroutines at once, but not after Close. Where the directories change in the meantime nothing unsafe
+// happens, but the View may show neither the old nor the new; a change that is noticed gives an *UnreadableError,
+// unless the View tolerates changes.
 type View struct {
-	roots []int // O_PATH descriptors of the directories of the stack
+	roots     []int // O_PATH descriptors of the directories of the stack
+	tolerance Tolerance
 
 	amend func(*Entry) error // what Lookup does to an entry; nil for nothing
 
@@ -34,9 +36,23 @@ type View struct {
 // maxKnown bounds, in bytes of paths, what a View remembers about directories.
 const maxKnown = 1 << 20
 
+// Tolerance says which of the things that a container can do to its files are no error. The zero value tolerates
+// nothing.
+type Tolerance struct {
+	// LongLists: a file whose extended attributes cannot be read is an entry without them, marked with Meta.Unread.
+	LongLists bool
+	// Changes: the stack may be in use. A file that was replaced is looked at again, and is read as it is then; a walk
+	// passes over what was removed. A path that changes again each time gives an *UnreadableError. This is for looks
+	// alone: what is shown may never have been there at one time.
+	Changes bool
+}
+
 // Open opens the directories of a stack. The View must be closed.
-func Open(stack Stack) (*View, error) {
-	v := &View{known: make(map[string][]int)}
+func Open(stack Stack) (*View, error) { return Tolerance{}.Open(stack) }
+
+// Open is like the function Open, for a View that tolerates something.
+func (t Tolerance) Open(stack Stack) (*View, error) {
+	v := &View{tolerance: t, known: make(map[string][]int)}
 	for _, dir := range stack {
 		fd, err := unix.Open(dir, openDirFlags|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -70,6 +86,15 @@ func (v *View) Lookup(path string) (Entry, error) {
 	if path == root && len(v.roots) == 0 {
 		return emptyRoot(), nil
 	}
+	var e Entry
+	err := v.again(path, func() (err error) {
+		e, err = v.lookup(path)
+		return err
+	})
+	return e, err
+}
+
+func (v *View) lookup(path string) (Entry, error) {
 	dirs, name, err := v.parent(path)
 	if err != nil {
 		return Entry{}, err
@@ -114,6 +139,15 @@ func (v *View) ReadDir(path string) ([]string, error) {
 	if e.Kind != Directory {
 		return nil, fmt.Errorf("read directory %q: %w", path, unix.ENOTDIR)
 	}
+	var names []string
+	err = v.again(path, func() (err error) {
+		names, err = v.readDir(path)
+		return err
+	})
+	return names, err
+}
+
+func (v *View) readDir(path string) ([]string, error) {
 	layers, err := v.resolve(path)
 	if err != nil {
 		return nil, err
@@ -147,7 +181,8 @@ func (v *View) OpenFile(path string) (*os.File, error) {
 }
 
 // OpenEntry is like OpenFile, for an entry that this view gave: the file is not looked up again. Another file in its
-// place is an error.
+// place is an error, unless the view tolerates changes; then that file is opened. The error is an *UnreadableError for
+// a file that nobody can open now because of a lease.
 func (v *View) OpenEntry(e Entry) (*os.File, error) {
 	if e.Kind != Regular {
 		return nil, fmt.Errorf("open %q: %w: it is a %s", e.Path, fs.ErrInvalid, e.Kind)
@@ -159,13 +194,47 @@ func (v *View) OpenEntry(e Entry) (*os.File, error) {
 		return nil, err
 	}
 	file, st, err := openRegular(v.roots[e.Layer], e.Path)
-	if err != nil {
-		return nil, fmt.Errorf("open %q: %w", e.Path, err)
+	if v.tolerance.Changes && (vanished(err) || errors.Is(err, fs.ErrInvalid)) {
+		return v.openAgain(e.Path)
 	}
-	if st.Dev != e.Dev || st.Ino != e.Ino {
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", named(e.Path, err))
+	}
+	if (st.Dev != e.Dev || st.Ino != e.Ino) && !v.tolerance.Changes {
 		return nil, errors.Join(fmt.Errorf("open %q: another file stands there now", e.Path), file.Close())
 	}
 	return file, nil
+}
+
+// openAgain opens the regular file that is at a path by now, where the one that was looked at is gone.
+func (v *View) openAgain(path string) (*os.File, error) {
+	for range maxTries {
+		v.forget()
+		e, err := v.Lookup(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && e.Kind != Regular {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		file, _, err := openRegular(v.roots[e.Layer], path)
+		if vanished(err) || errors.Is(err, fs.ErrInvalid) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open: %w", named(path, err))
+		}
+		return file, nil
+	}
+	return nil, &UnreadableError{path, Changing}
+}
+
+// named returns an error of the kernel with the path that it is about.
+func named(path string, err error) error {
+	if is := unreadable(path, err); is != err { //nolint:errorlint // whether it is the very same one
+		return is
+	}
+	return fmt.Errorf("%q: %w", path, err)
 }
 
 // ReadFile returns the content of a regular file of at most limit bytes; a larger one is not read and gives an error that
@@ -233,6 +302,14 @@ func (v *View) recall(path string) (layers []int, dir string) {
 		}
 	}
 	return countTo(len(v.roots)), root
+}
+
+// forget forgets all directories.
+func (v *View) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.known)
+	v.size = 0
 }
 
 // remember remembers the layers of a directory, and forgets all others when these are too many.

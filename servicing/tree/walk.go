@@ -10,8 +10,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // ErrTooDeep is wrapped by the error of everything that walks a tree when directories are nested more than maxDepth deep.
@@ -29,7 +27,7 @@ func (v *View) Walk(ctx context.Context, fn func(Change) error) error {
 	return v.walk(ctx, func(p *place) error {
 		c, err := p.change()
 		if err != nil {
-			return err
+			return v.passOver(p.path, err)
 		}
 		return fn(c)
 	})
@@ -43,7 +41,7 @@ func (v *View) Tree(ctx context.Context, fn func(Entry) error) error {
 		}
 		e, err := p.entry()
 		if err != nil {
-			return err
+			return v.passOver(p.path, err)
 		}
 		return fn(e)
 	})
@@ -55,15 +53,30 @@ func (v *View) walk(ctx context.Context, visit func(*place) error) error {
 	return w.run()
 }
 
+// Survey is Walk for a look at a stack, which should tolerate changes, that one odd path must not end: the entries have
+// no extended attributes. Paths that cannot be shown are passed over, with what is below them; trouble is called with
+// an error that names the path.
+func (v *View) Survey(ctx context.Context, fn func(Change) error, trouble func(error)) error {
+	w := &walker{ctx: ctx, view: v, trouble: trouble, visit: func(p *place) error {
+		c, err := p.changeOf((*place).bare)
+		if err != nil {
+			return v.passOver(p.path, err)
+		}
+		return fn(c)
+	}}
+	return w.run()
+}
+
 // walker walks a view depth first. Only the directory that it is in has open descriptors, and only one path is kept, so
 // that neither depth nor width of a tree exhausts anything.
 type walker struct {
 	ctx   context.Context
 	view  *View
 	visit func(*place) error
-	live  bool   // the tree may change meanwhile: what vanishes is passed over
 	path  []byte // the directory that the walk is in; empty at the root
 	depth int
+	// trouble, where it is not nil, is told of paths that cannot be walked; the walk goes on with the next ones.
+	trouble func(error)
 }
 
 // run walks the whole view.
@@ -87,13 +100,14 @@ func (w *walker) enter(p *place, dirs *openDirs) error {
 		return err
 	}
 	err := w.visit(p)
-	if !p.directory() {
-		return err
-	}
-	if errors.Is(err, fs.SkipDir) {
+	if refused, is := errors.AsType[*RefusedError](err); is && w.trouble != nil {
+		w.trouble(refused)
 		return nil
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errVanished), errors.Is(err, fs.SkipDir) && p.directory():
+		return nil
+	case err != nil || !p.directory():
 		return err
 	}
 	dirs.close()
@@ -103,7 +117,12 @@ func (w *walker) enter(p *place, dirs *openDirs) error {
 // descend walks what is in a directory.
 func (w *walker) descend(p *place) error {
 	if w.depth == maxDepth {
-		return fmt.Errorf("walk below %.100q: %w", p.path, ErrTooDeep)
+		err := fmt.Errorf("walk below %.100q: %w", p.path, ErrTooDeep)
+		if w.trouble == nil {
+			return err
+		}
+		w.trouble(err)
+		return nil
 	}
 	length := len(w.path)
 	if p.path != root {
@@ -123,13 +142,13 @@ func (w *walker) children(p *place) error {
 	defer dirs.close()
 	list, err := dirs.list()
 	if err != nil {
-		return w.unlessVanished(err)
+		return unlessVanished(w.view.passOver(w.dir(), err))
 	}
 	for _, item := range list {
 		dirs.path = w.dir()
 		next, err := dirs.look(item.name, item.positions)
-		if w.unlessVanished(err) != nil {
-			return err
+		if failed := unlessVanished(w.view.passOver(next.path, err)); failed != nil {
+			return failed
 		}
 		if err != nil || len(next.parts) == 0 {
 			continue // vanished since the directory was read; or a mounted overlay lists a whiteout
@@ -143,9 +162,24 @@ func (w *walker) children(p *place) error {
 	return nil
 }
 
-// unlessVanished returns an error unless it says that something vanished from a tree that may change.
-func (w *walker) unlessVanished(err error) error {
-	if w.live && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)) {
+// errVanished says that what a walk came to is gone, and that this is to be passed over.
+var errVanished = errors.New("gone")
+
+// passOver returns an error about a path. Where the view tolerates changes and the path has vanished it returns
+// errVanished.
+func (v *View) passOver(path string, err error) error {
+	switch {
+	case !vanished(err):
+		return err
+	case v.tolerance.Changes:
+		return errVanished
+	default:
+		return fmt.Errorf("%w: %w", unreadable(path, err), err)
+	}
+}
+
+func unlessVanished(err error) error {
+	if errors.Is(err, errVanished) {
 		return nil
 	}
 	return err

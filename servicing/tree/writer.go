@@ -37,7 +37,7 @@ type written struct {
 	dirs       map[string]*written
 	done       bool // its metadata was given; only the root can be without
 	mtime      unix.Timespec
-	defaultACL []byte
+	defaultACL *Value
 }
 
 // NewWriter starts writing into an existing, empty directory. The Writer must be closed.
@@ -104,7 +104,11 @@ func (w *Writer) Mkdir(path string, m Meta) error {
 	} else if err := setMeta(w.root, root, Directory, m); err != nil {
 		return fmt.Errorf("write %q: %w", path, err)
 	}
-	node.done, node.mtime, node.defaultACL = true, m.Mtime, slices.Clone(m.Xattrs[attrDefaultACL])
+	node.done, node.mtime = true, m.Mtime
+	if list, ok := m.Xattrs[attrDefaultACL]; ok {
+		list = list.light() // there may be many directories
+		node.defaultACL = &list
+	}
 	return nil
 }
 
@@ -307,8 +311,8 @@ func (w *Writer) finishOne(path string, node *written) error {
 		defer release(fd)
 	}
 	if node.defaultACL != nil {
-		if err := setXattr(fd, root, attrDefaultACL, node.defaultACL); err != nil {
-			return fmt.Errorf("extended attribute %s: %w", attrDefaultACL, err)
+		if err := writeXattr(fd, root, attrDefaultACL, *node.defaultACL); err != nil {
+			return err
 		}
 	}
 	return setMtime(fd, root, node.mtime)
@@ -317,6 +321,9 @@ func (w *Writer) finishOne(path string, node *written) error {
 // setMeta sets the metadata of a file that was just made. The order matters: a change of owner drops setuid, setgid and
 // capabilities, and everything changes times. The default ACL of a directory is left for Close.
 func setMeta(dir int, name string, kind Kind, m Meta) error {
+	if m.Unread != nil {
+		return fmt.Errorf("metadata is not known: %w", m.Unread)
+	}
 	if err := unix.Fchownat(dir, name, int(m.UID), int(m.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("owner: %w", err)
 	}
@@ -329,11 +336,22 @@ func setMeta(dir int, name string, kind Kind, m Meta) error {
 		if shown == attrDefaultACL {
 			continue
 		}
-		if err := setXattr(dir, name, storedName(shown), m.Xattrs[shown]); err != nil {
-			return fmt.Errorf("extended attribute %s: %w", shown, err)
+		if err := writeXattr(dir, name, shown, m.Xattrs[shown]); err != nil {
+			return err
 		}
 	}
 	return setMtime(dir, name, m.Mtime)
+}
+
+// writeXattr sets an extended attribute by the name that an overlay mount shows. A value that is not held in memory is
+// read again, by the name that it was stored with.
+func writeXattr(dir int, name, shown string, value Value) error {
+	stored := storedName(shown)
+	err := value.use(stored, func(value []byte) error { return setXattr(dir, name, stored, value) })
+	if err != nil {
+		return fmt.Errorf("extended attribute %s: %w", shown, err)
+	}
+	return nil
 }
 
 // setMtime sets the modification time, and leaves the access time.

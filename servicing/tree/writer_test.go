@@ -19,7 +19,7 @@ import (
 
 var someMeta = Meta{
 	Mode: 0o640, UID: 7, GID: 8, Mtime: unix.Timespec{Sec: 1234567890, Nsec: 123456789},
-	Xattrs: map[string][]byte{"trusted.k": []byte("v"), "trusted.overlay.opaque": []byte("y")},
+	Xattrs: map[string]Value{"trusted.k": NewValue([]byte("v")), "trusted.overlay.opaque": NewValue([]byte("y"))},
 }
 
 func meta(mode uint32) Meta {
@@ -136,7 +136,7 @@ func TestWriterErrors(t *testing.T) {
 		t.Errorf("broken content: %v", err)
 	}
 	bad := meta(0o644)
-	bad.Xattrs = map[string][]byte{"nonsense": nil}
+	bad.Xattrs = map[string]Value{"nonsense": {}}
 	if err := w.WriteFile("g", bad, strings.NewReader("")); !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("bad attribute: %v", err)
 	}
@@ -166,7 +166,7 @@ func TestWriterDefaultACL(t *testing.T) {
 	check(t, unix.Setxattr(dir, attrDefaultACL, []byte(acl(9)), 0)) // an administrator's, to be inherited by all
 	w, err := NewWriter(dir)
 	check(t, err)
-	m := Meta{Mode: 0o755, Xattrs: map[string][]byte{attrDefaultACL: []byte(acl(8))}}
+	m := Meta{Mode: 0o755, Xattrs: map[string]Value{attrDefaultACL: NewValue([]byte(acl(8)))}}
 	check(t, w.WriteFile("f", Meta{Mode: 0o644}, strings.NewReader("")))
 	check(t, w.Mkdir("d", m))
 	check(t, w.Mkdir("d/e", Meta{Mode: 0o755}))

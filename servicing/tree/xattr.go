@@ -7,6 +7,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -71,34 +72,54 @@ const (
 	maxXattr   = 64 << 10
 )
 
+// buffers holds the buffers for what needs more than bufferSize: nothing that is kept may keep one of them alive.
+var buffers = sync.Pool{New: func() any { return new([maxXattr]byte) }}
+
 // listXattrs returns the stored names of the extended attributes of a file, which is not followed if it is a symbolic
-// link. A file system without extended attributes has none.
-func listXattrs(dir int, name string) ([]string, error) {
-	buf, err := growing(func(buf []byte) (int, error) {
+// link. A file system without extended attributes has none. The error is E2BIG for a list longer than the kernel gives:
+// some file systems hold such lists, and no program can read them.
+func listXattrs(dir int, name string) (names []string, err error) {
+	err = growing(func(buf []byte) (int, error) {
 		n, err := xattrCall(sysListxattrat, dir, name, unsafe.Pointer(unsafe.SliceData(buf)), uintptr(len(buf)), 0)
 		if errors.Is(err, unix.ENOSYS) {
 			return unix.Llistxattr(procName(dir, name), buf)
 		}
 		return n, err
+	}, func(list []byte) error {
+		if len(list) > 0 {
+			names = strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00")
+		}
+		return nil
 	})
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil
 	}
-	if err != nil || len(buf) == 0 {
-		return nil, err
-	}
-	return strings.Split(strings.TrimSuffix(string(buf), "\x00"), "\x00"), nil
+	return names, err
 }
 
-// getXattr returns the value of an extended attribute by its stored name; the error is ENODATA when there is none.
-func getXattr(dir int, name, attr string) ([]byte, error) {
+// withXattr calls fn with the value of an extended attribute by its stored name. The value is valid until fn returns.
+// The error is ENODATA when there is no such attribute.
+func withXattr(dir int, name, attr string, fn func(value []byte) error) error {
 	return growing(func(buf []byte) (int, error) {
 		n, err := attrCall(sysGetxattrat, dir, name, attr, buf)
 		if errors.Is(err, unix.ENOSYS) {
 			return unix.Lgetxattr(procName(dir, name), attr, buf)
 		}
 		return n, err
+	}, fn)
+}
+
+// getXattr returns the value of an extended attribute by its stored name, nil when there is none. It needs no list of
+// the attributes, and so works where that is too long.
+func getXattr(dir int, name, attr string) (value []byte, err error) {
+	err = withXattr(dir, name, attr, func(v []byte) error {
+		value = append([]byte{}, v...)
+		return nil
 	})
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil
+	}
+	return value, err
 }
 
 // setXattr sets an extended attribute by its stored name.
@@ -167,18 +188,21 @@ func xattrCall(trap uintptr, dir int, name string, a unsafe.Pointer, b, c uintpt
 	return int(n), nil
 }
 
-// growing calls read with a small buffer, and when that is too small with the largest that can be needed.
-func growing(read func([]byte) (int, error)) ([]byte, error) {
+// growing calls read with a small buffer, and when that is too small with the largest that can be needed. What was read
+// is given to fn; it is valid until fn returns.
+func growing(read func([]byte) (int, error), fn func([]byte) error) error {
 	buf := make([]byte, bufferSize)
 	n, err := read(buf)
 	if errors.Is(err, unix.ERANGE) {
-		buf = make([]byte, maxXattr)
+		large := buffers.Get().(*[maxXattr]byte) //nolint:errcheck,forcetypeassert // the pool makes nothing else
+		defer buffers.Put(large)
+		buf = large[:]
 		n, err = read(buf)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return buf[:n:n], nil
+	return fn(buf[:n:n])
 }
 
 // procName is a path to a name in a directory, for the system calls that take only paths. A symbolic link at the name is

@@ -102,9 +102,15 @@ func (s *Service) GetStorage(ctx context.Context, req *api.GetStorageRequest) (*
 		if n.GetSize() > 0 {
 			continue
 		}
-		// One that is lost, or was merged meanwhile, must not keep anybody from seeing the others.
-		if n.Size, n.Inodes, err = s.snapshotter.NodeUsage(ctx, dag.NodeID(n.GetId())); err != nil && !errdefs.IsNotFound(err) {
-			return nil, errgrpc.ToGRPC(err)
+		// One that is lost, was merged in the meantime, or holds something odd must not keep anybody from seeing the
+		// others.
+		n.Size, n.Inodes, err = s.snapshotter.NodeUsage(ctx, dag.NodeID(n.GetId()))
+		switch {
+		case ctx.Err() != nil:
+			return nil, errgrpc.ToGRPC(ctx.Err())
+		case err != nil && !errdefs.IsNotFound(err):
+			entry := log.G(ctx).WithError(err).WithField("storage", full)
+			entry.Warn("failed to measure a node of a storage; its size is not shown")
 		}
 	}
 	return r, nil

@@ -1,0 +1,100 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"fmt"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// maxAttributes bounds the memory in bytes that a plan holds for the extended attributes of the paths it changes.
+// Values of more than 256 bytes count with their digest alone, access control lists with all their bytes.
+const maxAttributes = 64 << 20
+
+// perAttribute is about what one extended attribute takes besides its name and its value.
+const perAttribute = 96
+
+// attributes counts what a plan holds.
+type attributes struct {
+	held  int
+	heavy string // the path with the most
+	most  int    // how much that is
+	full  bool   // the bound was reached: no further ones are held
+
+	unread int // how many paths there are whose extended attributes cannot be read
+}
+
+// memoryOf returns about how much memory extended attributes take.
+func memoryOf(m tree.Meta) (bytes int) {
+	for name, value := range m.Xattrs {
+		bytes += perAttribute + len(name) + value.Memory()
+	}
+	return bytes
+}
+
+// show decides what stands at a path in the result. Metadata that is not known, or that there is no room for, holds the
+// storage.
+func (p *planner) show(name string, o outcome) {
+	p.attrs.held -= memoryOf(p.want[name].Meta)
+	p.want[name] = p.counted(name, o)
+}
+
+// counted returns an outcome that is to be kept at a path, without its extended attributes where these are too many.
+func (p *planner) counted(name string, o outcome) outcome {
+	a, bytes := &p.attrs, memoryOf(o.Meta)
+	if o.Unread != nil {
+		if !a.full { // else it is held already, and this may be what was left out below
+			p.holdUnread(name, o.Unread)
+		}
+		return o
+	}
+	if bytes > a.most {
+		a.heavy, a.most = name, bytes
+	}
+	if a.held += bytes; a.held <= maxAttributes && !a.full {
+		return o
+	}
+	a.held -= bytes
+	a.full = true
+	o.Xattrs, o.Unread = nil, &tree.UnreadableError{Path: name, Why: tree.LongList}
+	return o
+}
+
+// maxNamed is how many of the paths of one kind are named; of more only the number is told.
+const maxNamed = 10
+
+// holdUnread holds the storage because of extended attributes that cannot be read.
+func (p *planner) holdUnread(name string, why *tree.UnreadableError) {
+	if p.attrs.unread++; p.attrs.unread <= maxNamed {
+		p.hold(HoldAttributes, name, why.Error())
+	}
+}
+
+// holdHeavy holds the storage when there were too many extended attributes to plan with, and tells how many paths of
+// which they cannot be read are not named.
+func (p *planner) holdHeavy() {
+	if more := p.attrs.unread - maxNamed; more > 0 {
+		p.hold(HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read", more))
+	}
+	if !p.attrs.full {
+		return
+	}
+	p.hold(HoldAttributes, p.attrs.heavy, fmt.Sprintf(
+		"the extended attributes of the paths to be reconciled take more than %d MiB of memory; "+
+			"those of %q take the most, %d KiB",
+		maxAttributes>>20, p.attrs.heavy, p.attrs.most>>10))
+}
+
+// withoutAttributes returns a node for a report, which says nothing of extended attributes.
+func (n node) withoutAttributes() node {
+	n.Xattrs = nil
+	return n
+}
+
+// withoutAttributes returns a path as it is kept for the report.
+func (t three) withoutAttributes() three {
+	t.o, t.n, t.u = t.o.withoutAttributes(), t.n.withoutAttributes(), t.u.withoutAttributes()
+	return t
+}

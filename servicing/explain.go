@@ -55,6 +55,7 @@ type Sight struct {
 	Size    int64     `json:"size"`
 	Time    time.Time `json:"time,omitzero"`    // of modification
 	Xattrs  []string  `json:"xattrs,omitempty"` // their names
+	Flags   string    `json:"flags,omitempty"`  // of the inode, as chattr takes them: "i" is immutable, "a" append-only
 }
 
 // Explain explains a path, clean and relative to the root, of a container whose storage stands on in.New; in.Old does not
@@ -144,7 +145,7 @@ func sight(dir, path string) (s Sight, c tree.Change, ok bool, err error) {
 	}
 	s.Content, err = describe(node{view, c.Entry})
 	s.Mode, s.UID, s.GID, s.Size = fmt.Sprintf("%04o", c.Mode), c.UID, c.GID, c.Size
-	s.Time = time.Unix(c.Mtime.Unix()).UTC()
+	s.Time, s.Flags = time.Unix(c.Mtime.Unix()).UTC(), c.Flags.String()
 	for _, name := range slices.Sorted(maps.Keys(c.Xattrs)) {
 		s.Xattrs = append(s.Xattrs, printable(name))
 	}

@@ -228,11 +228,15 @@ func (p *place) describe() (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	flags, err := top.flags()
+	if err != nil {
+		return Entry{}, err
+	}
 	e := Entry{
 		Path: p.path,
 		Kind: kindOf(top.st.Mode),
 		Meta: Meta{
-			Mode: top.st.Mode & 0o7777, UID: top.st.Uid, GID: top.st.Gid, Mtime: top.st.Mtim, Xattrs: xattrs,
+			Mode: top.st.Mode & 0o7777, UID: top.st.Uid, GID: top.st.Gid, Mtime: top.st.Mtim, Xattrs: xattrs, Flags: flags,
 		},
 		Layer: top.layer,
 		Dev:   top.st.Dev, Ino: top.st.Ino,

@@ -38,6 +38,7 @@ type written struct {
 	done       bool // its metadata was given; only the root can be without
 	mtime      unix.Timespec
 	defaultACL []byte
+	flags      Flags // hints
 }
 
 // NewWriter starts writing into an existing, empty directory. The Writer must be closed.
@@ -105,6 +106,7 @@ func (w *Writer) Mkdir(path string, m Meta) error {
 		return fmt.Errorf("write %q: %w", path, err)
 	}
 	node.done, node.mtime, node.defaultACL = true, m.Mtime, slices.Clone(m.Xattrs[attrDefaultACL])
+	node.flags = m.Flags & hints
 	return nil
 }
 
@@ -311,11 +313,15 @@ func (w *Writer) finishOne(path string, node *written) error {
 			return fmt.Errorf("extended attribute %s: %w", attrDefaultACL, err)
 		}
 	}
+	if err := setFlags(fd, root, node.flags); err != nil {
+		return err
+	}
 	return setMtime(fd, root, node.mtime)
 }
 
 // setMeta sets the metadata of a file that was just made. The order matters: a change of owner drops setuid, setgid and
-// capabilities, and everything changes times. The default ACL of a directory is left for Close.
+// capabilities, and everything changes times. The default ACL and the flags of a directory that its children
+// would inherit are left for Close.
 func setMeta(dir int, name string, kind Kind, m Meta) error {
 	if err := unix.Fchownat(dir, name, int(m.UID), int(m.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("owner: %w", err)
@@ -332,6 +338,17 @@ func setMeta(dir int, name string, kind Kind, m Meta) error {
 		if err := setXattr(dir, name, storedName(shown), m.Xattrs[shown]); err != nil {
 			return fmt.Errorf("extended attribute %s: %w", shown, err)
 		}
+	}
+	flags := m.Flags
+	switch kind {
+	case Regular:
+	case Directory:
+		flags &= protecting
+	default:
+		flags = 0
+	}
+	if err := setFlags(dir, name, flags); err != nil {
+		return err
 	}
 	return setMtime(dir, name, m.Mtime)
 }

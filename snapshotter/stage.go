@@ -87,12 +87,18 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 // seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. What cannot be stripped
 // without changing what the container sees is returned as the reason to refuse the node.
 func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) (refused string, err error) {
-	err = tree.Seal(ctx, s.nodes.FS(id))
+	flagged, err := tree.SealFlagged(ctx, s.nodes.FS(id))
 	failpoint.NodeSealed.Hit()
 	if r, ok := errors.AsType[*tree.RefusedError](err); ok {
 		return r.Error(), nil
 	}
-	return "", err
+	if err != nil || !flagged {
+		return "", err
+	}
+	if err := s.nodes.CanFlag(); err != nil {
+		return fmt.Sprintf("the container has made files immutable or append-only (chattr), and molt cannot keep them so: %v", err), nil
+	}
+	return "", s.nodes.MarkFlagged(id)
 }
 
 // write runs the engine over the stacks, which are pinned, and writes what it finds, below an empty open node.
@@ -153,7 +159,7 @@ func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged,
 	if err := plan.Write(ctx, dir); err != nil {
 		return fmt.Errorf("write side effects: %w", err)
 	}
-	return nil
+	return s.nodes.InheritFlagged(p.delta, k.user...)
 }
 
 func (s *Snapshotter) input(st dag.Storage, k stacks) (servicing.Input, error) {

@@ -60,6 +60,7 @@ type Sight struct {
 	Time    time.Time `json:"time,omitzero"`    // of modification
 	Xattrs  []string  `json:"xattrs,omitempty"` // their names
 	Unread  string    `json:"unread,omitempty"` // why something of the above is missing, in words that follow the path
+	Flags   string    `json:"flags,omitempty"`  // of the inode, as chattr takes them: "i" is immutable, "a" append-only
 }
 
 // Explain explains a path, clean and relative to the root, of a container whose storage stands on in.New; in.Old does not
@@ -162,7 +163,7 @@ func sight(dir, path string) (s Sight, c tree.Change, ok bool, err error) {
 		s.Unread = unread.Why.String()
 	}
 	s.Mode, s.UID, s.GID, s.Size = fmt.Sprintf("%04o", c.Mode), c.UID, c.GID, c.Size
-	s.Time = time.Unix(c.Mtime.Unix()).UTC()
+	s.Time, s.Flags = time.Unix(c.Mtime.Unix()).UTC(), c.Flags.String()
 	for _, name := range slices.Sorted(maps.Keys(c.Xattrs)) {
 		s.Xattrs = append(s.Xattrs, printable(name))
 	}

@@ -44,6 +44,7 @@ func mergeMeta(t three, content node) tree.Meta {
 		Mtime:  content.Mtime,
 		Xattrs: mergeXattrs(t, content),
 		Unread: cmp.Or(t.u.Unread, t.n.Unread, t.o.Unread),
+		Flags:  mergeFlags(t.o.Flags, t.n.Flags, t.u.Flags),
 	}
 	m.Mode = mergeMode(t, m.Xattrs)
 	return m
@@ -55,6 +56,12 @@ func pick[T comparable](o, n, u T) T {
 		return n
 	}
 	return u
+}
+
+// mergeFlags is pick for each flag: what the user set or took away, for example with chattr, stays so.
+func mergeFlags(o, n, u tree.Flags) tree.Flags {
+	changed := o ^ u
+	return n&^changed | u&changed
 }
 
 // mergeMode merges the permission bits, and those in the access control list with them: the two are one thing.
@@ -146,7 +153,7 @@ func mergeXattrs(t three, content node) map[string]tree.Value {
 
 // sameMeta tells whether two have the same metadata. Times and labels do not count.
 func sameMeta(kind tree.Kind, a, b tree.Meta) bool {
-	if a.UID != b.UID || a.GID != b.GID || kind != tree.Symlink && a.Mode != b.Mode {
+	if a.UID != b.UID || a.GID != b.GID || a.Flags != b.Flags || kind != tree.Symlink && a.Mode != b.Mode {
 		return false
 	}
 	unlabelled := func(m tree.Meta) map[string]tree.Value {

@@ -164,6 +164,13 @@ func (s *scenario) mounted(upper string, lower []string, use func(root string)) 
 		must(s.t, os.MkdirAll(work, 0o755))
 		options += ",upperdir=" + upper + ",workdir=" + work
 	}
+	each := func(settle func(context.Context, string) error) {
+		for _, dir := range lower {
+			must(s.t, settle(context.Background(), dir))
+		}
+	}
+	each(tree.ShowFlags)
+	defer each(tree.HideFlags)
 	must(s.t, unix.Mount("overlay", root, "overlay", 0, options))
 	defer func() { must(s.t, unix.Unmount(root, 0)) }()
 	use(root)

@@ -49,6 +49,7 @@ func (s *Snapshotter) Check(ctx context.Context) ([]Problem, error) {
 		{"mounts", s.checkMounts},
 		{"reports", s.checkReports},
 		{"what was set aside", s.checkLost},
+		{"root", s.checkRoot},
 		{"containerd", s.checkHost},
 	} {
 		found, err := part.check(ctx)
@@ -229,7 +230,7 @@ func (s *Snapshotter) checkLost(context.Context) (found []Problem, _ error) {
 	}
 	for _, path := range slices.Sorted(maps.Keys(rebuilt)) {
 		a := rebuilt[path]
-		forget := func(context.Context) error { return os.Remove(path) }
+		forget := func(context.Context) error { return s.nodes.Remove(path) }
 		told := Problem{Subject: "graph", Remedy: "this is not told any more", repair: forget}
 		told.What = fmt.Sprintf("was rebuilt on %s: %s", a.Time.Format("2006-01-02 15:04:05"), a.Why)
 		found = append(found, told)

@@ -63,7 +63,7 @@ func (s *Snapshotter) forgetReports() error {
 		if err != nil || named[e.Name()] || time.Since(info.ModTime()) < reportAge {
 			continue
 		}
-		if err := os.Remove(filepath.Join(s.nodes.Reports(), e.Name())); !errors.Is(err, fs.ErrNotExist) {
+		if err := s.nodes.Remove(filepath.Join(s.nodes.Reports(), e.Name())); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // maintainEvery is how often the work in the background is looked after when nothing asks for it.
 const maintainEvery = time.Minute
 
-// maintainAgain is how soon what failed is tried again.
+// maintainAgain is how soon what failed is tried again. What goes on failing is tried ever more rarely, see [failures].
 const maintainAgain = 5 * time.Second
 
 // kick asks for the work in the background to be looked after soon.
@@ -38,6 +38,7 @@ func (s *Snapshotter) kick() {
 func (s *Snapshotter) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintainEvery)
 	defer ticker.Stop()
+	failing := failures{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -45,7 +46,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 		case <-s.kicked:
 		case <-ticker.C:
 		}
-		ticker.Reset(maintainEvery)
+		next := maintainEvery
 		for _, step := range []struct {
 			what string
 			do   func(context.Context) error
@@ -60,14 +61,20 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			{"delete removed nodes", s.Cleanup},
 			{"forget old updates", s.forget},
 		} {
-			if err := step.do(ctx); err != nil && ctx.Err() == nil {
+			err := step.do(ctx)
+			if err == nil || ctx.Err() != nil {
+				failing.succeeded(step.what)
+				continue
+			}
+			tell, again := failing.failed(step.what, err, time.Now())
+			if next = min(next, again); tell {
 				log.G(ctx).WithError(err).Errorf("failed to %s", step.what)
-				ticker.Reset(maintainAgain)
 			}
 		}
 		if s.uses.held {
-			ticker.Reset(maintainAgain)
+			next = min(next, maintainAgain)
 		}
+		ticker.Reset(next)
 	}
 }
 

@@ -157,6 +157,9 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 	if err := tree.Merge(ctx, s.nodes.FS(p.Upper), s.nodes.FS(p.Lower), below, dir); err != nil {
 		return fmt.Errorf("merge %v into %v: %w", p.Upper, p.Lower, err)
 	}
+	if err := s.nodes.InheritFlagged(into, p.Upper, p.Lower); err != nil {
+		return err
+	}
 	size, inodes, err := tree.Usage(ctx, dir)
 	if err != nil {
 		return err

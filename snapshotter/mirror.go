@@ -164,7 +164,7 @@ func describe(n dag.Node, headOf dag.Storage) *nodeRecord {
 // damaged, has no place for it.
 func (m *mirror) copyNode(sequence uint64, id dag.NodeID, n *nodeRecord) error {
 	if n == nil {
-		if err := os.Remove(m.nodes.Record(id)); !errors.Is(err, fs.ErrNotExist) {
+		if err := m.nodes.Remove(m.nodes.Record(id)); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return nil
@@ -234,7 +234,7 @@ func (m *mirror) compare() (wrong []stale, err error) {
 		}
 		for _, path := range files {
 			if !known[path] {
-				wrong = append(wrong, stale{"the record " + path + " of something that is gone", func() error { return os.Remove(path) }})
+				wrong = append(wrong, stale{"the record " + path + " of something that is gone", func() error { return m.nodes.Remove(path) }})
 			}
 		}
 	}

@@ -5,7 +5,9 @@ package snapshotter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -64,7 +66,37 @@ func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim) ([]m
 		}
 	}
 	s.carryOut(ctx, n.Key)
+	if err := s.settleFlags(ctx, n.Key); err != nil {
+		return nil, err
+	}
 	return s.mountsOf(n.Key)
+}
+
+// settleFlags sets the inode flags of the files of a storage as they must be when it is mounted: overlayfs heeds those that it
+// noted in an upper directory only. The caller holds the lock of the storage, so that its nodes stay the same.
+func (s *Snapshotter) settleFlags(ctx context.Context, key string) error {
+	var (
+		st    dag.Storage
+		ok    bool
+		stack []dag.NodeID
+	)
+	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+		n, _ := g.Name(key)
+		if st, ok = g.Storage(n.Storage); ok {
+			stack = g.Stack(st.Head)
+		}
+		return stack
+	})()
+	for _, id := range stack {
+		settle := s.nodes.ShowFlags
+		if id == st.Head {
+			settle = s.nodes.HideFlags
+		}
+		if err := settle(ctx, id); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is damaged is refused with the reason
+			return fmt.Errorf("what is immutable or append-only in storage %q cannot be shown so: %w", st.Name, err)
+		}
+	}
+	return nil
 }
 
 // mountsOf returns the mounts of a key as the graph stands. For an active key the caller holds the lock of its storage.

@@ -46,6 +46,7 @@ type config struct {
 	workers   int
 	servicing servicing.Options
 	mount     []string
+	shared    bool
 }
 
 // The defaults of the options.
@@ -90,6 +91,12 @@ func configured(opts []Opt) (config, error) {
 // only labels given to Prepare, and the mount tables, are known.
 func WithHost(h Host) Opt {
 	return func(c *config) error { c.host = h; return nil }
+}
+
+// WithSharedRoot leaves the mode of a root that is there already, which somebody else made and may have a use for. Without it
+// others than the user cannot enter the root.
+func WithSharedRoot() Opt {
+	return func(c *config) error { c.shared = true; return nil }
 }
 
 // WithRollbackPolicy sets what happens when a storage is bound on a base from its history.

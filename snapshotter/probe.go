@@ -55,7 +55,7 @@ func probeByMounting(in *nodes.Dir) ([]string, error) {
 		return nil, err
 	}
 	defer func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := in.Delete(dir); err != nil {
 			log.L.WithError(err).WithField("path", dir).Warn("failed to remove what overlayfs was tried with; it is deleted with the trash")
 		}
 	}()

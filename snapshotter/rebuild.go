@@ -44,6 +44,7 @@ func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error)
 	if o.files, err = records.Open(dir.Records()); err != nil {
 		return nil, nil, nil, err
 	}
+	o.files.RemoveWith(dir.Remove)
 	if o.present, err = dir.List(); err != nil {
 		return nil, nil, nil, err
 	}
@@ -276,7 +277,7 @@ func (o opening) account(why string, unread []unreadable, mends []dag.Mend, asid
 		err = os.Rename(temporary, path)
 	}
 	if err != nil {
-		err = errors.Join(err, os.RemoveAll(temporary)) // on a full disk the next start would leave another one
+		err = errors.Join(err, o.nodes.Delete(temporary)) // on a full disk the next start would leave another one
 	}
 	return err
 }

@@ -78,6 +78,9 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 	if err == nil {
 		err = s.squash(ctx, written, s.nodes.Stack(k.next), dir)
 	}
+	if err == nil {
+		err = s.nodes.InheritFlagged(p.carried, written...)
+	}
 	if err != nil {
 		return p, errors.Join(err, s.discard(p))
 	}

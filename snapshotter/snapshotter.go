@@ -65,7 +65,11 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := nodes.Open(root)
+	open := nodes.Open
+	if c.shared {
+		open = nodes.OpenShared
+	}
+	dir, err := open(root)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +100,7 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 	if s.boot, err = bootID(); err != nil {
 		return err
 	}
+	s.warnExposed()
 	s.mirror.boot = s.boot
 	s.uses = newUses(use.NewKernel(s.nodes, s.options))
 	if err := s.nodes.DropStaging(); err != nil {

@@ -86,9 +86,15 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 // seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. The error names the path
 // where the node is refused because of what a container made, see [servicing.RefusedReport].
 func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) error {
-	err := tree.Seal(ctx, s.nodes.FS(id))
+	flagged, err := tree.SealFlagged(ctx, s.nodes.FS(id))
 	failpoint.NodeSealed.Hit()
-	return err
+	if err != nil || !flagged {
+		return err
+	}
+	if err := s.nodes.CanFlag(); err != nil {
+		return fmt.Errorf("the container has made files immutable or append-only (chattr), and molt cannot keep them so: %w: %w", err, errdefs.ErrFailedPrecondition)
+	}
+	return s.nodes.MarkFlagged(id)
 }
 
 // refused returns an error that refuses a node as a failed precondition, any other as it is.
@@ -177,7 +183,7 @@ func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged,
 	if err := plan.Write(ctx, dir); err != nil {
 		return fmt.Errorf("write side effects: %w", err)
 	}
-	return nil
+	return s.nodes.InheritFlagged(p.delta, k.user...)
 }
 
 func (s *Snapshotter) input(st dag.Storage, k stacks) (servicing.Input, error) {

@@ -74,13 +74,21 @@ func explanation(t *table, e *servicing.Explanation) {
 	t.row()
 	t.row("NODE", "OF THE", "SEEN", "WHAT", "MODE", "OWNER", "SIZE", "CONTENT")
 	for _, s := range e.Stack {
-		t.row(s.From, map[bool]string{true: "storage", false: "base"}[s.Storage], seen(s), s.What, orDash(s.Mode), fmt.Sprintf("%d:%d", s.UID, s.GID), size(s.Size), short(orDash(printable([]byte(s.Content)))))
+		t.row(s.From, map[bool]string{true: "storage", false: "base"}[s.Storage], seen(s), s.What, orDash(mode(s)), fmt.Sprintf("%d:%d", s.UID, s.GID), size(s.Size), short(orDash(printable([]byte(s.Content)))))
 	}
 	for _, s := range e.Stack {
 		if s.Unread != "" {
 			t.row(s.From, "in this directory it "+s.Unread)
 		}
 	}
+}
+
+// mode returns the mode with the inode flags, as in "0644 +i".
+func mode(s servicing.Sight) string {
+	if s.Flags == "" {
+		return s.Mode
+	}
+	return s.Mode + " +" + s.Flags
 }
 
 func seen(s servicing.Sight) string {

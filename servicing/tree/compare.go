@@ -24,7 +24,7 @@ type CompareOptions struct {
 }
 
 // Compare compares what two stacks show, completely: kinds, content, modes, owners, mtimes with nanoseconds, all extended
-// attributes with ACLs and capabilities, and which names are hard links to one another. The differences are in the order
+// attributes with ACLs and capabilities, inode flags, and which names are hard links to one another. The differences are in the order
 // of a walk. Memory is bounded but for the differences and for one path per file with several names.
 func Compare(ctx context.Context, a, b Stack) ([]Difference, error) {
 	return CompareOptions{}.Compare(ctx, a, b)
@@ -173,6 +173,9 @@ func (c *comparison) metadata(a, b *Entry) {
 	}
 	if a.Mtime != b.Mtime && !(a.Kind == Directory && c.options.IgnoreDirectoryTimes) {
 		c.differ(a.Path, "mtime %s != %s", seconds(a.Mtime), seconds(b.Mtime))
+	}
+	if a.Flags != b.Flags {
+		c.differ(a.Path, "flags %q != %q", a.Flags, b.Flags)
 	}
 	names := slices.Concat(slices.Collect(maps.Keys(a.Xattrs)), slices.Collect(maps.Keys(b.Xattrs)))
 	slices.Sort(names)

@@ -79,7 +79,7 @@ func (w *Writer) copyRegular(from *View, e Entry, path string) error {
 // sameMeta tells whether all metadata is the same.
 func sameMeta(a, b Meta) bool {
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Mtime == b.Mtime &&
-		maps.EqualFunc(a.Xattrs, b.Xattrs, Value.Equal)
+		a.Flags == b.Flags && maps.EqualFunc(a.Xattrs, b.Xattrs, Value.Equal)
 }
 
 // copyContent copies a whole file into an empty one: by sharing its blocks if possible, else extent by extent.

@@ -244,15 +244,18 @@ func (p *place) bare() (Entry, error) {
 		return Entry{}, err
 	}
 	top := p.parts[0]
+	flags, err := top.flags()
+	if err != nil {
+		return Entry{}, err
+	}
 	e := Entry{
 		Path:  p.path,
 		Kind:  kindOf(top.st.Mode),
-		Meta:  Meta{Mode: top.st.Mode & 0o7777, UID: top.st.Uid, GID: top.st.Gid, Mtime: top.st.Mtim},
+		Meta:  Meta{Mode: top.st.Mode & 0o7777, UID: top.st.Uid, GID: top.st.Gid, Mtime: top.st.Mtim, Flags: flags},
 		Layer: top.layer,
 		Dev:   top.st.Dev, Ino: top.st.Ino,
 		Nlink: uint64(top.st.Nlink), //nolint:unconvert // it is shorter on other architectures
 	}
-	var err error
 	switch e.Kind {
 	case Regular:
 		e.Size = top.st.Size

@@ -19,7 +19,7 @@ var ErrViewsDiffer = errors.New("no single node serves all views")
 // Merge builds in dst, an empty directory, the one node that shows over each of below what upper over lower showed over it:
 // a node may be seen over several bases. Where that is not possible the error wraps ErrViewsDiffer; with one below it always
 // is. Files are hard links to those of the nodes, so these must be immutable for ever; where links are not possible (another
-// file system, too many links, an inode that may not be linked) files are copied, with the hard links among them. Whiteouts
+// file system, too many links), and where flags protect a file, files are copied, with the hard links among them. Whiteouts
 // and opaque marks are made anew: there are only those that hide something which one of below shows.
 //
 // The nodes must be sealed; what Seal refuses is refused with a *RefusedError as far as it matters to a View. When Merge
@@ -145,7 +145,8 @@ func (m *merger) directory(c Change) error {
 
 func (m *merger) file(e Entry) error {
 	id := fileID{m.nodes, e.Dev, e.Ino}
-	if m.separate[id] {
+	// What flags protect is not shared: they are cleared when one of the nodes is deleted.
+	if m.separate[id] || e.Flags&protecting != 0 {
 		return m.writer.Copy(m.nodes, e)
 	}
 	err := m.link(e)
@@ -157,7 +158,7 @@ func (m *merger) file(e Entry) error {
 		return nil
 	case errors.Is(err, unix.EMLINK):
 		return m.divide(id, e)
-	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM): // EPERM: an immutable file, or a file system without links
+	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM): // EPERM: a file system without links
 		return m.writer.Copy(m.nodes, e)
 	default:
 		return err

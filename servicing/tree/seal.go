@@ -6,6 +6,7 @@ package tree
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,26 +14,39 @@ import (
 
 // Seal makes a directory that was the upper one of an overlay fit to be a node: it strips below it, in place, the extended
 // attributes with which overlayfs keeps its books (origin, impure, uuid, nlink, upper), those of overlays mounted with
-// userxattr included. On another base they would give wrong inode numbers and ESTALE. Whiteouts and opaque marks stay, and
-// so do escaped attributes, which are data of the user.
+// userxattr included. On another base they would give wrong inode numbers and ESTALE. Whiteouts, opaque marks
+// and the notes of flags stay (see [Flags]), and so do escaped attributes, which are data of the user.
 //
-// Attributes that give a file a meaning which would be lost on another base (redirect, metacopy), and those that are not
-// known, are refused with a *RefusedError; nothing was changed then. Those of userxattr are data there: no mount of ours heeds
+// Attributes that give a file a meaning which would be lost on another base (redirect, metacopy), those that are not known,
+// and those that have to be stripped and cannot because somebody set flags on the inode itself, are refused with a
+// *RefusedError; nothing was changed then. Those of userxattr are data there: no mount of ours heeds
 // them, and whoever may write in a container can set them. Sealing again changes nothing, so a Seal that was
 // interrupted is finished by the next one. The directory must not be mounted. Nothing is synced.
 func Seal(ctx context.Context, dir string) error {
+	_, err := SealFlagged(ctx, dir)
+	return err
+}
+
+// SealFlagged is [Seal], and reports whether there are files with flags that protect them: [ShowFlags] is needed before the
+// node is mounted as a lower directory.
+func SealFlagged(ctx context.Context, dir string) (flagged bool, err error) {
 	v, err := Open(Stack{dir})
 	if err != nil {
-		return fmt.Errorf("seal: %w", err)
+		return false, fmt.Errorf("seal: %w", err)
 	}
 	defer v.Close()
-	if err := v.walk(ctx, checkSealable); err != nil {
-		return fmt.Errorf("seal: %w", err)
+	err = v.walk(ctx, func(p *place) error {
+		protected, err := checkSealable(p, dir)
+		flagged = flagged || protected
+		return err
+	})
+	if err != nil {
+		return flagged, fmt.Errorf("seal: %w", err)
 	}
 	if err := v.walk(ctx, strip); err != nil {
-		return fmt.Errorf("seal: %w", err)
+		return flagged, fmt.Errorf("seal: %w", err)
 	}
-	return nil
+	return flagged, nil
 }
 
 // treatment is what becomes of an extended attribute when a directory is sealed.
@@ -56,28 +70,48 @@ func treatmentOf(attr string) treatment {
 		return kept
 	}
 	switch own {
-	case "opaque", "whiteout":
+	case "opaque", "whiteout", "protattr":
 		return kept
 	case "origin", "impure", "uuid", "nlink", "upper":
 		return stripped
 	}
-	if trusted { // redirect, metacopy, protattr, and what later kernels may add
+	if trusted { // redirect, metacopy, and what later kernels may add
 		return refused
 	}
 	return kept
 }
 
-func checkSealable(p *place) error {
-	attrs, err := p.parts[0].attributes()
+// checkSealable refuses a place that cannot be sealed, and reports whether flags protect it. The directory that is sealed is
+// dir.
+func checkSealable(p *place, dir string) (flagged bool, err error) {
+	top := p.parts[0]
+	attrs, err := top.attributes()
 	if err != nil {
-		return fmt.Errorf("extended attributes of %w", named(p.path, err))
+		return false, fmt.Errorf("extended attributes of %w", named(p.path, err))
+	}
+	noted, known, err := top.noted()
+	if err != nil {
+		return false, fmt.Errorf("%q: %w", p.path, err)
+	}
+	if !known {
+		return false, &RefusedError{Path: p.path, Xattr: attrProtected}
+	}
+	var set Flags
+	if canHaveFlags(top.st.Mode) {
+		if set, err = inodeFlags(top.dir, top.name); err != nil {
+			return false, fmt.Errorf("inode flags of %q: %w", p.path, err)
+		}
+		set &= protecting
 	}
 	for _, attr := range attrs {
-		if treatmentOf(attr) == refused {
-			return &RefusedError{Path: p.path, Xattr: attr}
+		switch treatment := treatmentOf(attr); {
+		case treatment == refused:
+			return false, &RefusedError{Path: p.path, Xattr: attr}
+		case treatment == stripped && set != 0:
+			return false, &RefusedError{Path: p.path, Xattr: attr, Flags: set, File: filepath.Join(dir, p.path)}
 		}
 	}
-	return nil
+	return noted|set != 0, nil
 }
 
 func strip(p *place) error {

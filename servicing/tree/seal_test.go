@@ -62,7 +62,7 @@ func TestSealXattrs(t *testing.T) {
 		"user.overlay.opaque": kept, "user.overlay.whiteout": kept, "trusted.overlay.overlay.redirect": kept,
 		"trusted.overlay.overlay.overlay.x": kept, "user.overlay.overlay.metacopy": kept, "user.overlayx": kept,
 		"user.origin": kept, "trusted.origin": kept, "security.capability": kept,
-		"trusted.overlay.redirect": refused, "trusted.overlay.metacopy": refused, "trusted.overlay.protattr": refused,
+		"trusted.overlay.redirect": refused, "trusted.overlay.metacopy": refused, "trusted.overlay.protattr": refused, // the value is none of overlayfs
 		"trusted.overlay.new": refused, "user.overlay.redirect": kept, "user.overlay.metacopy": kept,
 		"user.overlay.protattr": kept, "user.overlay.new": kept,
 	}

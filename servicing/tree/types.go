@@ -56,6 +56,8 @@ type Meta struct {
 	// Unread is set when the extended attributes could not be read, in views that tolerate it. Nothing is written with
 	// such metadata.
 	Unread *UnreadableError
+	// Flags are 0 for what is neither a regular file nor a directory.
+	Flags Flags
 }
 
 // Entry is one path as a stack shows it.
@@ -86,14 +88,20 @@ type Change struct {
 }
 
 // RefusedError reports an extended attribute of overlayfs that gives a file a meaning which this package does not carry
-// over (redirect, metacopy, protattr and unknown ones).
+// over (redirect, metacopy and unknown ones), or one that cannot be removed from a file because flags protect that.
 type RefusedError struct {
 	Path  string // relative to the directory that was read
 	Xattr string
+	Flags Flags  // that keep the attribute from being removed
+	File  string // the absolute path of the file on the host; only with Flags
 }
 
 // Error tells the path, quoted because names are bytes, and the attribute.
 func (e *RefusedError) Error() string {
+	if e.Flags != 0 {
+		return fmt.Sprintf("%q has the inode flags %q, which were set on the host and not by the container, so that %s cannot be removed "+
+			"from it; run chattr -%s %q and try again", e.Path, e.Flags, e.Xattr, e.Flags, e.File)
+	}
 	return fmt.Sprintf("%q carries %s", e.Path, e.Xattr)
 }
 

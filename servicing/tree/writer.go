@@ -38,6 +38,7 @@ type written struct {
 	done       bool // its metadata was given; only the root can be without
 	mtime      unix.Timespec
 	defaultACL *Value
+	flags      Flags // hints
 }
 
 // NewWriter starts writing into an existing, empty directory. The Writer must be closed.
@@ -109,6 +110,7 @@ func (w *Writer) Mkdir(path string, m Meta) error {
 		list = list.light() // there may be many directories
 		node.defaultACL = &list
 	}
+	node.flags = m.Flags & hints
 	return nil
 }
 
@@ -315,11 +317,15 @@ func (w *Writer) finishOne(path string, node *written) error {
 			return err
 		}
 	}
+	if err := setFlags(fd, root, node.flags); err != nil {
+		return err
+	}
 	return setMtime(fd, root, node.mtime)
 }
 
 // setMeta sets the metadata of a file that was just made. The order matters: a change of owner drops setuid, setgid and
-// capabilities, and everything changes times. The default ACL of a directory is left for Close.
+// capabilities, and everything changes times. The default ACL and the flags of a directory that its children
+// would inherit are left for Close.
 func setMeta(dir int, name string, kind Kind, m Meta) error {
 	if m.Unread != nil {
 		return fmt.Errorf("metadata is not known: %w", m.Unread)
@@ -339,6 +345,17 @@ func setMeta(dir int, name string, kind Kind, m Meta) error {
 		if err := writeXattr(dir, name, shown, m.Xattrs[shown]); err != nil {
 			return err
 		}
+	}
+	flags := m.Flags
+	switch kind {
+	case Regular:
+	case Directory:
+		flags &= protecting
+	default:
+		flags = 0
+	}
+	if err := setFlags(dir, name, flags); err != nil {
+		return err
 	}
 	return setMtime(dir, name, m.Mtime)
 }

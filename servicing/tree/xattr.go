@@ -26,6 +26,8 @@ const (
 	attrRedirect = ownTrusted + "redirect"
 	attrMetacopy = ownTrusted + "metacopy"
 
+	attrProtected = ownTrusted + "protattr" // see Flags
+
 	attrCapability = "security.capability"
 	attrDefaultACL = "system.posix_acl_default"
 	attrAccessACL  = "system.posix_acl_access"

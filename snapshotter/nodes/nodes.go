@@ -6,6 +6,7 @@
 //	n/<id>/fs      the content of a node
 //	n/<id>/work    overlayfs's work directory of an open node; a frozen one has none
 //	n/<id>/node.json   the record of the node, should the database ever be lost
+//	n/<id>/flagged, n/<id>/flags-shown   see [Dir.ShowFlags]
 //	staging/<id>   a node in the making; worthless after a crash
 //	trash/<id>     a node on its way out
 //	lost/<id>      a node that nothing knew when the graph was rebuilt; never deleted by the daemon
@@ -24,17 +25,17 @@ package nodes
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/beneath"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 )
 
@@ -42,6 +43,9 @@ import (
 type Dir struct {
 	root string
 	disk *disk
+
+	mu    sync.Mutex // guards stuck
+	stuck map[string][]beneath.Stuck
 }
 
 const (
@@ -55,19 +59,19 @@ const (
 )
 
 // Open makes the root directory ready. The root must be an absolute path without characters that have a meaning in mount
-// options, else errors say so.
-func Open(root string) (*Dir, error) {
+// options. What is there already must be directories of this user that nobody else may write to. Errors say what to do. Others
+// than the user cannot enter the root afterwards.
+func Open(root string) (*Dir, error) { return open(root, false) }
+
+// OpenShared is [Open], but leaves the mode of a root that is there already: others may be allowed to enter it.
+func OpenShared(root string) (*Dir, error) { return open(root, true) }
+
+func open(root string, keepMode bool) (*Dir, error) {
 	if err := mountable(root); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{"", published, staging, trash, empty, reports, recorded, lost} {
-		mode := fs.FileMode(0o700)
-		if dir == empty {
-			mode = 0o755
-		}
-		if err := os.MkdirAll(filepath.Join(root, dir), mode); err != nil {
-			return nil, fmt.Errorf("prepare root: %w", err)
-		}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, fmt.Errorf("prepare root: %w", err)
 	}
 	// The mount table shows paths without links, and they are compared with ours.
 	real, err := filepath.EvalSymlinks(root)
@@ -81,7 +85,10 @@ func Open(root string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open root: %w", err)
 	}
-	return &Dir{real, disk}, nil
+	if err := prepare(disk.held, keepMode); err != nil {
+		return nil, errors.Join(err, disk.held.Close())
+	}
+	return &Dir{root: real, disk: disk, stuck: map[string][]beneath.Stuck{}}, nil
 }
 
 // Close ends the use of the directory.
@@ -134,8 +141,11 @@ func (d *Dir) Stack(ids []dag.NodeID) tree.Stack {
 	return stack
 }
 
-func (d *Dir) path(sub string, id dag.NodeID) string {
-	return filepath.Join(d.root, sub, strconv.FormatUint(uint64(id), 10))
+func (d *Dir) path(sub string, id dag.NodeID) string { return filepath.Join(d.root, below(sub, id)) }
+
+// below returns the path of a node below the root.
+func below(sub string, id dag.NodeID) string {
+	return filepath.Join(sub, strconv.FormatUint(uint64(id), 10))
 }
 
 // Stage begins a node that is immutable once it is published, and returns where its content goes.
@@ -158,7 +168,7 @@ func (d *Dir) Stage(id dag.NodeID) (string, error) {
 func (d *Dir) Publish(ids ...dag.NodeID) error {
 	for _, id := range ids {
 		failpoint.NodeWritten.Hit()
-		if err := os.Rename(d.path(staging, id), d.path(published, id)); err != nil {
+		if err := d.beneath().Rename(below(staging, id), below(published, id)); err != nil {
 			return fmt.Errorf("publish %v: %w", id, err)
 		}
 		failpoint.NodePublished.Hit()
@@ -197,101 +207,6 @@ func (d *Dir) withDir(path string, fn func(fd int) error) error {
 		return errors.Join(fmt.Errorf("sync %s: %w", path, err), f.Close())
 	}
 	return f.Close()
-}
-
-// Discard removes a node that was staged or published but never committed. A node that is not there is no error.
-func (d *Dir) Discard(id dag.NodeID) error {
-	return errors.Join(os.RemoveAll(d.path(staging, id)), d.Trash(id))
-}
-
-// Trash takes a node out of the published ones; [Dir.Sweep] deletes it later. A node that is not there is no
-// error.
-func (d *Dir) Trash(id dag.NodeID) error {
-	// A node that was never committed may leave its id to another one when the daemon crashes.
-	d.disk.forget(id)
-	to := filepath.Join(d.root, trash, fmt.Sprintf("%d-%d", id, time.Now().UnixNano()))
-	err := os.Rename(d.path(published, id), to)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("trash %v: %w", id, err)
-	}
-	failpoint.NodeTrashed.Hit()
-	now := time.Now()
-	if err := os.Chtimes(to, now, now); !errors.Is(err, fs.ErrNotExist) { // swept already: as old as it was, it was due
-		return err
-	}
-	return nil
-}
-
-// SetAside takes a node out of the published ones, for a person to look at: nothing deletes it. A node that is not there is
-// no error.
-func (d *Dir) SetAside(id dag.NodeID) error {
-	to := filepath.Join(d.root, lost, fmt.Sprintf("%d-%d", id, time.Now().UnixNano()))
-	if err := os.Rename(d.path(published, id), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("set %v aside: %w", id, err)
-	}
-	return nil
-}
-
-// Sweep deletes what has been in the trash since before a time.
-func (d *Dir) Sweep(before time.Time) error {
-	entries, err := os.ReadDir(filepath.Join(d.root, trash))
-	if err != nil {
-		return fmt.Errorf("sweep: %w", err)
-	}
-	var errs []error
-	for _, e := range entries {
-		switch info, err := e.Info(); {
-		case errors.Is(err, fs.ErrNotExist): // swept by somebody else
-		case err != nil:
-			errs = append(errs, err)
-		case !info.ModTime().After(before):
-			errs = append(errs, os.RemoveAll(filepath.Join(d.root, trash, e.Name())))
-			failpoint.TrashSwept.Hit()
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Scratch returns a new directory for what is tried and thrown away at the start. It lies in the trash: whatever keeps it from
-// being removed, [Dir.Sweep] does that in the end.
-func (d *Dir) Scratch() (string, error) {
-	dir, err := os.MkdirTemp(filepath.Join(d.root, trash), "scratch-")
-	if err != nil {
-		return "", fmt.Errorf("make a scratch directory: %w", err)
-	}
-	return dir, nil
-}
-
-// DropStaging deletes all nodes in the making. It is for the start, before the first one is staged. On a full disk, which
-// has no place for a new directory, they are deleted at once.
-func (d *Dir) DropStaging() error {
-	current := filepath.Join(d.root, staging)
-	entries, err := os.ReadDir(current)
-	if err != nil {
-		return fmt.Errorf("drop staging: %w", err)
-	}
-	if len(entries) == 0 {
-		return nil
-	}
-	old := filepath.Join(d.root, trash, fmt.Sprintf("staging-%d", time.Now().UnixNano()))
-	if err = os.Rename(current, old); err == nil {
-		if err = os.Mkdir(current, 0o700); err != nil && errors.Is(err, unix.ENOSPC) {
-			err = os.Rename(old, current)
-		} else if err == nil {
-			return nil
-		}
-	}
-	if err != nil && !errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("drop staging: %w", err)
-	}
-	var errs []error
-	for _, e := range entries {
-		errs = append(errs, os.RemoveAll(filepath.Join(current, e.Name())))
-	}
-	return errors.Join(errs...)
 }
 
 // Discarded returns the ids of the nodes that are in the trash, in the making, or set aside.

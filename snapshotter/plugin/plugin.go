@@ -62,6 +62,9 @@ func initSnapshotter(ic *plugin.InitContext) (any, error) {
 	ic.Meta.Platforms = append(ic.Meta.Platforms, platforms.DefaultSpec())
 	ic.Meta.Exports = map[string]string{plugins.SnapshotterRootDir: root}
 	opts := options(config)
+	if config.RootPath == "" {
+		opts = append(opts, snapshotter.WithSharedRoot())
+	}
 	// containerd's services depend on snapshotters, so that they are asked over the socket even from within.
 	address := ic.Properties[plugins.PropertyGRPCAddress]
 	if address == "" {

@@ -85,7 +85,10 @@ func Kinds() []Kind { return []Kind{Names, Storages, Updates} }
 const extension = ".json"
 
 // Dir is the directory with all records.
-type Dir struct{ root string }
+type Dir struct {
+	root   string
+	remove func(path string) error
+}
 
 // Open makes the directory ready.
 func Open(root string) (*Dir, error) {
@@ -94,8 +97,11 @@ func Open(root string) (*Dir, error) {
 			return nil, fmt.Errorf("prepare records: %w", err)
 		}
 	}
-	return &Dir{root}, nil
+	return &Dir{root, os.Remove}, nil
 }
+
+// RemoveWith sets what deletes the file of a record, in the place of os.Remove. Its error wraps fs.ErrNotExist if there is none.
+func (d *Dir) RemoveWith(remove func(path string) error) { d.remove = remove }
 
 // Path returns where the record with a key is.
 func (d *Dir) Path(kind Kind, key string) string {
@@ -109,7 +115,7 @@ func (d *Dir) Put(kind Kind, key string, sequence uint64, record any) error {
 
 // Delete removes a record. One that is not there is no error.
 func (d *Dir) Delete(kind Kind, key string) error {
-	if err := os.Remove(d.Path(kind, key)); !errors.Is(err, fs.ErrNotExist) {
+	if err := d.remove(d.Path(kind, key)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -164,7 +164,7 @@ func TestNothingIsDeletedByRebuilding(t *testing.T) {
 	if len(found) != 1 {
 		t.Error("what nothing knew is gone")
 	}
-	if id := f.node(f.layer("sha256:new", "", map[string]string{"a": "b"})); id <= 4711 {
+	if id := f.node(f.layer("new", "", map[string]string{"a": "b"})); id <= 4711 {
 		t.Errorf("id %v was given out again", id)
 	}
 }

@@ -61,6 +61,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 		return err
 	}
 	defer release()
+	s.young.made(key)
 	open := s.store.NewNode()
 	err = s.stageOpen(open, s.nodes.Stack(layers))
 	if err == nil {

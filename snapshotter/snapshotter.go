@@ -39,6 +39,8 @@ type Snapshotter struct {
 	busy     *pins
 	handed   *handed
 	doomed   *doomed
+	young    *young
+	leaving  time.Duration // see the constant; tests wait for less
 	kicked   chan struct{}
 	turns    chan struct{}   // of the workers that service storages
 	underway sync.Map        // the ids of the updates that somebody runs
@@ -71,6 +73,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
 		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
+		young: newYoung(c.grace), leaving: leaving,
 		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}
 	s.first = slices.Max(append(present, 0))

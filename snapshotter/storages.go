@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -30,48 +29,6 @@ func (s *Snapshotter) RemoveStorage(ctx context.Context, name string) error {
 		}
 		return s.removeFree(ctx, name)
 	})
-}
-
-// leaving is how long containerd may take to drop the key of a container that is gone.
-const leaving = 15 * time.Second
-
-// removeFree removes a storage that is not in use. Where only keys of containers that are gone still refer to it, which
-// containerd's garbage collector is about to drop, that is waited for.
-func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, leaving)
-	defer cancel()
-	for {
-		err := s.do(dag.RemoveStorage{Name: name, Now: now()})
-		if !errdefs.IsFailedPrecondition(err) || !s.abandoned(ctx, name) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(leaving / 150):
-		}
-	}
-}
-
-// abandoned tells whether containerd says of every key that refers to a storage that its container is gone.
-func (s *Snapshotter) abandoned(ctx context.Context, storage string) bool {
-	var keys []backendKey
-	s.store.View(func(g *dag.Graph) {
-		for _, n := range g.Names() {
-			if n.Storage == storage {
-				keys = append(keys, parseKey(n.Key))
-			}
-		}
-	})
-	for _, k := range keys {
-		if s.host == nil || k.namespace == "" {
-			return false
-		}
-		if _, err := s.host.Claim(ctx, k.namespace, k.key); !errdefs.IsNotFound(err) {
-			return false
-		}
-	}
-	return true
 }
 
 // Fork begins a storage named target that has all that source has now. Source must not be in use.

@@ -27,14 +27,17 @@ type Options struct {
 	Force bool `json:"force,omitempty" toml:"force,omitempty"`
 	// Now is the time that pins expire by. Without it none does.
 	Now time.Time `json:"-" toml:"-"`
+	// Wall is what the clock of the machine says where that may be later than Now, as long as it is not believed. A pin that is
+	// over by it alone is kept, and the report says so.
+	Wall time.Time `json:"-" toml:"-"`
 }
 
 // Over returns these options where they say something, and else those of the base: the more particular ones go over the
 // more general ones. Pins and excluded paths add up; of two pins of one path, the particular one counts.
 func (o Options) Over(base Options) Options {
-	out := Options{Force: o.Force || base.Force, Now: o.Now}
+	out := Options{Force: o.Force || base.Force, Now: o.Now, Wall: o.Wall}
 	if out.Now.IsZero() {
-		out.Now = base.Now
+		out.Now, out.Wall = base.Now, base.Wall
 	}
 	if len(o.Policy)+len(base.Policy) > 0 {
 		out.Policy = make(Policy)

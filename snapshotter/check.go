@@ -50,6 +50,7 @@ func (s *Snapshotter) Check(ctx context.Context) ([]Problem, error) {
 		{"reports", s.checkReports},
 		{"what was set aside", s.checkLost},
 		{"containerd", s.checkHost},
+		{"clock", s.checkClock},
 	} {
 		found, err := part.check(ctx)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // RollbackPolicy says what happens when a storage is bound on a base that it stood on before.
@@ -44,6 +45,7 @@ type config struct {
 	workers   int
 	servicing servicing.Options
 	mount     []string
+	clock     func() (clock.Reading, error)
 }
 
 // The defaults of the options.
@@ -59,6 +61,7 @@ func defaults() config {
 		retention: Retention{Points: DefaultPoints, Age: DefaultAge},
 		grace:     DefaultGrace,
 		workers:   2,
+		clock:     clock.Read,
 	}
 }
 
@@ -143,6 +146,11 @@ func WithServicing(o servicing.Options) Opt {
 		c.servicing = o
 		return nil
 	}
+}
+
+// WithClock sets how the clocks of the machine are read, which decide what is old.
+func WithClock(read func() (clock.Reading, error)) Opt {
+	return func(c *config) error { c.clock = read; return nil }
 }
 
 // WithMountOptions replaces the overlay options that are otherwise found by asking the kernel what it knows.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 )
 
@@ -40,6 +41,7 @@ type Snapshotter struct {
 	handed   *handed
 	doomed   *doomed
 	young    *young
+	ageing   *ageing
 	leaving  time.Duration // see the constant; tests wait for less
 	kicked   chan struct{}
 	turns    chan struct{}   // of the workers that service storages
@@ -72,7 +74,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
+		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), ageing: newAgeing(dir, c.clock),
 		young: newYoung(c.grace), leaving: leaving,
 		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}
@@ -91,7 +93,7 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 			return fmt.Errorf("probe overlayfs: %w", err)
 		}
 	}
-	if s.boot, err = bootID(); err != nil {
+	if s.boot, err = clock.Boot(); err != nil {
 		return err
 	}
 	s.mirror.boot = s.boot
@@ -171,6 +173,7 @@ func (s *Snapshotter) Close() error {
 	}
 	s.stop()
 	s.tasks.Wait()
+	s.ageing.close()
 	return errors.Join(s.store.Close(), s.nodes.Close())
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/containerd/log"
 
@@ -25,17 +26,18 @@ type staged struct {
 	update               dag.UpdateID
 	head                 dag.NodeID // the open node that it was determined from
 	carried, delta, open dag.NodeID
+	at                   time.Time // of the state that it leaves
 	report               string
 	holds                []string
 	release              func()
 }
 
 func (p staged) switched(storage string) dag.Transformation {
-	return dag.Switch{Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: now()}
+	return dag.Switch{Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at}
 }
 
 func (p staged) rolledBack(storage string) dag.Transformation {
-	return dag.Rollback{Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Now: now()}
+	return dag.Rollback{Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Now: p.at}
 }
 
 func (p staged) held(storage string) dag.Transformation {
@@ -62,7 +64,7 @@ func (k stacks) all() []dag.NodeID { return slices.Concat(k.old, k.next, k.user,
 // it shows until it is committed, see [Snapshotter.commitStaged]. The caller holds the lock of the storage.
 func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
 	var k stacks
-	p := staged{update: u.ID, head: st.Head}
+	p := staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(now())}
 	var err error
 	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
 		user := g.Stack(st.Head)

@@ -51,6 +51,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			{"retire rollback points", s.retire},
 			{"merge storage nodes", s.mergeStorages},
 			{"measure frozen nodes", s.measure},
+			{"sum up frozen nodes", s.attestContents},
 			{"delete removed nodes", s.Cleanup},
 			{"forget old updates", s.forget},
 		} {

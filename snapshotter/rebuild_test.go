@@ -37,9 +37,9 @@ func (f *fixture) graph() (text string) {
 func (f *fixture) rest() {
 	f.t.Helper()
 	f.eventually(func() (done bool) {
-		f.Graph(func(g *dag.Graph) { done = len(g.Unmeasured()) == 0 && len(g.Unsynced()) == 0 })
+		f.Graph(func(g *dag.Graph) { done = len(g.Unmeasured())+len(g.Unsynced())+len(g.Unattested()) == 0 })
 		return done
-	}, "all nodes are measured and on disk")
+	}, "all nodes are measured, summed up and on disk")
 }
 
 // lived is a fixture with an update, a rollback point, a storage without a container and an anonymous one.

@@ -42,6 +42,7 @@ type Snapshotter struct {
 	doomed   *doomed
 	young    *young
 	ageing   *ageing
+	witness  *witness
 	leaving  time.Duration // see the constant; tests wait for less
 	kicked   chan struct{}
 	turns    chan struct{}   // of the workers that service storages
@@ -74,7 +75,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), ageing: newAgeing(dir, c.clock),
+		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), ageing: newAgeing(dir, c.clock), witness: newWitness(),
 		young: newYoung(c.grace), leaving: leaving,
 		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}

@@ -49,6 +49,9 @@ func (p staged) made() []dag.NodeID {
 	return slices.DeleteFunc([]dag.NodeID{p.carried, p.delta, p.open}, func(id dag.NodeID) bool { return id == 0 })
 }
 
+// frozen returns the nodes that are frozen when what was staged is shown.
+func (p staged) frozen() []dag.NodeID { return []dag.NodeID{p.head, p.carried, p.delta} }
+
 // stacks are the nodes that a servicing reads.
 type stacks struct {
 	old, next, user []dag.NodeID    // as the engine takes them
@@ -83,6 +86,9 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 		p.holds = []string{refused}
 		return p, nil
 	}
+	if err := s.attest(ctx, st.Head); err != nil {
+		return p, errors.Join(err, s.discard(p))
+	}
 	return s.write(ctx, st, p, k)
 }
 
@@ -105,6 +111,9 @@ func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p staged, k sta
 		}
 	}()
 	if err := s.writeDelta(ctx, st, &p, k); err != nil || len(p.holds) > 0 {
+		return p, err
+	}
+	if err := s.attestStaged(ctx, p.carried, p.delta); err != nil {
 		return p, err
 	}
 	below := s.nodes.Stack(k.below)
@@ -217,7 +226,7 @@ func (s *Snapshotter) sync(ids ...dag.NodeID) error {
 
 // commitStaged carries out the transformations that show what was staged, or discards it.
 func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
-	if err := s.do(ts...); err != nil {
+	if err := s.do(append(ts, s.attested(p.frozen()...)...)...); err != nil {
 		return errors.Join(err, s.discard(p))
 	}
 	p.release()
@@ -240,6 +249,7 @@ func (s *Snapshotter) discardNodes(ids ...dag.NodeID) error {
 	default:
 	}
 	var errs []error
+	s.attested(ids...) // nobody freezes them
 	for _, id := range ids {
 		errs = append(errs, s.nodes.Discard(id))
 	}

@@ -60,6 +60,9 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	case refused != "":
 		return fmt.Errorf("storage %q cannot be forked: %s: %w", st.Name, refused, errdefs.ErrFailedPrecondition)
 	}
+	if err := s.attest(ctx, st.Head); err != nil {
+		return err
+	}
 	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: now()}
 	defer func() {
 		if err != nil {
@@ -78,7 +81,7 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	if err := s.sync(t.SourceOpen, t.TargetOpen); err != nil {
 		return err
 	}
-	return s.do(t)
+	return s.do(append([]dag.Transformation{t}, s.attested(st.Head)...)...)
 }
 
 // locked calls fn with a storage and its lock.

@@ -25,7 +25,10 @@ func checkCommand() *cli.Command {
 		Name: "check", Usage: "tell what is wrong with the state directory, the mounts, and what containerd knows",
 		Description: "Changes nothing. The exit code is 1 if something keeps a storage or a layer from being used, or will.\n" +
 			"With --deep the records of what was in frozen nodes are completed where there are none.",
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "deep", Usage: "also compare all frozen nodes with what was in them when they were frozen; reads all layers and storages"}},
+		Flags: []cli.Flag{&cli.BoolFlag{
+			Name:  "deep",
+			Usage: "also compare all frozen nodes with what was in them when they were frozen; reads all layers and storages",
+		}},
 		Action: action(check(false)),
 	}
 }

@@ -288,7 +288,7 @@ func (w *world) compareAll() {
 
 // checkSound has the daemon check itself.
 func (w *world) checkSound() {
-	r, err := w.d.Check(w.t.Context(), &api.CheckRequest{})
+	r, err := w.d.Check(w.t.Context(), &api.CheckRequest{Deep: true})
 	must(w.t, err)
 	for _, p := range r.GetProblems() {
 		if p.GetGrave() {

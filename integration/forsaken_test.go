@@ -31,8 +31,8 @@ func TestContainerCalledLikeAnExtraction(t *testing.T) {
 	}
 }
 
-// TestStorageOfForgottenKey: a key that containerd does not know, as after it was killed while it removed a container, keeps no
-// storage from being removed; one that it knows does.
+// TestStorageOfForgottenKey: a key that containerd does not know, as after it was killed while it removed a container,
+// keeps no storage from being removed; one that it knows does.
 func TestStorageOfForgottenKey(t *testing.T) {
 	t.Parallel()
 	h := harness.Start(t, impatient())

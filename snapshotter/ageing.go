@@ -36,7 +36,8 @@ type ageing struct {
 func newAgeing(dir *nodes.Dir, read func() (clock.Reading, error)) *ageing {
 	c, err := clock.Open(filepath.Join(dir.Records(), "clock"), read)
 	if err != nil {
-		log.L.WithError(err).Warnf("nothing is forgotten for its age before the clock has gone on evenly for %v", clock.Settled)
+		log.L.WithError(err).
+			Warnf("nothing is forgotten for its age before the clock has gone on evenly for %v", clock.Settled)
 	}
 	return &ageing{Clock: c}
 }
@@ -57,8 +58,8 @@ func (a *ageing) moment() clock.Moment {
 	return m
 }
 
-// due reports whether a state of a storage may be forgotten for its age now: one at a time, so that whoever sees the log can
-// still do something.
+// due reports whether a state of a storage may be forgotten for its age now: one at a time, so that whoever sees the
+// log can still do something.
 func (a *ageing) due(m clock.Moment) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -80,8 +81,8 @@ func (a *ageing) doubted(doubts bool) (changed bool) {
 	return changed
 }
 
-// retire forgets the states of storages that retention does not keep: at once what is beyond their number, and what is too old
-// by a time that has certainly been reached, one state at a time.
+// retire forgets the states of storages that retention does not keep: at once what is beyond their number, and what is
+// too old by a time that has certainly been reached, one state at a time.
 func (s *Snapshotter) retire(ctx context.Context) error {
 	var all []dag.Storage
 	s.store.View(func(g *dag.Graph) { all = g.Storages() })
@@ -132,8 +133,8 @@ func (s *Snapshotter) retireOldest(ctx context.Context, m clock.Moment) error {
 	return nil
 }
 
-// retireStorage forgets old states of a storage, unless somebody is at work with it, who may need them, and reports whether it
-// did so.
+// retireStorage forgets old states of a storage, unless somebody is at work with it, who may need them, and reports
+// whether it did so.
 func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) (forgot bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, atWork)
 	defer cancel()
@@ -144,7 +145,8 @@ func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) (forgot b
 		}
 		for _, p := range states {
 			log.G(ctx).WithFields(log.Fields{
-				"storage": st.Name, "update": p.Update.String(), "node": p.Head.String(), "from": p.Time, "age": now().Sub(p.Time).Round(time.Second),
+				"storage": st.Name, "update": p.Update.String(), "node": p.Head.String(),
+				"from": p.Time, "age": now().Sub(p.Time).Round(time.Second),
 			}).Info("forgot a state that the storage could be returned to, as retention says")
 		}
 		forgot = len(states) > 0
@@ -157,8 +159,8 @@ func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) (forgot b
 }
 
 // doubt is what is said while something is over by the clock of the machine alone.
-var doubt = fmt.Sprintf("by the clock of the machine something is to be forgotten, or no longer pinned, but that clock is not believed before it has gone on "+
-	"evenly for %v; if it is wrong, set it right", clock.Settled)
+var doubt = fmt.Sprintf("by the clock of the machine something is to be forgotten, or no longer pinned, "+
+	"but that clock is not believed before it has gone on evenly for %v; if it is wrong, set it right", clock.Settled)
 
 // doubtful returns the storages of which something is over by the clock of the machine, and not certainly.
 func (s *Snapshotter) doubtful(m clock.Moment) (names []string) {
@@ -184,7 +186,8 @@ func (s *Snapshotter) doubtful(m clock.Moment) (names []string) {
 func (s *Snapshotter) checkClock(context.Context) (found []Problem, _ error) {
 	m := s.ageing.moment()
 	for _, name := range s.doubtful(m) {
-		found = append(found, Problem{Subject: fmt.Sprintf("storage %q", name), What: fmt.Sprintf("the clock says %s: %s", m.Wall.Format(time.RFC3339), doubt)})
+		what := fmt.Sprintf("the clock says %s: %s", m.Wall.Format(time.RFC3339), doubt)
+		found = append(found, Problem{Subject: fmt.Sprintf("storage %q", name), What: what})
 	}
 	return found, nil
 }

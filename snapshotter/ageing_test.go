@@ -159,7 +159,8 @@ func TestForgottenOneByOne(t *testing.T) {
 	}
 }
 
-// TestPinUnderDoubtfulClock: a pin is not over because the clock is ahead for a moment, and the report says why it is kept.
+// TestPinUnderDoubtfulClock: a pin is not over because the clock is ahead for a moment, and the report says why it is
+// kept.
 func TestPinUnderDoubtfulClock(t *testing.T) {
 	a := newAged(t)
 	one := a.layer("conf", "", map[string]string{"conf": "1"})

@@ -32,8 +32,8 @@ func newWitness() *witness {
 	return &witness{digests: map[dag.NodeID]string{}, failed: map[dag.NodeID]bool{}}
 }
 
-// attest writes down what is in a node that is about to be frozen, its content not read. Until the node is frozen this is worth
-// nothing; it is done again then. The caller puts it on disk together with the node.
+// attest writes down what is in a node that is about to be frozen, its content not read. Until the node is frozen this
+// is worth nothing; it is done again then. The caller puts it on disk together with the node.
 func (s *Snapshotter) attest(ctx context.Context, id dag.NodeID) error {
 	return s.attestAt(ctx, id, s.nodes.FS(id), s.nodes.Manifest(id))
 }
@@ -83,9 +83,9 @@ func contentsOf(ctx context.Context, dir string) manifest.Walk {
 	return func(fn func(path, sum string) error) error { return tree.Contents(ctx, dir, fn) }
 }
 
-// attestContents sums up, in the background, what is in the files of frozen storage nodes, and what is in those that were frozen
-// without a walk through them, by an exact rollback or an earlier version. That reads all of it, once, which may take long and
-// holds up nobody. Layers are left to [Snapshotter.CheckDeep].
+// attestContents sums up, in the background, what is in the files of frozen storage nodes, and what is in those that
+// were frozen without a walk through them, by an exact rollback or an earlier version. That reads all of it, once,
+// which may take long and holds up nobody. Layers are left to [Snapshotter.CheckDeep].
 func (s *Snapshotter) attestContents(context.Context) error {
 	s.witness.mu.Lock()
 	defer s.witness.mu.Unlock()
@@ -119,7 +119,8 @@ func (s *Snapshotter) readContents(ctx context.Context) {
 			return
 		}
 		if err := s.readContent(ctx, ids[0]); err != nil && ctx.Err() == nil {
-			log.G(ctx).WithError(err).WithField("node", ids[0].String()).Error("failed to sum up the files of a frozen node; see moltctl check --deep")
+			log.G(ctx).WithError(err).WithField("node", ids[0].String()).
+				Error("failed to sum up the files of a frozen node; see moltctl check --deep")
 			s.witness.mu.Lock()
 			s.witness.failed[ids[0]] = true
 			s.witness.mu.Unlock()
@@ -127,8 +128,8 @@ func (s *Snapshotter) readContents(ctx context.Context) {
 	}
 }
 
-// readContent sums up the files of a frozen node, which must be what it was when it was frozen as far as that is known. One that
-// has gone meanwhile is no error.
+// readContent sums up the files of a frozen node, which must be what it was when it was frozen as far as that is known.
+// One that has gone meanwhile is no error.
 func (s *Snapshotter) readContent(ctx context.Context, id dag.NodeID) error {
 	defer s.busy.pin(id)()
 	var (

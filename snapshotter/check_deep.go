@@ -19,9 +19,10 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/manifest"
 )
 
-// CheckDeep compares what is in frozen nodes, files included, with what was in them when they were frozen, and returns those that
-// were changed since. It neither asks nor trusts what is mounted. It reads all layers and storages, which may take long. Of nodes
-// of which nothing was recorded, or of which the record is lost, what is there now is recorded; nothing else is changed.
+// CheckDeep compares what is in frozen nodes, files included, with what was in them when they were frozen, and returns
+// those that were changed since. It neither asks nor trusts what is mounted. It reads all layers and storages, which
+// may take long. Of nodes of which nothing was recorded, or of which the record is lost, what is there now is recorded;
+// nothing else is changed.
 func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error) {
 	var frozen []dag.Node
 	s.store.View(func(g *dag.Graph) {
@@ -41,7 +42,8 @@ func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error
 			return found, err
 		}
 		if err != nil {
-			p = []Problem{{Subject: s.subject(n), Grave: true, What: "whether it was changed after it was frozen cannot be found out: " + err.Error()}}
+			what := "whether it was changed after it was frozen cannot be found out: " + err.Error()
+			p = []Problem{{Subject: s.subject(n), Grave: true, What: what}}
 		}
 		found = append(found, p...)
 		if now {
@@ -49,7 +51,8 @@ func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error
 		}
 	}
 	if recorded > 0 {
-		found = append(found, Problem{Subject: "frozen nodes", What: fmt.Sprintf("%d from before, of which it was not on record what was in them: recorded now", recorded)})
+		what := fmt.Sprintf("%d from before, of which it was not on record what was in them: recorded now", recorded)
+		found = append(found, Problem{Subject: "frozen nodes", What: what})
 	}
 	return found, nil
 }
@@ -81,7 +84,7 @@ func (s *Snapshotter) checkFrozen(ctx context.Context, n dag.Node) (found []Prob
 				return found, false, err
 			}
 			if !same {
-				found = append(found, Problem{Subject: s.subject(n), Grave: true, What: "was changed after it was frozen, and the record of what was in it is lost, so that nobody can say where: " + restoreIt})
+				found = append(found, Problem{Subject: s.subject(n), Grave: true, What: changedSomewhere + restoreIt})
 			}
 		case errors.Is(err, errNoRecord) && diffs.count == 0:
 			if *part.now, err = manifest.Write(part.path, part.walk); err != nil {
@@ -92,7 +95,8 @@ func (s *Snapshotter) checkFrozen(ctx context.Context, n dag.Node) (found []Prob
 		}
 	}
 	if diffs.count > 0 {
-		found = append(found, Problem{Subject: s.subject(n), Grave: true, What: fmt.Sprintf("was changed after it was frozen: %s; %s", diffs, restoreIt)})
+		what := fmt.Sprintf("was changed after it was frozen: %s; %s", diffs, restoreIt)
+		found = append(found, Problem{Subject: s.subject(n), Grave: true, What: what})
 	}
 	if t.Digest == "" && t.Contents == "" || diffs.count > 0 {
 		return found, false, nil
@@ -101,7 +105,12 @@ func (s *Snapshotter) checkFrozen(ctx context.Context, n dag.Node) (found []Prob
 	return found, t.Digest != "", s.do(t)
 }
 
-const restoreIt = "states of storages that show it are no longer what they were; find out what wrote to it, and restore it from a backup"
+const (
+	restoreIt = "states of storages that show it are no longer what they were; " +
+		"find out what wrote to it, and restore it from a backup"
+	changedSomewhere = "was changed after it was frozen, and the record of what was in it is lost, " +
+		"so that nobody can say where: "
+)
 
 var errNoRecord = errors.New("there is no record")
 

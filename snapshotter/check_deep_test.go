@@ -27,8 +27,8 @@ func (f *fixture) deep() (lines []string) {
 	return lines
 }
 
-// attested is a fixture with a storage that was updated; it returns the directory of the frozen node, of which everything is on
-// record.
+// attested is a fixture with a storage that was updated; it returns the directory of the frozen node, of which
+// everything is on record.
 func newAttested(t *testing.T) (f *fixture, key, frozen string) {
 	t.Helper()
 	f = newFixture(t)
@@ -162,8 +162,8 @@ func TestCheckDeepWithoutManifest(t *testing.T) {
 	}
 }
 
-// TestAttestedThroughout: what molt itself does to frozen nodes is no change of them: merging, forking, rolling back in each way,
-// and a restart.
+// TestAttestedThroughout: what molt itself does to frozen nodes is no change of them: merging, forking, rolling back in
+// each way, and a restart.
 func TestAttestedThroughout(t *testing.T) {
 	f, key, _ := newAttested(t)
 	_, base := f.bases() // the same ones, unpacked again

@@ -13,7 +13,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// checkHost compares the names with the keys that containerd has: one of both may have been restored from an older state.
+// checkHost compares the names with the keys that containerd has: one of both may have been restored from an older
+// state.
 func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) {
 	if s.host == nil {
 		return nil, nil
@@ -63,8 +64,8 @@ func (s *Snapshotter) keys() map[Key][]dag.Name {
 	return all
 }
 
-// unknownToHost is a key that containerd does not know any more. It removes such keys itself when it next collects garbage;
-// what was written under one without a storage of its own would go with it.
+// unknownToHost is a key that containerd does not know any more. It removes such keys itself when it next collects
+// garbage; what was written under one without a storage of its own would go with it.
 func (s *Snapshotter) unknownToHost(k Key, names []dag.Name) Problem {
 	p := Problem{Subject: ofKey(k), What: "containerd does not know it any more, and will have it removed when it collects garbage"}
 	for _, n := range names {
@@ -84,8 +85,8 @@ func (s *Snapshotter) unknownToHost(k Key, names []dag.Name) Problem {
 	return p
 }
 
-// rescue returns the name of the storage that keeps what was written under a key, or is to keep it, and reports whether it does.
-// A storage that has the name for another reason is not taken for it.
+// rescue returns the name of the storage that keeps what was written under a key, or is to keep it, and reports whether
+// it does. A storage that has the name for another reason is not taken for it.
 func (s *Snapshotter) rescue(k Key, n dag.Name) (target string, done bool) {
 	var head dag.Node
 	s.store.View(func(g *dag.Graph) {

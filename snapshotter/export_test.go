@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// SetLeaving sets how long containerd may take to drop the key of a container that is gone, and for how long a new key may be one
-// that containerd has not written down yet.
+// SetLeaving sets how long containerd may take to drop the key of a container that is gone, and for how long a new key
+// may be one that containerd has not written down yet.
 func (s *Snapshotter) SetLeaving(leaving, creating time.Duration) {
 	s.leaving, s.young.bound = leaving, creating
 }

@@ -22,9 +22,9 @@ const leaving = 15 * time.Second
 // looks is how often, while that is waited for, containerd is asked what it knows.
 const looks = 5
 
-// removeFree removes a storage that is not in use. Keys of containers that are gone may still refer to it. containerd drops
-// them when it collects garbage, which is waited for. What it knew neither when asked first nor when asked last, it has
-// forgotten (it was killed while it removed a container), and such a key is dropped together with the storage.
+// removeFree removes a storage that is not in use. Keys of containers that are gone may still refer to it. containerd
+// drops them when it collects garbage, which is waited for. What it knew neither when asked first nor when asked last,
+// it has forgotten (it was killed while it removed a container), and such a key is dropped together with the storage.
 func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
 	var (
 		deadline = time.Now().Add(s.leaving)
@@ -43,6 +43,8 @@ func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
 			switch left := s.lookFor(ctx, name, keys); {
 			case left.err == nil:
 				unknown++
+				err = fmt.Errorf("storage %q: containerd has only just let go of its container; try again: %w",
+					name, errdefs.ErrFailedPrecondition)
 			case !left.leaving:
 				return left.err
 			default:
@@ -93,13 +95,15 @@ type look struct {
 
 // lookFor asks containerd whether it knows any of the keys that refer to a storage, as a snapshot or as a container's.
 func (s *Snapshotter) lookFor(ctx context.Context, storage string, keys []string) look {
-	held := func(key, why string) error {
-		return fmt.Errorf("storage %q belongs to %s, %s: %w", storage, describeKey(key), why, errdefs.ErrFailedPrecondition)
+	held := func(key, why string, args ...any) error {
+		return fmt.Errorf("storage %q belongs to %s, %s: %w",
+			storage, describeKey(key), fmt.Sprintf(why, args...), errdefs.ErrFailedPrecondition)
 	}
 	for _, key := range keys {
 		k := parseKey(key)
 		if s.host == nil || k.namespace == "" {
-			return look{err: held(key, "and without containerd.address in the configuration molt cannot ask whether that is gone; remove it first")}
+			return look{err: held(key, "and without containerd.address in the configuration molt cannot ask "+
+				"whether that is gone; remove it first")}
 		}
 		ask, cancel := context.WithTimeout(ctx, askTimeout)
 		_, err := s.host.Claim(ask, k.namespace, k.key)
@@ -108,25 +112,29 @@ func (s *Snapshotter) lookFor(ctx context.Context, storage string, keys []string
 		case err == nil || errdefs.IsInvalidArgument(err):
 			return look{err: held(key, "remove that first")}
 		case !errdefs.IsNotFound(err):
-			return look{err: held(key, fmt.Sprintf("and containerd cannot be asked whether that is gone (%v); start containerd and try again", err))}
+			return look{err: held(key, "and containerd cannot be asked whether that is gone (%v); "+
+				"start containerd and try again", err)}
 		}
+	}
+	if len(keys) == 0 {
+		return look{}
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	var known []Key
-	if len(keys) > 0 {
-		var err error
-		if known, err = s.host.Snapshots(ask); err != nil {
-			return look{err: held(keys[0], fmt.Sprintf("and containerd cannot be asked what snapshots it has (%v); start containerd and try again", err))}
-		}
+	known, err := s.host.Snapshots(ask)
+	if err != nil {
+		return look{err: held(keys[0], "and containerd cannot be asked for its snapshots (%v); "+
+			"start containerd and try again", err)}
 	}
 	for _, key := range keys {
 		k := parseKey(key)
 		switch {
 		case slices.Contains(known, Key{k.namespace, k.key}):
-			return look{leaving: true, err: held(key, fmt.Sprintf("of which containerd still has the snapshot; remove it: ctr -n %s snapshots --snapshotter molt rm %q", k.namespace, k.key))}
+			return look{leaving: true, err: held(key, "of which containerd still has the snapshot; remove it: "+
+				"ctr -n %s snapshots --snapshotter molt rm %q", k.namespace, k.key)}
 		case s.young.is(key):
-			return look{leaving: true, err: held(key, fmt.Sprintf("which containerd does not know, but may be about to create; try again in %v", s.young.bound.Round(time.Second)))}
+			return look{leaving: true, err: held(key, "which containerd does not know, but may be about to create; "+
+				"try again in %v", s.young.bound.Round(time.Second))}
 		}
 	}
 	return look{}
@@ -139,8 +147,8 @@ func describeKey(key string) string {
 	return fmt.Sprintf("snapshot %q", parseKey(key).key)
 }
 
-// dropForsaken removes a storage with the keys that refer to it and that containerd has forgotten, in one change. The caller
-// holds the lock of the storage, so that no other key is bound to it.
+// dropForsaken removes a storage with the keys that refer to it and that containerd has forgotten, in one change. The
+// caller holds the lock of the storage, so that no other key is bound to it.
 func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, keys []string) error {
 	var changes []dag.Transformation
 	for _, key := range keys {
@@ -159,13 +167,14 @@ func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, keys []s
 	}
 	for _, key := range keys {
 		s.handed.released(key, now())
-		log.G(ctx).WithFields(log.Fields{"storage": storage, "key": key}).Warn("dropped a key that containerd knows no longer, with its storage")
+		log.G(ctx).WithFields(log.Fields{"storage": storage, "key": key}).
+			Warn("dropped a key that containerd no longer knows, with its storage")
 	}
 	return nil
 }
 
-// young knows which keys were made so recently that containerd may not have written down that it has them: it does so after
-// the snapshotter has made them. Keys from before this process count from its start. Only monotonic time counts.
+// young knows which keys were made so recently that containerd may not have written down that it has them: it does so
+// after the snapshotter has made them. Keys from before this process count from its start. Only monotonic time counts.
 type young struct {
 	bound time.Duration
 	start time.Time

@@ -17,8 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
-// forget makes containerd know nothing of a key any more, as if it was killed after it had removed the records of a container,
-// and before it had the snapshot removed.
+// forget makes containerd know nothing of a key any more, as if it was killed after it had removed the records of a
+// container, and before it had the snapshot removed.
 func (f *fixture) forget(own string) {
 	f.host.mu.Lock()
 	defer f.host.mu.Unlock()

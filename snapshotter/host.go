@@ -48,8 +48,9 @@ func parseKey(key string) backendKey {
 	return backendKey{namespace: namespace, key: own}
 }
 
-// Container returns the id of the container that a snapshot key belongs to, empty if it cannot be a container's: containerd
-// gives containers ids that are identifiers, and clients make keys of other forms for what they unpack or look at.
+// Container returns the id of the container that a snapshot key belongs to, empty if it cannot be a container's:
+// containerd gives containers ids that are identifiers, and clients make keys of other forms for what they unpack or
+// look at.
 func Container(key string) string {
 	if own := parseKey(key).key; identifiers.Validate(own) == nil {
 		return own
@@ -60,16 +61,16 @@ func Container(key string) string {
 // Unpacking reports whether a snapshot key is one under which containerd unpacks an image layer.
 func Unpacking(key string) bool { return parseKey(key).extraction() }
 
-// extraction reports whether a key is one under which containerd unpacks an image layer: "extract-<unique> <chain ID>", see
-// snapshots.UnpackKeyFormat. The key of a container is never one, because ids of containers have no blanks. What an image
-// says is not trusted, and its layers' annotations arrive as labels here.
+// extraction reports whether a key is one under which containerd unpacks an image layer: "extract-<unique> <chain ID>",
+// see snapshots.UnpackKeyFormat. The key of a container is never one, because ids of containers have no blanks. What an
+// image says is not trusted, and its layers' annotations arrive as labels here.
 func (k backendKey) extraction() bool {
 	unique, chain, ok := strings.Cut(strings.TrimPrefix(k.key, snapshots.UnpackKeyPrefix+"-"), " ")
 	return ok && unique != "" && k.key == fmt.Sprintf(snapshots.UnpackKeyFormat, unique, chain) && isDigest(chain)
 }
 
-// unpacks reports whether a key is prepared to unpack an image layer into it: by its form, or because the unpacker says so.
-// The label counts only here: later, any client can set it on the key of a container.
+// unpacks reports whether a key is prepared to unpack an image layer into it: by its form, or because the unpacker says
+// so. The label counts only here: later, any client can set it on the key of a container.
 func (k backendKey) unpacks(labels map[string]string) bool {
 	return k.extraction() || labels[snapshots.LabelSnapshotRef] != ""
 }
@@ -80,8 +81,8 @@ func isDigest(text string) bool {
 	return err == nil
 }
 
-// origin is what stays the same of a layer's name when the same image is unpacked again. Only a chain ID is that: other names
-// are given by people, to anything.
+// origin is what stays the same of a layer's name when the same image is unpacked again. Only a chain ID is that: other
+// names are given by people, to anything.
 func (k backendKey) origin() string {
 	if !isDigest(k.key) {
 		return ""

@@ -52,7 +52,8 @@ func TestParseKey(t *testing.T) {
 	}
 }
 
-// FuzzParseKey: nothing is lost of a key, and no key is at once a container's, that of a layer, and that of an unpacking.
+// FuzzParseKey: nothing is lost of a key, and no key is at once a container's, that of a layer, and that of an
+// unpacking.
 func FuzzParseKey(f *testing.F) {
 	chain := digest.FromString("layer").String()
 	for _, own := range []string{"web", "extract-h7x", chain, fmt.Sprintf(snapshots.UnpackKeyFormat, "1-AbC_", chain), "a/b", " "} {

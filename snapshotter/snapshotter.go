@@ -75,7 +75,8 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), ageing: newAgeing(dir, c.clock), witness: newWitness(),
+		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
+		ageing: newAgeing(dir, c.clock), witness: newWitness(),
 		young: newYoung(c.grace), leaving: leaving,
 		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}

@@ -33,11 +33,15 @@ type staged struct {
 }
 
 func (p staged) switched(storage string) dag.Transformation {
-	return dag.Switch{Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at}
+	return dag.Switch{
+		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at,
+	}
 }
 
 func (p staged) rolledBack(storage string) dag.Transformation {
-	return dag.Rollback{Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Now: p.at}
+	return dag.Rollback{
+		Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Now: p.at,
+	}
 }
 
 func (p staged) held(storage string) dag.Transformation {

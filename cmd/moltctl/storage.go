@@ -48,7 +48,8 @@ func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if err != nil {
 		return err
 	}
-	r.Storages = slices.DeleteFunc(r.GetStorages(), func(s *api.Storage) bool { return s.GetAnonymous() && s.GetUnpacking() })
+	unpacking := func(s *api.Storage) bool { return s.GetAnonymous() && s.GetUnpacking() }
+	r.Storages = slices.DeleteFunc(r.GetStorages(), unpacking)
 	return printed(c, r, func(t *table) {
 		t.row("STORAGE", "CONTAINER", "BASE", "NODES", "POINTS", "NEXT START", "CREATED")
 		for _, s := range r.GetStorages() {

@@ -119,7 +119,8 @@ func FuzzRelations(f *testing.F) {
 	})
 }
 
-// FuzzParseDiversions: each diversion is three lines of the file one after the other, and what is written of them reads the same.
+// FuzzParseDiversions: each diversion is three lines of the file one after the other, and what is written of them reads
+// the same.
 func FuzzParseDiversions(f *testing.F) {
 	f.Add([]byte("/bin/a\n/bin/a.distrib\ndash\n/bin/b\n/bin/b.real\n:\n"))
 	f.Add([]byte("/a\n/b\n"))

@@ -20,10 +20,10 @@ import (
 // Unreadable is the sum of what could not be read.
 const Unreadable = "?"
 
-// Facts calls fn for every path of one directory, whiteouts included, in the order of Walk, with a sum over its metadata: type,
-// permissions, owner, size, modification time, device, target, and all extended attributes but those with which overlayfs keeps
-// its books (see [Seal]). Number of links and change time are not part of it: merges change those. The sum changes when anything
-// of that does. What cannot be read of a path counts as it fails.
+// Facts calls fn for every path of one directory, whiteouts included, in the order of Walk, with a sum over its
+// metadata: type, permissions, owner, size, modification time, device, target, and all extended attributes but those
+// with which overlayfs keeps its books (see [Seal]). Number of links and change time are not part of it: merges change
+// those. The sum changes when anything of that does. What cannot be read of a path counts as it fails.
 func Facts(ctx context.Context, dir string, fn func(path, sum string) error) error {
 	return facts(ctx, dir, fn, func(p *place) (string, error) {
 		h := sha256.New()
@@ -34,8 +34,8 @@ func Facts(ctx context.Context, dir string, fn func(path, sum string) error) err
 	})
 }
 
-// Contents is [Facts] with sums over the content of regular files, "-" for other paths, and [Unreadable] for what cannot be
-// read. Holes are not read, and count as the zeroes that they show.
+// Contents is [Facts] with sums over the content of regular files, "-" for other paths, and [Unreadable] for what
+// cannot be read. Holes are not read, and count as the zeroes that they show.
 func Contents(ctx context.Context, dir string, fn func(path, sum string) error) error {
 	return facts(ctx, dir, fn, func(p *place) (string, error) {
 		if kindOf(p.parts[0].st.Mode) != Regular {
@@ -43,7 +43,7 @@ func Contents(ctx context.Context, dir string, fn func(path, sum string) error) 
 		}
 		sum, err := p.parts[0].contentSum(ctx)
 		if err != nil && ctx.Err() == nil {
-			return Unreadable, nil //nolint:nilerr // the sum says so, and the other paths are worth knowing
+			return Unreadable, nil // the sum says so, and the other paths are worth knowing
 		}
 		return sum, err
 	})
@@ -70,7 +70,9 @@ func facts(ctx context.Context, dir string, fn func(path, sum string) error, sum
 
 // addMeta adds the metadata of what stands at a place to a sum. Each value comes with its length.
 func (p *part) addMeta(h hash.Hash) error {
-	numbers := []uint64{uint64(p.st.Mode), uint64(p.st.Uid), uint64(p.st.Gid), uint64(p.st.Mtim.Sec), uint64(p.st.Mtim.Nsec)}
+	numbers := []uint64{
+		uint64(p.st.Mode), uint64(p.st.Uid), uint64(p.st.Gid), uint64(p.st.Mtim.Sec), uint64(p.st.Mtim.Nsec),
+	}
 	var target string
 	switch kindOf(p.st.Mode) {
 	case Regular:

@@ -1,13 +1,14 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package clock decides how far the clock of the machine is believed. What cannot be undone (to forget a rollback point because
-// it is old) must not follow from one look at a clock that is wrong for a moment: at a start before the time was set over the
-// network, or in a guest that was resumed.
+// Package clock decides how far the clock of the machine is believed. What cannot be undone (to forget a rollback point
+// because it is old) must not follow from one look at a clock that is wrong for a moment: at a start before the time
+// was set over the network, or in a guest that was resumed.
 //
-// A [Clock] knows a time that has certainly been reached. It moves on with the monotonic clock, which also counts while the
-// machine sleeps, but not while it is off. The wall clock moves it on only after it has gone on evenly for [Settled] on the
-// monotonic clock in one boot of the machine. A wall clock that goes back is followed at once: that makes nothing old.
+// A [Clock] knows a time that has certainly been reached. It moves on with the monotonic clock, which also counts while
+// the machine sleeps, but not while it is off. The wall clock moves it on only after it has gone on evenly for
+// [Settled] on the monotonic clock in one boot of the machine. A wall clock that goes back is followed at once: that
+// makes nothing old.
 package clock
 
 import (
@@ -31,8 +32,8 @@ const Settled = time.Hour
 var written = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 const (
-	// slack is by how much a wall clock may differ between two looks from one that goes on evenly: it is corrected a little now
-	// and then, by a share of the time at most.
+	// slack is by how much a wall clock may differ between two looks from one that goes on evenly: it is corrected a
+	// little now and then, by a share of the time at most.
 	slack = 2 * time.Second
 	share = 1000
 	// saveEvery is how much monotonic time a crash may make a clock lose.
@@ -102,8 +103,8 @@ type Clock struct {
 	saved state
 }
 
-// Open returns the clock whose state is kept in the file at path, which need not exist. Where it cannot be read, the clock begins
-// as one of which nothing is known, which only makes it careful, and the error says so.
+// Open returns the clock whose state is kept in the file at path, which need not exist. Where it cannot be read, the
+// clock begins as one of which nothing is known, which only makes it careful, and the error says so.
 func Open(path string, read func() (Reading, error)) (*Clock, error) {
 	c := &Clock{path: path, read: read}
 	var kept state
@@ -117,8 +118,8 @@ func Open(path string, read func() (Reading, error)) (*Clock, error) {
 	return c, nil
 }
 
-// Look looks at the clocks of the machine. When it fails with a moment that is not zero, that is right, and only could not be
-// kept for the next start.
+// Look looks at the clocks of the machine. When it fails with a moment that is not zero, that is right, and only could
+// not be kept for the next start.
 func (c *Clock) Look() (Moment, error) {
 	r, err := c.read()
 	if err != nil {
@@ -128,7 +129,8 @@ func (c *Clock) Look() (Moment, error) {
 	defer c.mu.Unlock()
 	c.state = c.state.after(r)
 	m := Moment{Wall: r.Wall, Sure: c.state.Sure, Up: r.Up}
-	if s := c.saved; s.Last.Boot == r.Boot && r.Up-s.Last.Up < saveEvery && (s.Even < Settled) == (c.state.Even < Settled) {
+	s := c.saved
+	if s.Last.Boot == r.Boot && r.Up-s.Last.Up < saveEvery && (s.Even < Settled) == (c.state.Even < Settled) {
 		return m, nil
 	}
 	return m, c.save()
@@ -152,8 +154,8 @@ func (c *Clock) save() error {
 	return nil
 }
 
-// Stamp returns the time to record for something that happens now: what the clock of the machine says, but never less than what
-// was certain before, so that nothing looks old because it was made while the clock was behind.
+// Stamp returns the time to record for something that happens now: what the clock of the machine says, but never less
+// than what was certain before, so that nothing looks old because it was made while the clock was behind.
 func (c *Clock) Stamp(wall time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,8 +186,8 @@ func (s state) after(r Reading) state {
 	return s
 }
 
-// even returns for how long the wall clock has gone on evenly, with the time that has elapsed until a look. Nobody can tell how
-// long the machine was off: each boot begins with a clock that may have been set wrong.
+// even returns for how long the wall clock has gone on evenly, with the time that has elapsed until a look. Nobody can
+// tell how long the machine was off: each boot begins with a clock that may have been set wrong.
 func (s state) even(r Reading, elapsed time.Duration) time.Duration {
 	moved := r.Wall.Sub(s.Last.Wall)
 	if r.Boot != s.Last.Boot || (moved-elapsed).Abs() > slack+elapsed/share {

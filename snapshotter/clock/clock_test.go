@@ -163,8 +163,8 @@ func TestSleep(t *testing.T) {
 	m.expect(0, "after the machine slept")
 }
 
-// TestBack: a clock that goes back is followed, and when it comes forward again it is doubted again; what is recorded in
-// between is not older than what was before.
+// TestBack: a clock that goes back is followed, and when it comes forward again it is doubted again; what is recorded
+// in between is not older than what was before.
 func TestBack(t *testing.T) {
 	m := settled(t)
 	right := m.is.Wall

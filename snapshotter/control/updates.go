@@ -102,8 +102,8 @@ func (s *Service) knownAs(layer dag.NodeID) (ref string) {
 	return ref
 }
 
-// layer finds a layer by its id ("n12") or by the name of an image of which it is the topmost one. What has the form of an id
-// never is an image: a layer that is gone must not give way to an image of the same name.
+// layer finds a layer by its id ("n12") or by the name of an image of which it is the topmost one. What has the form of
+// an id never is an image: a layer that is gone must not give way to an image of the same name.
 func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID, error) {
 	if ref == "" {
 		return 0, fmt.Errorf("an image must be named: %w", errdefs.ErrInvalidArgument)
@@ -116,7 +116,8 @@ func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID,
 			known = ok && n.Kind == dag.Layer
 		})
 		if !known {
-			return 0, fmt.Errorf("layer %s: %w; an image of that name must be given in full, with its registry", ref, errdefs.ErrNotFound)
+			return 0, fmt.Errorf("layer %s: %w; an image of that name must be given in full, with its registry",
+				ref, errdefs.ErrNotFound)
 		}
 		return dag.NodeID(id), nil
 	}

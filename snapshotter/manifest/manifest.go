@@ -1,14 +1,14 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manifest keeps, in a file, a sum for each path of a directory tree, to tell later which of them are no longer what they
-// were. There is a line for each path, in the order of a walk that meets parents before children and the names of a directory by
-// their bytes:
+// Package manifest keeps, in a file, a sum for each path of a directory tree, to tell later which of them are no longer
+// what they were. There is a line for each path, in the order of a walk that meets parents before children and the
+// names of a directory by their bytes:
 //
 //	<depth> <sum> <name, quoted>
 //
-// Only the last name of a path is written, so that the file grows with the tree and not with the length of its paths. Both sides
-// of a comparison are streams: trees of any size take little memory.
+// Only the last name of a path is written, so that the file grows with the tree and not with the length of its paths.
+// Both sides of a comparison are streams: trees of any size take little memory.
 package manifest
 
 import (
@@ -29,8 +29,8 @@ import (
 // Walk calls fn for each path of a tree, the first being "." for its root, with a sum that has no blank in it.
 type Walk func(fn func(path, sum string) error) error
 
-// Write writes the manifest of a tree to the file at path, in the place of what is there, and returns the sum of the file. The
-// file is not put on disk.
+// Write writes the manifest of a tree to the file at path, in the place of what is there, and returns the sum of the
+// file. The file is not put on disk.
 func Write(path string, walk Walk) (sum string, err error) {
 	temporary := path + ".new"
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

@@ -371,11 +371,19 @@ func (x *machine) retire(t *rapid.T) {
 	}
 	do := dag.Retire{Storage: x.storage(t, whatever), Keep: rapid.IntRange(-1, 3).Draw(t, "keep"), Before: epoch.Add(minutes(before))}
 	s, ok := x.g.Storage(do.Storage)
-	expired := ok && s.Expired(do.Keep, do.Before)
+	if all := do.Forgets(s); ok && len(all) > 0 {
+		one := do
+		one.Steps = 1
+		first := one.Forgets(s)
+		newer := func(p dag.Point) bool { return p.Time.Before(first[0].Time) }
+		equal(t, len(first), 1, "one step forgets of %d", len(all))
+		equal(t, slices.Contains(all, first[0]) && !slices.ContainsFunc(all, newer), true, "one step forgets the oldest")
+	}
+	forgets := len(do.Forgets(s))
 	kept := len(s.Points) + len(s.Aside)
 	x.try(t, do, x.m.retire(do, before))
 	s, _ = x.g.Storage(do.Storage)
-	equal(t, expired, len(s.Points)+len(s.Aside) < kept, "storage %q had states to forget", do.Storage)
+	equal(t, kept-forgets, len(s.Points)+len(s.Aside), "states of storage %q", do.Storage)
 }
 
 // condition settles or quarantines nodes.

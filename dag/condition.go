@@ -4,6 +4,7 @@
 package dag
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/containerd/errdefs"
@@ -66,6 +67,36 @@ func (t Measure) transform(d *draft) error {
 	n.Size, n.Inodes = t.Size, t.Inodes
 	d.putNode(n)
 	return nil
+}
+
+// Attest notes what was in a frozen node. What is empty stays as it was.
+type Attest struct {
+	Node             NodeID
+	Digest, Contents string
+}
+
+func (t Attest) transform(d *draft) error {
+	n, ok := d.node(t.Node)
+	if !ok {
+		return fmt.Errorf("node %v: %w", t.Node, errdefs.ErrNotFound)
+	}
+	if !n.Frozen {
+		return fmt.Errorf("node %v is still written to: %w", t.Node, errdefs.ErrFailedPrecondition)
+	}
+	n.Digest, n.Contents = cmp.Or(t.Digest, n.Digest), cmp.Or(t.Contents, n.Contents)
+	d.putNode(n)
+	return nil
+}
+
+// Unattested returns the frozen storage nodes of which it is not known what was in their files.
+func (g *Graph) Unattested() []NodeID {
+	var ids []NodeID
+	for _, n := range g.Nodes() {
+		if n.Frozen && n.Kind != Layer && n.Contents == "" && n.Damage == "" {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
 }
 
 // Unmeasured returns the frozen nodes of which it is not known what they occupy. Every node has at least one inode.

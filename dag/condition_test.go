@@ -4,6 +4,7 @@
 package dag_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -121,5 +122,27 @@ func TestMeasure(t *testing.T) {
 	w.do(dag.Measure{Node: layer, Size: 5, Inodes: 2})
 	if n, _ := w.g.Node(layer); n.Size != 5 || n.Inodes != 2 || len(w.g.Unmeasured()) != 0 {
 		t.Errorf("after measuring: %+v", n)
+	}
+}
+
+// TestAttest: what was in a node is noted of frozen ones only, in parts.
+func TestAttest(t *testing.T) {
+	w := newWorld(t)
+	applied(w)
+	frozen, open := w.id("w"), w.id("x")
+	both := []dag.NodeID{frozen, w.id("d")}
+	slices.Sort(both)
+	if ids := w.g.Unattested(); !slices.Equal(ids, both) {
+		t.Errorf("to be summed up: %v", ids)
+	}
+	for id, kind := range map[dag.NodeID]error{open: errdefs.ErrFailedPrecondition, 99: errdefs.ErrNotFound} {
+		if _, err := w.g.Plan(dag.Attest{Node: id, Digest: "a"}); !errors.Is(err, kind) {
+			t.Errorf("%v was attested: %v", id, err)
+		}
+	}
+	w.do(dag.Attest{Node: frozen, Digest: "a"})
+	w.do(dag.Attest{Node: frozen, Contents: "b"})
+	if n, _ := w.g.Node(frozen); n.Digest != "a" || n.Contents != "b" || slices.Contains(w.g.Unattested(), frozen) {
+		t.Errorf("after it: %+v", n)
 	}
 }

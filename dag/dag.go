@@ -58,9 +58,13 @@ type Node struct {
 	// Damage says why the node cannot be used, empty for a sound node.
 	Damage string `json:"damage,omitempty"`
 	// Size and Inodes are what a frozen node occupies on disk.
-	Size    int64     `json:"size,omitempty"`
-	Inodes  int64     `json:"inodes,omitempty"`
-	Created time.Time `json:"created"`
+	Size   int64 `json:"size,omitempty"`
+	Inodes int64 `json:"inodes,omitempty"`
+	// Digest is the sum of the manifest of what was in a frozen node when it was frozen, without the content of files, and
+	// Contents that of their content as it was soon after; empty as long as they are not known.
+	Digest   string    `json:"digest,omitempty"`
+	Contents string    `json:"contents,omitempty"`
+	Created  time.Time `json:"created"`
 }
 
 // NameKind is what containerd takes a name for.

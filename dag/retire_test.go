@@ -117,8 +117,8 @@ func TestRetire(t *testing.T) {
 	}, (*world).drawing)
 }
 
-// Expired tells exactly when Retire would forget something.
-func TestExpired(t *testing.T) {
+// Forgets returns exactly what Retire would forget.
+func TestForgets(t *testing.T) {
 	w := newWorld(t)
 	w.layer("base", "")
 	w.layer("delta", "base")
@@ -126,7 +126,7 @@ func TestExpired(t *testing.T) {
 	w.begin(1, "base", "delta", "c")
 	expired := func(keep int, before time.Time) bool {
 		s, _ := w.g.Storage("c")
-		return s.Expired(keep, before)
+		return len(dag.Retire{Keep: keep, Before: before}.Forgets(s)) > 0
 	}
 	if expired(0, w.now()) {
 		t.Error("a storage that was never updated has states to forget")

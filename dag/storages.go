@@ -211,6 +211,8 @@ type Retire struct {
 	Storage string
 	Keep    int
 	Before  time.Time
+	// Steps is how many states are forgotten at most, the oldest first; 0 means all.
+	Steps int
 }
 
 func (t Retire) transform(d *draft) error {
@@ -218,9 +220,40 @@ func (t Retire) transform(d *draft) error {
 	if !ok {
 		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
 	}
-	s.Points, s.Aside = t.points(s), t.kept(s.Aside)
+	points, aside := t.count(s)
+	s.Points, s.Aside = without(s.Points, points), without(s.Aside, aside)
 	d.putStorage(s)
 	return nil
+}
+
+// without returns states without the oldest ones.
+func without(points []Point, n int) []Point {
+	if n == len(points) {
+		return nil
+	}
+	return slices.Clone(points[n:])
+}
+
+// Forgets returns the states that would be forgotten of a storage.
+func (t Retire) Forgets(s Storage) []Point {
+	points, aside := t.count(s)
+	return slices.Concat(s.Points[:points], s.Aside[:aside])
+}
+
+// count returns how many of the oldest rollback points, and of the oldest states set aside, are forgotten.
+func (t Retire) count(s Storage) (points, aside int) {
+	allPoints, allAside := len(s.Points)-len(t.points(s)), len(s.Aside)-len(t.kept(s.Aside))
+	if t.Steps <= 0 {
+		return allPoints, allAside
+	}
+	for points+aside < min(t.Steps, allPoints+allAside) {
+		if aside == allAside || points < allPoints && !s.Aside[aside].Time.Before(s.Points[points].Time) {
+			points++
+		} else {
+			aside++
+		}
+	}
+	return points, aside
 }
 
 func (t Retire) points(s Storage) []Point {
@@ -238,12 +271,6 @@ func (t Retire) kept(points []Point) []Point {
 		return nil
 	}
 	return slices.Clone(points[first:])
-}
-
-// Expired tells whether a storage has states that [Retire] with these limits would forget.
-func (s Storage) Expired(keep int, before time.Time) bool {
-	t := Retire{Keep: keep, Before: before}
-	return len(t.points(s)) < len(s.Points) || len(t.kept(s.Aside)) < len(s.Aside)
 }
 
 // freeze makes the open node of a storage immutable, provided it is still the one that the caller knows.

@@ -70,6 +70,20 @@ func TestDatabaseLost(t *testing.T) {
 	if said := h.Moltctl("check"); !strings.Contains(said, "all is well") {
 		t.Errorf("at the end check says %s", said)
 	}
+	h.Moltctl("check", "--deep") // which records the layers
+	if said := h.Moltctl("check", "--deep"); !strings.Contains(said, "all is well") {
+		t.Errorf("at the end check --deep says %s", said)
+	}
+	frozen, err := filepath.Glob(filepath.Join(h.DaemonRoot(), "n/*/fs/etc/app.conf"))
+	if err != nil || len(frozen) == 0 {
+		t.Fatalf("no layer has app.conf: %v", err)
+	}
+	if err := os.Chmod(frozen[0], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.TryMoltctl("check", "--deep"); r.ExitCode != 1 || !strings.Contains(r.Stdout, "after it was frozen: /etc/app.conf") {
+		t.Errorf("after a change it says %+v", r)
+	}
 }
 
 // TestContainerdLost: containerd comes back without any memory. Its garbage collector removes every key; the storage with a

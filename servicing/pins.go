@@ -34,6 +34,8 @@ type Pin struct {
 type PinReport struct {
 	Pin
 	Expired bool `json:"expired,omitempty"` // it was ignored
+	// Doubted pins are over by the clock of the machine, which is not believed yet: they were kept.
+	Doubted bool `json:"doubted,omitempty"`
 	// Kept counts the paths at which the new base shows something else.
 	Kept int `json:"kept"`
 }
@@ -101,8 +103,9 @@ func matchName(pattern, name string) bool {
 // pin is one that counts.
 type pin struct {
 	selector
-	reason string
-	report int // its place in the report
+	reason  string
+	doubted bool
+	report  int // its place in the report
 }
 
 // pins are the pins and excluded paths of a plan.
@@ -119,9 +122,10 @@ func newPins(o Options) *pins {
 	for _, p := range o.Pins {
 		r := PinReport{Pin: p}
 		r.Expired = !p.Expires.IsZero() && !o.Now.IsZero() && !o.Now.Before(p.Expires)
+		r.Doubted = !r.Expired && !p.Expires.IsZero() && !o.Wall.IsZero() && !o.Wall.Before(p.Expires)
 		s.report = append(s.report, r)
 		if !r.Expired {
-			s.active = append(s.active, pin{newSelector(p.Path), p.Reason, len(s.report) - 1})
+			s.active = append(s.active, pin{newSelector(p.Path), p.Reason, r.Doubted, len(s.report) - 1})
 		}
 	}
 	for _, p := range o.Exclude {
@@ -215,6 +219,9 @@ func (p *planner) fixPin(was string) error {
 	}
 	if one.reason != "" {
 		d.reason += ": " + one.reason
+	}
+	if one.doubted {
+		d.reason += "; the pin is over by the clock of the machine, which is not believed yet"
 	}
 	if !d.quiet {
 		p.pins.report[one.report].Kept++

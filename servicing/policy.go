@@ -27,14 +27,17 @@ type Options struct {
 	Force bool `json:"force,omitempty" toml:"force,omitempty"`
 	// Now is the time that pins expire by. Without it none does.
 	Now time.Time `json:"-" toml:"-"`
+	// Wall is what the clock of the machine says where that may be later than Now, as long as it is not believed. A pin
+	// that is over by it alone is kept, and the report says so.
+	Wall time.Time `json:"-" toml:"-"`
 }
 
 // Over returns these options where they say something, and else those of the base: the more particular ones go over the
 // more general ones. Pins and excluded paths add up; of two pins of one path, the particular one counts.
 func (o Options) Over(base Options) Options {
-	out := Options{Force: o.Force || base.Force, Now: o.Now}
+	out := Options{Force: o.Force || base.Force, Now: o.Now, Wall: o.Wall}
 	if out.Now.IsZero() {
-		out.Now = base.Now
+		out.Now, out.Wall = base.Now, base.Wall
 	}
 	if len(o.Policy)+len(base.Policy) > 0 {
 		out.Policy = make(Policy)
@@ -134,9 +137,10 @@ type ConcernInfo struct {
 	Note string `json:"note,omitempty"`
 }
 
-// Concerns returns all concerns, with their defaults and what is allowed. A program of a package that does not start any
-// more holds the storage: its dependencies hold, or else dpkg's relations would have held it, so that nobody would be told
-// by anything else. What belongs to no package warns only: it may be a leftover, and must not keep out every later fix.
+// Concerns returns all concerns, with their defaults and what is allowed. A program of a package that does not start
+// any more holds the storage: its dependencies hold, or else dpkg's relations would have held it, so that nobody would
+// be told by anything else. What belongs to no package warns only: it may be a leftover, and must not keep out every
+// later fix.
 func Concerns() []ConcernInfo {
 	conflict := []Action{ActionKeep, ActionTake, ActionBeside, ActionHold}
 	whole := []Action{ActionKeep, ActionTake, ActionHold}
@@ -208,8 +212,8 @@ func join[T ~string](all []T) string {
 	return strings.Join(out, ", ")
 }
 
-// settle changes the decision on a conflict to what the policy says. Where the policy says nothing it stays: the default may
-// be finer than an action tells.
+// settle changes the decision on a conflict to what the policy says. Where the policy says nothing it stays: the
+// default may be finer than an action tells.
 func (p *planner) settle(c Concern, t three, d decision) decision {
 	action, given := p.options.Policy[c]
 	if !given {

@@ -16,8 +16,8 @@ import (
 
 // bases returns a base and one that extends it, each with its version in a file.
 func (f *fixture) bases() (one, two string) {
-	one = f.layer("sha256:one", "", map[string]string{"version": "1", "etc/conf": "a = 1\n\nb = 1\n\nc = 1\n"})
-	two = f.layer("sha256:two", one, map[string]string{"version": "2", "etc/conf": "a = 1\n\nb = 1\n\nc = 2\n"})
+	one = f.layer("one", "", map[string]string{"version": "1", "etc/conf": "a = 1\n\nb = 1\n\nc = 1\n"})
+	two = f.layer("two", one, map[string]string{"version": "2", "etc/conf": "a = 1\n\nb = 1\n\nc = 2\n"})
 	return one, two
 }
 
@@ -90,10 +90,34 @@ func TestExtractionIgnoresLabels(t *testing.T) {
 	one, _ := f.bases()
 	victim := f.container("victim", one, "victim")
 	f.write(victim, "secret", "s")
-	extract := f.key("extract-5 sha256:x")
-	_, err := f.Prepare(t.Context(), extract, one, snapshots.WithLabels(map[string]string{snapshotter.LabelStorage: "victim"}))
+	extract, _ := f.unpacking("new")
+	wish := map[string]string{snapshotter.LabelStorage: "victim"}
+	_, err := f.Prepare(t.Context(), extract, one, snapshots.WithLabels(wish))
 	f.must(err)
 	f.expect(extract, "secret", "")
+	// An unpacker that makes keys of its own says so by a label.
+	other := f.key("unpack-of-another-kind")
+	wish[snapshots.LabelSnapshotRef] = chainID("new")
+	_, err = f.Prepare(t.Context(), other, one, snapshots.WithLabels(wish))
+	f.must(err)
+	f.expect(other, "secret", "")
+	f.expect(victim, "secret", "s")
+}
+
+// TestContainerLikeExtraction: whatever its id looks like, a container has the storage that it asks for.
+func TestContainerLikeExtraction(t *testing.T) {
+	f := newFixture(t)
+	one, _ := f.bases()
+	for _, id := range []string{"extract-h7x", "extract-1-AbC_", "extract", "sha256", "rescued-x", "n12", "u1"} {
+		f.write(f.container(id, one, "keep-"+id), "own", id)
+		f.expect(f.container("after-"+id, one, "keep-"+id), "own", id)
+	}
+	id := "extract-runs"
+	key := f.container(id, one, "runs")
+	f.write(key, "own", id)
+	f.host.running[id] = true
+	_, err := f.Mounts(t.Context(), f.container("second", one, "runs"))
+	refused(t, err, errdefs.ErrFailedPrecondition, id, "running")
 }
 
 func TestOneHolderAtATime(t *testing.T) {
@@ -168,7 +192,7 @@ func TestSameImageAgain(t *testing.T) {
 	f := newFixture(t)
 	one, _ := f.bases()
 	f.write(f.container("first", one, "web"), "own", "mine")
-	again := f.layer("sha256:one", "", map[string]string{"version": "1"})
+	again := f.layer("one", "", map[string]string{"version": "1"})
 	f.expect(f.container("second", again, "web"), "own", "mine")
 	if u, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(again)}); err == nil {
 		t.Errorf("update %v from a base to itself was begun", u)

@@ -51,6 +51,7 @@ func (s *Snapshotter) Check(ctx context.Context) ([]Problem, error) {
 		{"what was set aside", s.checkLost},
 		{"root", s.checkRoot},
 		{"containerd", s.checkHost},
+		{"clock", s.checkClock},
 	} {
 		found, err := part.check(ctx)
 		if err != nil {

@@ -6,15 +6,15 @@ package snapshotter
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
-
-	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// checkHost compares the names with the keys that containerd has: one of both may have been restored from an older state.
+// checkHost compares the names with the keys that containerd has: one of both may have been restored from an older
+// state.
 func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) {
 	if s.host == nil {
 		return nil, nil
@@ -64,27 +64,55 @@ func (s *Snapshotter) keys() map[Key][]dag.Name {
 	return all
 }
 
-// unknownToHost is a key that containerd does not know any more. It removes such keys itself when it next collects garbage;
-// what was written under one without a storage of its own would go with it.
+// unknownToHost is a key that containerd does not know any more. It removes such keys itself when it next collects
+// garbage; what was written under one without a storage of its own would go with it.
 func (s *Snapshotter) unknownToHost(k Key, names []dag.Name) Problem {
 	p := Problem{Subject: ofKey(k), What: "containerd does not know it any more, and will have it removed when it collects garbage"}
 	for _, n := range names {
 		if n.Kind != dag.Active || n.Identity == dag.Bound || parseKey(n.Key).extraction() {
 			continue
 		}
-		target, err := StorageName(k.Namespace, "rescued-"+k.Key)
-		if err != nil {
+		target, done := s.rescue(k, n)
+		if done {
+			p.What += fmt.Sprintf("; what was written in it is kept as storage %q", target)
 			continue
 		}
 		p.What += "; what was written in it would go with it"
 		p.Grave = true
 		p.Remedy = fmt.Sprintf("what was written is kept as storage %q", target)
-		p.repair = func(ctx context.Context) error {
-			if err := s.Fork(ctx, n.Storage, target); !errdefs.IsAlreadyExists(err) {
-				return err
-			}
-			return nil
-		}
+		p.repair = func(ctx context.Context) error { return s.Fork(ctx, n.Storage, target) }
 	}
 	return p
+}
+
+// rescue returns the name of the storage that keeps what was written under a key, or is to keep it, and reports whether
+// it does. A storage that has the name for another reason is not taken for it.
+func (s *Snapshotter) rescue(k Key, n dag.Name) (target string, done bool) {
+	var head dag.Node
+	s.store.View(func(g *dag.Graph) {
+		st, _ := g.Storage(n.Storage)
+		head, _ = g.Node(st.Head)
+		for _, other := range g.Storages() {
+			if !other.Anonymous && head.Parent != 0 && slices.Contains(g.Stack(other.Head), head.Parent) {
+				target, done = other.Name, true
+			}
+		}
+	})
+	// What was written since it was forked would need another one.
+	if written, err := os.ReadDir(s.nodes.FS(head.ID)); done && err == nil && len(written) == 0 {
+		return target, true
+	}
+	for _, own := range []string{k.Key, head.ID.String()} {
+		name, err := StorageName(k.Namespace, "rescued-"+own)
+		if err != nil {
+			continue // the key has characters that no name of a storage has
+		}
+		target = name
+		taken := false
+		s.store.View(func(g *dag.Graph) { _, taken = g.Storage(name) })
+		if !taken {
+			break
+		}
+	}
+	return target, false
 }

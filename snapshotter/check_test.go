@@ -166,6 +166,33 @@ func TestCheckHost(t *testing.T) {
 	f.expect(again, "own", "plain")
 }
 
+// TestRescueBesideAnother: a storage that has the name of a rescue for a reason of its own is not taken for the rescue, and a
+// rescue that was done is not done again.
+func TestRescueBesideAnother(t *testing.T) {
+	f := newLived(t)
+	f.write(f.container("other", f.base, "rescued-plain"), "own", "of another")
+	f.host.snapshots = slices.DeleteFunc(f.known(), func(k snapshotter.Key) bool { return k.Key == "plain" })
+	rescues := func() (names []string) {
+		f.Graph(func(g *dag.Graph) {
+			for _, st := range g.Storages() {
+				if strings.HasPrefix(st.Name, "test/rescued-n") {
+					names = append(names, strings.TrimPrefix(st.Name, "test/"))
+				}
+			}
+		})
+		return names
+	}
+	for range 2 {
+		_, err := f.Repair(t.Context())
+		f.must(err)
+		if got := rescues(); len(got) != 1 {
+			t.Fatalf("rescued as %q", got)
+		}
+	}
+	f.expect(f.container("first", f.base, rescues()[0]), "own", "plain")
+	f.expect(f.container("second", f.base, "rescued-plain"), "own", "of another")
+}
+
 // TestCheckTellsOfRebuilding: that the graph was rebuilt is told until somebody has taken note.
 func TestCheckTellsOfRebuilding(t *testing.T) {
 	f := newLived(t)

@@ -28,7 +28,7 @@ import (
 func TestConcurrency(t *testing.T) {
 	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 2}), snapshotter.WithGrace(10*time.Second))
 	one, two := f.bases()
-	three := f.layer("sha256:three", two, map[string]string{"version": "3"})
+	three := f.layer("three", two, map[string]string{"version": "3"})
 	bases := []string{one, two, three}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

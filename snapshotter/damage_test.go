@@ -29,7 +29,7 @@ func (f *fixture) lose(id dag.NodeID) {
 // halfMade commits a layer as if the machine had lost power before it was on disk.
 func (f *fixture) halfMade(name, parent string) string {
 	f.t.Helper()
-	extract, key := f.key("extract-1 "+name), f.key(name)
+	extract, key := f.unpacking(name)
 	_, err := f.Prepare(f.t.Context(), extract, parent)
 	f.must(err)
 	f.close()
@@ -47,11 +47,11 @@ func (f *fixture) halfMade(name, parent string) string {
 func TestPowerCut(t *testing.T) {
 	f := newFixture(t)
 	one, _ := f.bases()
-	half := f.halfMade("sha256:half", one)
+	half := f.halfMade("half", one)
 	for n := range 3 {
 		_, err := f.Prepare(t.Context(), f.key("new"), half)
 		refused(t, err, errdefs.ErrFailedPrecondition, "before the layer was on disk")
-		synced := f.node(f.layer("sha256:"+strconv.Itoa(n), one, map[string]string{"file": "x"}))
+		synced := f.node(f.layer(""+strconv.Itoa(n), one, map[string]string{"file": "x"}))
 		f.eventually(func() (done bool) {
 			f.Graph(func(g *dag.Graph) { n, _ := g.Node(synced); done = n.Unsynced == "" })
 			return done
@@ -64,7 +64,7 @@ func TestPowerCut(t *testing.T) {
 func TestUpdateToHalfMade(t *testing.T) {
 	f := newFixture(t)
 	one, _ := f.bases()
-	half := f.halfMade("sha256:half", one)
+	half := f.halfMade("half", one)
 	key := f.container("web", one, "web")
 	f.write(key, "own", "mine")
 	_, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(half)})

@@ -22,6 +22,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
@@ -109,7 +110,7 @@ func (h *fakeHost) Layer(context.Context, string, string) (string, error) {
 }
 
 func (h *fakeHost) Images(context.Context) (map[string][]string, error) {
-	return map[string][]string{"test/sha256:one": {"app:1"}}, nil
+	return map[string][]string{"test/" + chainID("one"): {"app:1"}}, nil
 }
 
 func (h *fakeHost) Snapshots(context.Context) ([]snapshotter.Key, error) {
@@ -209,10 +210,19 @@ func (f *fixture) key(own string) string {
 	return fmt.Sprintf("test/%d/%s", f.keys, own)
 }
 
+// chainID returns the chain ID of a layer with a name.
+func chainID(name string) string { return digest.FromString(name).String() }
+
+// unpacking returns the keys with which containerd unpacks a layer, and under which it commits it.
+func (f *fixture) unpacking(name string) (extract, committed string) {
+	chain := chainID(name)
+	return f.key(fmt.Sprintf(snapshots.UnpackKeyFormat, "1-AbC_", chain)), f.key(chain)
+}
+
 // layer commits a layer with some files, as the unpacking of an image does.
 func (f *fixture) layer(name, parent string, files map[string]string) string {
 	f.t.Helper()
-	extract, key := f.key("extract-1 "+name), f.key(name)
+	extract, key := f.unpacking(name)
 	mounts, err := f.Prepare(f.t.Context(), extract, parent)
 	f.must(err)
 	dir := mounts[0].Source

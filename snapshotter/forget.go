@@ -53,6 +53,7 @@ func (s *Snapshotter) forgetReports() error {
 			}
 		}
 	})
+	certain := s.ageing.moment().Sure
 	entries, err := os.ReadDir(s.nodes.Reports())
 	if err != nil {
 		return err
@@ -60,7 +61,7 @@ func (s *Snapshotter) forgetReports() error {
 	var errs []error
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || named[e.Name()] || time.Since(info.ModTime()) < reportAge {
+		if err != nil || named[e.Name()] || certain.Sub(info.ModTime()) < reportAge {
 			continue
 		}
 		if err := s.nodes.Remove(filepath.Join(s.nodes.Reports(), e.Name())); !errors.Is(err, fs.ErrNotExist) {

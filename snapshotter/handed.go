@@ -17,7 +17,7 @@ type handed struct {
 	grace time.Duration
 	mu    sync.Mutex
 	at    map[string]*handout
-	clock clock
+	clock wallClock
 }
 
 type handout struct {
@@ -31,15 +31,15 @@ type handout struct {
 // late is how long an event may be on its way.
 const late = time.Minute
 
-// clock notices when the clock of the machine is set back.
-type clock struct {
+// wallClock notices when the clock of the machine is set back.
+type wallClock struct {
 	start   time.Time
 	ahead   time.Duration // of the wall clock before the monotonic one, since start
 	setBack time.Time     // when that was last noticed
 }
 
 // steady reports whether the clock was not set back within the time that an event may be on its way.
-func (c *clock) steady() bool {
+func (c *wallClock) steady() bool {
 	now := time.Now()
 	// The two clocks are not read at one moment: the least delay counts.
 	ahead := c.lead()
@@ -53,7 +53,7 @@ func (c *clock) steady() bool {
 	return c.setBack.IsZero() || now.Sub(c.setBack) > late
 }
 
-func (c *clock) lead() time.Duration {
+func (c *wallClock) lead() time.Duration {
 	now := time.Now()
 	return now.Round(0).Sub(c.start.Round(0)) - now.Sub(c.start)
 }
@@ -63,7 +63,7 @@ func (c *clock) lead() time.Duration {
 const keepFor = 6
 
 func newHanded(grace time.Duration) *handed {
-	return &handed{grace: grace, at: map[string]*handout{}, clock: clock{start: time.Now()}}
+	return &handed{grace: grace, at: map[string]*handout{}, clock: wallClock{start: time.Now()}}
 }
 
 // afresh takes the mounts of every key that has a storage for handed out now: an earlier daemon may have done that a

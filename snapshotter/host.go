@@ -5,8 +5,16 @@ package snapshotter
 
 import (
 	"context"
+	_ "crypto/sha256" // so that digests of these kinds are known
+	_ "crypto/sha512"
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/identifiers"
+	"github.com/opencontainers/go-digest"
 )
 
 // Host is the containerd that the snapshotter serves. Those of its methods that are called while containerd waits
@@ -40,19 +48,52 @@ type backendKey struct{ namespace, key string }
 func parseKey(key string) backendKey {
 	namespace, rest, ok := strings.Cut(key, "/")
 	sequence, own, ok2 := strings.Cut(rest, "/")
-	if !ok || !ok2 || namespace == "" || sequence == "" || strings.Trim(sequence, "0123456789") != "" {
+	if !ok || !ok2 || namespace == "" {
+		return backendKey{key: key}
+	}
+	if n, err := strconv.ParseUint(sequence, 10, 64); err != nil || strconv.FormatUint(n, 10) != sequence {
 		return backendKey{key: key}
 	}
 	return backendKey{namespace: namespace, key: own}
 }
 
-// extraction tells whether a key is one under which containerd unpacks an image layer. What an image says is not trusted,
-// and its layers' annotations arrive as labels here.
-func (k backendKey) extraction() bool { return strings.HasPrefix(k.key, "extract-") }
+// Container returns the id of the container that a snapshot key belongs to, empty if it cannot be a container's:
+// containerd gives containers ids that are identifiers, and clients make keys of other forms for what they unpack or
+// look at.
+func Container(key string) string {
+	if own := parseKey(key).key; identifiers.Validate(own) == nil {
+		return own
+	}
+	return ""
+}
 
-// origin is what stays the same of a layer's name when the same image is unpacked again.
+// Unpacking reports whether a snapshot key is one under which containerd unpacks an image layer.
+func Unpacking(key string) bool { return parseKey(key).extraction() }
+
+// extraction reports whether a key is one under which containerd unpacks an image layer: "extract-<unique> <chain ID>",
+// see snapshots.UnpackKeyFormat. The key of a container is never one, because ids of containers have no blanks. What an
+// image says is not trusted, and its layers' annotations arrive as labels here.
+func (k backendKey) extraction() bool {
+	unique, chain, ok := strings.Cut(strings.TrimPrefix(k.key, snapshots.UnpackKeyPrefix+"-"), " ")
+	return ok && unique != "" && k.key == fmt.Sprintf(snapshots.UnpackKeyFormat, unique, chain) && isDigest(chain)
+}
+
+// unpacks reports whether a key is prepared to unpack an image layer into it: by its form, or because the unpacker says
+// so. The label counts only here: later, any client can set it on the key of a container.
+func (k backendKey) unpacks(labels map[string]string) bool {
+	return k.extraction() || labels[snapshots.LabelSnapshotRef] != ""
+}
+
+// isDigest reports whether a text is a whole digest, not only the beginning of one.
+func isDigest(text string) bool {
+	_, err := digest.Parse(text)
+	return err == nil
+}
+
+// origin is what stays the same of a layer's name when the same image is unpacked again. Only a chain ID is that: other
+// names are given by people, to anything.
 func (k backendKey) origin() string {
-	if !strings.HasPrefix(k.key, "sha256:") && !strings.HasPrefix(k.key, "sha512:") {
+	if !isDigest(k.key) {
 		return ""
 	}
 	return Origin(k.namespace, k.key)

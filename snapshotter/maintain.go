@@ -6,12 +6,8 @@ package snapshotter
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"strings"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -58,6 +54,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			{"retire rollback points", s.retire},
 			{"merge storage nodes", s.mergeStorages},
 			{"measure frozen nodes", s.measure},
+			{"sum up frozen nodes", s.attestContents},
 			{"delete removed nodes", s.Cleanup},
 			{"forget old updates", s.forget},
 		} {
@@ -87,37 +84,6 @@ func (s *Snapshotter) syncLayers() error {
 	return s.sync()
 }
 
-// retire forgets the rollback points that retention does not keep.
-func (s *Snapshotter) retire(ctx context.Context) error {
-	var before time.Time
-	if s.retention.Age > 0 {
-		before = now().Add(-s.retention.Age)
-	}
-	var expired []string
-	s.store.View(func(g *dag.Graph) {
-		for _, st := range g.Storages() {
-			if st.Expired(s.retention.Points, before) {
-				expired = append(expired, st.Name)
-			}
-		}
-	})
-	var errs []error
-	for _, name := range expired {
-		err := s.retireStorage(ctx, dag.Retire{Storage: name, Keep: s.retention.Points, Before: before})
-		if !errdefs.IsNotFound(err) && !errdefs.IsUnavailable(err) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// retireStorage forgets the old points of a storage, unless somebody is at work with it, who may need them.
-func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) error {
-	ctx, cancel := context.WithTimeout(ctx, atWork)
-	defer cancel()
-	return s.locked(ctx, t.Storage, func(dag.Storage) error { return s.do(t) })
-}
-
 // Cleanup deletes the directories of nodes that the graph no longer has, except those that a mount or a servicing still
 // uses or somebody is about to mount; they are looked at again later.
 func (s *Snapshotter) Cleanup(ctx context.Context) error {
@@ -144,7 +110,7 @@ func (s *Snapshotter) Cleanup(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	return errors.Join(append(errs, s.nodes.Sweep(time.Now().Add(-s.retention.Trash)))...)
+	return errors.Join(append(errs, s.nodes.Sweep(s.sweepBefore()))...)
 }
 
 // recover brings what a crash left in order: nodes that were published and never committed are doomed, layers that a power
@@ -212,13 +178,4 @@ func (s *Snapshotter) damage(n dag.Node, present map[dag.NodeID]bool) string {
 		return halfWritten
 	}
 	return ""
-}
-
-// bootID names the current boot of the machine.
-func bootID() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("identify this boot: %w", err)
-	}
-	return strings.TrimSpace(string(data)), nil
 }

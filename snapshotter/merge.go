@@ -161,6 +161,9 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 		return err
 	}
 	size, inodes, err := tree.Usage(ctx, dir)
+	if err == nil {
+		err = s.attestStaged(ctx, into)
+	}
 	if err != nil {
 		return err
 	}
@@ -194,5 +197,5 @@ func (s *Snapshotter) commitMerge(ctx context.Context, m merging, t dag.Merge) e
 	if !same {
 		return fmt.Errorf("%v and %v are seen over something else meanwhile: %w", m.Lower, m.Upper, errdefs.ErrFailedPrecondition)
 	}
-	return s.do(t)
+	return s.do(append([]dag.Transformation{t}, s.attested(t.Into)...)...)
 }

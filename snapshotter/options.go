@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // RollbackPolicy says what happens when a storage is bound on a base that it stood on before.
@@ -47,6 +48,7 @@ type config struct {
 	servicing servicing.Options
 	mount     []string
 	shared    bool
+	clock     func() (clock.Reading, error)
 }
 
 // The defaults of the options.
@@ -64,6 +66,7 @@ func defaults() config {
 		retention: Retention{Points: DefaultPoints, Age: DefaultAge},
 		grace:     DefaultGrace,
 		workers:   2,
+		clock:     clock.Read,
 	}
 }
 
@@ -176,6 +179,11 @@ func WithServicing(o servicing.Options) Opt {
 		c.servicing = o
 		return nil
 	}
+}
+
+// WithClock sets how the clocks of the machine are read, which decide what is old.
+func WithClock(read func() (clock.Reading, error)) Opt {
+	return func(c *config) error { c.clock = read; return nil }
 }
 
 // WithMountOptions replaces the overlay options that are otherwise found by asking the kernel what it knows.

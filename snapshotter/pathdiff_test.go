@@ -46,7 +46,7 @@ func (f *fixture) expectDiffs(id dag.UpdateID, storage, path string, want ...str
 func TestDiffPathOfUpdate(t *testing.T) {
 	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
 	one, two := f.bases()
-	three := f.layer("sha256:three", two, map[string]string{"version": "3"})
+	three := f.layer("three", two, map[string]string{"version": "3"})
 	web, plain := f.container("web", one, "web"), f.container("plain", one, "plain")
 	f.write(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
 	f.write(plain, "own", "mine")
@@ -77,7 +77,7 @@ func TestDiffPathOfUpdate(t *testing.T) {
 func TestDiffPathNotApplied(t *testing.T) {
 	f := newFixture(t)
 	one, two := f.bases()
-	three := f.layer("sha256:three", one, map[string]string{"version": "3"})
+	three := f.layer("three", one, map[string]string{"version": "3"})
 	waits, held := f.container("waits", one, "waits"), f.container("held", one, "held")
 	changes := []string{"-c = 1|+c = 2|", "-c = 1|+c = 8|"}
 	for _, key := range []string{waits, held} {

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
@@ -28,7 +29,9 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	}
 	k := parseKey(key)
 	storage := labels[LabelStorage]
-	if k.extraction() {
+	if storage != "" && k.unpacks(labels) {
+		log.G(ctx).WithFields(log.Fields{"key": k.key, "storage": storage}).
+			Warn("label " + LabelStorage + " comes from an image that is unpacked, and is ignored")
 		storage = ""
 	}
 	if storage != "" {
@@ -65,6 +68,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 		return err
 	}
 	defer release()
+	s.young.made(key)
 	open := s.store.NewNode()
 	err = s.stageOpen(open, s.nodes.Stack(layers))
 	if err == nil {

@@ -48,7 +48,7 @@ func (p staged) cannotCarry(storage string) error {
 // carried over the nodes that hold it, reconciled with that point.
 func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry bool) (staged, error) {
 	point := st.Points[len(st.Points)-1]
-	p := staged{update: point.Update, head: st.Head}
+	p := staged{update: point.Update, head: st.Head, at: s.ageing.Stamp(now())}
 	var (
 		k       stacks
 		written []dag.NodeID

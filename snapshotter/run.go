@@ -246,7 +246,7 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 			return false, err
 		}
 		parts = append(parts, p)
-		changes = append(changes, p.switched(name))
+		changes = append(append(changes, p.switched(name)), s.attested(p.frozen()...)...)
 	}
 	if err := s.do(changes...); err != nil {
 		return false, err

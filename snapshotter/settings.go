@@ -53,7 +53,8 @@ func (s *Snapshotter) optionsFor(st dag.Storage, update json.RawMessage) (servic
 		return forStorage, err
 	}
 	o := forUpdate.Over(forStorage).Over(s.servicing)
-	o.Now = now()
+	m := s.ageing.moment()
+	o.Now, o.Wall = m.Sure, m.Wall
 	return o, nil
 }
 

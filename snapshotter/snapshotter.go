@@ -22,6 +22,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -41,6 +42,10 @@ type Snapshotter struct {
 	handed   *handed
 	uses     *uses
 	doomed   *doomed
+	young    *young
+	ageing   *ageing
+	witness  *witness
+	leaving  time.Duration // see the constant; tests wait for less
 	kicked   chan struct{}
 	holds    *holds
 	turns    chan struct{}   // of the workers that service storages
@@ -81,6 +86,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
 		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(),
 		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
+		ageing: newAgeing(dir, c.clock), witness: newWitness(), young: newYoung(c.grace), leaving: leaving,
 	}
 	s.first = slices.Max(append(present, 0))
 	if err := s.start(present); err != nil {
@@ -97,7 +103,7 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 			return fmt.Errorf("probe overlayfs: %w", err)
 		}
 	}
-	if s.boot, err = bootID(); err != nil {
+	if s.boot, err = clock.Boot(); err != nil {
 		return err
 	}
 	s.warnExposed()
@@ -187,6 +193,7 @@ func (s *Snapshotter) Close() error {
 	}
 	s.stop()
 	s.tasks.Wait()
+	s.ageing.close()
 	return errors.Join(s.store.Close(), s.nodes.Close())
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -26,19 +27,22 @@ type staged struct {
 	update               dag.UpdateID
 	head                 dag.NodeID // the open node that it was determined from
 	carried, delta, open dag.NodeID
+	at                   time.Time // of the state that it leaves
 	report               string
 	holds                []string
 	release              func()
 }
 
 func (p staged) switched(storage string) dag.Transformation {
-	return dag.Switch{Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: now()}
+	return dag.Switch{
+		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at,
+	}
 }
 
 // rolledBack undoes the update; why is on record where no operator asked for that.
 func (p staged) rolledBack(storage string, why ...string) dag.Transformation {
 	return dag.Rollback{
-		Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Reasons: why, Now: now(),
+		Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Reasons: why, Now: p.at,
 	}
 }
 
@@ -50,6 +54,9 @@ func (p staged) held(storage string) dag.Transformation {
 func (p staged) made() []dag.NodeID {
 	return slices.DeleteFunc([]dag.NodeID{p.carried, p.delta, p.open}, func(id dag.NodeID) bool { return id == 0 })
 }
+
+// frozen returns the nodes that are frozen when what was staged is shown.
+func (p staged) frozen() []dag.NodeID { return []dag.NodeID{p.head, p.carried, p.delta} }
 
 // stacks are the nodes that a servicing reads.
 type stacks struct {
@@ -66,7 +73,7 @@ func (k stacks) all() []dag.NodeID { return slices.Concat(k.old, k.next, k.user,
 // it shows until it is committed, see [Snapshotter.commitStaged]. The caller holds the lock of the storage.
 func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
 	var k stacks
-	p := staged{update: u.ID, head: st.Head}
+	p := staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(now())}
 	var err error
 	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
 		user := g.Stack(st.Head)
@@ -79,6 +86,9 @@ func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (
 	}
 	if err := s.seal(ctx, st.Head); err != nil {
 		return s.holdRefused(p, err)
+	}
+	if err := s.attest(ctx, st.Head); err != nil {
+		return p, errors.Join(err, s.discard(p))
 	}
 	return s.write(ctx, st, p, k)
 }
@@ -137,6 +147,9 @@ func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p staged, k sta
 		}
 	}()
 	if err := s.writeDelta(ctx, st, &p, k); err != nil || len(p.holds) > 0 {
+		return p, err
+	}
+	if err := s.attestStaged(ctx, p.carried, p.delta); err != nil {
 		return p, err
 	}
 	below := s.nodes.Stack(k.below)
@@ -245,7 +258,7 @@ func (s *Snapshotter) sync(ids ...dag.NodeID) error {
 
 // commitStaged carries out the transformations that show what was staged, or discards it.
 func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
-	if err := s.do(ts...); err != nil {
+	if err := s.do(append(ts, s.attested(p.frozen()...)...)...); err != nil {
 		return errors.Join(err, s.discard(p))
 	}
 	p.release()
@@ -268,6 +281,7 @@ func (s *Snapshotter) discardNodes(ids ...dag.NodeID) error {
 	default:
 	}
 	var errs []error
+	s.attested(ids...) // nobody freezes them
 	for _, id := range ids {
 		errs = append(errs, s.nodes.Discard(id))
 	}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -32,48 +31,6 @@ func (s *Snapshotter) RemoveStorage(ctx context.Context, name string, opts ...Us
 		}
 		return s.removeFree(ctx, name)
 	})
-}
-
-// leaving is how long containerd may take to drop the key of a container that is gone.
-const leaving = 15 * time.Second
-
-// removeFree removes a storage that is not in use. Where only keys of containers that are gone still refer to it, which
-// containerd's garbage collector is about to drop, that is waited for.
-func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, leaving)
-	defer cancel()
-	for {
-		err := s.do(dag.RemoveStorage{Name: name, Now: now()})
-		if !errdefs.IsFailedPrecondition(err) || !s.abandoned(ctx, name) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(leaving / 150):
-		}
-	}
-}
-
-// abandoned tells whether containerd says of every key that refers to a storage that its container is gone.
-func (s *Snapshotter) abandoned(ctx context.Context, storage string) bool {
-	var keys []backendKey
-	s.store.View(func(g *dag.Graph) {
-		for _, n := range g.Names() {
-			if n.Storage == storage {
-				keys = append(keys, parseKey(n.Key))
-			}
-		}
-	})
-	for _, k := range keys {
-		if s.host == nil || k.namespace == "" {
-			return false
-		}
-		if _, err := s.host.Claim(ctx, k.namespace, k.key); !errdefs.IsNotFound(err) {
-			return false
-		}
-	}
-	return true
 }
 
 // Fork begins a storage named target that has all that source has now. Source must not be in use.
@@ -102,6 +59,9 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	if err := s.seal(ctx, st.Head); err != nil {
 		return fmt.Errorf("storage %q cannot be forked: %w", st.Name, refused(err))
 	}
+	if err := s.attest(ctx, st.Head); err != nil {
+		return err
+	}
 	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: now()}
 	defer func() {
 		if err != nil {
@@ -120,7 +80,7 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	if err := s.sync(t.SourceOpen, t.TargetOpen); err != nil {
 		return err
 	}
-	return s.do(t)
+	return s.do(append([]dag.Transformation{t}, s.attested(st.Head)...)...)
 }
 
 // locked calls fn with a storage and its lock.

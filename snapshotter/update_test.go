@@ -61,7 +61,7 @@ func TestUpdateInUse(t *testing.T) {
 func TestSkippedUpdate(t *testing.T) {
 	f := newFixture(t)
 	one, two := f.bases()
-	three := f.layer("sha256:three", two, map[string]string{"version": "3"})
+	three := f.layer("three", two, map[string]string{"version": "3"})
 	key := f.container("web", one, "web")
 	var first, second dag.Update
 	f.in(key, func(dir string) {
@@ -99,11 +99,11 @@ func TestHandedOut(t *testing.T) {
 // TestRetention: the stack of a storage that is updated again and again does not grow, and what it shows stays.
 func TestRetention(t *testing.T) {
 	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
-	base := f.layer("sha256:0", "", map[string]string{"version": "0", "d/keep": "k"})
+	base := f.layer("0", "", map[string]string{"version": "0", "d/keep": "k"})
 	key := f.container("web", base, "web")
 	f.write(key, "own", "mine")
 	for n := 1; n <= 6; n++ {
-		next := f.layer("sha256:"+strconv.Itoa(n), "", map[string]string{"version": strconv.Itoa(n), fmt.Sprintf("d/f%d", n): "x"})
+		next := f.layer(""+strconv.Itoa(n), "", map[string]string{"version": strconv.Itoa(n), fmt.Sprintf("d/f%d", n): "x"})
 		f.write(key, "written"+strconv.Itoa(n), "w")
 		if n == 3 {
 			f.in(key, func(dir string) { f.must(os.Remove(filepath.Join(dir, "d", "f2"))) })
@@ -198,7 +198,7 @@ func TestRecovery(t *testing.T) {
 		_, err := os.Stat(orphan)
 		return os.IsNotExist(err)
 	}, "the orphan is deleted")
-	if n := f.node(f.layer("sha256:new", one, nil)); n <= 500 {
+	if n := f.node(f.layer("new", one, nil)); n <= 500 {
 		t.Errorf("node id %v was used before", n)
 	}
 }

@@ -23,8 +23,13 @@ var errProblems = errors.New("there are problems")
 func checkCommand() *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "tell what is wrong with the state directory, the mounts, and what containerd knows",
-		Description: "Changes nothing. The exit code is 1 if something keeps a storage or a layer from being used, or will.",
-		Action:      action(check(false)),
+		Description: "Changes nothing. The exit code is 1 if something keeps a storage or a layer from being used, or will.\n" +
+			"With --deep the records of what was in frozen nodes are completed where there are none.",
+		Flags: []cli.Flag{&cli.BoolFlag{
+			Name:  "deep",
+			Usage: "also compare all frozen nodes with what was in them when they were frozen; reads all layers and storages",
+		}},
+		Action: action(check(false)),
 	}
 }
 
@@ -45,7 +50,7 @@ func check(repair bool) func(context.Context, *cli.Command, api.ControlClient) e
 		if _, err := arguments(c); err != nil {
 			return err
 		}
-		r, err := client.Check(ctx, &api.CheckRequest{Repair: repair})
+		r, err := client.Check(ctx, &api.CheckRequest{Repair: repair, Deep: c.Bool("deep")})
 		if err != nil {
 			return err
 		}

@@ -44,6 +44,7 @@ func TestCheckCommands(t *testing.T) {
 		{"check", nil, nil, false, exitOK, "all is well"},
 		{"check", []*api.Problem{note}, nil, false, exitOK, "look at it"},
 		{"check", []*api.Problem{note, grave}, nil, false, exitFailed, "GRAVE  node n3"},
+		{"check --deep", []*api.Problem{grave}, nil, false, exitFailed, "GRAVE  node n3"},
 		{"repair --dry-run", []*api.Problem{grave}, nil, false, exitFailed, "node n3"},
 		{"repair", []*api.Problem{done}, nil, true, exitOK, "done  node n4"},
 		{"repair", []*api.Problem{done}, []string{"no space left on device"}, true, exitFailed, "node n4"},
@@ -54,7 +55,7 @@ func TestCheckCommands(t *testing.T) {
 			if code != c.code || !strings.Contains(out, c.says) {
 				t.Errorf("it ends with %d and says %q, %q", code, out, errOut)
 			}
-			if asked, ok := d.asked[0].(*api.CheckRequest); !ok || asked.GetRepair() != c.repair {
+			if asked, ok := d.asked[0].(*api.CheckRequest); !ok || asked.GetRepair() != c.repair || asked.GetDeep() != strings.Contains(c.command, "--deep") {
 				t.Errorf("asked for %v", d.asked[0])
 			}
 		})

@@ -188,14 +188,14 @@ func graph() *api.GraphResponse {
 		},
 		Storages: []*api.Storage{
 			{
-				Name: "default/web", Head: 9, Base: 4, Key: "default/2/web", Stack: []uint64{9, 8, 7}, Created: at(6),
+				Name: "default/web", Head: 9, Base: 4, Key: "default/2/web", Container: "web", Stack: []uint64{9, 8, 7}, Created: at(6),
 				Points: []*api.Point{{Update: 1, Head: 7, Base: 3, Time: at(7)}}, Aside: []*api.Point{{Update: 1, Head: 7, Base: 4, Time: at(8)}},
 			},
-			{Name: "default/waits", Head: 10, Base: 3, Key: "default/3/waits", Pending: "update u1", Stack: []uint64{10}, Created: at(8)},
-			{Name: "~default/4/plain", Anonymous: true, Head: 11, Base: 3, Key: "default/4/plain", Stack: []uint64{11}, Created: at(8)},
+			{Name: "default/waits", Head: 10, Base: 3, Key: "default/3/waits", Container: "waits", Pending: "update u1", Stack: []uint64{10}, Created: at(8)},
+			{Name: "~default/4/plain", Anonymous: true, Head: 11, Base: 3, Key: "default/4/plain", Container: "plain", Stack: []uint64{11}, Created: at(8)},
 			{Name: "k8s.io/team/db/app", Head: 12, Stack: []uint64{12}, Created: at(8)},
 			{Name: "default/lost", Head: 13, Base: 5, Stack: []uint64{13}, Created: at(8)},
-			{Name: "~default/5/extract-1 x", Anonymous: true, Head: 14, Key: "default/5/extract-1 x", Stack: []uint64{14}, Created: at(8)},
+			{Name: "~default/5/extract-1 x", Anonymous: true, Head: 14, Key: "default/5/extract-1 x", Unpacking: true, Stack: []uint64{14}, Created: at(8)},
 		},
 		Updates: []*api.Update{{
 			Id: 1, From: 3, To: 4, FromRef: "app:1", ToRef: "n4", Cause: "command", State: "applied", Created: at(7), Updated: at(8),

@@ -78,7 +78,7 @@ func TestSharedNodesGolden(t *testing.T) {
 		g := graph()
 		g.Storages = []*api.Storage{
 			{Name: "default/one", Head: 9, Base: 4, Stack: []uint64{9, 8, 7}},
-			{Name: "default/two", Head: 10, Base: 4, Key: "default/9/\x1b[31m\"red\"\n  n99 base layer", Stack: []uint64{10, 8, 7}},
+			{Name: "default/two", Head: 10, Base: 4, Key: "default/9/x", Container: "\x1b[31m\"red\"\n  n99 base layer", Stack: []uint64{10, 8, 7}},
 		}
 		g.Updates = []*api.Update{{Id: 7, From: 2, To: 4, State: "rolled-back"}}
 		return &fakeDaemon{graph: g}

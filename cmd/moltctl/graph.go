@@ -74,7 +74,7 @@ func newPicture(r *api.GraphResponse, all bool) *picture {
 		}
 	}
 	for _, s := range r.GetStorages() {
-		if !unpacking(s.GetKey()) {
+		if !s.GetUnpacking() {
 			p.storages[s.GetBase()] = append(p.storages[s.GetBase()], s)
 			p.show(s.GetBase())
 			for _, point := range slices.Concat(s.GetPoints(), s.GetAside()) {
@@ -160,9 +160,9 @@ func (p *picture) stackText(s *api.Storage) string {
 func storageText(s *api.Storage) string {
 	name := s.GetName()
 	if s.GetAnonymous() {
-		name = "container " + container(s.GetKey())
+		name = holder(s)
 	} else if s.GetKey() != "" {
-		name += " (container " + container(s.GetKey()) + ")"
+		name += " (" + holder(s) + ")"
 	}
 	if s.GetPending() != "" {
 		name += ", next start: " + s.GetPending()

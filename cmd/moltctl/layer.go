@@ -42,7 +42,7 @@ func listLayers(ctx context.Context, c *cli.Command, client api.ControlClient) e
 	names, storages := map[uint64][]string{}, map[uint64]int{}
 	for _, n := range r.GetNames() {
 		if n.GetKind() == "committed" {
-			names[n.GetNode()] = append(names[n.GetNode()], short(container(n.GetKey())))
+			names[n.GetNode()] = append(names[n.GetNode()], short(ownKey(n.GetKey())))
 		}
 	}
 	for _, s := range r.GetStorages() {

@@ -16,6 +16,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
 const (
@@ -106,11 +108,19 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, units[unit])
 }
 
-// container returns the containerd key within the key of a snapshot.
-func container(key string) string {
+// ownKey returns the containerd key within the key of a snapshot, to be shown.
+func ownKey(key string) string {
 	parts := strings.SplitN(key, "/", 3)
 	return parts[len(parts)-1]
 }
 
-// unpacking tells whether a storage is just that of a layer being unpacked.
-func unpacking(key string) bool { return strings.HasPrefix(container(key), "extract-") }
+// holder names what has a storage: a container by its id, and anything else by its key; empty if nothing has it.
+func holder(s *api.Storage) string {
+	switch {
+	case s.GetContainer() != "":
+		return "container " + s.GetContainer()
+	case s.GetKey() != "":
+		return "key " + ownKey(s.GetKey())
+	}
+	return ""
+}

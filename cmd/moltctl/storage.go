@@ -62,11 +62,12 @@ func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if err != nil {
 		return err
 	}
-	r.Storages = slices.DeleteFunc(r.GetStorages(), func(s *api.Storage) bool { return s.GetAnonymous() && unpacking(s.GetKey()) })
+	unpacking := func(s *api.Storage) bool { return s.GetAnonymous() && s.GetUnpacking() }
+	r.Storages = slices.DeleteFunc(r.GetStorages(), unpacking)
 	return printed(c, r, func(t *table) {
 		t.row("STORAGE", "CONTAINER", "BASE", "NODES", "POINTS", "NEXT START", "CREATED")
 		for _, s := range r.GetStorages() {
-			t.row(s.GetName(), orDash(container(s.GetKey())), nodeID(s.GetBase()), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
+			t.row(s.GetName(), orDash(ownKey(s.GetKey())), nodeID(s.GetBase()), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
 		}
 	})
 }
@@ -87,7 +88,7 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 	return printed(c, r, func(t *table) {
 		s := r.GetStorage()
 		t.row("storage", s.GetName())
-		t.row("container", orDash(container(s.GetKey())))
+		t.row("container", orDash(ownKey(s.GetKey())))
 		t.row("base", nodeID(s.GetBase()))
 		t.row("next start", orDash(s.GetPending()))
 		t.row("created", when(s.GetCreated()))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	ocidigest "github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -76,7 +77,7 @@ func syncfs(dir string) error {
 
 // layer unpacks and commits a layer.
 func layer(own, parent string, write func(*pen)) step {
-	extract := key("extract-1 " + own)
+	extract := key(fmt.Sprintf(snapshots.UnpackKeyFormat, "1-AbC_", ocidigest.FromString(own)))
 	if parent != "" {
 		parent = key(parent)
 	}

@@ -188,6 +188,15 @@ func (w *world) problems(ctx context.Context) ([]string, error) {
 		for _, p := range found {
 			last = append(last, p.Subject+" "+p.What)
 		}
+		deep, err := w.CheckDeep(ctx) // does what is frozen still hold what it held before the death?
+		if err != nil {
+			return "", err
+		}
+		for _, p := range deep {
+			if p.Grave {
+				last = append(last, p.Subject+" "+p.What)
+			}
+		}
 		leaks, err := w.leaks()
 		last = append(last, leaks...)
 		return strings.Join(last, "; "), err

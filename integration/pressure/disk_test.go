@@ -23,7 +23,8 @@ const noSpace = "no space left on device"
 // fillBlocks leaves about free bytes on the disk, and returns what gives them back.
 func (w *world) fillBlocks(free int64) func() {
 	w.t.Helper()
-	ballast := filepath.Join(w.disk, "ballast")
+	ballast, small := filepath.Join(w.disk, "ballast"), filepath.Join(w.disk, "small")
+	check(w.t, os.Mkdir(small, 0o700))
 	f, err := os.Create(ballast)
 	check(w.t, err)
 	chunk := make([]byte, 4096)
@@ -36,7 +37,14 @@ func (w *world) fillBlocks(free int64) func() {
 	info, err := f.Stat()
 	check(w.t, err)
 	check(w.t, errors.Join(f.Truncate(info.Size()-free), f.Sync(), f.Close()))
-	return func() { check(w.t, os.Remove(ballast)) }
+	// A write may fail with some blocks left, fewer than it might need to note where its own is: directories take them.
+	for n := 0; err == nil && free == 0; n++ {
+		err = os.Mkdir(fmt.Sprint(small, "/", n), 0o700)
+	}
+	if err != nil && !errors.Is(err, unix.ENOSPC) {
+		w.t.Fatal(err)
+	}
+	return func() { check(w.t, errors.Join(os.Remove(ballast), os.RemoveAll(small))) }
 }
 
 // fillInodes takes all inodes but some, and returns what gives them back.

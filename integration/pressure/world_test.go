@@ -19,6 +19,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -107,7 +108,8 @@ func (w *world) layer(version string) dag.NodeID {
 // layerOn commits a layer with some files and returns its node.
 func (w *world) layerOn(parent, version string, files map[string]string) (id dag.NodeID) {
 	w.t.Helper()
-	extract, name := "test/1/extract-1 "+version, "test/2/"+version
+	extract := "test/1/" + fmt.Sprintf(snapshots.UnpackKeyFormat, "1-AbC_", digest.FromString(version))
+	name := "test/2/" + version
 	mounts, err := w.Prepare(w.t.Context(), extract, parent)
 	check(w.t, err)
 	for file, content := range files {

@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
@@ -49,11 +50,11 @@ func newWorld(t *testing.T, random *rand.Rand) *world {
 	t.Helper()
 	w := &world{t: t, d: newDaemon(t), random: random, storages: map[string]storage{}, nodes: map[uint64]int{}}
 	for i := range bases {
-		extract := w.newKey("extract-base")
+		extract := w.newKey(fmt.Sprintf(snapshots.UnpackKeyFormat, "1-AbC_", digest.FromString("base")))
 		mounts, err := w.d.Prepare(t.Context(), extract, "")
 		must(t, err)
 		must(t, mount.WithTempMount(t.Context(), mounts, func(dir string) error { return write(dir, baseFiles(i)) }))
-		w.bases[i] = w.newKey(fmt.Sprintf("sha256:base%d", i))
+		w.bases[i] = w.newKey(digest.FromString(fmt.Sprintf("base%d", i)).String())
 		must(t, w.d.Commit(t.Context(), w.bases[i], extract))
 	}
 	g, err := w.d.Graph(t.Context(), &api.GraphRequest{})
@@ -287,7 +288,7 @@ func (w *world) compareAll() {
 
 // checkSound has the daemon check itself.
 func (w *world) checkSound() {
-	r, err := w.d.Check(w.t.Context(), &api.CheckRequest{})
+	r, err := w.d.Check(w.t.Context(), &api.CheckRequest{Deep: true})
 	must(w.t, err)
 	for _, p := range r.GetProblems() {
 		if p.GetGrave() {

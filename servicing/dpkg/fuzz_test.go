@@ -118,3 +118,43 @@ func FuzzRelations(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseDiversions: each diversion is three lines of the file one after the other, and what is written of them reads
+// the same.
+func FuzzParseDiversions(f *testing.F) {
+	f.Add([]byte("/bin/a\n/bin/a.distrib\ndash\n/bin/b\n/bin/b.real\n:\n"))
+	f.Add([]byte("/a\n/b\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		var again strings.Builder
+		diversions := ParseDiversions(content)
+		for _, d := range diversions {
+			lines := d.From + "\n" + d.To + "\n" + d.By
+			if strings.Count(lines, "\n") != 2 || !strings.Contains(string(content), lines) {
+				t.Errorf("%q is read as %+v", content, d)
+			}
+			again.WriteString(lines + "\n")
+		}
+		if got := ParseDiversions([]byte(again.String())); !slices.Equal(got, diversions) {
+			t.Errorf("%q is read as %+v, and that as %+v", content, diversions, got)
+		}
+	})
+}
+
+// FuzzParseDigests: each path has the digest of its last line, whatever else is in the file.
+func FuzzParseDigests(f *testing.F) {
+	f.Add([]byte("d41d8cd98f00b204e9800998ecf8427e  usr/share/doc/a b\n"), "usr/bin/x", "0123")
+	f.Fuzz(func(t *testing.T, content []byte, path, digest string) {
+		for p, d := range ParseDigests(content) {
+			if strings.ContainsAny(p+d, "\n") || !strings.Contains(string(content), d+"  "+p) && !strings.Contains(string(content), d+"  /"+p) {
+				t.Errorf("%q of %q is told of %q", d, p, content)
+			}
+		}
+		if path == "" || digest == "" || strings.ContainsAny(path+digest, "\n\r /") {
+			return
+		}
+		line := digest + "  " + path + "\n"
+		if got := ParseDigests(append(append(slices.Clone(content), '\n'), line...)); got[path] != digest {
+			t.Errorf("%q after %q is read as %q", line, content, got[path])
+		}
+	})
+}

@@ -21,6 +21,11 @@ import (
 func (s *Service) Check(ctx context.Context, req *api.CheckRequest) (*api.CheckResponse, error) {
 	if !req.GetRepair() {
 		found, err := s.snapshotter.Check(ctx)
+		if err == nil && req.GetDeep() {
+			var deep []snapshotter.Problem
+			deep, err = s.snapshotter.CheckDeep(ctx)
+			found = append(found, deep...)
+		}
 		if err != nil {
 			return nil, errgrpc.ToGRPC(err)
 		}

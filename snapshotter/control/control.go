@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -151,7 +150,7 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	if strings.HasPrefix(source, "~") {
+	if s.anonymous(source) {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("storage %q has no name of its own and cannot be forked: %w", source, errdefs.ErrFailedPrecondition))
 	}
 	namespace, _, _ := strings.Cut(source, "/")
@@ -188,17 +187,19 @@ func (s *Service) resolve(given string) (string, error) {
 	if given == "" {
 		return "", fmt.Errorf("a storage must be named: %w", errdefs.ErrInvalidArgument)
 	}
-	var matches []string
+	var matches, named []string
 	exact := false
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		_, exact = g.Storage(given)
 		for _, st := range g.Storages() {
 			if strings.Contains(st.Name+"/", "/"+given+"/") {
 				matches = append(matches, st.Name)
+				if !st.Anonymous {
+					named = append(named, st.Name)
+				}
 			}
 		}
 	})
-	named := slices.DeleteFunc(slices.Clone(matches), func(m string) bool { return strings.HasPrefix(m, "~") })
 	switch {
 	case exact:
 		return given, nil
@@ -210,6 +211,15 @@ func (s *Service) resolve(given string) (string, error) {
 		return "", fmt.Errorf("storage %q: %w", given, errdefs.ErrNotFound)
 	}
 	return "", fmt.Errorf("storage %q could be any of %s: %w", given, strings.Join(matches, ", "), errdefs.ErrInvalidArgument)
+}
+
+// anonymous reports whether a storage has no name of its own.
+func (s *Service) anonymous(name string) (anonymous bool) {
+	s.snapshotter.Graph(func(g *dag.Graph) {
+		st, _ := g.Storage(name)
+		anonymous = st.Anonymous
+	})
+	return anonymous
 }
 
 // resolveAll resolves several names, and tells of every one that cannot be.

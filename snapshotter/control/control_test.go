@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -30,6 +31,9 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 )
+
+// chainID returns the chain ID of a layer with a name.
+func chainID(name string) string { return digest.FromString(name).String() }
 
 // images is a containerd that knows some images. Its containers ask for nothing.
 type images map[string]string
@@ -54,7 +58,7 @@ func (i images) Layer(_ context.Context, namespace, image string) (string, error
 }
 
 func (images) Images(context.Context) (map[string][]string, error) {
-	return map[string][]string{"default/sha256:one": {"app:1"}}, nil
+	return map[string][]string{"default/" + chainID("one"): {"app:1"}}, nil
 }
 
 func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil, nil }
@@ -79,8 +83,8 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{t: t, root: filepath.Join(t.TempDir(), "root")}
 	w.open()
-	w.one = w.layer("default/1/sha256:one", "", "version", "1")
-	w.two = w.layer("default/2/sha256:two", w.one, "version", "2")
+	w.one = w.layer("default/1/"+chainID("one"), "", "version", "1")
+	w.two = w.layer("default/2/"+chainID("two"), w.one, "version", "2")
 	for key, storage := range map[string]string{"default/3/c-web": "web", "k8s.io/4/c-db": "db", "other/5/c-web": "web", "default/6/plain": ""} {
 		w.container(key, storage)
 	}
@@ -89,7 +93,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) open() {
 	w.t.Helper()
-	known := images{"default/app:1": "sha256:one", "default/app:2": "sha256:two", "default/lost": "sha256:none"}
+	known := images{"default/app:1": chainID("one"), "default/app:2": chainID("two"), "default/lost": chainID("none")}
 	s, err := snapshotter.New(w.root, snapshotter.WithHost(known), snapshotter.WithGrace(0))
 	w.must(err)
 	socket := filepath.Join(w.t.TempDir(), "s")
@@ -292,7 +296,7 @@ func TestUpdateOverSocket(t *testing.T) {
 func TestRollbackFailures(t *testing.T) {
 	w := newWorld(t)
 	u := w.update("default/web", "other/web")
-	three := w.layer("default/9/sha256:three", w.two, "version", "3")
+	three := w.layer("default/9/"+chainID("three"), w.two, "version", "3")
 	var id dag.NodeID
 	w.s.Graph(func(g *dag.Graph) { n, _ := g.Name(three); id = n.Node })
 	next, err := w.CreateUpdate(t.Context(), &api.CreateUpdateRequest{Storages: []string{"default/web"}, To: id.String()})

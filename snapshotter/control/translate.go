@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
@@ -40,8 +41,9 @@ func storage(g *dag.Graph, st dag.Storage) *api.Storage {
 	return &api.Storage{
 		Name: st.Name, Anonymous: st.Anonymous, Head: uint64(st.Head), Base: uint64(g.Base(st)), Key: st.Key,
 		Points: each(st.Points, point), Aside: each(st.Aside, point), Pending: pending(st.Pending),
-		Stack:   each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
-		Created: timestamppb.New(st.Created),
+		Stack:     each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
+		Created:   timestamppb.New(st.Created),
+		Container: snapshotter.Container(st.Key), Unpacking: snapshotter.Unpacking(st.Key),
 	}
 }
 

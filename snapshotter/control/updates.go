@@ -101,21 +101,24 @@ func (s *Service) knownAs(layer dag.NodeID) (ref string) {
 	return ref
 }
 
-// layer finds a layer by its id ("n12") or by the name of an image of which it is the topmost one.
+// layer finds a layer by its id ("n12") or by the name of an image of which it is the topmost one. What has the form of
+// an id never is an image: a layer that is gone must not give way to an image of the same name.
 func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID, error) {
 	if ref == "" {
 		return 0, fmt.Errorf("an image must be named: %w", errdefs.ErrInvalidArgument)
 	}
-	number, isID := strings.CutPrefix(ref, "n")
-	if id, err := strconv.ParseUint(number, 10, 64); isID && err == nil {
+	number, _ := strings.CutPrefix(ref, "n")
+	if id, err := strconv.ParseUint(number, 10, 64); err == nil && ref == dag.NodeID(id).String() {
 		known := false
 		s.snapshotter.Graph(func(g *dag.Graph) {
 			n, ok := g.Node(dag.NodeID(id))
 			known = ok && n.Kind == dag.Layer
 		})
-		if known {
-			return dag.NodeID(id), nil
+		if !known {
+			return 0, fmt.Errorf("layer %s: %w; an image of that name must be given in full, with its registry",
+				ref, errdefs.ErrNotFound)
 		}
+		return dag.NodeID(id), nil
 	}
 	return s.snapshotter.LayerOf(ctx, namespace, ref)
 }

@@ -7,6 +7,8 @@
 //	n/<id>/work    overlayfs's work directory of an open node; a frozen one has none
 //	n/<id>/node.json   the record of the node, should the database ever be lost
 //	n/<id>/flagged, n/<id>/flags-shown   see [Dir.ShowFlags]
+//	n/<id>/manifest    a sum for each path of the content as it was when the node was frozen, without what is in files
+//	n/<id>/contents    the same over what is in files
 //	staging/<id>   a node in the making; worthless after a crash
 //	trash/<id>     a node on its way out
 //	lost/<id>      a node that nothing knew when the graph was rebuilt; never deleted by the daemon

@@ -409,8 +409,12 @@ type Storage struct {
 	// What happens at the next start, empty if nothing: "update u3", "rollback u3", "rollback u3 and carry".
 	Pending string `protobuf:"bytes,8,opt,name=pending,proto3" json:"pending,omitempty"`
 	// The nodes of the storage, the open one first.
-	Stack         []uint64               `protobuf:"varint,9,rep,packed,name=stack,proto3" json:"stack,omitempty"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created,proto3" json:"created,omitempty"`
+	Stack   []uint64               `protobuf:"varint,9,rep,packed,name=stack,proto3" json:"stack,omitempty"`
+	Created *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created,proto3" json:"created,omitempty"`
+	// The id of the container that has the storage, empty if the key is not a container's.
+	Container string `protobuf:"bytes,11,opt,name=container,proto3" json:"container,omitempty"`
+	// The storage is that of an image layer which is being unpacked.
+	Unpacking     bool `protobuf:"varint,12,opt,name=unpacking,proto3" json:"unpacking,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +517,20 @@ func (x *Storage) GetCreated() *timestamppb.Timestamp {
 		return x.Created
 	}
 	return nil
+}
+
+func (x *Storage) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *Storage) GetUnpacking() bool {
+	if x != nil {
+		return x.Unpacking
+	}
+	return false
 }
 
 type Outcome struct {
@@ -735,7 +753,9 @@ func (x *Update) GetUpdated() *timestamppb.Timestamp {
 type CheckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Do what has one right answer.
-	Repair        bool `protobuf:"varint,1,opt,name=repair,proto3" json:"repair,omitempty"`
+	Repair bool `protobuf:"varint,1,opt,name=repair,proto3" json:"repair,omitempty"`
+	// Also compare the content of frozen nodes with what it was when they were frozen, which reads all of it.
+	Deep          bool `protobuf:"varint,2,opt,name=deep,proto3" json:"deep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -773,6 +793,13 @@ func (*CheckRequest) Descriptor() ([]byte, []int) {
 func (x *CheckRequest) GetRepair() bool {
 	if x != nil {
 		return x.Repair
+	}
+	return false
+}
+
+func (x *CheckRequest) GetDeep() bool {
+	if x != nil {
+		return x.Deep
 	}
 	return false
 }
@@ -3139,7 +3166,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06update\x18\x01 \x01(\x04R\x06update\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xb9\x02\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf5\x02\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tanonymous\x18\x02 \x01(\bR\tanonymous\x12\x12\n" +
@@ -3151,7 +3178,9 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\apending\x18\b \x01(\tR\apending\x12\x14\n" +
 	"\x05stack\x18\t \x03(\x04R\x05stack\x124\n" +
 	"\acreated\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\"\xc3\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x1c\n" +
+	"\tcontainer\x18\v \x01(\tR\tcontainer\x12\x1c\n" +
+	"\tunpacking\x18\f \x01(\bR\tunpacking\"\xc3\x01\n" +
 	"\aOutcome\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
@@ -3172,9 +3201,10 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\boutcomes\x18\t \x03(\v2\x18.molt.control.v1.OutcomeR\boutcomes\x124\n" +
 	"\acreated\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
-	"\aupdated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\"&\n" +
+	"\aupdated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\":\n" +
 	"\fCheckRequest\x12\x16\n" +
-	"\x06repair\x18\x01 \x01(\bR\x06repair\"\x81\x01\n" +
+	"\x06repair\x18\x01 \x01(\bR\x06repair\x12\x12\n" +
+	"\x04deep\x18\x02 \x01(\bR\x04deep\"\x81\x01\n" +
 	"\aProblem\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x14\n" +

@@ -1,0 +1,18 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"time"
+)
+
+// SetLeaving sets how long containerd may take to drop the key of a container that is gone, and for how long a new key
+// may be one that containerd has not written down yet.
+func (s *Snapshotter) SetLeaving(leaving, creating time.Duration) {
+	s.leaving, s.young.bound = leaving, creating
+}
+
+// Retire does what the work in the background does about states that retention does not keep.
+func (s *Snapshotter) Retire(ctx context.Context) error { return s.retire(ctx) }

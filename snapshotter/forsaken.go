@@ -1,0 +1,213 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// leaving is how long containerd may take to drop the key of a container that is gone.
+const leaving = 15 * time.Second
+
+// looks is how often, while that is waited for, containerd is asked what it knows.
+const looks = 5
+
+// removeFree removes a storage that is not in use. Keys of containers that are gone may still refer to it. containerd
+// drops them when it collects garbage, which is waited for. What it knew neither when asked first nor when asked last,
+// it has forgotten (it was killed while it removed a container), and such a key is dropped together with the storage.
+func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
+	var (
+		deadline = time.Now().Add(s.leaving)
+		asked    time.Time
+		unknown  = 0 // the looks in a row in which containerd knew no key
+	)
+	for {
+		err := s.do(dag.RemoveStorage{Name: name, Now: now()})
+		if !errdefs.IsFailedPrecondition(err) {
+			return err
+		}
+		last := !asked.IsZero() && !time.Now().Before(deadline)
+		if last || time.Since(asked) >= s.leaving/looks {
+			asked = time.Now()
+			keys := s.keysOf(name)
+			switch left := s.lookFor(ctx, name, keys); {
+			case left.err == nil:
+				unknown++
+				err = fmt.Errorf("storage %q: containerd has only just let go of its container; try again: %w",
+					name, errdefs.ErrFailedPrecondition)
+			case !left.leaving:
+				return left.err
+			default:
+				unknown, err = 0, left.err
+			}
+			if last && unknown > 1 {
+				return s.dropForsaken(ctx, name, keys)
+			}
+		}
+		if last {
+			return err
+		}
+		if err := sleep(ctx, s.leaving/150); err != nil {
+			return fmt.Errorf("wait for containerd to let go of storage %q: %w", name, err)
+		}
+	}
+}
+
+// sleep waits for a time. It fails with errdefs.ErrUnavailable when the context ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errdefs.ErrUnavailable, context.Cause(ctx))
+	case <-timer.C:
+		return nil
+	}
+}
+
+// keysOf returns the keys that refer to a storage.
+func (s *Snapshotter) keysOf(storage string) (keys []string) {
+	s.store.View(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			if n.Storage == storage {
+				keys = append(keys, n.Key)
+			}
+		}
+	})
+	return keys
+}
+
+// look is what containerd says of the keys of a storage.
+type look struct {
+	err     error // why they cannot be dropped, nil if containerd knows none of them
+	leaving bool  // this may pass by itself
+}
+
+// lookFor asks containerd whether it knows any of the keys that refer to a storage, as a snapshot or as a container's.
+func (s *Snapshotter) lookFor(ctx context.Context, storage string, keys []string) look {
+	held := func(key, why string, args ...any) error {
+		return fmt.Errorf("storage %q belongs to %s, %s: %w",
+			storage, describeKey(key), fmt.Sprintf(why, args...), errdefs.ErrFailedPrecondition)
+	}
+	for _, key := range keys {
+		k := parseKey(key)
+		if s.host == nil || k.namespace == "" {
+			return look{err: held(key, "and without containerd.address in the configuration molt cannot ask "+
+				"whether that is gone; remove it first")}
+		}
+		ask, cancel := context.WithTimeout(ctx, askTimeout)
+		_, err := s.host.Claim(ask, k.namespace, k.key)
+		cancel()
+		switch {
+		case err == nil || errdefs.IsInvalidArgument(err):
+			return look{err: held(key, "remove that first")}
+		case !errdefs.IsNotFound(err):
+			return look{err: held(key, "and containerd cannot be asked whether that is gone (%v); "+
+				"start containerd and try again", err)}
+		}
+	}
+	if len(keys) == 0 {
+		return look{}
+	}
+	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	known, err := s.host.Snapshots(ask)
+	if err != nil {
+		return look{err: held(keys[0], "and containerd cannot be asked for its snapshots (%v); "+
+			"start containerd and try again", err)}
+	}
+	for _, key := range keys {
+		k := parseKey(key)
+		switch {
+		case slices.Contains(known, Key{k.namespace, k.key}):
+			return look{leaving: true, err: held(key, "of which containerd still has the snapshot; remove it: "+
+				"ctr -n %s snapshots --snapshotter molt rm %q", k.namespace, k.key)}
+		case s.young.is(key):
+			return look{leaving: true, err: held(key, "which containerd does not know, but may be about to create; "+
+				"try again in %v", s.young.bound.Round(time.Second))}
+		}
+	}
+	return look{}
+}
+
+func describeKey(key string) string {
+	if id := Container(key); id != "" {
+		return fmt.Sprintf("container %q", id)
+	}
+	return fmt.Sprintf("snapshot %q", parseKey(key).key)
+}
+
+// dropForsaken removes a storage with the keys that refer to it and that containerd has forgotten, in one change. The
+// caller holds the lock of the storage, so that no other key is bound to it.
+func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, keys []string) error {
+	var changes []dag.Transformation
+	for _, key := range keys {
+		changes = append(changes, dag.Remove{Key: key, Now: now()})
+	}
+	anonymous := false
+	s.store.View(func(g *dag.Graph) {
+		st, _ := g.Storage(storage)
+		anonymous = st.Anonymous
+	})
+	if !anonymous { // else it ends with its key
+		changes = append(changes, dag.RemoveStorage{Name: storage, Now: now()})
+	}
+	if err := s.do(changes...); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		s.handed.released(key, now())
+		log.G(ctx).WithFields(log.Fields{"storage": storage, "key": key}).
+			Warn("dropped a key that containerd no longer knows, with its storage")
+	}
+	return nil
+}
+
+// young knows which keys were made so recently that containerd may not have written down that it has them: it does so
+// after the snapshotter has made them. Keys from before this process count from its start. Only monotonic time counts.
+type young struct {
+	bound time.Duration
+	start time.Time
+
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+// creating is how many times the grace containerd may take to write down that it has a key.
+const creating = 12
+
+func newYoung(grace time.Duration) *young {
+	return &young{bound: creating * grace, start: time.Now(), at: map[string]time.Time{}}
+}
+
+// made notes that a key is being made.
+func (y *young) made(key string) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	for k, at := range y.at {
+		if time.Since(at) >= y.bound {
+			delete(y.at, k)
+		}
+	}
+	y.at[key] = time.Now()
+}
+
+func (y *young) is(key string) bool {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	at, made := y.at[key]
+	if !made {
+		at = y.start
+	}
+	return time.Since(at) < y.bound
+}

@@ -93,7 +93,7 @@ func (s *Snapshotter) bindElsewhere(ctx context.Context, st dag.Storage, base da
 	}
 	if len(staged.holds) > 0 {
 		why := fmt.Errorf("storage %q cannot be serviced for this base: %s: %w", st.Name, strings.Join(staged.holds, "; "), errdefs.ErrFailedPrecondition)
-		return errors.Join(why, s.discard(staged), s.do(staged.held(st.Name)))
+		return errors.Join(why, s.hold(staged, st.Name))
 	}
 	// Whoever held the storage stays on the base that its key was prepared on: nobody asked for that to change.
 	if err := s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.switched(st.Name), b); err != nil {

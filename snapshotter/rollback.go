@@ -54,33 +54,45 @@ func (s *Snapshotter) Rollback(ctx context.Context, r RollbackRequest) error {
 	return nil
 }
 
-// PreviewRollback tells what a rollback would come to, without changing anything. An exact rollback has no report: it
-// gives back the tree from before.
-func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest) ([]Preview, error) {
+// PreviewRollback calls fn with what a rollback would come to for each storage, until fn fails, without changing anything. An
+// exact rollback has no report: it gives back the tree from before.
+func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest, fn func(Preview) error) error {
 	names, err := s.rollbackable(r)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var previews []Preview
 	for _, name := range names {
-		var st dag.Storage
-		s.store.View(func(g *dag.Graph) { st, _ = g.Storage(name) })
-		_, err := st.Newest(r.Update)
-		switch {
-		case err != nil:
-			previews = append(previews, Preview{Storage: name, Err: err})
-		case !r.Carry:
-			previews = append(previews, Preview{Storage: name, Waits: s.waits(ctx, st)})
-		default:
-			previews = append(previews, s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
-				if _, err := st.Newest(r.Update); err != nil {
-					return stacks{}, err
-				}
-				return carryStacks(g, st), nil
-			}))
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn(s.previewRollback(ctx, name, r)); err != nil {
+			return err
 		}
 	}
-	return previews, nil
+	return nil
+}
+
+func (s *Snapshotter) previewRollback(ctx context.Context, name string, r RollbackRequest) Preview {
+	var (
+		st dag.Storage
+		ok bool
+	)
+	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
+	if !ok {
+		return Preview{Storage: name, Err: fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)}
+	}
+	if _, err := st.Newest(r.Update); err != nil {
+		return Preview{Storage: name, Err: err}
+	}
+	if !r.Carry {
+		return Preview{Storage: name, Waits: s.waits(ctx, st)}
+	}
+	return s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+		if _, err := st.Newest(r.Update); err != nil {
+			return stacks{}, err
+		}
+		return carryStacks(g, st), nil
+	})
 }
 
 func (s *Snapshotter) rollbackable(r RollbackRequest) (names []string, err error) {

@@ -23,6 +23,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 )
 
 // Snapshotter implements containerd's snapshots.Snapshotter. It is safe for concurrent use.
@@ -31,6 +32,7 @@ type Snapshotter struct {
 	store   *store.Store
 	nodes   *nodes.Dir
 	mirror  *mirror
+	reports *reports.Dir
 	options []string // of every overlay mount
 	boot    string
 	first   dag.NodeID // the highest id that had a directory when the snapshotter was started
@@ -70,7 +72,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
+		reports: reports.Open(dir.Reports()), locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
 		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}
 	s.first = slices.Max(append(present, 0))

@@ -4,7 +4,6 @@
 package control
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -17,29 +16,37 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-// Check tells what is not as it should be, and repairs what has one right answer if it shall.
-func (s *Service) Check(ctx context.Context, req *api.CheckRequest) (*api.CheckResponse, error) {
-	if !req.GetRepair() {
-		found, err := s.snapshotter.Check(ctx)
-		if err != nil {
-			return nil, errgrpc.ToGRPC(err)
+// Check returns what is not as it should be, and repairs what can be repaired without a choice if it shall.
+func (s *Service) Check(req *api.CheckRequest, stream grpc.ServerStreamingServer[api.CheckResponse]) error {
+	look := s.snapshotter.Check
+	if req.GetRepair() {
+		look = s.snapshotter.Repair
+	}
+	found, err := look(stream.Context())
+	if err != nil && !req.GetRepair() {
+		return errgrpc.ToGRPC(err)
+	}
+	// What could not be repaired does not undo the rest.
+	return errors.Join(
+		sendList(stream, each(found, problem), func(l []*api.Problem) *api.CheckResponse { return &api.CheckResponse{Problems: l} }),
+		sendFailures(stream, err),
+	)
+}
+
+func sendFailures(stream grpc.ServerStreamingServer[api.CheckResponse], err error) error {
+	for _, failure := range lines(err) {
+		if err := stream.Send(&api.CheckResponse{Failures: []string{failure}}); err != nil {
+			return err
 		}
-		return &api.CheckResponse{Problems: each(found, problem)}, nil
 	}
-	found, err := s.snapshotter.Repair(ctx)
-	r := &api.CheckResponse{Problems: each(found, problem)}
-	if err != nil {
-		r.Failures = append(r.Failures, err.Error()) // the rest was done
-	}
-	return r, nil
+	return nil
 }
 
 func problem(p snapshotter.Problem) *api.Problem {
-	return &api.Problem{Subject: p.Subject, What: p.What, Grave: p.Grave, Remedy: p.Remedy, Repaired: p.Repaired}
+	return &api.Problem{
+		Subject: bounded(p.Subject), What: bounded(p.What), Grave: p.Grave, Remedy: bounded(p.Remedy), Repaired: p.Repaired,
+	}
 }
-
-// chunk is how much of a backup is sent at once, in bytes.
-const chunk = 256 << 10
 
 // Backup streams a copy of the database.
 func (s *Service) Backup(_ *api.BackupRequest, stream grpc.ServerStreamingServer[api.BackupResponse]) (err error) {
@@ -58,7 +65,7 @@ func (s *Service) Backup(_ *api.BackupRequest, stream grpc.ServerStreamingServer
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	for {
-		data := make([]byte, chunk)
+		data := make([]byte, partSize)
 		n, err := f.Read(data)
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -46,43 +47,53 @@ func (s *Service) Version(context.Context, *api.VersionRequest) (*api.VersionRes
 }
 
 // Graph returns everything.
-func (s *Service) Graph(ctx context.Context, _ *api.GraphRequest) (*api.GraphResponse, error) {
+func (s *Service) Graph(_ *api.GraphRequest, stream grpc.ServerStreamingServer[api.GraphResponse]) error {
+	ctx := stream.Context()
 	images, err := s.snapshotter.Images(ctx)
 	if err != nil {
 		log.G(ctx).WithError(err).Warn("the graph is shown without the names of images")
 	}
-	r := &api.GraphResponse{}
+	all := &api.GraphResponse{}
 	s.snapshotter.Graph(func(g *dag.Graph) {
-		r.Nodes = each(g.Nodes(), func(n dag.Node) *api.Node {
+		all.Nodes = each(g.Nodes(), func(n dag.Node) *api.Node {
 			shown := node(n)
-			shown.Images = images[n.Origin]
+			shown.Images = boundedList(images[n.Origin])
 			return shown
 		})
-		r.Names = each(g.Names(), name)
-		r.Storages = each(g.Storages(), func(st dag.Storage) *api.Storage { return storage(g, st) })
-		r.Updates = each(g.Updates(), update)
+		all.Names = each(g.Names(), name)
+		all.Storages = each(g.Storages(), func(st dag.Storage) *api.Storage { return storage(g, st) })
+		all.Updates = each(g.Updates(), update)
 	})
-	return r, nil
+	return errors.Join(
+		sendList(stream, all.GetNodes(), func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),
+		sendList(stream, all.GetNames(), func(l []*api.Name) *api.GraphResponse { return &api.GraphResponse{Names: l} }),
+		sendList(stream, all.GetStorages(), func(l []*api.Storage) *api.GraphResponse { return &api.GraphResponse{Storages: l} }),
+		sendList(stream, updateParts(all.GetUpdates()...), func(l []*api.Update) *api.GraphResponse {
+			return &api.GraphResponse{Updates: l}
+		}),
+	)
 }
 
 // ListStorages returns the storages by name.
-func (s *Service) ListStorages(_ context.Context, req *api.ListStoragesRequest) (*api.ListStoragesResponse, error) {
-	r := &api.ListStoragesResponse{}
+func (s *Service) ListStorages(req *api.ListStoragesRequest, stream grpc.ServerStreamingServer[api.ListStoragesResponse]) error {
+	var storages []*api.Storage
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			if !st.Anonymous || req.GetAnonymous() {
-				r.Storages = append(r.Storages, storage(g, st))
+				storages = append(storages, storage(g, st))
 			}
 		}
 	})
-	return r, nil
+	return sendList(stream, storages, func(l []*api.Storage) *api.ListStoragesResponse {
+		return &api.ListStoragesResponse{Storages: l}
+	})
 }
 
 // GetStorage returns a storage with its nodes measured.
-func (s *Service) GetStorage(ctx context.Context, req *api.GetStorageRequest) (*api.GetStorageResponse, error) {
+func (s *Service) GetStorage(req *api.GetStorageRequest, stream grpc.ServerStreamingServer[api.GetStorageResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
 	r := &api.GetStorageResponse{}
 	s.snapshotter.Graph(func(g *dag.Graph) {
@@ -94,7 +105,7 @@ func (s *Service) GetStorage(ctx context.Context, req *api.GetStorageRequest) (*
 		}
 		for _, u := range g.Updates() {
 			if _, ok := u.Outcomes[full]; ok {
-				r.Updates = append(r.Updates, update(u))
+				r.Updates = append(r.Updates, update(only(u, full)))
 			}
 		}
 	})
@@ -102,12 +113,30 @@ func (s *Service) GetStorage(ctx context.Context, req *api.GetStorageRequest) (*
 		if n.GetSize() > 0 {
 			continue
 		}
-		// One that is lost, or was merged meanwhile, must not keep anybody from seeing the others.
-		if n.Size, n.Inodes, err = s.snapshotter.NodeUsage(ctx, dag.NodeID(n.GetId())); err != nil && !errdefs.IsNotFound(err) {
-			return nil, errgrpc.ToGRPC(err)
+		// A node that is lost, or was merged in the meantime, does not keep anybody from seeing the others.
+		size, inodes, err := s.snapshotter.NodeUsage(stream.Context(), dag.NodeID(n.GetId()))
+		if err != nil && !errdefs.IsNotFound(err) {
+			return errgrpc.ToGRPC(err)
 		}
+		n.Size, n.Inodes = size, inodes
 	}
-	return r, nil
+	if err := stream.Send(&api.GetStorageResponse{Storage: r.GetStorage()}); err != nil {
+		return err
+	}
+	return errors.Join(
+		sendList(stream, r.GetNodes(), func(l []*api.Node) *api.GetStorageResponse { return &api.GetStorageResponse{Nodes: l} }),
+		sendList(stream, r.GetUpdates(), func(l []*api.Update) *api.GetStorageResponse { return &api.GetStorageResponse{Updates: l} }),
+	)
+}
+
+// only returns an update with the outcomes for some storages alone; all of them if none is named.
+func only(u dag.Update, storages ...string) dag.Update {
+	if len(storages) == 0 {
+		return u
+	}
+	u.Outcomes = maps.Clone(u.Outcomes)
+	maps.DeleteFunc(u.Outcomes, func(name string, _ dag.Outcome) bool { return !slices.Contains(storages, name) })
+	return u
 }
 
 // kindNames are what people call the kinds of files.
@@ -148,8 +177,11 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 	if strings.HasPrefix(source, "~") {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("storage %q has no name of its own and cannot be forked: %w", source, errdefs.ErrFailedPrecondition))
 	}
-	namespace, _, _ := strings.Cut(source, "/")
-	target, err := snapshotter.StorageName(namespace, strings.Split(req.GetTarget(), "/")...)
+	namespace, name, ok := strings.Cut(req.GetTarget(), "/")
+	if !ok {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("new storage %q: name it in full, as NAMESPACE/NAME: %w", req.GetTarget(), errdefs.ErrInvalidArgument))
+	}
+	target, err := snapshotter.StorageName(namespace, strings.Split(name, "/")...)
 	if err == nil {
 		err = s.snapshotter.Fork(ctx, source, target)
 	}
@@ -157,15 +189,20 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 }
 
 // MergeLayers merges the delta layers that no storage stands on.
-func (s *Service) MergeLayers(ctx context.Context, req *api.MergeLayersRequest) (*api.MergeLayersResponse, error) {
+func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream grpc.ServerStreamingServer[api.MergeLayersResponse]) error {
 	pairs, err := s.snapshotter.MergeableLayers(), error(nil)
 	if !req.GetDryRun() {
-		pairs, err = s.snapshotter.MergeLayers(ctx)
+		pairs, err = s.snapshotter.MergeLayers(stream.Context())
 	}
-	r := &api.MergeLayersResponse{Merged: each(pairs, func(p dag.Pair) *api.MergeLayersResponse_Pair {
+	if err != nil {
+		return errgrpc.ToGRPC(err)
+	}
+	merged := each(pairs, func(p dag.Pair) *api.MergeLayersResponse_Pair {
 		return &api.MergeLayersResponse_Pair{Lower: uint64(p.Lower), Upper: uint64(p.Upper)}
-	})}
-	return r, errgrpc.ToGRPC(err)
+	})
+	return sendList(stream, merged, func(l []*api.MergeLayersResponse_Pair) *api.MergeLayersResponse {
+		return &api.MergeLayersResponse{Merged: l}
+	})
 }
 
 // resolve finds a storage by its full name, or by parts of it that are unique. A storage without a name of its
@@ -195,7 +232,16 @@ func (s *Service) resolve(given string) (string, error) {
 	case len(matches) == 0:
 		return "", fmt.Errorf("storage %q: %w", given, errdefs.ErrNotFound)
 	}
-	return "", fmt.Errorf("storage %q could be any of %s: %w", given, strings.Join(matches, ", "), errdefs.ErrInvalidArgument)
+	return "", fmt.Errorf("storage %q could be any of %s: %w", given, some(matches), errdefs.ErrInvalidArgument)
+}
+
+// some names the first of many.
+func some(names []string) string {
+	const few = 20
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
 }
 
 // resolveAll resolves several names, and tells of every one that cannot be.

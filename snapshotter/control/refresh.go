@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
@@ -28,18 +29,25 @@ type Option func(*Service)
 func WithContainers(c Containers) Option { return func(s *Service) { s.containers = c } }
 
 // RefreshContainer takes the record of a container to the defaults of another image.
-func (s *Service) RefreshContainer(ctx context.Context, req *api.RefreshContainerRequest) (*api.RefreshContainerResponse, error) {
+func (s *Service) RefreshContainer(
+	req *api.RefreshContainerRequest, stream grpc.ServerStreamingServer[api.RefreshContainerResponse],
+) error {
 	if s.containers == nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("no containerd is configured whose containers could be refreshed: %w", errdefs.ErrFailedPrecondition))
+		return errgrpc.ToGRPC(fmt.Errorf("no containerd is configured whose containers could be refreshed: %w", errdefs.ErrFailedPrecondition))
 	}
 	if req.GetNamespace() == "" || req.GetContainer() == "" || req.GetFrom() == "" || req.GetTo() == "" {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("a namespace, a container and two images must be named: %w", errdefs.ErrInvalidArgument))
+		return errgrpc.ToGRPC(fmt.Errorf("a namespace, a container and two images must be named: %w", errdefs.ErrInvalidArgument))
 	}
-	changes, err := s.containers.Refresh(ctx, req.GetNamespace(), req.GetContainer(), req.GetFrom(), req.GetTo(), req.GetDryRun())
+	changes, err := s.containers.Refresh(stream.Context(), req.GetNamespace(), req.GetContainer(), req.GetFrom(), req.GetTo(), req.GetDryRun())
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	return &api.RefreshContainerResponse{Changes: each(changes, func(c runconfig.Change) *api.RefreshContainerResponse_Change {
-		return &api.RefreshContainerResponse_Change{Subject: c.Subject, Name: c.Name, Action: c.Action, Old: c.Old, New: c.New, Why: c.Why}
-	})}, nil
+	list := each(changes, func(c runconfig.Change) *api.RefreshContainerResponse_Change {
+		return &api.RefreshContainerResponse_Change{
+			Subject: c.Subject, Name: bounded(c.Name), Action: c.Action, Old: bounded(c.Old), New: bounded(c.New), Why: bounded(c.Why),
+		}
+	})
+	return sendList(stream, list, func(l []*api.RefreshContainerResponse_Change) *api.RefreshContainerResponse {
+		return &api.RefreshContainerResponse{Changes: l}
+	})
 }

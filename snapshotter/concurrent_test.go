@@ -85,7 +85,7 @@ func operate(f *fixture, bases []string, random *rand.Rand) {
 			return nil
 		})
 	case 5:
-		_, err = f.PreviewUpdate(ctx, snapshotter.UpdateRequest{From: f.node(bases[0]), To: f.node(bases[1])}, func(snapshotter.Preview) error { return nil })
+		err = f.PreviewUpdate(ctx, snapshotter.UpdateRequest{From: f.node(bases[0]), To: f.node(bases[1])}, func(snapshotter.Preview) error { return nil })
 	}
 	for _, expected := range []func(error) bool{errdefs.IsFailedPrecondition, errdefs.IsNotFound, errdefs.IsInvalidArgument, errdefs.IsAborted} {
 		if err == nil || expected(err) {

@@ -37,6 +37,7 @@ type fakeDaemon struct {
 	err      error
 	graph    *api.GraphResponse
 	update   *api.Update
+	watched  []*api.Update
 	preview  []preview
 	report   []byte
 	failures []string
@@ -162,8 +163,14 @@ func (d *fakeDaemon) GetUpdate(r *api.GetUpdateRequest, stream grpc.ServerStream
 }
 
 func (d *fakeDaemon) WatchUpdate(r *api.GetUpdateRequest, stream grpc.ServerStreamingServer[api.GetUpdateResponse]) error {
-	if err := stream.Send(&api.GetUpdateResponse{Update: d.update}); err != nil {
-		return err
+	parts := d.watched
+	if parts == nil {
+		parts = []*api.Update{d.update}
+	}
+	for _, part := range parts {
+		if err := stream.Send(&api.GetUpdateResponse{Update: part}); err != nil {
+			return err
+		}
 	}
 	return d.note(r)
 }

@@ -222,7 +222,7 @@ func (w *world) fork(name string) operation {
 		what: fmt.Sprintf("fork %s as %s", name, target), concerns: []string{name, target}, acknowledged: true,
 		after: map[string][]storage{name: {w.storages[name]}, target: {s}},
 		do: func(ctx context.Context) error {
-			_, err := w.d.ForkStorage(ctx, &api.ForkStorageRequest{Source: "soak/" + name, Target: target})
+			_, err := w.d.ForkStorage(ctx, &api.ForkStorageRequest{Source: "soak/" + name, Target: "soak/" + target})
 			return errgrpc.ToNative(err)
 		},
 	}

@@ -36,9 +36,15 @@ import (
 // images is a containerd that knows some images. Its containers ask for nothing.
 type images map[string]string
 
-func (images) Claim(context.Context, string, string) (string, error) { return "", nil }
+// host is a containerd all of whose containers run, or none.
+type host struct {
+	images
+	running atomic.Bool
+}
 
-func (images) Running(context.Context, string, string) (bool, error) { return false, nil }
+func (h *host) Running(context.Context, string, string) (bool, error) { return h.running.Load(), nil }
+
+func (images) Claim(context.Context, string, string) (string, error) { return "", nil }
 
 func (i images) Layer(_ context.Context, namespace, image string) (string, error) {
 	if key, ok := i[namespace+"/"+image]; ok {
@@ -57,6 +63,7 @@ func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil
 type world struct {
 	api.ControlClient
 	t    *testing.T
+	host *host
 	s    *snapshotter.Snapshotter
 	root string
 	one  string // keys of two bases
@@ -83,8 +90,8 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) open() {
 	w.t.Helper()
-	known := images{"default/app:1": "sha256:one", "default/app:2": "sha256:two", "default/lost": "sha256:none"}
-	s, err := snapshotter.New(w.root, snapshotter.WithHost(known), snapshotter.WithGrace(0))
+	w.host = &host{images: images{"default/app:1": "sha256:one", "default/app:2": "sha256:two", "default/lost": "sha256:none"}}
+	s, err := snapshotter.New(w.root, snapshotter.WithHost(w.host), snapshotter.WithGrace(0))
 	w.must(err)
 	w.s = s
 	w.t.Cleanup(func() {

@@ -78,8 +78,8 @@ func app() *cli.Command {
 		Name:    "moltctl",
 		Usage:   "look after the storages of containers, their updates and the layers they stand on",
 		Version: version,
-		Description: `Exit codes: 0 done, 1 failed, 2 bad usage, 3 done but storages are held (or would be),
-4 not found, 5 refused as things stand, 6 the daemon cannot be reached.`,
+		Description: `Exit codes: 0 done, 1 failed or aborted, 2 bad usage, 3 done but storages are held (or would be),
+4 not found, 5 refused as things stand, 6 the daemon cannot be reached. Of several, the worst: 1 before 5, 4 and 3.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "address", Aliases: []string{"a"}, Usage: "control `SOCKET` of the daemon", Value: "/run/containerd-molt-grpc/control.sock", Sources: cli.EnvVars("MOLT_CONTROL_ADDRESS")},
 			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "containerd `NAMESPACE` in which images are looked up", Value: "default", Sources: cli.EnvVars("CONTAINERD_NAMESPACE")},

@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -227,7 +228,12 @@ func TestOtherVersion(t *testing.T) {
 	server := grpc.NewServer() // that has another service
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() { server.Stop(); <-done })
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Error(err)
+		}
+	})
 	for _, command := range []string{"update create --from a --to b", "update create --from a --to b --dry-run", "storage ls", "check", "version"} {
 		var out, errOut bytes.Buffer
 		code := run(t.Context(), append([]string{"moltctl", "--address", socket}, strings.Fields(command)...), &out, &errOut)

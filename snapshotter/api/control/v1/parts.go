@@ -1,6 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package controlv1 is molt's control API as control.proto describes it, and what puts the parts of its answers together.
 package controlv1
 
 import (

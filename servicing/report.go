@@ -34,8 +34,8 @@ type Report struct {
 	Pins     []PinReport     `json:"pins"`               // those that were given, the expired ones included
 	Withheld []Withheld      `json:"withheld,omitempty"` // what only a pin keeps; for the next servicing
 	Forced   bool            `json:"forced,omitempty"`   // there are holds, but Options.Force was given
-	// Paths lists, in order, the paths that one of the bases has and that the user or the base changed. The lists that can be
-	// long come last: who reads a report as it comes knows the rest by then.
+	// Paths lists, in order, the paths that one of the bases has and that the user or the base changed. The lists that
+	// can be long come last: who reads a report as it comes knows the rest by then.
 	Paths []PathReport `json:"paths"`
 	// Effects lists, parents first, what the delta storage consists of.
 	Effects []EffectReport `json:"effects"`

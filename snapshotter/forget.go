@@ -36,8 +36,8 @@ func (s *Snapshotter) forget(context.Context) error {
 	return errors.Join(append(errs, s.forgetReports())...)
 }
 
-// forgetReports removes the reports that no record names. When it is not known whether the last change was made, all stay: the
-// next start knows.
+// forgetReports removes the reports that no record names. When it is not known whether the last change was made, all
+// stay: the next start knows.
 func (s *Snapshotter) forgetReports() error {
 	select {
 	case <-s.store.Failed():

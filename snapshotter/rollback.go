@@ -54,8 +54,8 @@ func (s *Snapshotter) Rollback(ctx context.Context, r RollbackRequest) error {
 	return nil
 }
 
-// PreviewRollback calls fn with what a rollback would come to for each storage, until fn fails, without changing anything. An
-// exact rollback has no report: it gives back the tree from before.
+// PreviewRollback calls fn with what a rollback would come to for each storage, until fn fails, without changing
+// anything. An exact rollback has no report: it gives back the tree from before.
 func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest, fn func(Preview) error) error {
 	names, err := s.rollbackable(r)
 	if err != nil {

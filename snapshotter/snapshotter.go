@@ -72,7 +72,8 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		reports: reports.Open(dir.Reports()), locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
+		reports: reports.Open(dir.Reports()),
+		locks:   newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(),
 		kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 	}
 	s.first = slices.Max(append(present, 0))

@@ -249,8 +249,8 @@ func (s *Snapshotter) discardNodes(ids ...dag.NodeID) error {
 	return errors.Join(errs...)
 }
 
-// saveReport writes the report of what is staged to a file of its own, which is safe from being swept until the stage is
-// released.
+// saveReport writes the report of what is staged to a file of its own, which is safe from being swept until the stage
+// is released.
 func (s *Snapshotter) saveReport(p *staged, report *servicing.Report) error {
 	name := fmt.Sprintf("%v-%v.json", p.update, p.head)
 	done, err := s.reports.Save(name, report)

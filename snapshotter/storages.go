@@ -166,9 +166,10 @@ func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change
 	return view.Walk(ctx, func(c tree.Change) error { return fn(c, ids[c.Layer]) })
 }
 
-// WriteReport writes what an update found and did in a storage, as JSON with the lists of paths and effects last. With a path,
-// clean and relative to the root, it writes what the report says about that: of each list the elements about the path. What
-// it holds in memory does not follow the size of the report. It fails with errdefs.ErrNotFound when there is no report.
+// WriteReport writes what an update found and did in a storage, as JSON with the lists of paths and effects last.
+// With a path, clean and relative to the root, it writes what the report says about that: of each list the elements
+// about the path. What it holds in memory does not follow the size of the report. It fails with errdefs.ErrNotFound
+// when there is no report.
 func (s *Snapshotter) WriteReport(w io.Writer, id dag.UpdateID, storage, path string) error {
 	return s.withReport(id, storage, func(name string) error { return s.reports.Write(w, name, path) })
 }

@@ -66,8 +66,8 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	return id, nil
 }
 
-// PreviewUpdate calls fn with what an update would come to for each storage, until fn fails, without changing anything. For a
-// storage in use it is a guess: what the container writes until its next start is not known.
+// PreviewUpdate calls fn with what an update would come to for each storage, until fn fails, without changing
+// anything. For a storage in use it is a guess: what the container writes until its next start is not known.
 func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest, fn func(Preview) error) error {
 	names, err := s.affected(r)
 	if err != nil {
@@ -83,7 +83,8 @@ func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest, fn fun
 		}
 		err := fn(s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
 			return stacks{
-				old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head), settings: settings, report: lastReport(g, st),
+				old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head),
+				settings: settings, report: lastReport(g, st),
 			}, nil
 		}))
 		if err != nil {

@@ -166,7 +166,8 @@ func (c *config) read(path string) (err error) {
 		return fmt.Errorf("unknown settings:\n%s", harmless(unknown.String()))
 	}
 	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
-		return fmt.Errorf("setting %q: %s\n%s", harmless(strings.Join(bad.Key(), ".")), harmless(bad.Error()), harmless(bad.String()))
+		key := harmless(strings.Join(bad.Key(), "."))
+		return fmt.Errorf("setting %q: %s\n%s", key, harmless(bad.Error()), harmless(bad.String()))
 	}
 	return err
 }

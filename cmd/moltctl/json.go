@@ -20,8 +20,8 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-// escaper passes JSON on with every character that is not printable escaped: names from inside a container may hold those that
-// a terminal obeys. Outside of its texts, JSON is ASCII.
+// escaper passes JSON on with every character that is not printable escaped: names from inside a container may hold
+// those that a terminal obeys. Outside of its texts, JSON is ASCII.
 type escaper struct {
 	w    io.Writer
 	rest []byte // the beginning of a character
@@ -78,8 +78,8 @@ func printJSON(w io.Writer, m proto.Message) error {
 	return copyJSON(w, strings.NewReader(text))
 }
 
-// document writes an answer of lists alone as one JSON object, part by part. In memory it holds the last element of a list: the
-// next part may go on with it.
+// document writes an answer of lists alone as one JSON object, part by part. In memory it holds the last element of a
+// list: the next part may go on with it.
 type document struct {
 	w    io.Writer
 	list protoreflect.FieldDescriptor // the one that is being written

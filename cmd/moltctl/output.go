@@ -25,8 +25,8 @@ const (
 	formatJSON  = "json"
 )
 
-// table is written for people: columns, with a blank line between parts. Rows are printed as they come: columns are as wide as
-// it takes for tableRows rows at a time.
+// table is written for people: columns, with a blank line between parts. Rows are printed as they come: columns are
+// as wide as it takes for tableRows rows at a time.
 type table struct {
 	w    *tabwriter.Writer
 	rows int
@@ -102,8 +102,8 @@ type message[T any] interface {
 	proto.Message
 }
 
-// shown prints an answer part by part, as it comes: as one JSON object for programs, otherwise as rows says of each part, and
-// rest at the end. The answer is what a call returned.
+// shown prints an answer part by part, as it comes: as one JSON object for programs, otherwise as rows says of each
+// part, and rest at the end. The answer is what a call returned.
 func shown[T any, M message[T]](
 	c *cli.Command, stream grpc.ServerStreamingClient[T], err error, t *table, rows func(part M), rest func(),
 ) error {

@@ -64,7 +64,9 @@ func (p *previews) Read(data []byte) (int, error) {
 }
 
 // printPreviews prints what an operation would come to, and fails when it would not reach all storages.
-func printPreviews(c *cli.Command, stream grpc.ServerStreamingClient[api.PreviewResponse], err error, refused previewed) error {
+func printPreviews(
+	c *cli.Command, stream grpc.ServerStreamingClient[api.PreviewResponse], err error, refused previewed,
+) error {
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,8 @@ func configure(ctx context.Context, c *cli.Command, client api.ControlClient, re
 		return err
 	}
 	o := &servicing.Options{}
-	return printedJSON(c, api.Reader(stream, (*api.ConfigureStorageResponse).GetOptions), o, func(t *table) { options(t, o) })
+	document := api.Reader(stream, (*api.ConfigureStorageResponse).GetOptions)
+	return printedJSON(c, document, o, func(t *table) { options(t, o) })
 }
 
 func options(t *table, o *servicing.Options) {

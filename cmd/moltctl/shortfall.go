@@ -72,5 +72,6 @@ func (s shortfall) Error() string {
 	for _, c := range s.sorted() {
 		parts = append(parts, fmt.Sprintf("%d %s", c.count, c.what))
 	}
-	return fmt.Sprintf("of %d %s: %s", s.of, map[bool]string{true: "storage", false: "storages"}[s.of == 1], strings.Join(parts, "; "))
+	noun := map[bool]string{true: "storage", false: "storages"}[s.of == 1]
+	return fmt.Sprintf("of %d %s: %s", s.of, noun, strings.Join(parts, "; "))
 }

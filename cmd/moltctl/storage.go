@@ -36,8 +36,9 @@ that is unique, except for rm. The storage of a container that asked for none is
 				Description: "The name must be given in full; the namespace may be left out, or given by --namespace.",
 			},
 			{
-				Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW", Action: action(forkStorage),
-				Description: "NEW is a full name; the namespace, if it is that of --namespace, may be left out of one without a slash.",
+				Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW",
+				Description: "NEW is a full name. Without a slash it is in the namespace that --namespace gives.",
+				Action:      action(forkStorage),
 			},
 		}, append(explainCommands(), settingsCommands()...)...),
 	}
@@ -217,8 +218,8 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	return errors.Join(errs...)
 }
 
-// fullNames returns what a name stands for that must be full: itself, where it has a slash, and the name in the containerd
-// namespace that --namespace gives; the one to prefer first.
+// fullNames returns what a name stands for that must be full: itself, where it has a slash, and the name in the
+// containerd namespace that --namespace gives; the one to prefer first.
 func fullNames(c *cli.Command, given string) []string {
 	below := c.String("namespace") + "/" + given
 	if strings.Contains(given, "/") {

@@ -19,7 +19,9 @@ import (
 
 func updateCommand() *cli.Command {
 	storages := &cli.StringSliceFlag{Name: "storage", Usage: "only this `STORAGE`; can be given again"}
-	dryRun := &cli.BoolFlag{Name: "dry-run", Usage: "tell what would happen, and change nothing; exit code 3 if storages would be held"}
+	dryRun := &cli.BoolFlag{
+		Name: "dry-run", Usage: "show what would happen, and change nothing; exit code 3 if storages would be held",
+	}
 	return &cli.Command{
 		Name:  "update",
 		Usage: "move storages from one base to another, and back",
@@ -144,7 +146,8 @@ func listUpdates(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	t := newTable(c.Root().Writer)
 	t.row("UPDATE", "STATE", "FROM", "TO", "STORAGES", "CREATED")
 	row := func(u *api.Update) {
-		t.row(updateID(u.GetId()), u.GetState(), baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef()), tally(u), when(u.GetCreated()))
+		from, to := baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef())
+		t.row(updateID(u.GetId()), u.GetState(), from, to, tally(u), when(u.GetCreated()))
 	}
 	// The last update of a part may go on in the next one.
 	kept := &api.ListUpdatesResponse{}

@@ -10,14 +10,13 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"google.golang.org/grpc"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
 // Check returns what is not as it should be, and repairs what can be repaired without a choice if it shall.
-func (s *Service) Check(req *api.CheckRequest, stream grpc.ServerStreamingServer[api.CheckResponse]) error {
+func (s *Service) Check(req *api.CheckRequest, stream streamOf[api.CheckResponse]) error {
 	look := s.snapshotter.Check
 	if req.GetRepair() {
 		look = s.snapshotter.Repair
@@ -28,12 +27,14 @@ func (s *Service) Check(req *api.CheckRequest, stream grpc.ServerStreamingServer
 	}
 	// What could not be repaired does not undo the rest.
 	return errors.Join(
-		sendList(stream, each(found, problem), func(l []*api.Problem) *api.CheckResponse { return &api.CheckResponse{Problems: l} }),
+		sendList(stream, each(found, problem), func(l []*api.Problem) *api.CheckResponse {
+			return &api.CheckResponse{Problems: l}
+		}),
 		sendFailures(stream, err),
 	)
 }
 
-func sendFailures(stream grpc.ServerStreamingServer[api.CheckResponse], err error) error {
+func sendFailures(stream streamOf[api.CheckResponse], err error) error {
 	for _, failure := range lines(err) {
 		if err := stream.Send(&api.CheckResponse{Failures: []string{failure}}); err != nil {
 			return err
@@ -49,7 +50,7 @@ func problem(p snapshotter.Problem) *api.Problem {
 }
 
 // Backup streams a copy of the database.
-func (s *Service) Backup(_ *api.BackupRequest, stream grpc.ServerStreamingServer[api.BackupResponse]) (err error) {
+func (s *Service) Backup(_ *api.BackupRequest, stream streamOf[api.BackupResponse]) (err error) {
 	dir, err := os.MkdirTemp("", "molt-backup-")
 	if err != nil {
 		return errgrpc.ToGRPC(err)

@@ -47,7 +47,7 @@ func (s *Service) Version(context.Context, *api.VersionRequest) (*api.VersionRes
 }
 
 // Graph returns everything.
-func (s *Service) Graph(_ *api.GraphRequest, stream grpc.ServerStreamingServer[api.GraphResponse]) error {
+func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse]) error {
 	ctx := stream.Context()
 	images, err := s.snapshotter.Images(ctx)
 	if err != nil {
@@ -67,7 +67,9 @@ func (s *Service) Graph(_ *api.GraphRequest, stream grpc.ServerStreamingServer[a
 	return errors.Join(
 		sendList(stream, all.GetNodes(), func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),
 		sendList(stream, all.GetNames(), func(l []*api.Name) *api.GraphResponse { return &api.GraphResponse{Names: l} }),
-		sendList(stream, all.GetStorages(), func(l []*api.Storage) *api.GraphResponse { return &api.GraphResponse{Storages: l} }),
+		sendList(stream, all.GetStorages(), func(l []*api.Storage) *api.GraphResponse {
+			return &api.GraphResponse{Storages: l}
+		}),
 		sendList(stream, updateParts(all.GetUpdates()...), func(l []*api.Update) *api.GraphResponse {
 			return &api.GraphResponse{Updates: l}
 		}),
@@ -75,7 +77,7 @@ func (s *Service) Graph(_ *api.GraphRequest, stream grpc.ServerStreamingServer[a
 }
 
 // ListStorages returns the storages by name.
-func (s *Service) ListStorages(req *api.ListStoragesRequest, stream grpc.ServerStreamingServer[api.ListStoragesResponse]) error {
+func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api.ListStoragesResponse]) error {
 	var storages []*api.Storage
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
@@ -90,7 +92,7 @@ func (s *Service) ListStorages(req *api.ListStoragesRequest, stream grpc.ServerS
 }
 
 // GetStorage returns a storage with its nodes measured.
-func (s *Service) GetStorage(req *api.GetStorageRequest, stream grpc.ServerStreamingServer[api.GetStorageResponse]) error {
+func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.GetStorageResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -124,8 +126,12 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream grpc.ServerStrea
 		return err
 	}
 	return errors.Join(
-		sendList(stream, r.GetNodes(), func(l []*api.Node) *api.GetStorageResponse { return &api.GetStorageResponse{Nodes: l} }),
-		sendList(stream, r.GetUpdates(), func(l []*api.Update) *api.GetStorageResponse { return &api.GetStorageResponse{Updates: l} }),
+		sendList(stream, r.GetNodes(), func(l []*api.Node) *api.GetStorageResponse {
+			return &api.GetStorageResponse{Nodes: l}
+		}),
+		sendList(stream, r.GetUpdates(), func(l []*api.Update) *api.GetStorageResponse {
+			return &api.GetStorageResponse{Updates: l}
+		}),
 	)
 }
 
@@ -146,7 +152,7 @@ var kindNames = map[tree.Kind]string{
 }
 
 // DiffStorage streams what a storage says about each path.
-func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream grpc.ServerStreamingServer[api.DiffStorageResponse]) error {
+func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.DiffStorageResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -179,7 +185,8 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 	}
 	namespace, name, ok := strings.Cut(req.GetTarget(), "/")
 	if !ok {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("new storage %q: name it in full, as NAMESPACE/NAME: %w", req.GetTarget(), errdefs.ErrInvalidArgument))
+		err := fmt.Errorf("new storage %q must be named as NAMESPACE/NAME: %w", req.GetTarget(), errdefs.ErrInvalidArgument)
+		return nil, errgrpc.ToGRPC(err)
 	}
 	target, err := snapshotter.StorageName(namespace, strings.Split(name, "/")...)
 	if err == nil {
@@ -189,7 +196,7 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 }
 
 // MergeLayers merges the delta layers that no storage stands on.
-func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream grpc.ServerStreamingServer[api.MergeLayersResponse]) error {
+func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream streamOf[api.MergeLayersResponse]) error {
 	pairs, err := s.snapshotter.MergeableLayers(), error(nil)
 	if !req.GetDryRun() {
 		pairs, err = s.snapshotter.MergeLayers(stream.Context())

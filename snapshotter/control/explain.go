@@ -10,14 +10,13 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"google.golang.org/grpc"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
 // ExplainPath returns where what a container sees at a path comes from.
-func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream grpc.ServerStreamingServer[api.ExplainPathResponse]) error {
+func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream streamOf[api.ExplainPathResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -32,7 +31,7 @@ func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream grpc.ServerStr
 }
 
 // DiffPath returns how a path changed in an update of a storage.
-func (s *Service) DiffPath(req *api.DiffPathRequest, stream grpc.ServerStreamingServer[api.DiffPathResponse]) error {
+func (s *Service) DiffPath(req *api.DiffPathRequest, stream streamOf[api.DiffPathResponse]) error {
 	full, err := s.resolve(req.GetStorage())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -64,7 +63,7 @@ func clean(name []byte) string {
 }
 
 // AuditStorage returns which fixes of its base a storage hides.
-func (s *Service) AuditStorage(req *api.AuditStorageRequest, stream grpc.ServerStreamingServer[api.AuditStorageResponse]) error {
+func (s *Service) AuditStorage(req *api.AuditStorageRequest, stream streamOf[api.AuditStorageResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"google.golang.org/grpc"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
@@ -30,21 +29,26 @@ func WithContainers(c Containers) Option { return func(s *Service) { s.container
 
 // RefreshContainer takes the record of a container to the defaults of another image.
 func (s *Service) RefreshContainer(
-	req *api.RefreshContainerRequest, stream grpc.ServerStreamingServer[api.RefreshContainerResponse],
+	req *api.RefreshContainerRequest, stream streamOf[api.RefreshContainerResponse],
 ) error {
 	if s.containers == nil {
-		return errgrpc.ToGRPC(fmt.Errorf("no containerd is configured whose containers could be refreshed: %w", errdefs.ErrFailedPrecondition))
+		err := fmt.Errorf("no containerd is configured that has containers to refresh: %w", errdefs.ErrFailedPrecondition)
+		return errgrpc.ToGRPC(err)
 	}
 	if req.GetNamespace() == "" || req.GetContainer() == "" || req.GetFrom() == "" || req.GetTo() == "" {
-		return errgrpc.ToGRPC(fmt.Errorf("a namespace, a container and two images must be named: %w", errdefs.ErrInvalidArgument))
+		err := fmt.Errorf("a namespace, a container and two images must be named: %w", errdefs.ErrInvalidArgument)
+		return errgrpc.ToGRPC(err)
 	}
-	changes, err := s.containers.Refresh(stream.Context(), req.GetNamespace(), req.GetContainer(), req.GetFrom(), req.GetTo(), req.GetDryRun())
+	changes, err := s.containers.Refresh(
+		stream.Context(), req.GetNamespace(), req.GetContainer(), req.GetFrom(), req.GetTo(), req.GetDryRun(),
+	)
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
 	list := each(changes, func(c runconfig.Change) *api.RefreshContainerResponse_Change {
 		return &api.RefreshContainerResponse_Change{
-			Subject: c.Subject, Name: bounded(c.Name), Action: c.Action, Old: bounded(c.Old), New: bounded(c.New), Why: bounded(c.Why),
+			Subject: c.Subject, Name: bounded(c.Name), Action: c.Action,
+			Old: bounded(c.Old), New: bounded(c.New), Why: bounded(c.Why),
 		}
 	})
 	return sendList(stream, list, func(l []*api.RefreshContainerResponse_Change) *api.RefreshContainerResponse {

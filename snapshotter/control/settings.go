@@ -10,7 +10,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"google.golang.org/grpc"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
@@ -18,7 +17,7 @@ import (
 
 // ConfigureStorage changes what servicing is told for a storage.
 func (s *Service) ConfigureStorage(
-	req *api.ConfigureStorageRequest, stream grpc.ServerStreamingServer[api.ConfigureStorageResponse],
+	req *api.ConfigureStorageRequest, stream streamOf[api.ConfigureStorageResponse],
 ) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {

@@ -25,8 +25,11 @@ const (
 	maxText = 64 << 10
 )
 
+// streamOf is what a method sends the parts of an answer to.
+type streamOf[P any] = grpc.ServerStreamingServer[P]
+
 // sendList sends the elements of a list in parts.
-func sendList[E proto.Message, P any](stream grpc.ServerStreamingServer[P], list []E, part func([]E) *P) error {
+func sendList[E proto.Message, P any](stream streamOf[P], list []E, part func([]E) *P) error {
 	start, size := 0, 0
 	for i, element := range list {
 		next := proto.Size(element)
@@ -44,8 +47,8 @@ func sendList[E proto.Message, P any](stream grpc.ServerStreamingServer[P], list
 	return stream.Send(part(list[start:]))
 }
 
-// updateParts splits updates so that none has more outcomes than a part holds: one with the id of the one before goes on with
-// its outcomes.
+// updateParts splits updates so that none has more outcomes than a part holds: one with the id of the one before goes
+// on with its outcomes.
 func updateParts(updates ...*api.Update) (parts []*api.Update) {
 	for _, u := range updates {
 		outcomes := u.GetOutcomes()
@@ -73,7 +76,7 @@ func firstPart[E proto.Message](list []E) (part, rest []E) {
 }
 
 // sendDocument sends what write writes in parts.
-func sendDocument[P any](stream grpc.ServerStreamingServer[P], part func([]byte) *P, write func(io.Writer) error) error {
+func sendDocument[P any](stream streamOf[P], part func([]byte) *P, write func(io.Writer) error) error {
 	w := bufio.NewWriterSize(pieces(func(data []byte) error { return stream.Send(part(data)) }), partSize)
 	if err := write(w); err != nil {
 		return errgrpc.ToGRPC(err)
@@ -106,7 +109,8 @@ func bounded(text string) string {
 	return fmt.Sprintf("%s... (%d more bytes)", text[:end], len(text)-end)
 }
 
-// boundedList returns the first of a list of texts, up to maxText bytes; the last one says then how many there are more.
+// boundedList returns the first of a list of texts, up to maxText bytes; the last one says then how many there are
+// more.
 func boundedList(texts []string) []string {
 	size := 0
 	for i, text := range texts {
@@ -136,5 +140,5 @@ func lines(err error) []string {
 	if err == nil {
 		return nil
 	}
-	return each(strings.Split(err.Error(), "\n"), func(line string) string { return bounded(strings.ToValidUTF8(line, "\ufffd")) })
+	return each(strings.Split(strings.ToValidUTF8(err.Error(), "\ufffd"), "\n"), bounded)
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -35,10 +34,10 @@ func (s *Service) CreateUpdate(ctx context.Context, req *api.CreateUpdateRequest
 }
 
 // PreviewUpdate returns what an update would come to.
-func (s *Service) PreviewUpdate(req *api.CreateUpdateRequest, stream grpc.ServerStreamingServer[api.PreviewResponse]) error {
+func (s *Service) PreviewUpdate(req *api.CreateUpdateRequest, stream streamOf[api.PreviewResponse]) error {
 	r, err := s.updateRequest(stream.Context(), req)
 	if err == nil {
-		err = s.snapshotter.PreviewUpdate(stream.Context(), r, func(p snapshotter.Preview) error { return sendPreview(stream, p) })
+		err = s.snapshotter.PreviewUpdate(stream.Context(), r, previewTo(stream))
 	}
 	return errgrpc.ToGRPC(err)
 }
@@ -119,7 +118,7 @@ func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID,
 }
 
 // ListUpdates returns the updates by id.
-func (s *Service) ListUpdates(_ *api.ListUpdatesRequest, stream grpc.ServerStreamingServer[api.ListUpdatesResponse]) error {
+func (s *Service) ListUpdates(_ *api.ListUpdatesRequest, stream streamOf[api.ListUpdatesResponse]) error {
 	var updates []*api.Update
 	s.snapshotter.Graph(func(g *dag.Graph) { updates = each(g.Updates(), update) })
 	return sendList(stream, updateParts(updates...), func(l []*api.Update) *api.ListUpdatesResponse {
@@ -128,7 +127,7 @@ func (s *Service) ListUpdates(_ *api.ListUpdatesRequest, stream grpc.ServerStrea
 }
 
 // GetUpdate returns an update.
-func (s *Service) GetUpdate(req *api.GetUpdateRequest, stream grpc.ServerStreamingServer[api.GetUpdateResponse]) error {
+func (s *Service) GetUpdate(req *api.GetUpdateRequest, stream streamOf[api.GetUpdateResponse]) error {
 	u, err := s.update(dag.UpdateID(req.GetId()))
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -136,7 +135,7 @@ func (s *Service) GetUpdate(req *api.GetUpdateRequest, stream grpc.ServerStreami
 	return sendUpdate(stream, u)
 }
 
-func sendUpdate(stream grpc.ServerStreamingServer[api.GetUpdateResponse], u *api.Update) error {
+func sendUpdate(stream streamOf[api.GetUpdateResponse], u *api.Update) error {
 	for _, part := range updateParts(u) {
 		if err := stream.Send(&api.GetUpdateResponse{Update: part}); err != nil {
 			return err
@@ -159,8 +158,9 @@ func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, er
 // watchEvery is how often a watched update is looked at.
 const watchEvery = 50 * time.Millisecond
 
-// WatchUpdate streams an update each time it changes, with the outcomes that changed, until no storage is being serviced.
-func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream grpc.ServerStreamingServer[api.GetUpdateResponse]) error {
+// WatchUpdate streams an update each time it changes, with the outcomes that changed, until no storage is being
+// serviced.
+func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream streamOf[api.GetUpdateResponse]) error {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	var last *api.Update
@@ -205,7 +205,7 @@ func changed(u, last *api.Update) *api.Update {
 }
 
 // GetReport returns what an update found and did in a storage.
-func (s *Service) GetReport(req *api.GetReportRequest, stream grpc.ServerStreamingServer[api.GetReportResponse]) error {
+func (s *Service) GetReport(req *api.GetReportRequest, stream streamOf[api.GetReportResponse]) error {
 	full, err := s.resolve(req.GetStorage())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -221,7 +221,7 @@ func (s *Service) GetReport(req *api.GetReportRequest, stream grpc.ServerStreami
 
 // RollbackUpdate undoes an update for all its storages, or for some.
 func (s *Service) RollbackUpdate(
-	req *api.RollbackUpdateRequest, stream grpc.ServerStreamingServer[api.RollbackUpdateResponse],
+	req *api.RollbackUpdateRequest, stream streamOf[api.RollbackUpdateResponse],
 ) error {
 	r, err := s.rollbackRequest(req)
 	if err != nil {
@@ -254,10 +254,10 @@ func (s *Service) RollbackUpdate(
 func code(err error) uint32 { return uint32(status.Code(errgrpc.ToGRPC(err))) }
 
 // PreviewRollback returns what a rollback would come to.
-func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream grpc.ServerStreamingServer[api.PreviewResponse]) error {
+func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream streamOf[api.PreviewResponse]) error {
 	r, err := s.rollbackRequest(req)
 	if err == nil {
-		err = s.snapshotter.PreviewRollback(stream.Context(), r, func(p snapshotter.Preview) error { return sendPreview(stream, p) })
+		err = s.snapshotter.PreviewRollback(stream.Context(), r, previewTo(stream))
 	}
 	return errgrpc.ToGRPC(err)
 }
@@ -267,9 +267,16 @@ func (s *Service) rollbackRequest(req *api.RollbackUpdateRequest) (snapshotter.R
 	return snapshotter.RollbackRequest{Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry()}, err
 }
 
+// previewTo returns what sends previews.
+func previewTo(stream streamOf[api.PreviewResponse]) func(snapshotter.Preview) error {
+	return func(p snapshotter.Preview) error { return sendPreview(stream, p) }
+}
+
 // sendPreview sends what an operation would come to for one storage: the preview, then the pieces of its report.
-func sendPreview(stream grpc.ServerStreamingServer[api.PreviewResponse], p snapshotter.Preview) error {
-	preview := &api.Preview{Storage: p.Storage, Holds: boundedList(p.Holds), Waits: bounded(p.Waits), Reported: p.Report != nil}
+func sendPreview(stream streamOf[api.PreviewResponse], p snapshotter.Preview) error {
+	preview := &api.Preview{
+		Storage: p.Storage, Holds: boundedList(p.Holds), Waits: bounded(p.Waits), Reported: p.Report != nil,
+	}
 	if p.Err != nil {
 		preview.Error, preview.Code = text(p.Err), code(p.Err)
 	}

@@ -54,7 +54,9 @@ func index(from io.ReaderAt) (file, error) {
 	if err := expect(dec, '}'); err != nil {
 		return f, err
 	}
-	slices.SortStableFunc(f.fields, func(a, b field) int { return slices.Index(last, a.name) - slices.Index(last, b.name) })
+	slices.SortStableFunc(f.fields, func(a, b field) int {
+		return slices.Index(last, a.name) - slices.Index(last, b.name)
+	})
 	return f, nil
 }
 

@@ -1,7 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package reports keeps the reports of updates, each in a file of its own, and reads them without holding one in memory.
+// Package reports keeps the reports of updates, each in a file of its own, and reads them without holding one in
+// memory.
 package reports
 
 import (
@@ -31,9 +32,10 @@ type Dir struct {
 // Open returns the directory at a path, which exists.
 func Open(path string) *Dir { return &Dir{path: path, making: map[string]int{}} }
 
-// Save writes a report under a name, in the place of one that has the name already, and puts nothing on disk: after a crash
-// the report is there as a whole, or it is not, or, when the power was lost, it may be cut. Until done is called, once, the
-// report is in the making and Sweep leaves it alone; done must be called when it is decided whether a record names the report.
+// Save writes a report under a name, in the place of one that has the name already, and puts nothing on disk: after a
+// crash the report is there as a whole, or it is not, or, when the power was lost, it may be cut. Until done is
+// called, once, the report is in the making and Sweep leaves it alone; done must be called when it is decided whether
+// a record names the report.
 func (d *Dir) Save(name string, report *servicing.Report) (done func(), err error) {
 	d.begin(name)
 	if err := d.write(name, report); err != nil {
@@ -79,9 +81,9 @@ func (d *Dir) Has(name string) (bool, error) {
 	return err == nil, err
 }
 
-// Sweep removes the reports that are not in the making and whose names are not among those that named returns. No report
-// begins or ends to be in the making while named is called and the others are removed: a report whose making has ended is
-// named by then if a record names it.
+// Sweep removes the reports that are not in the making and whose names are not among those that named returns. No
+// report begins or ends to be in the making while named is called and the others are removed: a report whose making
+// has ended is named by then if a record names it.
 func (d *Dir) Sweep(named func() map[string]bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -103,9 +105,9 @@ func (d *Dir) Sweep(named func() map[string]bool) error {
 	return errors.Join(errs...)
 }
 
-// Write writes a report as JSON, the lists of paths and effects last. With a path, clean and relative to the root, it writes
-// what the report says about it: of each list the elements about that path. In memory it holds one element of a list at a
-// time. The error wraps fs.ErrNotExist when there is no report of the name.
+// Write writes a report as JSON, the lists of paths and effects last. With a path, clean and relative to the root, it
+// writes what the report says about it: of each list the elements about that path. In memory it holds one element of
+// a list at a time. The error wraps fs.ErrNotExist when there is no report of the name.
 func (d *Dir) Write(w io.Writer, name, path string) error {
 	return d.read(name, func(f file) error {
 		if path == "" {
@@ -115,8 +117,8 @@ func (d *Dir) Write(w io.Writer, name, path string) error {
 	})
 }
 
-// Path returns what a report says about a path, clean and relative to the root, and whether it says something. The error
-// wraps fs.ErrNotExist when there is no report of the name.
+// Path returns what a report says about a path, clean and relative to the root, and whether it says something. The
+// error wraps fs.ErrNotExist when there is no report of the name.
 func (d *Dir) Path(name, path string) (p servicing.PathReport, found bool, err error) {
 	err = d.read(name, func(f file) (err error) {
 		p, found, err = f.path(path)
@@ -125,8 +127,8 @@ func (d *Dir) Path(name, path string) (p servicing.PathReport, found bool, err e
 	return p, found, err
 }
 
-// Withheld returns what only pins kept from following the base. The error wraps fs.ErrNotExist when there is no report of
-// the name.
+// Withheld returns what only pins kept from following the base. The error wraps fs.ErrNotExist when there is no
+// report of the name.
 func (d *Dir) Withheld(name string) (list []servicing.Withheld, err error) {
 	err = d.read(name, func(f file) error { return f.value("withheld", &list) })
 	return list, err

@@ -1,7 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controlv1 is molt's control API as control.proto describes it, and what puts the parts of its answers together.
+// Package controlv1 is molt's control API as control.proto describes it, and what puts the parts of its answers
+// together.
 package controlv1
 
 import (
@@ -19,8 +20,8 @@ type message[T any] interface {
 	proto.Message
 }
 
-// Whole puts the parts of an answer together. It is called with what a call of a streaming method returns. Errors are those of
-// the call and of the stream, as they are.
+// Whole puts the parts of an answer together. It is called with what a call of a streaming method returns. Errors are
+// those of the call and of the stream, as they are.
 func Whole[T any, M message[T]](stream grpc.ServerStreamingClient[T], err error) (M, error) {
 	whole := M(new(T))
 	err = Each(stream, err, func(part *T) error {
@@ -33,8 +34,8 @@ func Whole[T any, M message[T]](stream grpc.ServerStreamingClient[T], err error)
 	return whole, nil
 }
 
-// Each calls fn with each part of an answer as it comes, until fn fails. It is called with what a call of a streaming method
-// returns.
+// Each calls fn with each part of an answer as it comes, until fn fails. It is called with what a call of a streaming
+// method returns.
 func Each[T any](stream grpc.ServerStreamingClient[T], err error, fn func(part *T) error) error {
 	if err != nil {
 		return err

@@ -343,11 +343,44 @@ func TestRollbackFailures(t *testing.T) {
 	if len(r.GetFailures()) != 1 || !strings.Contains(r.GetFailures()[0], "default/web") {
 		t.Errorf("the failures are %q", r.GetFailures())
 	}
+	if got := r.GetFailureCodes(); len(got) != 1 || codes.Code(got[0]) != codes.FailedPrecondition {
+		t.Errorf("the codes are %v", got)
+	}
 	for i, want := range []string{"applied", "rolled-back"} {
 		if got := r.GetUpdate().GetOutcomes()[i]; got.GetState() != want {
 			t.Errorf("the outcome is %v, not %s", got, want)
 		}
 	}
+}
+
+// TestRollbackOfSome: the outcomes are those for the storages that were named, and each failure has the code that is true of it.
+func TestRollbackOfSome(t *testing.T) {
+	w := newWorld(t)
+	u := w.update("default/web", "other/web", "k8s.io/db")
+	w.must(w.s.Remove(t.Context(), "k8s.io/4/c-db"))
+	_, err := w.RemoveStorage(t.Context(), &api.RemoveStorageRequest{Name: "k8s.io/db"})
+	w.must(err)
+	preview, err := w.PreviewRollback(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId()})
+	seen := map[string]codes.Code{}
+	w.must(api.Each(preview, err, func(part *api.PreviewResponse) error {
+		seen[part.GetPreview().GetStorage()] = codes.Code(part.GetPreview().GetCode())
+		return nil
+	}))
+	if len(seen) != 3 || seen["k8s.io/db"] != codes.NotFound || seen["default/web"] != codes.OK {
+		t.Errorf("the rollback would come to %v", seen)
+	}
+	r, err := api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"default/web"}}))
+	w.must(err)
+	if got := r.GetUpdate().GetOutcomes(); len(got) != 1 || got[0].GetStorage() != "default/web" || got[0].GetState() != "rolled-back" {
+		t.Errorf("the outcomes are %v", got)
+	}
+	r, err = api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId()}))
+	w.must(err)
+	if got := r.GetFailureCodes(); len(got) != 1 || codes.Code(got[0]) != codes.NotFound || len(r.GetFailures()) != 1 {
+		t.Errorf("the failures are %v, %v", r.GetFailures(), got)
+	}
+	_, err = api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"k8s.io/db"}}))
+	expectCode(t, err, codes.NotFound)
 }
 
 func TestCodes(t *testing.T) {

@@ -26,11 +26,7 @@ type Report struct {
 	Version int `json:"version"`
 	// Counts holds by verdict how many paths there were; also those that are not listed because there is nothing to tell
 	// of them: the user's own, and those that neither side changed.
-	Counts map[Verdict]int `json:"counts"`
-	// Paths lists, in order, the paths that one of the bases has and that the user or the base changed.
-	Paths []PathReport `json:"paths"`
-	// Effects lists, parents first, what the delta storage consists of.
-	Effects  []EffectReport  `json:"effects"`
+	Counts   map[Verdict]int `json:"counts"`
 	Packages []PackageReport `json:"packages"` // those that differ between the sides
 	IDs      []IDRemap       `json:"ids"`
 	Holds    []Reason        `json:"holds"`
@@ -39,6 +35,11 @@ type Report struct {
 	Withheld []Withheld      `json:"withheld,omitempty"` // what only a pin keeps; for the next servicing
 	Forced   bool            `json:"forced,omitempty"`   // there are holds, but Options.Force was given
 	Unread   []Unread        `json:"unread,omitempty"`   // what a look at a storage in use passed over
+	// Paths lists, in order, the paths that one of the bases has and that the user or the base changed. The lists that
+	// can be long come last: who reads a report as it comes knows the rest by then.
+	Paths []PathReport `json:"paths"`
+	// Effects lists, parents first, what the delta storage consists of.
+	Effects []EffectReport `json:"effects"`
 }
 
 // PathReport is the verdict on one path.

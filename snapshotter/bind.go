@@ -153,7 +153,7 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
 		return s.giveUp(u.ID, b.storage.Name, err)
 	}
 	if len(staged.holds) > 0 {
-		err := errors.Join(s.discard(staged), s.do(staged.held(b.storage.Name)))
+		err := s.hold(staged, b.storage.Name)
 		if err != nil {
 			return err
 		}

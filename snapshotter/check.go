@@ -215,7 +215,11 @@ func (s *Snapshotter) checkReports(context.Context) (found []Problem, _ error) {
 			if o.Report == "" {
 				continue
 			}
-			if _, err := os.Lstat(s.reportPath(o.Report)); errors.Is(err, os.ErrNotExist) {
+			there, err := s.reports.Has(o.Report)
+			if err != nil {
+				return nil, err
+			}
+			if !there {
 				found = append(found, Problem{Subject: fmt.Sprintf("update %v", u.ID), What: fmt.Sprintf("its report on storage %q is gone", name)})
 			}
 		}

@@ -6,22 +6,14 @@ package snapshotter
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-const (
-	// keepUpdates is how many records of updates that are history are kept for people to look at.
-	keepUpdates = 100
-	// reportAge is how old a report must be to be taken for one that no record names, not one that is being written.
-	reportAge = time.Hour
-)
+// keepUpdates is how many records of updates that are history are kept for people to look at.
+const keepUpdates = 100
 
 // forget drops the records of the oldest updates that are history, and the reports that no record names any more.
 func (s *Snapshotter) forget(context.Context) error {
@@ -44,29 +36,23 @@ func (s *Snapshotter) forget(context.Context) error {
 	return errors.Join(append(errs, s.forgetReports())...)
 }
 
+// forgetReports removes the reports that no record names. When it is not known whether the last change was made, all
+// stay: the next start knows.
 func (s *Snapshotter) forgetReports() error {
-	named := map[string]bool{}
-	s.store.View(func(g *dag.Graph) {
-		for _, u := range g.Updates() {
-			for _, o := range u.Outcomes {
-				named[o.Report] = true
+	select {
+	case <-s.store.Failed():
+		return nil
+	default:
+	}
+	return s.reports.Sweep(func() map[string]bool {
+		named := map[string]bool{}
+		s.store.View(func(g *dag.Graph) {
+			for _, u := range g.Updates() {
+				for _, o := range u.Outcomes {
+					named[o.Report] = true
+				}
 			}
-		}
+		})
+		return named
 	})
-	certain := s.ageing.moment().Sure
-	entries, err := os.ReadDir(s.nodes.Reports())
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || named[e.Name()] || certain.Sub(info.ModTime()) < reportAge {
-			continue
-		}
-		if err := s.nodes.Remove(filepath.Join(s.nodes.Reports(), e.Name())); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -65,7 +65,7 @@ func TestRemoveNotForsaken(t *testing.T) {
 		"a container": {func(f *fixture) { f.host.set("c", "web") }, []string{`container "c"`, "remove that first"}},
 		"a container that asks for what cannot be": {func(f *fixture) { f.host.set("c", "not/a/name") }, []string{`container "c"`, "remove that first"}},
 		"a snapshot": {func(f *fixture) { f.host.snapshots = []snapshotter.Key{{Namespace: "test", Key: "c"}} }, []string{"ctr -n test snapshots", "rm"}},
-		"no answer":  {func(f *fixture) { f.host.err = errors.New("no connection") }, []string{"no connection", "start containerd"}},
+		"no answer":  {func(f *fixture) { f.host.err = errors.New("no connection") }, []string{"no connection", "--assume-free"}},
 		"a new key":  {func(f *fixture) { f.SetLeaving(time.Millisecond, time.Hour) }, []string{"about to create", "try again"}},
 	} {
 		t.Run(name, func(t *testing.T) {

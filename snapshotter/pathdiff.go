@@ -45,19 +45,15 @@ func (s *Snapshotter) DiffPath(ctx context.Context, id dag.UpdateID, storage, pa
 
 // pathBefore returns what the report calls a path in the old base and the storage; empty when it says nothing of that.
 func (s *Snapshotter) pathBefore(id dag.UpdateID, storage, path string) (string, error) {
-	r, err := s.Report(id, storage)
+	var p servicing.PathReport
+	err := s.withReport(id, storage, func(name string) (err error) {
+		p, _, err = s.reports.Path(name, path)
+		return err
+	})
 	if errdefs.IsNotFound(err) {
 		return "", nil
 	}
-	if err != nil {
-		return "", err
-	}
-	for _, p := range r.Paths {
-		if p.Path == path && len(p.PathBytes) == 0 {
-			return p.Was, nil
-		}
-	}
-	return "", nil
+	return p.Was, err
 }
 
 // compared are the nodes that show a path before and after an update. The last is nil when the update was not applied.

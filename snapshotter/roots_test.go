@@ -56,7 +56,7 @@ func TestMakeRoot(t *testing.T) {
 // an update and for a rollback.
 func (f *fixture) everyState() {
 	one, two := f.bases()
-	rebuilt := f.layer("sha256:rebuilt", "", map[string]string{"version": "3", "etc/conf": "a = 1\n\nb = 2\n\nc = 1\n"})
+	rebuilt := f.layer("rebuilt", "", map[string]string{"version": "3", "etc/conf": "a = 1\n\nb = 2\n\nc = 1\n"})
 	keys := map[string]string{}
 	for _, name := range []string{"applied", "rolledback", "carried", "forked", "held", "merged", "waits", "returns", "untouched"} {
 		keys[name] = f.container(name, one, name)

@@ -151,7 +151,7 @@ func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.Upd
 	case err != nil:
 		return s.updateFailed(st, id, err)
 	case len(p.holds) > 0:
-		return dag.Held, errors.Join(s.discard(p), s.do(p.held(st.Name)))
+		return dag.Held, s.hold(p, st.Name)
 	}
 	failpoint.UpdateStaged.Hit()
 	switch err := s.commitStaged(p, p.switched(st.Name)); {

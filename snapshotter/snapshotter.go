@@ -24,6 +24,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -33,6 +34,7 @@ type Snapshotter struct {
 	store   *store.Store
 	nodes   *nodes.Dir
 	mirror  *mirror
+	reports *reports.Dir
 	options []string // of every overlay mount
 	boot    string
 	first   dag.NodeID // the highest id that had a directory when the snapshotter was started
@@ -84,7 +86,8 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(),
+		reports: reports.Open(dir.Reports()),
+		locks:   newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(),
 		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 		ageing: newAgeing(dir, c.clock), witness: newWitness(), young: newYoung(c.grace), leaving: leaving,
 	}

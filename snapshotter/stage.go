@@ -121,16 +121,16 @@ func (s *Snapshotter) holdRefused(p staged, why error) (staged, error) {
 	if !ok {
 		return p, errors.Join(why, s.discard(p))
 	}
-	err := s.hold(&p, report, report.Holds)
+	err := s.report(&p, report, report.Holds)
 	if err != nil {
 		err = errors.Join(err, s.discard(p))
 	}
 	return p, err
 }
 
-// hold saves the report of a storage and notes the reasons why it is held, if there are any.
-func (s *Snapshotter) hold(p *staged, report *servicing.Report, reasons []servicing.Reason) (err error) {
-	if p.report, err = s.saveReport(p.update, p.head, report); err != nil {
+// report saves the report of a storage and notes the reasons why it is held, if there are any.
+func (s *Snapshotter) report(p *staged, report *servicing.Report, reasons []servicing.Reason) error {
+	if err := s.saveReport(p, report); err != nil {
 		return err
 	}
 	for _, reason := range reasons {
@@ -176,13 +176,13 @@ func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged,
 	}
 	plan, err := servicing.NewPlan(ctx, in)
 	if report, ok := servicing.RefusedReport(err); ok {
-		return s.hold(p, report, report.Holds)
+		return s.report(p, report, report.Holds)
 	}
 	if err != nil {
 		return fmt.Errorf("determine side effects: %w", err)
 	}
 	defer func() { err = errors.Join(err, plan.Close()) }()
-	if err := s.hold(p, plan.Report(), plan.Held()); err != nil {
+	if err := s.report(p, plan.Report(), plan.Held()); err != nil {
 		return err
 	}
 	if len(p.holds) > 0 || plan.Empty() {
@@ -226,11 +226,11 @@ func (s *Snapshotter) withheld(report string) ([]servicing.Withheld, error) {
 	if report == "" {
 		return nil, nil
 	}
-	r, err := s.readReport(report)
+	list, err := s.reports.Withheld(report)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	return r.Withheld, err
+	return list, err
 }
 
 // unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on disk any
@@ -266,6 +266,11 @@ func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
 	return nil
 }
 
+// hold records that what was staged is held, and discards it. The report is named by the record before it may be swept.
+func (s *Snapshotter) hold(p staged, storage string) error {
+	return errors.Join(s.do(p.held(storage)), s.discard(p))
+}
+
 // discard removes what was staged.
 func (s *Snapshotter) discard(p staged) error {
 	defer p.release()
@@ -288,22 +293,18 @@ func (s *Snapshotter) discardNodes(ids ...dag.NodeID) error {
 	return errors.Join(errs...)
 }
 
-// saveReport writes a report to a file of its own and returns its name.
-func (s *Snapshotter) saveReport(update dag.UpdateID, head dag.NodeID, report *servicing.Report) (string, error) {
-	data, err := json.Marshal(report)
+// saveReport writes the report of what is staged to a file of its own, which is safe from being swept until the stage
+// is released.
+func (s *Snapshotter) saveReport(p *staged, report *servicing.Report) error {
+	name := fmt.Sprintf("%v-%v.json", p.update, p.head)
+	done, err := s.reports.Save(name, report)
 	if err != nil {
-		return "", fmt.Errorf("save report: %w", err)
+		return err
 	}
-	name := fmt.Sprintf("%v-%v.json", update, head)
-	if err := os.WriteFile(s.reportPath(name), data, 0o600); err != nil {
-		return "", fmt.Errorf("save report: %w", err)
-	}
+	release := p.release
+	p.report, p.release = name, func() { release(); done() }
 	failpoint.ReportWritten.Hit()
-	return name, nil
-}
-
-func (s *Snapshotter) reportPath(name string) string {
-	return filepath.Join(s.nodes.Reports(), filepath.Base(name))
+	return nil
 }
 
 // giveUp records that an update failed for a storage, which stands where it stood, and returns why.

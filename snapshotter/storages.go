@@ -5,16 +5,15 @@ package snapshotter
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -143,33 +142,29 @@ func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change
 // maxPassed is how many paths an error names.
 const maxPassed = 10
 
-// Report returns what an update found and did in a storage. It fails with errdefs.ErrNotFound when there is no report.
-func (s *Snapshotter) Report(id dag.UpdateID, storage string) (*servicing.Report, error) {
+// WriteReport writes what an update found and did in a storage, as JSON with the lists of paths and effects last.
+// With a path, clean and relative to the root, it writes what the report says about that: of each list the elements
+// about the path. What it holds in memory does not follow the size of the report. It fails with errdefs.ErrNotFound
+// when there is no report.
+func (s *Snapshotter) WriteReport(w io.Writer, id dag.UpdateID, storage, path string) error {
+	return s.withReport(id, storage, func(name string) error { return s.reports.Write(w, name, path) })
+}
+
+// withReport calls fn with the name of a report. A report that is not there is errdefs.ErrNotFound.
+func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name string) error) error {
 	var o dag.Outcome
 	s.store.View(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		o = u.Outcomes[storage]
 	})
 	if o.Report == "" {
-		return nil, fmt.Errorf("report of update %v on storage %q: %w", id, storage, errdefs.ErrNotFound)
+		return fmt.Errorf("report of update %v on storage %q: %w", id, storage, errdefs.ErrNotFound)
 	}
-	r, err := s.readReport(o.Report)
+	err := fn(o.Report)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("report of update %v on storage %q is gone: %w", id, storage, errdefs.ErrNotFound)
+		return fmt.Errorf("report of update %v on storage %q is gone: %w", id, storage, errdefs.ErrNotFound)
 	}
-	return r, err
-}
-
-func (s *Snapshotter) readReport(name string) (*servicing.Report, error) {
-	r := &servicing.Report{}
-	data, err := os.ReadFile(s.reportPath(name))
-	if err == nil {
-		err = json.Unmarshal(data, r)
-	}
-	if err != nil {
-		return r, fmt.Errorf("read report %s: %w", name, err)
-	}
-	return r, nil
+	return err
 }
 
 // NodeUsage measures what a node occupies on disk. It fails with errdefs.ErrNotFound when the node has no directory (any

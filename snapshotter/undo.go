@@ -106,8 +106,11 @@ func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []stri
 		return one
 	})
 	if left := s.unfinished(id); err == nil && len(left) == 0 {
+		// The work on storages that were withdrawn is for nothing.
 		if end, working := s.underway.Load(id); working {
-			end.(context.CancelFunc)() // whoever services a storage that was withdrawn works for nothing
+			if cancel, ok := end.(context.CancelFunc); ok {
+				cancel()
+			}
 		}
 	}
 	return all, err
@@ -213,18 +216,22 @@ func leavesAsked(g *dag.Graph, st dag.Storage, p dag.Point) string {
 	return "its last container asks for the base that the storage would leave"
 }
 
-// PreviewRollback returns what a rollback would come to for each storage, without changing anything. An exact rollback has
-// no report: it gives back the tree from before.
-func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest) ([]Preview, error) {
+// PreviewRollback calls fn with what a rollback would come to for each storage, until fn fails, without changing
+// anything. An exact rollback has no report: it gives back the tree from before.
+func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest, fn func(Preview) error) error {
 	all, err := s.fates(r)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var previews []Preview
 	for _, one := range all {
-		previews = append(previews, s.previewUndone(ctx, r, one))
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn(s.previewUndone(ctx, r, one)); err != nil {
+			return err
+		}
 	}
-	return previews, nil
+	return nil
 }
 
 func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one Undone) Preview {

@@ -65,7 +65,7 @@ var outcomes = map[string]func(f *fixture, one, two string, while func(dag.Updat
 		})
 	},
 	"moved on": func(f *fixture, one, two string, while func(dag.UpdateID)) {
-		three := f.layer("sha256:three", two, map[string]string{"version": "3"})
+		three := f.layer("three", two, map[string]string{"version": "3"})
 		f.made("web", one, "web")
 		u := f.update(one, two)
 		f.update(two, three)

@@ -70,24 +70,32 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	return id, nil
 }
 
-// PreviewUpdate tells what an update would come to, without changing anything. For a storage in use it is a guess, for
-// what is written meanwhile is not known.
-func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest) ([]Preview, error) {
+// PreviewUpdate calls fn with what an update would come to for each storage, until fn fails, without changing
+// anything. For a storage in use it is a guess: what the container writes until its next start is not known.
+func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest, fn func(Preview) error) error {
 	names, err := s.affected(r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	settings, err := writeOptions(r.Options)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var previews []Preview
 	for _, name := range names {
-		previews = append(previews, s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
-			return stacks{old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head), settings: settings, report: lastReport(g, st)}, nil
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := fn(s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+			return stacks{
+				old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head),
+				settings: settings, report: lastReport(g, st),
+			}, nil
 		}))
+		if err != nil {
+			return err
+		}
 	}
-	return previews, nil
+	return nil
 }
 
 func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Graph, dag.Storage) (stacks, error)) Preview {

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/urfave/cli/v3"
@@ -153,14 +157,71 @@ func (c *config) read(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	err = toml.NewDecoder(f).DisallowUnknownFields().Decode(c)
+	text, err := readText(f)
+	if err != nil {
+		return err
+	}
+	err = toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(c)
 	if unknown, ok := errors.AsType[*toml.StrictMissingError](err); ok {
-		return fmt.Errorf("unknown settings:\n%s", unknown.String())
+		return fmt.Errorf("unknown settings:\n%s", harmless(unknown.String()))
 	}
 	if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
-		return fmt.Errorf("setting %q: %w\n%s", strings.Join(bad.Key(), "."), err, bad.String())
+		key := harmless(strings.Join(bad.Key(), "."))
+		return fmt.Errorf("setting %q: %s\n%s", key, harmless(bad.Error()), harmless(bad.String()))
 	}
 	return err
+}
+
+const (
+	// maxConfig is how large a config file may be, in bytes.
+	maxConfig = 1 << 20
+	// maxLine is how much of a line of it an error shows, in characters.
+	maxLine = 160
+)
+
+// readText reads a file that must be text: errors show lines of it, in the log, too.
+func readText(r io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxConfig {
+		return nil, fmt.Errorf("it has more than %d bytes, which no config file has", maxConfig)
+	}
+	line := 1
+	for rest := text; len(rest) > 0; {
+		r, n := utf8.DecodeRune(rest)
+		rest = rest[n:]
+		switch {
+		case r == '\n':
+			line++
+		case r == utf8.RuneError && n == 1, unicode.IsControl(r) && r != '\t' && r != '\r':
+			return nil, fmt.Errorf("it is not a text file: line %d has a control character or is not UTF-8", line)
+		}
+	}
+	return text, nil
+}
+
+// harmless returns lines of text, shortened, with every character escaped that a terminal may obey.
+func harmless(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		var b strings.Builder
+		count := 0
+		for _, r := range line {
+			if count++; count > maxLine {
+				b.WriteString("...")
+				break
+			}
+			if unicode.IsPrint(r) || r == '\t' {
+				b.WriteRune(r)
+				continue
+			}
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+		lines[i] = b.String()
+	}
+	return strings.Join(lines, "\n")
 }
 
 // check refuses a configuration that cannot work, before anything is touched.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/urfave/cli/v3"
 
@@ -189,5 +190,35 @@ func TestDefaultsOfLibrary(t *testing.T) {
 	if c.Rollback.OnReturn != string(snapshotter.CarryOver) || c.Retention.Points != snapshotter.DefaultPoints ||
 		c.Retention.Age.Duration != snapshotter.DefaultAge || c.Servicing.Grace.Duration != snapshotter.DefaultGrace {
 		t.Errorf("the defaults are %+v", c)
+	}
+}
+
+// TestConfigNotText: what an error shows of a config file, which goes to the log, too, holds nothing that a terminal obeys, and not
+// much of it.
+func TestConfigNotText(t *testing.T) {
+	for name, content := range map[string]string{
+		"an escape":       "root = '/x'\nodd\x1b[2J = 1\n",
+		"bytes":           "\x7fELF\x01\xff\xfe\x00\x1b]0;x\x07",
+		"a C1 control":    "odd = '\u009b1m'\n",
+		"a bidi override": "# fine\n\u202eodd\u2066 = 1\n",
+		"unknown setting": "'odd\u202e' = 1\n",
+		"in a key":        "[log]\n'\ufeffodd' = 1\n",
+		"a long line":     "odd = " + strings.Repeat("x", 5000) + "\n",
+		"too large":       strings.Repeat("# more\n", 1<<18),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := loaded(t, "--config", file(t, content))
+			if err == nil {
+				t.Fatal("it was read")
+			}
+			for _, r := range err.Error() {
+				if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+					t.Errorf("the error has %U: %q", r, err)
+				}
+			}
+			if len(err.Error()) > 1000 {
+				t.Errorf("the error has %d bytes: %.300q", len(err.Error()), err)
+			}
+		})
 	}
 }

@@ -112,7 +112,7 @@ func TestServe(t *testing.T) {
 		snapshots := snapshotsapi.NewSnapshotsClient(dial(t, cfg.GRPC.Address))
 		_, err = snapshots.Cleanup(t.Context(), &snapshotsapi.CleanupRequest{})
 		must(t, err)
-		if _, err := control.Graph(t.Context(), &api.GraphRequest{}); err != nil {
+		if _, err := api.Whole(control.Graph(t.Context(), &api.GraphRequest{})); err != nil {
 			t.Errorf("without containerd the graph cannot be seen: %v", err)
 		}
 		if err := serve(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "another process") {

@@ -25,17 +25,17 @@ const (
 	exitOK       = 0
 	exitFailed   = 1
 	exitUsage    = 2
-	exitHeld     = 3 // something was held, or would be; the rest was done
+	exitHeld     = 3 // storages are held, or would be; nothing else went wrong
 	exitNotFound = 4
 	exitRefused  = 5 // the state of things does not allow it
 	exitNoDaemon = 6
 )
 
 var (
-	// errHeld is returned when all went well except that storages are held, which the output has told.
-	errHeld = errors.New("some storages are held")
 	// errNoDaemon is returned when there is nobody who answers.
 	errNoDaemon = errors.New("the daemon does not answer")
+	// errOtherVersion is returned when the daemon does not have what it is asked for.
+	errOtherVersion = errors.New("the daemon is older or newer than moltctl; restart it with the same version")
 )
 
 // usageError is bad input on the command line.
@@ -44,12 +44,15 @@ type usageError struct{ error }
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func exitCode(err error) int {
-	var usage usageError
+	var (
+		usage usageError
+		short shortfall
+	)
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errHeld):
-		return exitHeld
+	case errors.As(err, &short):
+		return short.code()
 	case errors.Is(err, errNoDaemon):
 		return exitNoDaemon
 	case errors.As(err, &usage), errdefs.IsInvalidArgument(err):
@@ -75,8 +78,8 @@ func app() *cli.Command {
 		Name:    "moltctl",
 		Usage:   "look after the storages of containers, their updates and the layers they stand on",
 		Version: version,
-		Description: `Exit codes: 0 done, 1 failed, 2 bad usage, 3 done but storages are held (or would be),
-4 not found, 5 refused as things stand, 6 the daemon cannot be reached.`,
+		Description: `Exit codes: 0 done, 1 failed or aborted, 2 bad usage, 3 done but storages are held (or would be),
+4 not found, 5 refused as things stand, 6 the daemon cannot be reached. Of several, the worst: 1 before 5, 4 and 3.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "address", Aliases: []string{"a"}, Usage: "control `SOCKET` of the daemon", Value: "/run/containerd-molt-grpc/control.sock", Sources: cli.EnvVars("MOLT_CONTROL_ADDRESS")},
 			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "containerd `NAMESPACE` in which images are looked up", Value: "default", Sources: cli.EnvVars("CONTAINERD_NAMESPACE")},
@@ -120,6 +123,9 @@ func action(fn func(ctx context.Context, c *cli.Command, client api.ControlClien
 		}
 		err = native(fn(ctx, c, api.NewControlClient(conn)))
 		// The daemon itself says, too, that something is unavailable: containerd, for instance.
+		if errdefs.IsNotImplemented(err) {
+			err = fmt.Errorf("%w (moltctl is %s): %w", errOtherVersion, version, err)
+		}
 		if errdefs.IsUnavailable(err) && conn.GetState() != connectivity.Ready {
 			err = fmt.Errorf("%w at %s; is containerd-molt-grpc running, and are you root? %w", errNoDaemon, c.String("address"), err)
 		}

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
@@ -20,7 +22,7 @@ import (
 // TestExitCodes: what the daemon answers, and what it is called, decide the exit code; the reason is told on the error output.
 func TestExitCodes(t *testing.T) {
 	ok := func() *fakeDaemon {
-		return &fakeDaemon{graph: graph(), update: &api.Update{Id: 1, State: "applied"}, preview: &api.PreviewResponse{}, report: []byte("{}")}
+		return &fakeDaemon{graph: graph(), update: &api.Update{Id: 1, State: "applied"}, report: []byte("{}")}
 	}
 	failing := func(err error) func() *fakeDaemon {
 		return func() *fakeDaemon {
@@ -29,10 +31,35 @@ func TestExitCodes(t *testing.T) {
 			return d
 		}
 	}
-	outcome := func(state string) func() *fakeDaemon {
+	outcome := func(states ...string) func() *fakeDaemon {
 		return func() *fakeDaemon {
 			d := ok()
-			d.update.Outcomes = []*api.Outcome{{Storage: "default/web", State: state}}
+			for i, state := range states {
+				d.update.Outcomes = append(d.update.Outcomes, &api.Outcome{Storage: fmt.Sprint("default/", i), State: state})
+			}
+			return d
+		}
+	}
+	// unreturned is a rollback that failed for some storages, told one that cannot be told for some; OK is one to be held.
+	unreturned := func(why ...codes.Code) func() *fakeDaemon {
+		return func() *fakeDaemon {
+			d := ok()
+			for _, code := range why {
+				d.failures, d.codes = append(d.failures, "storage web"), append(d.codes, uint32(code))
+			}
+			return d
+		}
+	}
+	told := func(why ...codes.Code) func() *fakeDaemon {
+		return func() *fakeDaemon {
+			d := ok()
+			for _, code := range why {
+				p := preview{&api.Preview{Storage: "default/web", Error: "odd", Code: uint32(code)}, ""}
+				if code == codes.OK {
+					p = preview{&api.Preview{Storage: "default/web", Holds: []string{"odd"}}, ""}
+				}
+				d.preview = append(d.preview, p)
+			}
 			return d
 		}
 	}
@@ -60,10 +87,19 @@ func TestExitCodes(t *testing.T) {
 		{"storage rm db", ok, exitNotFound, "k8s.io/team/db/app"},
 
 		{"update create --from a --to b", outcome("held"), exitHeld, "held"},
-		{"update create --from a --to b", outcome("aborted"), exitHeld, "held"},
+		{"update create --from a --to b", outcome("aborted"), exitFailed, "of 1 storage: 1 aborted"},
+		{"update create --from a --to b", outcome("held", "aborted", "held", "applied"), exitFailed, "of 4 storages: 1 aborted; 2 held"},
 		{"update create --from a --to b", outcome("planned"), exitOK, ""},
 		{"update inspect u1", outcome("held"), exitOK, ""},
-		{"update rollback u1", func() *fakeDaemon { d := ok(); d.failures = []string{"storage web"}; return d }, exitHeld, "held"},
+		{"update rollback u1", unreturned(codes.NotFound), exitNotFound, "of 1 storage: 1 not rolled back (not found)"},
+		{"update rollback u1", unreturned(codes.FailedPrecondition, codes.NotFound), exitRefused, "1 not rolled back (refused as things stand); 1 "},
+		{"update rollback u1", unreturned(codes.NotFound, codes.Unknown), exitFailed, "1 not rolled back (failed); 1 "},
+		{"update create --from a --to b --dry-run", told(codes.OK), exitHeld, "of 1 storage: 1 would be held"},
+		{"update create --from a --to b --dry-run", told(codes.OK, codes.NotFound), exitNotFound, "1 would be held"},
+		{"update create --from a --to b --dry-run", told(codes.NotFound, codes.FailedPrecondition), exitRefused, "(refused as things stand)"},
+		{"update create --from a --to b --dry-run", told(codes.Unknown, codes.OK), exitFailed, "1 cannot be told (failed); 1 would be held"},
+		{"update rollback --dry-run u1", told(codes.OK), exitRefused, "1 could not be carried over"},
+		{"version", failing(errdefs.ErrNotImplemented), exitFailed, "older or newer"},
 
 		{"nonsense", ok, exitUsage, "nonsense"},
 		{"storage nonsense", ok, exitUsage, "moltctl storage --help"},
@@ -120,6 +156,9 @@ func TestErrorsAreHarmless(t *testing.T) {
 func TestRequests(t *testing.T) {
 	t.Setenv("CONTAINERD_NAMESPACE", "k8s.io")
 	for command, want := range map[string]proto.Message{
+		"storage fork x h11/ff1":        &api.ForkStorageRequest{Source: "x", Target: "h11/ff1"},
+		"storage fork x y":              &api.ForkStorageRequest{Source: "x", Target: "k8s.io/y"},
+		"-n h1 storage fork k8s.io/x y": &api.ForkStorageRequest{Source: "k8s.io/x", Target: "h1/y"},
 		"update create --from a --to b --storage x --storage y --anonymous --all-or-nothing --detach": &api.CreateUpdateRequest{
 			Namespace: "k8s.io", From: "a", To: "b", Storages: []string{"x", "y"}, Anonymous: true, AllOrNothing: true,
 		},
@@ -136,12 +175,13 @@ func TestRequests(t *testing.T) {
 		"layer merge --dry-run":                               &api.MergeLayersRequest{DryRun: true},
 	} {
 		t.Run(command, func(t *testing.T) {
-			d := &fakeDaemon{graph: graph(), update: &api.Update{}, preview: &api.PreviewResponse{}, report: []byte("{}")}
+			d := &fakeDaemon{graph: graph(), update: &api.Update{}, report: []byte("{}")}
 			_, errOut, code := d.ctl(t, strings.Fields(command)...)
 			if code != exitOK || len(d.asked) == 0 {
 				t.Fatalf("%d: %s", code, errOut)
 			}
-			if got := d.asked[len(d.asked)-1]; got.ProtoReflect().Descriptor() != want.ProtoReflect().Descriptor() || !proto.Equal(got, want) {
+			asked := slices.DeleteFunc(d.asked, func(m proto.Message) bool { _, after := m.(*api.GetUpdateRequest); return after })
+			if got := asked[len(asked)-1]; got.ProtoReflect().Descriptor() != want.ProtoReflect().Descriptor() || !proto.Equal(got, want) {
 				t.Errorf("asked for %v, not %v", got, want)
 			}
 		})

@@ -50,29 +50,41 @@ func check(repair bool) func(context.Context, *cli.Command, api.ControlClient) e
 		if _, err := arguments(c); err != nil {
 			return err
 		}
-		r, err := client.Check(ctx, &api.CheckRequest{Repair: repair, Deep: c.Bool("deep")})
+		var (
+			failures []error
+			any      bool
+			grave    error
+		)
+		t := newTable(c.Root().Writer)
+		stream, err := client.Check(ctx, &api.CheckRequest{Repair: repair, Deep: c.Bool("deep")})
+		err = shown(c, noted(stream, func(part *api.CheckResponse) {
+			for _, failure := range part.GetFailures() {
+				failures = append(failures, errors.New(failure))
+			}
+			for _, p := range part.GetProblems() {
+				if p.GetGrave() && !p.GetRepaired() {
+					grave = errProblems
+				}
+			}
+		}), err, t, func(part *api.CheckResponse) {
+			if len(part.GetProblems()) > 0 && !any {
+				any = true
+				t.row("", "WITH", "WHAT", "REPAIR")
+			}
+			problemRows(t, part.GetProblems())
+		}, func() {
+			if !any {
+				t.row("all is well")
+			}
+		})
 		if err != nil {
 			return err
 		}
-		err = printed(c, r, func(t *table) { problemTable(t, r.GetProblems()) })
-		for _, failure := range r.GetFailures() {
-			err = errors.Join(err, errors.New(failure))
-		}
-		for _, p := range r.GetProblems() {
-			if p.GetGrave() && !p.GetRepaired() {
-				return errors.Join(err, errProblems)
-			}
-		}
-		return err
+		return errors.Join(append(failures, grave)...)
 	}
 }
 
-func problemTable(t *table, problems []*api.Problem) {
-	if len(problems) == 0 {
-		t.row("all is well")
-		return
-	}
-	t.row("", "WITH", "WHAT", "REPAIR")
+func problemRows(t *table, problems []*api.Problem) {
 	for _, p := range problems {
 		mark, remedy := "note", orDash(p.GetRemedy())
 		if p.GetGrave() {

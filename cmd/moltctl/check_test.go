@@ -4,7 +4,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,8 +15,10 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-func (d *fakeDaemon) Check(_ context.Context, r *api.CheckRequest) (*api.CheckResponse, error) {
-	return &api.CheckResponse{Problems: d.problems, Failures: d.failures}, d.note(r)
+func (d *fakeDaemon) Check(r *api.CheckRequest, stream grpc.ServerStreamingServer[api.CheckResponse]) error {
+	return d.send(r, func() error {
+		return errors.Join(stream.Send(&api.CheckResponse{Problems: d.problems}), stream.Send(&api.CheckResponse{Failures: d.failures}))
+	})
 }
 
 func (d *fakeDaemon) Backup(r *api.BackupRequest, stream grpc.ServerStreamingServer[api.BackupResponse]) error {

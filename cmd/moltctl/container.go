@@ -35,9 +35,9 @@ func refreshContainer(ctx context.Context, c *cli.Command, client api.ControlCli
 	if err != nil {
 		return err
 	}
-	r, err := client.RefreshContainer(ctx, &api.RefreshContainerRequest{
+	r, err := api.Whole(client.RefreshContainer(ctx, &api.RefreshContainerRequest{
 		Namespace: c.String("namespace"), Container: args[0], From: c.String("from"), To: c.String("to"), DryRun: c.Bool("dry-run"),
-	})
+	}))
 	if err != nil {
 		return err
 	}

@@ -4,23 +4,25 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-func (d *fakeDaemon) RefreshContainer(_ context.Context, r *api.RefreshContainerRequest) (*api.RefreshContainerResponse, error) {
+func (d *fakeDaemon) RefreshContainer(
+	r *api.RefreshContainerRequest, stream grpc.ServerStreamingServer[api.RefreshContainerResponse],
+) error {
 	answer := &api.RefreshContainerResponse{}
 	if r.GetContainer() == "web" {
 		answer.Changes = []*api.RefreshContainerResponse_Change{{Subject: "env", Name: "A", Action: "changed", Old: "1\x1b[2J", New: "2"}}
 	}
-	return answer, d.note(r)
+	return d.send(r, func() error { return stream.Send(answer) })
 }
 
 func TestRefreshCommand(t *testing.T) {

@@ -6,9 +6,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc/status"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
@@ -23,7 +26,7 @@ func explainCommands() []*cli.Command {
 		},
 		{
 			Name: "audit", Usage: "show which fixes of its base a storage hides", ArgsUsage: "STORAGE",
-			Description: "Exit code 3 if there are any.",
+			Description: "Exit code 1 if there are any.",
 			Action:      action(auditStorage),
 		},
 	}
@@ -34,26 +37,35 @@ func explainPath(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if err != nil {
 		return err
 	}
-	r, err := client.ExplainPath(ctx, &api.ExplainPathRequest{Name: args[0], Path: []byte(args[1])})
+	stream, err := client.ExplainPath(ctx, &api.ExplainPathRequest{Name: args[0], Path: []byte(args[1])})
 	if err != nil {
 		return err
 	}
 	e := &servicing.Explanation{}
-	return printedJSON(c, r.GetExplanation(), e, func(t *table) { explanation(t, e) })
+	document := api.Reader(stream, (*api.ExplainPathResponse).GetExplanation)
+	return printedJSON(c, document, e, func(t *table) { explanation(t, e) })
 }
 
-// printedJSON prints data: as it is for programs, otherwise read into v and printed as fn says.
-func printedJSON(c *cli.Command, data []byte, v any, fn func(t *table)) error {
+// printedJSON prints a JSON document: as it comes for programs, otherwise read into v and printed as fn says.
+func printedJSON(c *cli.Command, document io.Reader, v any, fn func(t *table)) error {
 	if c.String("format") == formatJSON {
-		_, err := fmt.Fprintln(c.Root().Writer, string(data))
-		return err
+		return copyJSON(c.Root().Writer, document)
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+	if err := readJSON(document, v); err != nil {
+		return err
 	}
 	t := newTable(c.Root().Writer)
 	fn(t)
-	return t.w.Flush()
+	return t.flush()
+}
+
+// readJSON reads a JSON document. The error of a call is returned as it is.
+func readJSON(document io.Reader, v any) error {
+	err := json.NewDecoder(document).Decode(v)
+	if _, called := status.FromError(err); err != nil && !called {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return err
 }
 
 func explanation(t *table, e *servicing.Explanation) {
@@ -128,34 +140,80 @@ func auditStorage(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if err != nil {
 		return err
 	}
-	r, err := client.AuditStorage(ctx, &api.AuditStorageRequest{Name: args[0]})
+	stream, err := client.AuditStorage(ctx, &api.AuditStorageRequest{Name: args[0]})
 	if err != nil {
 		return err
 	}
-	a := &servicing.AuditReport{}
-	if err := printedJSON(c, r.GetAudit(), a, func(t *table) { audit(t, a) }); err != nil {
+	document := api.Reader(stream, (*api.AuditStorageResponse).GetAudit)
+	fixes := 0
+	if c.String("format") == formatJSON {
+		if fixes, err = copyAudit(c.Root().Writer, document); err != nil {
+			return err
+		}
+	} else if fixes, err = printAudit(c.Root().Writer, document); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(r.GetAudit(), a); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	if a.Fixes > 0 {
-		return errHeld
+	if fixes > 0 {
+		return fmt.Errorf("the storage hides fixes of its base: %d", fixes)
 	}
 	return nil
 }
 
-func audit(t *table, a *servicing.AuditReport) {
-	t.row("PACKAGE", "IN THE BASE", "SEEN", "FIX HIDDEN", "WHY")
-	for _, p := range a.Packages {
-		t.row(p.Name, p.Base, orNone(p.Seen), yes(p.Lower), p.Reason)
+// copyAudit prints an audit as JSON and returns how many fixes are hidden.
+func copyAudit(w io.Writer, document io.Reader) (fixes int, err error) {
+	read, write := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := eachField(read, func(name string, dec *json.Decoder) error {
+			switch name {
+			case "fixes":
+				return dec.Decode(&fixes)
+			case "packages", "paths":
+				return eachElement(dec, func(struct{}) error { return nil })
+			}
+			return skipValue(dec)
+		})
+		_, rest := io.Copy(io.Discard, read)
+		done <- errors.Join(err, rest)
+	}()
+	err = copyJSON(w, io.TeeReader(document, write))
+	// The error that the other side is given comes back from there; closing has none.
+	_ = write.CloseWithError(err)
+	if scanned := <-done; err == nil {
+		err = scanned
 	}
-	t.row()
-	t.row("PATH", "PACKAGE", "VERSION IN THE BASE", "FIX HIDDEN", "HOW")
-	for _, p := range a.Paths {
-		t.row(printable(bytesOf(p.Path, p.PathBytes)), p.Package, p.Version, yes(p.Fix), p.How)
-	}
-	unread(t, "not looked at", a.Unread)
+	return fixes, err
+}
+
+// printAudit prints an audit as tables, row by row as they come, and returns how many fixes are hidden.
+func printAudit(w io.Writer, document io.Reader) (fixes int, err error) {
+	t := newTable(w)
+	err = eachField(document, func(name string, dec *json.Decoder) error {
+		switch name {
+		case "fixes":
+			return dec.Decode(&fixes)
+		case "packages":
+			t.row("PACKAGE", "IN THE BASE", "SEEN", "FIX HIDDEN", "WHY")
+			return eachElement(dec, func(p servicing.AuditPackage) error {
+				t.row(p.Name, p.Base, orNone(p.Seen), yes(p.Lower), p.Reason)
+				return t.err
+			})
+		case "paths":
+			t.row()
+			t.row("PATH", "PACKAGE", "VERSION IN THE BASE", "FIX HIDDEN", "HOW")
+			return eachElement(dec, func(p servicing.AuditPath) error {
+				t.row(printable(bytesOf(p.Path, p.PathBytes)), p.Package, p.Version, yes(p.Fix), p.How)
+				return t.err
+			})
+		case "unread":
+			var passed []servicing.Unread
+			err := dec.Decode(&passed)
+			unread(t, "not looked at", passed)
+			return err
+		}
+		return skipValue(dec)
+	})
+	return fixes, t.end(err)
 }
 
 func yes(b bool) string {

@@ -6,11 +6,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,14 +37,63 @@ type fakeDaemon struct {
 	err      error
 	graph    *api.GraphResponse
 	update   *api.Update
-	preview  *api.PreviewResponse
+	watched  []*api.Update
+	preview  []preview
 	report   []byte
 	failures []string
+	codes    []uint32
 	diff     []*api.DiffStorageResponse
 	pathDiff []byte
 	merged   []*api.MergeLayersResponse_Pair
 	problems []*api.Problem
 	asked    []proto.Message
+}
+
+// onPath returns what a report says about a path.
+func onPath(report []byte, path string) []byte {
+	all := map[string]json.RawMessage{}
+	var paths, found []json.RawMessage
+	if json.Unmarshal(report, &all) != nil || json.Unmarshal(all["paths"], &paths) != nil {
+		return nil
+	}
+	for _, p := range paths {
+		var one struct{ Path string }
+		if json.Unmarshal(p, &one) == nil && one.Path == strings.Trim(path, "/") {
+			found = append(found, p)
+		}
+	}
+	all["paths"], _ = json.Marshal(found)
+	data, _ := json.Marshal(all)
+	return data
+}
+
+// preview is what an operation would come to for a storage, with the report.
+type preview struct {
+	*api.Preview
+	report string
+}
+
+// send answers a request with what fn sends, or with an error.
+func (d *fakeDaemon) send(m proto.Message, fn func() error) error {
+	if err := d.note(m); err != nil {
+		return err
+	}
+	return fn()
+}
+
+func (d *fakeDaemon) sendPreviews(stream grpc.ServerStreamingServer[api.PreviewResponse]) error {
+	for _, p := range d.preview {
+		p.Reported = p.report != ""
+		if err := stream.Send(&api.PreviewResponse{Part: &api.PreviewResponse_Preview{Preview: p.Preview}}); err != nil {
+			return err
+		}
+		for piece := range slices.Chunk([]byte(p.report), 100) {
+			if err := stream.Send(&api.PreviewResponse{Part: &api.PreviewResponse_Report{Report: piece}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // note remembers a request and returns the error that answers it.
@@ -54,16 +106,20 @@ func (d *fakeDaemon) Version(_ context.Context, r *api.VersionRequest) (*api.Ver
 	return &api.VersionResponse{Version: "v1", Root: "/root"}, d.note(r)
 }
 
-func (d *fakeDaemon) Graph(_ context.Context, r *api.GraphRequest) (*api.GraphResponse, error) {
-	return d.graph, d.note(r)
+func (d *fakeDaemon) Graph(r *api.GraphRequest, stream grpc.ServerStreamingServer[api.GraphResponse]) error {
+	return d.send(r, func() error { return stream.Send(d.graph) })
 }
 
-func (d *fakeDaemon) ListStorages(_ context.Context, r *api.ListStoragesRequest) (*api.ListStoragesResponse, error) {
-	return &api.ListStoragesResponse{Storages: d.graph.GetStorages()}, d.note(r)
+func (d *fakeDaemon) ListStorages(r *api.ListStoragesRequest, stream grpc.ServerStreamingServer[api.ListStoragesResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.ListStoragesResponse{Storages: d.graph.GetStorages()}) })
 }
 
-func (d *fakeDaemon) GetStorage(_ context.Context, r *api.GetStorageRequest) (*api.GetStorageResponse, error) {
-	return &api.GetStorageResponse{Storage: d.graph.GetStorages()[0], Nodes: d.graph.GetNodes(), Updates: d.graph.GetUpdates()}, d.note(r)
+func (d *fakeDaemon) GetStorage(r *api.GetStorageRequest, stream grpc.ServerStreamingServer[api.GetStorageResponse]) error {
+	return d.send(r, func() error {
+		return stream.Send(&api.GetStorageResponse{
+			Storage: d.graph.GetStorages()[0], Nodes: d.graph.GetNodes(), Updates: d.graph.GetUpdates(),
+		})
+	})
 }
 
 func (d *fakeDaemon) DiffStorage(r *api.DiffStorageRequest, stream grpc.ServerStreamingServer[api.DiffStorageResponse]) error {
@@ -80,53 +136,79 @@ func (d *fakeDaemon) RemoveStorage(_ context.Context, r *api.RemoveStorageReques
 }
 
 func (d *fakeDaemon) ForkStorage(_ context.Context, r *api.ForkStorageRequest) (*api.ForkStorageResponse, error) {
-	return &api.ForkStorageResponse{Name: "default/" + r.GetTarget()}, d.note(r)
+	return &api.ForkStorageResponse{Name: r.GetTarget()}, d.note(r)
 }
 
 func (d *fakeDaemon) CreateUpdate(_ context.Context, r *api.CreateUpdateRequest) (*api.CreateUpdateResponse, error) {
-	return &api.CreateUpdateResponse{Update: d.update}, d.note(r)
+	return &api.CreateUpdateResponse{Id: d.update.GetId()}, d.note(r)
 }
 
-func (d *fakeDaemon) PreviewUpdate(_ context.Context, r *api.CreateUpdateRequest) (*api.PreviewResponse, error) {
-	return d.preview, d.note(r)
+func (d *fakeDaemon) PreviewUpdate(r *api.CreateUpdateRequest, stream grpc.ServerStreamingServer[api.PreviewResponse]) error {
+	return d.send(r, func() error { return d.sendPreviews(stream) })
 }
 
-func (d *fakeDaemon) ListUpdates(_ context.Context, r *api.ListUpdatesRequest) (*api.ListUpdatesResponse, error) {
-	return &api.ListUpdatesResponse{Updates: d.graph.GetUpdates()}, d.note(r)
+func (d *fakeDaemon) ListUpdates(r *api.ListUpdatesRequest, stream grpc.ServerStreamingServer[api.ListUpdatesResponse]) error {
+	return d.send(r, func() error {
+		for _, u := range d.graph.GetUpdates() {
+			if err := stream.Send(&api.ListUpdatesResponse{Updates: []*api.Update{u}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-func (d *fakeDaemon) GetUpdate(_ context.Context, r *api.GetUpdateRequest) (*api.GetUpdateResponse, error) {
-	return &api.GetUpdateResponse{Update: d.update}, d.note(r)
+func (d *fakeDaemon) GetUpdate(r *api.GetUpdateRequest, stream grpc.ServerStreamingServer[api.GetUpdateResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.GetUpdateResponse{Update: d.update}) })
 }
 
 func (d *fakeDaemon) WatchUpdate(r *api.GetUpdateRequest, stream grpc.ServerStreamingServer[api.GetUpdateResponse]) error {
-	if err := stream.Send(&api.GetUpdateResponse{Update: d.update}); err != nil {
-		return err
+	parts := d.watched
+	if parts == nil {
+		parts = []*api.Update{d.update}
+	}
+	for _, part := range parts {
+		if err := stream.Send(&api.GetUpdateResponse{Update: part}); err != nil {
+			return err
+		}
 	}
 	return d.note(r)
 }
 
-func (d *fakeDaemon) GetReport(_ context.Context, r *api.GetReportRequest) (*api.GetReportResponse, error) {
-	if err := d.note(r); err != nil || d.report != nil {
-		return &api.GetReportResponse{Report: d.report}, err
-	}
-	return nil, errgrpc.ToGRPC(fmt.Errorf("report: %w", errdefs.ErrNotFound))
+func (d *fakeDaemon) GetReport(r *api.GetReportRequest, stream grpc.ServerStreamingServer[api.GetReportResponse]) error {
+	return d.send(r, func() error {
+		report := d.report
+		if len(r.GetPath()) > 0 {
+			report = onPath(d.report, string(r.GetPath()))
+		}
+		if report == nil {
+			return errgrpc.ToGRPC(fmt.Errorf("report: %w", errdefs.ErrNotFound))
+		}
+		for piece := range slices.Chunk(report, 100) {
+			if err := stream.Send(&api.GetReportResponse{Report: piece}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-func (d *fakeDaemon) DiffPath(_ context.Context, r *api.DiffPathRequest) (*api.DiffPathResponse, error) {
-	return &api.DiffPathResponse{Diff: d.pathDiff}, d.note(r)
+func (d *fakeDaemon) DiffPath(r *api.DiffPathRequest, stream grpc.ServerStreamingServer[api.DiffPathResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.DiffPathResponse{Diff: d.pathDiff}) })
 }
 
-func (d *fakeDaemon) RollbackUpdate(_ context.Context, r *api.RollbackUpdateRequest) (*api.RollbackUpdateResponse, error) {
-	return &api.RollbackUpdateResponse{Update: d.update, Failures: d.failures}, d.note(r)
+func (d *fakeDaemon) RollbackUpdate(r *api.RollbackUpdateRequest, stream grpc.ServerStreamingServer[api.RollbackUpdateResponse]) error {
+	return d.send(r, func() error {
+		return stream.Send(&api.RollbackUpdateResponse{Update: d.update, Failures: d.failures, FailureCodes: d.codes})
+	})
 }
 
-func (d *fakeDaemon) PreviewRollback(_ context.Context, r *api.RollbackUpdateRequest) (*api.PreviewResponse, error) {
-	return d.preview, d.note(r)
+func (d *fakeDaemon) PreviewRollback(r *api.RollbackUpdateRequest, stream grpc.ServerStreamingServer[api.PreviewResponse]) error {
+	return d.send(r, func() error { return d.sendPreviews(stream) })
 }
 
-func (d *fakeDaemon) MergeLayers(_ context.Context, r *api.MergeLayersRequest) (*api.MergeLayersResponse, error) {
-	return &api.MergeLayersResponse{Merged: d.merged}, d.note(r)
+func (d *fakeDaemon) MergeLayers(r *api.MergeLayersRequest, stream grpc.ServerStreamingServer[api.MergeLayersResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.MergeLayersResponse{Merged: d.merged}) })
 }
 
 // serve serves the fake on a socket and returns where.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
@@ -105,18 +107,20 @@ func TestReportsGolden(t *testing.T) {
 	daemon := func() *fakeDaemon {
 		return &fakeDaemon{
 			update: &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "held"}}}, report: []byte(report), pathDiff: []byte(pathDiff),
-			preview: &api.PreviewResponse{Previews: []*api.Preview{
-				{Storage: "default/web", Report: []byte(report), Holds: []string{"package base-files is half installed"}},
-				{Storage: "default/runs", Report: []byte(`{"counts": {"keep": 1}}`), Waits: "container runs is running"},
-				{Storage: "default/exact"}, {Storage: "default/lost", Error: "node n7 is damaged"},
-			}},
+			preview: []preview{
+				{&api.Preview{Storage: "default/web", Holds: []string{"package base-files is half installed"}}, report},
+				{&api.Preview{Storage: "default/runs", Waits: "container runs is running"}, `{"counts": {"keep": 1}}`},
+				{&api.Preview{Storage: "default/exact"}, ""},
+				{&api.Preview{Storage: "default/lost", Error: "node n7 is damaged", Code: uint32(codes.FailedPrecondition)}, ""},
+				{&api.Preview{Storage: "default/refused", Holds: []string{"\"x\" carries trusted.overlay.redirect"}}, ""},
+			},
 		}
 	}
 	golden(t, "reports.golden", daemon,
 		"update report u2", "update report --storage web u2 /usr/bin/app", "update report u2 etc/app.conf", "update report u2 /nothing",
 		"update create --from a --to b --dry-run", "update rollback u2 --dry-run")
 	t.Run("of nothing", func(t *testing.T) {
-		out, errOut, code := (&fakeDaemon{preview: &api.PreviewResponse{}}).ctl(t, "update", "create", "--from", "a", "--to", "b", "--dry-run")
+		out, errOut, code := (&fakeDaemon{}).ctl(t, "update", "create", "--from", "a", "--to", "b", "--dry-run")
 		if out != "no storage is concerned\n" || errOut != "" || code != exitOK {
 			t.Errorf("got %q, %q, %d", out, errOut, code)
 		}
@@ -130,7 +134,10 @@ func TestReportPathGolden(t *testing.T) {
 		"update report u2", "update report u2 /etc/app.conf")
 	gone := `{"path": "etc/app.conf", "why": "the update was rolled back; only digests can be told", "sides": [], "diffs": []}`
 	golden(t, "gone.golden", func() *fakeDaemon {
-		return &fakeDaemon{update: planned, report: []byte(`{"version": 1, "paths": [{"path": "etc/app.conf", "verdict": "keep"}]}`), pathDiff: []byte(gone)}
+		return &fakeDaemon{
+			update: planned, report: []byte(`{"version": 1, "paths": [{"path": "etc/app.conf", "verdict": "keep"}]}`),
+			pathDiff: []byte(gone),
+		}
 	}, "update report u2 /etc/app.conf", "update report --format json u2 /etc/app.conf")
 }
 

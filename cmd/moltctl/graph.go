@@ -32,14 +32,16 @@ down: Δ is a delta storage. --format is table (a tree), dot, mermaid or json.`,
 			if _, err := arguments(c); err != nil {
 				return err
 			}
-			r, err := client.Graph(ctx, &api.GraphRequest{})
+			stream, err := client.Graph(ctx, &api.GraphRequest{})
+			w := c.Root().Writer
+			if c.String("format") == formatJSON {
+				return shown(c, stream, err, newTable(w), nil, nil)
+			}
+			r, err := api.Whole(stream, err)
 			if err != nil {
 				return err
 			}
-			w := c.Root().Writer
 			switch c.String("format") {
-			case formatJSON:
-				return printJSON(w, r)
 			case "dot":
 				return printDOT(w, newPicture(r, c.Bool("all")))
 			case "mermaid":

@@ -33,7 +33,7 @@ func listLayers(ctx context.Context, c *cli.Command, client api.ControlClient) e
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	r, err := client.Graph(ctx, &api.GraphRequest{})
+	r, err := api.Whole(client.Graph(ctx, &api.GraphRequest{}))
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func mergeLayers(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	r, err := client.MergeLayers(ctx, &api.MergeLayersRequest{DryRun: c.Bool("dry-run")})
+	r, err := api.Whole(client.MergeLayers(ctx, &api.MergeLayersRequest{DryRun: c.Bool("dry-run")}))
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"unicode"
 
 	"github.com/urfave/cli/v3"
-	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -25,10 +25,18 @@ const (
 	formatJSON  = "json"
 )
 
-// table is written for people: columns, with a blank line between parts.
-type table struct{ w *tabwriter.Writer }
+// table is written for people: columns, with a blank line between parts. Rows are printed as they come: columns are
+// as wide as it takes for tableRows rows at a time.
+type table struct {
+	w    *tabwriter.Writer
+	rows int
+	err  error // the first
+}
 
-func newTable(w io.Writer) *table { return &table{tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)} }
+// tableRows is how many rows a table holds until it prints them.
+const tableRows = 1000
+
+func newTable(w io.Writer) *table { return &table{w: tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)} }
 
 // row writes a row. The first error shows at flush.
 func (t *table) row(cells ...any) {
@@ -36,8 +44,29 @@ func (t *table) row(cells ...any) {
 	for _, c := range cells {
 		texts = append(texts, visible(fmt.Sprint(c)))
 	}
-	// tabwriter keeps the text until it is flushed; what goes wrong with the output is told there.
-	_, _ = io.WriteString(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t")+"\n")
+	_, err := io.WriteString(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t")+"\n")
+	if t.rows++; err == nil && t.rows%tableRows == 0 {
+		err = t.w.Flush()
+	}
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+// flush prints the rows that are left.
+func (t *table) flush() error {
+	if err := t.w.Flush(); t.err == nil {
+		t.err = err
+	}
+	return t.err
+}
+
+// end prints the rows that are left. It returns the error of a call, if there is one, as it is.
+func (t *table) end(err error) error {
+	if flushed := t.flush(); err == nil {
+		return flushed
+	}
+	return err
 }
 
 // visible writes text so that what is in it cannot confuse a terminal, or look like something else. Names, paths and reasons
@@ -57,23 +86,47 @@ func visible(text string) string {
 	return b.String()
 }
 
-// printed prints a response of the daemon: as JSON for programs, otherwise as fn says.
+// printed prints a message: as JSON for programs, otherwise as fn says.
 func printed(c *cli.Command, m proto.Message, fn func(t *table)) error {
 	if c.String("format") == formatJSON {
 		return printJSON(c.Root().Writer, m)
 	}
 	t := newTable(c.Root().Writer)
 	fn(t)
-	return t.w.Flush()
+	return t.flush()
 }
 
-func printJSON(w io.Writer, m proto.Message) error {
-	data, err := protojson.MarshalOptions{Multiline: true, UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
-	if err != nil {
+// message is a generated message of type T.
+type message[T any] interface {
+	*T
+	proto.Message
+}
+
+// shown prints an answer part by part, as it comes: as one JSON object for programs, otherwise as rows says of each
+// part, and rest at the end. The answer is what a call returned.
+func shown[T any, M message[T]](
+	c *cli.Command, stream grpc.ServerStreamingClient[T], err error, t *table, rows func(part M), rest func(),
+) error {
+	if c.String("format") != formatJSON {
+		came := false
+		err := api.Each(stream, err, func(part *T) error {
+			came = true
+			rows(part)
+			return t.err
+		})
+		if err != nil && !came { // not even the head of the table
+			return err
+		}
+		if err == nil {
+			rest()
+		}
+		return t.end(err)
+	}
+	d := newDocument(c.Root().Writer)
+	if err := api.Each(stream, err, func(part *T) error { return d.add(M(part)) }); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(w, string(data))
-	return err
+	return d.close(M(new(T)))
 }
 
 // nodeID writes a node as people read it; "-" for none.
@@ -123,4 +176,23 @@ func holder(s *api.Storage) string {
 		return "key " + ownKey(s.GetKey())
 	}
 	return ""
+}
+
+// noted is a stream of which fn sees each part first.
+func noted[T any](stream grpc.ServerStreamingClient[T], fn func(part *T)) grpc.ServerStreamingClient[T] {
+	return &notedStream[T]{stream, fn}
+}
+
+type notedStream[T any] struct {
+	grpc.ServerStreamingClient[T]
+	fn func(*T)
+}
+
+// Recv implements grpc.ServerStreamingClient.
+func (n *notedStream[T]) Recv() (*T, error) {
+	part, err := n.ServerStreamingClient.Recv()
+	if err == nil {
+		n.fn(part)
+	}
+	return part, err
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -48,82 +49,132 @@ func reportUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if path := c.Args().Get(1); path != "" {
 		return reportPath(ctx, c, client, id, storage, path)
 	}
-	r, err := client.GetReport(ctx, &api.GetReportRequest{Id: id, Storage: storage})
+	stream, err := client.GetReport(ctx, &api.GetReportRequest{Id: id, Storage: storage})
 	if err != nil {
 		return err
 	}
-	return printReports(c, []named{{storage, r.GetReport()}})
+	return printReport(c, storage, api.Reader(stream, (*api.GetReportResponse).GetReport))
 }
 
 // onlyStorage returns the storage of an update that has just one.
 func onlyStorage(ctx context.Context, client api.ControlClient, id uint64) (string, error) {
-	r, err := client.GetUpdate(ctx, &api.GetUpdateRequest{Id: id})
+	u, err := getUpdate(ctx, client, id)
 	if err != nil {
 		return "", err
 	}
-	outcomes := r.GetUpdate().GetOutcomes()
+	outcomes := u.GetOutcomes()
 	if len(outcomes) != 1 {
 		return "", usagef("%s has %d storages; name one with --storage", updateID(id), len(outcomes))
 	}
 	return outcomes[0].GetStorage(), nil
 }
 
-// named is a report as JSON, with the storage it is about.
-type named struct {
-	storage string
-	report  []byte
+// printReport prints a report as it comes.
+func printReport(c *cli.Command, storage string, report io.Reader) error {
+	if c.String("format") == formatJSON {
+		return copyJSON(c.Root().Writer, report)
+	}
+	t := newTable(c.Root().Writer)
+	s := &summary{t: t, storage: storage, report: &servicing.Report{}}
+	return t.end(s.read(report))
 }
 
-func printReports(c *cli.Command, reports []named) error {
-	w := c.Root().Writer
-	for _, n := range reports {
-		if c.String("format") == formatJSON {
-			if _, err := fmt.Fprintln(w, string(n.report)); err != nil {
-				return err
+// sortedPaths is up to how many paths a report shows by verdict; more come in the order of the report.
+const sortedPaths = 4096
+
+// summary shows a report to people as it comes.
+type summary struct {
+	t       *table
+	storage string
+	report  *servicing.Report // without its paths
+	begun   bool              // what comes before the paths is shown
+	paths   []servicing.PathReport
+	many    bool // there are too many paths to hold them
+}
+
+// read shows a report, in which the paths come last.
+func (s *summary) read(from io.Reader) error {
+	err := eachField(from, func(name string, dec *json.Decoder) error {
+		switch name {
+		case "counts":
+			return dec.Decode(&s.report.Counts)
+		case "holds":
+			return dec.Decode(&s.report.Holds)
+		case "forced":
+			return dec.Decode(&s.report.Forced)
+		case "packages":
+			return dec.Decode(&s.report.Packages)
+		case "paths":
+			s.begin()
+			return eachElement(dec, s.path)
+		case "effects":
+			return eachElement(dec, func(struct{}) error { return nil })
+		}
+		return skipValue(dec)
+	})
+	if err != nil {
+		return err
+	}
+	s.begin()
+	for _, v := range verdicts {
+		for _, p := range s.paths {
+			if p.Verdict == v.verdict {
+				s.row(p)
 			}
-			continue
-		}
-		r := &servicing.Report{}
-		if err := json.Unmarshal(n.report, r); err != nil {
-			return fmt.Errorf("read report: %w", err)
-		}
-		t := newTable(w)
-		summary(t, n.storage, r)
-		if err := t.w.Flush(); err != nil {
-			return err
 		}
 	}
-	return nil
+	return s.t.err
 }
 
-func summary(t *table, storage string, r *servicing.Report) {
+// begin shows what comes before the paths.
+func (s *summary) begin() {
+	if s.begun {
+		return
+	}
+	s.begun = true
 	var counts []string
 	for _, v := range verdicts {
-		if n := r.Counts[v.verdict]; n > 0 {
+		if n := s.report.Counts[v.verdict]; n > 0 {
 			counts = append(counts, fmt.Sprintf("%d %s", n, v.verdict))
 		}
 	}
-	t.row(storage+":", orDash(strings.Join(counts, ", ")))
-	for _, h := range r.Holds {
-		t.row("  held:", h.Message)
-		if h.Do != "" { // reports of older versions do not say
-			t.row("", "to do: "+h.Do)
+	s.t.row(s.storage+":", orDash(strings.Join(counts, ", ")))
+	held := map[bool]string{true: "  forced past:", false: "  held:"}[s.report.Forced]
+	for _, h := range s.report.Holds {
+		s.t.row(held, h.Message)
+		if h.Do != "" && !s.report.Forced { // reports of older versions do not say
+			s.t.row("", "to do: "+h.Do)
 		}
 	}
-	for _, f := range r.Findings {
-		t.row("  "+string(f.Severity)+":", printable(pathOf(servicing.PathReport{Path: f.Path, PathBytes: f.PathBytes})), f.Message)
+	for _, f := range s.report.Findings {
+		s.t.row("  "+string(f.Severity)+":", printable(pathOf(servicing.PathReport{Path: f.Path, PathBytes: f.PathBytes})), f.Message)
 	}
-	unread(t, "  not looked at", r.Unread)
-	for _, p := range r.Packages {
-		t.row("  package", p.Name, fmt.Sprintf("%s -> %s", orNone(p.User), orNone(p.Effective)), p.Reason)
+	unread(s.t, "  not looked at", s.report.Unread)
+	for _, p := range s.report.Packages {
+		s.t.row("  package", p.Name, fmt.Sprintf("%s -> %s", orNone(p.User), orNone(p.Effective)), p.Reason)
 	}
-	for _, v := range verdicts {
-		for _, p := range r.Paths {
-			if p.Verdict == v.verdict {
-				t.row("  "+string(p.Verdict), printable(pathOf(p)), p.Reason, hidden(p))
-			}
+}
+
+// path takes a path.
+func (s *summary) path(p servicing.PathReport) error {
+	if !s.many && len(s.paths) < sortedPaths {
+		s.paths = append(s.paths, p)
+		return nil
+	}
+	if !s.many {
+		s.many = true
+		s.t.row("  in order:", fmt.Sprintf("there are more than %d paths", sortedPaths))
+		for _, held := range s.paths {
+			s.row(held)
 		}
+		s.paths = nil
 	}
+	s.row(p)
+	return s.t.err
+}
+
+func (s *summary) row(p servicing.PathReport) {
+	s.t.row("  "+string(p.Verdict), printable(pathOf(p)), p.Reason, hidden(p))
 }
 
 // unread lists what was passed over.
@@ -169,48 +220,4 @@ func meaning(v servicing.Verdict) string {
 		}
 	}
 	return ""
-}
-
-// printPreviews prints what an operation would come to, and fails with errHeld when it would not reach all storages.
-func printPreviews(c *cli.Command, r *api.PreviewResponse) error {
-	if c.String("format") == formatJSON {
-		if err := printJSON(c.Root().Writer, r); err != nil {
-			return err
-		}
-		return held(r)
-	}
-	for _, p := range r.GetPreviews() {
-		t := newTable(c.Root().Writer)
-		switch {
-		case p.GetError() != "":
-			t.row(p.GetStorage()+":", "cannot be told: "+p.GetError())
-		case p.GetWaits() != "":
-			t.row(p.GetStorage()+":", p.GetWaits()+"; this would wait for its next start")
-		case len(p.GetReport()) == 0:
-			t.row(p.GetStorage()+":", "returns to exactly what it was; what was written since is set aside")
-		}
-		if err := t.w.Flush(); err != nil {
-			return err
-		}
-		if len(p.GetReport()) > 0 {
-			if err := printReports(c, []named{{p.GetStorage(), p.GetReport()}}); err != nil {
-				return err
-			}
-		}
-	}
-	if len(r.GetPreviews()) == 0 {
-		if _, err := fmt.Fprintln(c.Root().Writer, "no storage is concerned"); err != nil {
-			return err
-		}
-	}
-	return held(r)
-}
-
-func held(r *api.PreviewResponse) error {
-	for _, p := range r.GetPreviews() {
-		if len(p.GetHolds()) > 0 || p.GetError() != "" {
-			return errHeld
-		}
-	}
-	return nil
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,20 +20,27 @@ import (
 
 // reportPath tells all that is known about one path in an update of a storage, which may not have a report yet.
 func reportPath(ctx context.Context, c *cli.Command, client api.ControlClient, id uint64, storage, path string) error {
-	r, err := client.GetReport(ctx, &api.GetReportRequest{Id: id, Storage: storage})
+	var report json.RawMessage
+	said, err := client.GetReport(ctx, &api.GetReportRequest{Id: id, Storage: storage, Path: []byte(path)})
+	if err == nil {
+		err = readJSON(api.Reader(said, (*api.GetReportResponse).GetReport), &report)
+	}
 	if err != nil && !errdefs.IsNotFound(native(err)) {
 		return err
 	}
-	report := r.GetReport()
-	answer, err := client.DiffPath(ctx, &api.DiffPathRequest{Id: id, Storage: storage, Path: []byte(path)})
+	var diff json.RawMessage
+	compared, err := client.DiffPath(ctx, &api.DiffPathRequest{Id: id, Storage: storage, Path: []byte(path)})
+	if err == nil {
+		err = readJSON(api.Reader(compared, (*api.DiffPathResponse).GetDiff), &diff)
+	}
 	if err != nil {
 		return err
 	}
 	if c.String("format") == formatJSON {
-		return printWithDiff(c.Root().Writer, report, answer.GetDiff())
+		return printWithDiff(c.Root().Writer, report, diff)
 	}
 	d := &servicing.PathDiff{}
-	if err := json.Unmarshal(answer.GetDiff(), d); err != nil {
+	if err := json.Unmarshal(diff, d); err != nil {
 		return fmt.Errorf("read diff: %w", err)
 	}
 	p := servicing.PathReport{Path: d.Path, PathBytes: d.PathBytes}
@@ -41,21 +49,20 @@ func reportPath(ctx context.Context, c *cli.Command, client api.ControlClient, i
 		if err := json.Unmarshal(report, all); err != nil {
 			return fmt.Errorf("read report: %w", err)
 		}
-		known, ok := reported(all, path)
-		if !ok {
+		if len(all.Paths) == 0 {
 			return fmt.Errorf("the report on %s says nothing about %q: it is the user's own, or neither side changed it", storage, path)
 		}
-		p = known
+		p = all.Paths[0]
 	}
 	t := newTable(c.Root().Writer)
 	detail(t, p, d)
-	if err := t.w.Flush(); err != nil {
+	if err := t.flush(); err != nil {
 		return err
 	}
 	return printDiffs(c.Root().Writer, d)
 }
 
-// printWithDiff prints the report, if there is one, with the diffs of a path in it.
+// printWithDiff prints what the report says about a path, if there is one, with the diffs in it.
 func printWithDiff(w io.Writer, report, diff []byte) error {
 	all := map[string]json.RawMessage{}
 	if len(report) > 0 {
@@ -68,18 +75,7 @@ func printWithDiff(w io.Writer, report, diff []byte) error {
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	_, err = fmt.Fprintln(w, string(data))
-	return err
-}
-
-// reported returns what a report says about a path.
-func reported(r *servicing.Report, path string) (servicing.PathReport, bool) {
-	for _, p := range r.Paths {
-		if strings.Trim(p.Path, "/") == strings.Trim(path, "/") {
-			return p, true
-		}
-	}
-	return servicing.PathReport{}, false
+	return copyJSON(w, bytes.NewReader(data))
 }
 
 // detail tells what was decided about a path, if that is known yet, and what there is on each side.

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -98,19 +97,16 @@ func parsePolicy(args []string) (map[string]string, error) {
 }
 
 func configure(ctx context.Context, c *cli.Command, client api.ControlClient, req *api.ConfigureStorageRequest) error {
-	r, err := client.ConfigureStorage(ctx, req)
+	stream, err := client.ConfigureStorage(ctx, req)
 	if err != nil {
 		return err
 	}
-	if c.String("format") == formatJSON {
-		_, err := fmt.Fprintln(c.Root().Writer, string(r.GetOptions()))
-		return err
-	}
-	var o servicing.Options
-	if err := json.Unmarshal(r.GetOptions(), &o); err != nil {
-		return fmt.Errorf("read options: %w", err)
-	}
-	t := newTable(c.Root().Writer)
+	o := &servicing.Options{}
+	document := api.Reader(stream, (*api.ConfigureStorageResponse).GetOptions)
+	return printedJSON(c, document, o, func(t *table) { options(t, o) })
+}
+
+func options(t *table, o *servicing.Options) {
 	t.row("PINNED", "UNTIL", "REASON")
 	for _, p := range o.Pins {
 		until := "-"
@@ -124,5 +120,4 @@ func configure(ctx context.Context, c *cli.Command, client api.ControlClient, re
 	for _, kind := range slices.Sorted(maps.Keys(o.Policy)) {
 		t.row(kind, o.Policy[kind])
 	}
-	return t.w.Flush()
 }

@@ -40,6 +40,11 @@ that is unique, except for rm. The storage of a container that asked for none is
 				Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW", Action: action(forkStorage),
 				Flags: []cli.Flag{assumeFree()},
 			},
+			{
+				Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW",
+				Description: "NEW is a full name. Without a slash it is in the namespace that --namespace gives.",
+				Action:      action(forkStorage),
+			},
 		}, append(explainCommands(), settingsCommands()...)...),
 	}
 }
@@ -58,18 +63,18 @@ func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	r, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: c.Bool("all")})
-	if err != nil {
-		return err
-	}
-	unpacking := func(s *api.Storage) bool { return s.GetAnonymous() && s.GetUnpacking() }
-	r.Storages = slices.DeleteFunc(r.GetStorages(), unpacking)
-	return printed(c, r, func(t *table) {
-		t.row("STORAGE", "CONTAINER", "BASE", "NODES", "POINTS", "NEXT START", "CREATED")
-		for _, s := range r.GetStorages() {
+	stream, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: c.Bool("all")})
+	t := newTable(c.Root().Writer)
+	t.row("STORAGE", "CONTAINER", "BASE", "NODES", "POINTS", "NEXT START", "CREATED")
+	return shown(c, noted(stream, func(part *api.ListStoragesResponse) {
+		part.Storages = slices.DeleteFunc(part.GetStorages(), func(s *api.Storage) bool {
+			return s.GetAnonymous() && s.GetUnpacking()
+		})
+	}), err, t, func(part *api.ListStoragesResponse) {
+		for _, s := range part.GetStorages() {
 			t.row(s.GetName(), orDash(ownKey(s.GetKey())), nodeID(s.GetBase()), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
 		}
-	})
+	}, func() {})
 }
 
 func getStorage(ctx context.Context, c *cli.Command, client api.ControlClient) (*api.GetStorageResponse, error) {
@@ -77,7 +82,7 @@ func getStorage(ctx context.Context, c *cli.Command, client api.ControlClient) (
 	if err != nil {
 		return nil, err
 	}
-	return client.GetStorage(ctx, &api.GetStorageRequest{Name: args[0]})
+	return api.Whole(client.GetStorage(ctx, &api.GetStorageRequest{Name: args[0]}))
 }
 
 func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClient) error {
@@ -131,7 +136,7 @@ func diffStorage(ctx context.Context, c *cli.Command, client api.ControlClient) 
 		d, err := stream.Recv()
 		switch {
 		case errors.Is(err, io.EOF):
-			return t.w.Flush()
+			return t.flush()
 		case err != nil:
 			return err
 		case c.String("format") == formatJSON:
@@ -156,13 +161,23 @@ func absolute(path []byte) []byte {
 	return append([]byte("/"), path...)
 }
 
-// printable writes a path so that odd names cannot confuse a terminal.
+// printable writes a path so that odd names cannot confuse a terminal, or a person.
 func printable(path []byte) string {
 	quoted := fmt.Sprintf("%q", path)
-	if plain := quoted[1 : len(quoted)-1]; plain == string(path) {
+	if plain := quoted[1 : len(quoted)-1]; plain == string(path) && !blankEnds(plain) {
 		return plain
 	}
 	return quoted
+}
+
+// blankEnds reports whether a name in a path begins or ends with a blank, which nobody would see.
+func blankEnds(path string) bool {
+	for name := range strings.SplitSeq(path, "/") {
+		if strings.TrimSpace(name) != name {
+			return true
+		}
+	}
+	return false
 }
 
 func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClient) error {
@@ -203,13 +218,13 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	if !c.Args().Present() {
 		return usagef("STORAGE is missing; see %s --help", c.FullName())
 	}
-	known, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: true})
+	known, err := api.Whole(client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: true}))
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, given := range c.Args().Slice() {
-		name, err := inFull(known.GetStorages(), c.String("namespace"), given)
+		name, err := inFull(known.GetStorages(), fullNames(c, given), given)
 		if err == nil {
 			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name, AssumeFree: c.Bool(assumeFreeFlag)})
 		}
@@ -218,15 +233,26 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	return errors.Join(errs...)
 }
 
-// inFull returns the full name of a storage that is to be deleted, which is given with or without the containerd namespace.
-// Fewer parts of a name are not enough for that.
-func inFull(known []*api.Storage, namespace, given string) (string, error) {
+// fullNames returns what a name stands for that must be full: itself, where it has a slash, and the name in the
+// containerd namespace that --namespace gives; the one to prefer first.
+func fullNames(c *cli.Command, given string) []string {
+	below := c.String("namespace") + "/" + given
+	if strings.Contains(given, "/") {
+		return []string{given, below}
+	}
+	return []string{below}
+}
+
+// inFull returns the full name of a storage that is to be deleted, see fullNames. Fewer parts of a name are not enough.
+func inFull(known []*api.Storage, names []string, given string) (string, error) {
+	for _, name := range names {
+		if slices.ContainsFunc(known, func(s *api.Storage) bool { return s.GetName() == name }) {
+			return name, nil
+		}
+	}
 	var similar []string
 	for _, s := range known {
-		switch {
-		case s.GetName() == given, s.GetName() == namespace+"/"+given:
-			return s.GetName(), nil
-		case strings.Contains(s.GetName()+"/", "/"+given+"/"):
+		if strings.Contains(s.GetName()+"/", "/"+given+"/") {
 			similar = append(similar, s.GetName())
 		}
 	}
@@ -242,7 +268,7 @@ func forkStorage(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if err != nil {
 		return err
 	}
-	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: args[1], AssumeFree: c.Bool(assumeFreeFlag)})
+	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: fullNames(c, args[1])[0], AssumeFree: c.Bool(assumeFreeFlag)})
 	if err != nil {
 		return err
 	}

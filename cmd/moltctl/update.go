@@ -5,20 +5,23 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc/codes"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
 func updateCommand() *cli.Command {
 	storages := &cli.StringSliceFlag{Name: "storage", Usage: "only this `STORAGE`; can be given again"}
-	dryRun := &cli.BoolFlag{Name: "dry-run", Usage: "tell what would happen, and change nothing; exit code 3 if a storage would be held"}
+	dryRun := &cli.BoolFlag{
+		Name: "dry-run", Usage: "show what would happen, and change nothing; exit code 3 if storages would be held",
+	}
 	return &cli.Command{
 		Name:  "update",
 		Usage: "move storages from one base to another, and back",
@@ -78,73 +81,107 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 		req.Pin = append(req.Pin, &api.Pin{Path: path, Reason: "pinned for this update"})
 	}
 	if c.Bool("dry-run") {
-		r, err := client.PreviewUpdate(ctx, req)
-		if err != nil {
-			return err
-		}
-		return printPreviews(c, r)
+		stream, err := client.PreviewUpdate(ctx, req)
+		return printPreviews(c, stream, err, previewedUpdate)
 	}
 	created, err := client.CreateUpdate(ctx, req)
 	if err != nil {
 		return err
 	}
-	u := created.GetUpdate()
-	if !c.Bool("detach") {
-		if u, err = follow(ctx, c, client, u); err != nil {
-			return err
+	wait := follow
+	if c.Bool("detach") {
+		wait = func(ctx context.Context, _ *cli.Command, client api.ControlClient, id uint64) (*api.Update, error) {
+			return getUpdate(ctx, client, id)
 		}
 	}
-	return printUpdate(c, u)
+	u, err := wait(ctx, c, client, created.GetId())
+	if err != nil {
+		return err
+	}
+	if err := printUpdate(c, u); err != nil {
+		return err
+	}
+	return unreached(u)
+}
+
+// getUpdate returns an update.
+func getUpdate(ctx context.Context, client api.ControlClient, id uint64) (*api.Update, error) {
+	r, err := api.Whole(client.GetUpdate(ctx, &api.GetUpdateRequest{Id: id}))
+	return r.GetUpdate(), err
 }
 
 // follow waits until the storages of an update are serviced, and tells a person at a terminal how far it is.
-func follow(ctx context.Context, c *cli.Command, client api.ControlClient, u *api.Update) (*api.Update, error) {
-	stream, err := client.WatchUpdate(ctx, &api.GetUpdateRequest{Id: u.GetId()})
-	if err != nil {
-		return nil, err
-	}
+func follow(ctx context.Context, c *cli.Command, client api.ControlClient, id uint64) (*api.Update, error) {
 	progress := newProgress(c.Root().ErrWriter)
 	defer progress.clear()
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return u, nil
+	var (
+		u  *api.Update
+		at = map[string]int{} // where the outcome for a storage is
+	)
+	stream, err := client.WatchUpdate(ctx, &api.GetUpdateRequest{Id: id})
+	err = api.Each(stream, err, func(part *api.GetUpdateResponse) error {
+		outcomes := u.GetOutcomes()
+		for _, o := range part.GetUpdate().GetOutcomes() {
+			i, known := at[o.GetStorage()]
+			if !known {
+				i, outcomes = len(outcomes), append(outcomes, nil)
+				at[o.GetStorage()] = i
+			}
+			outcomes[i] = o
 		}
-		if err != nil {
-			return nil, err
+		// A part that goes on with the outcomes has no fields of its own.
+		if u == nil || part.GetUpdate().GetState() != "" {
+			u = part.GetUpdate()
 		}
-		u = r.GetUpdate()
+		u.Outcomes = outcomes
 		progress.show(u)
-	}
+		return nil
+	})
+	return u, err
 }
 
 func listUpdates(ctx context.Context, c *cli.Command, client api.ControlClient) error {
 	if _, err := arguments(c); err != nil {
 		return err
 	}
-	r, err := client.ListUpdates(ctx, &api.ListUpdatesRequest{})
-	if err != nil {
-		return err
+	t := newTable(c.Root().Writer)
+	t.row("UPDATE", "STATE", "FROM", "TO", "STORAGES", "CREATED")
+	row := func(u *api.Update) {
+		from, to := baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef())
+		t.row(updateID(u.GetId()), u.GetState(), from, to, tally(u), when(u.GetCreated()))
 	}
-	return printed(c, r, func(t *table) {
-		t.row("UPDATE", "STATE", "FROM", "TO", "STORAGES", "CREATED")
-		for _, u := range r.GetUpdates() {
-			t.row(updateID(u.GetId()), u.GetState(), baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef()), tally(u), when(u.GetCreated()))
+	// The last update of a part may go on in the next one.
+	kept := &api.ListUpdatesResponse{}
+	stream, err := client.ListUpdates(ctx, &api.ListUpdatesRequest{})
+	return shown(c, stream, err, t, func(part *api.ListUpdatesResponse) {
+		api.Append(kept, part)
+		last := max(0, len(kept.GetUpdates())-1)
+		for _, u := range kept.GetUpdates()[:last] {
+			row(u)
+		}
+		kept.Updates = kept.GetUpdates()[last:]
+	}, func() {
+		for _, u := range kept.GetUpdates() {
+			row(u)
 		}
 	})
 }
 
+// states are those that an outcome can have, in the order in which they are counted.
+var states = [...]string{"applied", "staged", "staging", "planned", "held", "aborted", "rolled-back"}
+
 // tally counts the storages of an update by state.
 func tally(u *api.Update) string {
-	counts, order := map[string]int{}, []string{}
+	counts := map[string]int{}
 	for _, o := range u.GetOutcomes() {
-		if counts[o.GetState()]++; counts[o.GetState()] == 1 {
-			order = append(order, o.GetState())
-		}
+		counts[o.GetState()]++
 	}
 	var parts []string
-	for _, state := range order {
-		parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
+	for _, state := range append(states[:], slices.Sorted(maps.Keys(counts))...) {
+		if counts[state] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
+		}
+		delete(counts, state)
 	}
 	return orDash(strings.Join(parts, ", "))
 }
@@ -158,20 +195,16 @@ func inspectUpdate(ctx context.Context, c *cli.Command, client api.ControlClient
 	if err != nil {
 		return err
 	}
-	r, err := client.GetUpdate(ctx, &api.GetUpdateRequest{Id: id})
+	u, err := getUpdate(ctx, client, id)
 	if err != nil {
 		return err
 	}
-	if err := printUpdate(c, r.GetUpdate()); !errors.Is(err, errHeld) {
-		return err
-	}
-	return nil
+	return printUpdate(c, u)
 }
 
-// printUpdate prints an update and fails with errHeld when it did not reach all its storages.
+// printUpdate prints an update.
 func printUpdate(c *cli.Command, u *api.Update) error {
-	held := false
-	err := printed(c, u, func(t *table) {
+	return printed(c, u, func(t *table) {
 		t.row("update", updateID(u.GetId()))
 		t.row("from", baseName(u.GetFrom(), u.GetFromRef()))
 		t.row("to", baseName(u.GetTo(), u.GetToRef()))
@@ -182,13 +215,20 @@ func printUpdate(c *cli.Command, u *api.Update) error {
 			t.row(o.GetStorage(), o.GetState(), nodeID(o.GetDelta()), strings.Join(o.GetReasons(), "; "))
 		}
 	})
+}
+
+// unreached says which storages an update did not reach, nil if none.
+func unreached(u *api.Update) error {
+	counted := shortfall{of: len(u.GetOutcomes())}
 	for _, o := range u.GetOutcomes() {
-		held = held || o.GetState() == "held" || o.GetState() == "aborted"
+		switch o.GetState() {
+		case "held":
+			counted.add(exitHeld, "held")
+		case "aborted":
+			counted.add(exitFailed, "aborted")
+		}
 	}
-	if err == nil && held {
-		return errHeld
-	}
-	return err
+	return counted.err()
 }
 
 func parseUpdate(arg string) (uint64, error) {
@@ -212,13 +252,10 @@ func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClien
 		Id: id, Storages: c.StringSlice("storage"), Carry: c.Bool("carry"), AssumeFree: c.Bool(assumeFreeFlag),
 	}
 	if c.Bool("dry-run") {
-		r, err := client.PreviewRollback(ctx, req)
-		if err != nil {
-			return err
-		}
-		return printPreviews(c, r)
+		stream, err := client.PreviewRollback(ctx, req)
+		return printPreviews(c, stream, err, previewedRollback)
 	}
-	r, err := client.RollbackUpdate(ctx, req)
+	r, err := api.Whole(client.RollbackUpdate(ctx, req))
 	if err != nil {
 		return err
 	}
@@ -233,8 +270,13 @@ func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClien
 	}); err != nil {
 		return err
 	}
-	if len(r.GetFailures()) > 0 {
-		return errHeld
+	counted := shortfall{of: max(len(r.GetUpdate().GetOutcomes()), len(r.GetFailures()))}
+	for i := range r.GetFailures() {
+		code := uint32(codes.Unknown)
+		if i < len(r.GetFailureCodes()) {
+			code = r.GetFailureCodes()[i]
+		}
+		counted.addCode(code, "not rolled back")
 	}
-	return nil
+	return counted.err()
 }

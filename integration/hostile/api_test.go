@@ -105,14 +105,14 @@ func TestAPIStorages(t *testing.T) {
 		if utf8.ValidString(name) { // gRPC carries no other text
 			_, err = w.ForkStorage(t.Context(), &api.ForkStorageRequest{Source: "ok", Target: name})
 			refusedBy(t, "ForkStorage", name, err)
-			_, err = w.GetStorage(t.Context(), &api.GetStorageRequest{Name: name})
+			_, err = api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: name}))
 			refusedBy(t, "GetStorage", name, err)
 			_, err = w.RemoveStorage(t.Context(), &api.RemoveStorageRequest{Name: name})
 			refusedBy(t, "RemoveStorage", name, err)
 		}
 	}
 	for _, id := range []uint64{0, 1, 1<<63 - 1, 1 << 63, 1<<64 - 1} {
-		_, err := w.GetUpdate(t.Context(), &api.GetUpdateRequest{Id: id})
+		_, err := api.Whole(w.GetUpdate(t.Context(), &api.GetUpdateRequest{Id: id}))
 		refusedBy(t, "GetUpdate", fmt.Sprint(id), err)
 	}
 	c.unharmed()

@@ -143,7 +143,7 @@ func (w *world) node(base int) string {
 
 // known is a storage with no more points than the daemon still has.
 func (w *world) known(name string) (s storage, update uint64) {
-	r, err := w.d.GetStorage(w.t.Context(), &api.GetStorageRequest{Name: "soak/" + name})
+	r, err := api.Whole(w.d.GetStorage(w.t.Context(), &api.GetStorageRequest{Name: "soak/" + name}))
 	must(w.t, err)
 	s = w.storages[name].clone()
 	points := r.GetStorage().GetPoints()
@@ -170,7 +170,7 @@ func (w *world) rollback(name string) operation {
 		what: fmt.Sprintf("roll back %s, carry %v", name, carry), concerns: []string{name}, acknowledged: true,
 		after: map[string][]storage{name: {s.returned(carry)}},
 		do: func(ctx context.Context) error {
-			r, err := w.d.RollbackUpdate(ctx, &api.RollbackUpdateRequest{Id: update, Storages: []string{"soak/" + name}, Carry: carry})
+			r, err := api.Whole(w.d.RollbackUpdate(ctx, &api.RollbackUpdateRequest{Id: update, Storages: []string{"soak/" + name}, Carry: carry}))
 			if err == nil && len(r.GetFailures()) > 0 {
 				err = fmt.Errorf("%v: %w", r.GetFailures(), errdefs.ErrFailedPrecondition)
 			}
@@ -222,7 +222,7 @@ func (w *world) fork(name string) operation {
 		what: fmt.Sprintf("fork %s as %s", name, target), concerns: []string{name, target}, acknowledged: true,
 		after: map[string][]storage{name: {w.storages[name]}, target: {s}},
 		do: func(ctx context.Context) error {
-			_, err := w.d.ForkStorage(ctx, &api.ForkStorageRequest{Source: "soak/" + name, Target: target})
+			_, err := w.d.ForkStorage(ctx, &api.ForkStorageRequest{Source: "soak/" + name, Target: "soak/" + target})
 			return errgrpc.ToNative(err)
 		},
 	}
@@ -247,7 +247,7 @@ func (w *world) remove(name string) operation {
 
 func (w *world) merge() operation {
 	return operation{what: "merge layers", acknowledged: true, do: func(ctx context.Context) error {
-		_, err := w.d.MergeLayers(ctx, &api.MergeLayersRequest{})
+		_, err := api.Whole(w.d.MergeLayers(ctx, &api.MergeLayersRequest{}))
 		return errgrpc.ToNative(err)
 	}}
 }
@@ -255,7 +255,7 @@ func (w *world) merge() operation {
 // check has the daemon check itself, and repair what is not as it should be.
 func (w *world) check() operation {
 	return operation{what: "check", acknowledged: true, do: func(ctx context.Context) error {
-		r, err := w.d.Check(ctx, &api.CheckRequest{Repair: true})
+		r, err := api.Whole(w.d.Check(ctx, &api.CheckRequest{Repair: true}))
 		for _, p := range r.GetProblems() {
 			if p.GetGrave() {
 				err = errors.Join(err, fmt.Errorf("%s: %s", p.GetSubject(), p.GetWhat()))

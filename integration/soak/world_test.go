@@ -57,7 +57,7 @@ func newWorld(t *testing.T, random *rand.Rand) *world {
 		w.bases[i] = w.newKey(digest.FromString(fmt.Sprintf("base%d", i)).String())
 		must(t, w.d.Commit(t.Context(), w.bases[i], extract))
 	}
-	g, err := w.d.Graph(t.Context(), &api.GraphRequest{})
+	g, err := api.Whole(w.d.Graph(t.Context(), &api.GraphRequest{}))
 	must(t, err)
 	for _, n := range g.GetNames() {
 		w.nodes[n.GetNode()] = slices.Index(w.bases[:], n.GetKey())
@@ -153,7 +153,7 @@ func (w *world) settle() {
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	for {
-		r, err := w.d.ListUpdates(ctx, &api.ListUpdatesRequest{})
+		r, err := api.Whole(w.d.ListUpdates(ctx, &api.ListUpdatesRequest{}))
 		must(w.t, err)
 		busy := slices.ContainsFunc(r.GetUpdates(), func(u *api.Update) bool { return u.GetState() == "staging" || u.GetState() == "staged" })
 		if !busy {
@@ -219,7 +219,7 @@ func (w *world) judge(op operation) {
 
 // there returns the names of the storages that the daemon has.
 func (w *world) there() map[string]bool {
-	r, err := w.d.ListStorages(w.t.Context(), &api.ListStoragesRequest{})
+	r, err := api.Whole(w.d.ListStorages(w.t.Context(), &api.ListStoragesRequest{}))
 	must(w.t, err)
 	all := map[string]bool{}
 	for _, s := range r.GetStorages() {
@@ -230,7 +230,7 @@ func (w *world) there() map[string]bool {
 
 // keyOf returns the key that has a storage.
 func (w *world) keyOf(name string) string {
-	r, err := w.d.GetStorage(w.t.Context(), &api.GetStorageRequest{Name: "soak/" + name})
+	r, err := api.Whole(w.d.GetStorage(w.t.Context(), &api.GetStorageRequest{Name: "soak/" + name}))
 	must(w.t, err)
 	return r.GetStorage().GetKey()
 }
@@ -241,7 +241,7 @@ func (w *world) look(name string, candidates []storage) (map[string]string, erro
 		return w.seen(key)
 	}
 	_ = candidates
-	r, err := w.d.GetStorage(w.t.Context(), &api.GetStorageRequest{Name: "soak/" + name})
+	r, err := api.Whole(w.d.GetStorage(w.t.Context(), &api.GetStorageRequest{Name: "soak/" + name}))
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +288,7 @@ func (w *world) compareAll() {
 
 // checkSound has the daemon check itself.
 func (w *world) checkSound() {
-	r, err := w.d.Check(w.t.Context(), &api.CheckRequest{Deep: true})
+	r, err := api.Whole(w.d.Check(w.t.Context(), &api.CheckRequest{Deep: true}))
 	must(w.t, err)
 	for _, p := range r.GetProblems() {
 		if p.GetGrave() {

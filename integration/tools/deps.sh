@@ -56,6 +56,7 @@ for group; do
 		;;
 	proto)
 		need protobuf-compiler "generates Go code from .proto files" have protoc
+		need libprotobuf-dev "the .proto files that come with it" test -e /usr/include/google/protobuf/timestamp.proto
 		;;
 	*)
 		echo "deps.sh: no such group: $group" >&2

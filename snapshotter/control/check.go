@@ -11,43 +11,60 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"google.golang.org/grpc"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-// Check tells what is not as it should be, and repairs what has one right answer if it shall.
-func (s *Service) Check(ctx context.Context, req *api.CheckRequest) (*api.CheckResponse, error) {
-	if !req.GetRepair() {
-		found, err := s.snapshotter.Check(ctx)
-		if err == nil && req.GetDeep() {
-			var deep []snapshotter.Problem
-			deep, err = s.snapshotter.CheckDeep(ctx)
-			found = append(found, deep...)
-		}
-		if err != nil {
-			return nil, errgrpc.ToGRPC(err)
-		}
-		return &api.CheckResponse{Problems: each(found, problem)}, nil
+// Check returns what is not as it should be, and repairs what can be repaired without a choice if it shall.
+func (s *Service) Check(req *api.CheckRequest, stream streamOf[api.CheckResponse]) error {
+	look := s.snapshotter.Check
+	if req.GetDeep() {
+		look = s.lookDeep
 	}
-	found, err := s.snapshotter.Repair(ctx)
-	r := &api.CheckResponse{Problems: each(found, problem)}
+	if req.GetRepair() {
+		look = s.snapshotter.Repair
+	}
+	found, err := look(stream.Context())
+	if err != nil && !req.GetRepair() {
+		return errgrpc.ToGRPC(err)
+	}
+	// What could not be repaired does not undo the rest.
+	return errors.Join(
+		sendList(stream, each(found, problem), func(l []*api.Problem) *api.CheckResponse {
+			return &api.CheckResponse{Problems: l}
+		}),
+		sendFailures(stream, err),
+	)
+}
+
+// lookDeep checks everything, and compares frozen nodes with what they were when they were frozen.
+func (s *Service) lookDeep(ctx context.Context) ([]snapshotter.Problem, error) {
+	found, err := s.snapshotter.Check(ctx)
 	if err != nil {
-		r.Failures = append(r.Failures, err.Error()) // the rest was done
+		return found, err
 	}
-	return r, nil
+	deep, err := s.snapshotter.CheckDeep(ctx)
+	return append(found, deep...), err
+}
+
+func sendFailures(stream streamOf[api.CheckResponse], err error) error {
+	for _, failure := range lines(err) {
+		if err := stream.Send(&api.CheckResponse{Failures: []string{failure}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func problem(p snapshotter.Problem) *api.Problem {
-	return &api.Problem{Subject: p.Subject, What: p.What, Grave: p.Grave, Remedy: p.Remedy, Repaired: p.Repaired}
+	return &api.Problem{
+		Subject: bounded(p.Subject), What: bounded(p.What), Grave: p.Grave, Remedy: bounded(p.Remedy), Repaired: p.Repaired,
+	}
 }
 
-// chunk is how much of a backup is sent at once, in bytes.
-const chunk = 256 << 10
-
 // Backup streams a copy of the database.
-func (s *Service) Backup(_ *api.BackupRequest, stream grpc.ServerStreamingServer[api.BackupResponse]) (err error) {
+func (s *Service) Backup(_ *api.BackupRequest, stream streamOf[api.BackupResponse]) (err error) {
 	dir, err := os.MkdirTemp("", "molt-backup-")
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -63,7 +80,7 @@ func (s *Service) Backup(_ *api.BackupRequest, stream grpc.ServerStreamingServer
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	for {
-		data := make([]byte, chunk)
+		data := make([]byte, partSize)
 		n, err := f.Read(data)
 		if errors.Is(err, io.EOF) {
 			return nil

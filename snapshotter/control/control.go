@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -45,43 +47,55 @@ func (s *Service) Version(context.Context, *api.VersionRequest) (*api.VersionRes
 }
 
 // Graph returns everything.
-func (s *Service) Graph(ctx context.Context, _ *api.GraphRequest) (*api.GraphResponse, error) {
+func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse]) error {
+	ctx := stream.Context()
 	images, err := s.snapshotter.Images(ctx)
 	if err != nil {
 		log.G(ctx).WithError(err).Warn("the graph is shown without the names of images")
 	}
-	r := &api.GraphResponse{}
+	all := &api.GraphResponse{}
 	s.snapshotter.Graph(func(g *dag.Graph) {
-		r.Nodes = each(g.Nodes(), func(n dag.Node) *api.Node {
+		all.Nodes = each(g.Nodes(), func(n dag.Node) *api.Node {
 			shown := node(n)
-			shown.Images = images[n.Origin]
+			shown.Images = boundedList(images[n.Origin])
 			return shown
 		})
-		r.Names = each(g.Names(), name)
-		r.Storages = each(g.Storages(), func(st dag.Storage) *api.Storage { return storage(g, st) })
-		r.Updates = each(g.Updates(), update)
+		all.Names = each(g.Names(), name)
+		all.Storages = each(g.Storages(), func(st dag.Storage) *api.Storage { return storage(g, st) })
+		all.Updates = each(g.Updates(), update)
 	})
-	return r, nil
+	return errors.Join(
+		sendList(stream, all.GetNodes(), func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),
+		sendList(stream, all.GetNames(), func(l []*api.Name) *api.GraphResponse { return &api.GraphResponse{Names: l} }),
+		sendList(stream, all.GetStorages(), func(l []*api.Storage) *api.GraphResponse {
+			return &api.GraphResponse{Storages: l}
+		}),
+		sendList(stream, updateParts(all.GetUpdates()...), func(l []*api.Update) *api.GraphResponse {
+			return &api.GraphResponse{Updates: l}
+		}),
+	)
 }
 
 // ListStorages returns the storages by name.
-func (s *Service) ListStorages(_ context.Context, req *api.ListStoragesRequest) (*api.ListStoragesResponse, error) {
-	r := &api.ListStoragesResponse{}
+func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api.ListStoragesResponse]) error {
+	var storages []*api.Storage
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			if !st.Anonymous || req.GetAnonymous() {
-				r.Storages = append(r.Storages, storage(g, st))
+				storages = append(storages, storage(g, st))
 			}
 		}
 	})
-	return r, nil
+	return sendList(stream, storages, func(l []*api.Storage) *api.ListStoragesResponse {
+		return &api.ListStoragesResponse{Storages: l}
+	})
 }
 
 // GetStorage returns a storage with its nodes measured.
-func (s *Service) GetStorage(ctx context.Context, req *api.GetStorageRequest) (*api.GetStorageResponse, error) {
+func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.GetStorageResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
 	r := &api.GetStorageResponse{}
 	s.snapshotter.Graph(func(g *dag.Graph) {
@@ -93,7 +107,7 @@ func (s *Service) GetStorage(ctx context.Context, req *api.GetStorageRequest) (*
 		}
 		for _, u := range g.Updates() {
 			if _, ok := u.Outcomes[full]; ok {
-				r.Updates = append(r.Updates, update(u))
+				r.Updates = append(r.Updates, update(only(u, full)))
 			}
 		}
 	})
@@ -103,16 +117,37 @@ func (s *Service) GetStorage(ctx context.Context, req *api.GetStorageRequest) (*
 		}
 		// One that is lost, was merged in the meantime, or holds something odd must not keep anybody from seeing the
 		// others.
-		n.Size, n.Inodes, err = s.snapshotter.NodeUsage(ctx, dag.NodeID(n.GetId()))
+		size, inodes, err := s.snapshotter.NodeUsage(stream.Context(), dag.NodeID(n.GetId()))
 		switch {
-		case ctx.Err() != nil:
-			return nil, errgrpc.ToGRPC(ctx.Err())
+		case stream.Context().Err() != nil:
+			return errgrpc.ToGRPC(stream.Context().Err())
 		case err != nil && !errdefs.IsNotFound(err):
-			entry := log.G(ctx).WithError(err).WithField("storage", full)
+			entry := log.G(stream.Context()).WithError(err).WithField("storage", full)
 			entry.Warn("failed to measure a node of a storage; its size is not shown")
 		}
+		n.Size, n.Inodes = size, inodes
 	}
-	return r, nil
+	if err := stream.Send(&api.GetStorageResponse{Storage: r.GetStorage()}); err != nil {
+		return err
+	}
+	return errors.Join(
+		sendList(stream, r.GetNodes(), func(l []*api.Node) *api.GetStorageResponse {
+			return &api.GetStorageResponse{Nodes: l}
+		}),
+		sendList(stream, r.GetUpdates(), func(l []*api.Update) *api.GetStorageResponse {
+			return &api.GetStorageResponse{Updates: l}
+		}),
+	)
+}
+
+// only returns an update with the outcomes for some storages alone; all of them if none is named.
+func only(u dag.Update, storages ...string) dag.Update {
+	if len(storages) == 0 {
+		return u
+	}
+	u.Outcomes = maps.Clone(u.Outcomes)
+	maps.DeleteFunc(u.Outcomes, func(name string, _ dag.Outcome) bool { return !slices.Contains(storages, name) })
+	return u
 }
 
 // kindNames are what people call the kinds of files.
@@ -122,7 +157,7 @@ var kindNames = map[tree.Kind]string{
 }
 
 // DiffStorage streams what a storage says about each path.
-func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream grpc.ServerStreamingServer[api.DiffStorageResponse]) error {
+func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.DiffStorageResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -153,8 +188,12 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 	if s.anonymous(source) {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("storage %q has no name of its own and cannot be forked: %w", source, errdefs.ErrFailedPrecondition))
 	}
-	namespace, _, _ := strings.Cut(source, "/")
-	target, err := snapshotter.StorageName(namespace, strings.Split(req.GetTarget(), "/")...)
+	namespace, name, ok := strings.Cut(req.GetTarget(), "/")
+	if !ok {
+		err := fmt.Errorf("new storage %q must be named as NAMESPACE/NAME: %w", req.GetTarget(), errdefs.ErrInvalidArgument)
+		return nil, errgrpc.ToGRPC(err)
+	}
+	target, err := snapshotter.StorageName(namespace, strings.Split(name, "/")...)
 	if err == nil {
 		err = s.snapshotter.Fork(ctx, source, target, assumeFree(req)...)
 	}
@@ -170,15 +209,20 @@ func assumeFree(req interface{ GetAssumeFree() bool }) []snapshotter.UseOpt {
 }
 
 // MergeLayers merges the delta layers that no storage stands on.
-func (s *Service) MergeLayers(ctx context.Context, req *api.MergeLayersRequest) (*api.MergeLayersResponse, error) {
+func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream streamOf[api.MergeLayersResponse]) error {
 	pairs, err := s.snapshotter.MergeableLayers(), error(nil)
 	if !req.GetDryRun() {
-		pairs, err = s.snapshotter.MergeLayers(ctx)
+		pairs, err = s.snapshotter.MergeLayers(stream.Context())
 	}
-	r := &api.MergeLayersResponse{Merged: each(pairs, func(p dag.Pair) *api.MergeLayersResponse_Pair {
+	if err != nil {
+		return errgrpc.ToGRPC(err)
+	}
+	merged := each(pairs, func(p dag.Pair) *api.MergeLayersResponse_Pair {
 		return &api.MergeLayersResponse_Pair{Lower: uint64(p.Lower), Upper: uint64(p.Upper)}
-	})}
-	return r, errgrpc.ToGRPC(err)
+	})
+	return sendList(stream, merged, func(l []*api.MergeLayersResponse_Pair) *api.MergeLayersResponse {
+		return &api.MergeLayersResponse{Merged: l}
+	})
 }
 
 // resolve finds a storage by its full name, or by parts of it that are unique. A storage without a name of its
@@ -210,7 +254,16 @@ func (s *Service) resolve(given string) (string, error) {
 	case len(matches) == 0:
 		return "", fmt.Errorf("storage %q: %w", given, errdefs.ErrNotFound)
 	}
-	return "", fmt.Errorf("storage %q could be any of %s: %w", given, strings.Join(matches, ", "), errdefs.ErrInvalidArgument)
+	return "", fmt.Errorf("storage %q could be any of %s: %w", given, some(matches), errdefs.ErrInvalidArgument)
+}
+
+// some names the first of many.
+func some(names []string) string {
+	const few = 20
+	if len(names) <= few {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
 }
 
 // anonymous reports whether a storage has no name of its own.

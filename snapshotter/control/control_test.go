@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -48,7 +50,13 @@ func (images) MarkHeld(context.Context, string, string, string) error { return n
 
 func (images) Visible(context.Context) (bool, error) { return true, nil }
 
-func (images) Running(context.Context, string, string) (bool, error) { return false, nil }
+// host is a containerd all of whose containers run, or none.
+type host struct {
+	images
+	running atomic.Bool
+}
+
+func (h *host) Running(context.Context, string, string) (bool, error) { return h.running.Load(), nil }
 
 func (i images) Layer(_ context.Context, namespace, image string) (string, error) {
 	if key, ok := i[namespace+"/"+image]; ok {
@@ -67,6 +75,7 @@ func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil
 type world struct {
 	api.ControlClient
 	t    *testing.T
+	host *host
 	s    *snapshotter.Snapshotter
 	root string
 	one  string // keys of two bases
@@ -93,28 +102,67 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) open() {
 	w.t.Helper()
-	known := images{"default/app:1": chainID("one"), "default/app:2": chainID("two"), "default/lost": chainID("none")}
-	s, err := snapshotter.New(w.root, snapshotter.WithHost(known), snapshotter.WithGrace(0))
+	w.host = &host{images: images{"default/app:1": chainID("one"), "default/app:2": chainID("two"), "default/lost": chainID("none")}}
+	s, err := snapshotter.New(w.root, snapshotter.WithHost(w.host), snapshotter.WithGrace(0))
 	w.must(err)
-	socket := filepath.Join(w.t.TempDir(), "s")
-	listener, err := net.Listen("unix", socket)
-	w.must(err)
-	server := grpc.NewServer()
-	control.Register(server, s, "v1", w.root)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	w.must(err)
-	w.s, w.ControlClient = s, api.NewControlClient(conn)
+	w.s = s
 	w.t.Cleanup(func() {
-		server.Stop()
-		if err := errors.Join(conn.Close(), s.Close()); err != nil {
-			w.t.Error(err)
-		}
-		if err := <-ended; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		if err := s.Close(); err != nil {
 			w.t.Error(err)
 		}
 	})
+	w.ControlClient = serve(w.t, func(server *grpc.Server) { control.Register(server, s, "v1", w.root) })
+}
+
+// largest is the size of the largest message that a client got, in bytes.
+type largest struct {
+	stats.Handler
+	size atomic.Int64
+}
+
+func (*largest) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (*largest) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (*largest) HandleConn(context.Context, stats.ConnStats)                       {}
+
+func (l *largest) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if in, ok := s.(*stats.InPayload); ok {
+		l.size.Store(max(l.size.Load(), int64(in.Length)))
+	}
+}
+
+// maxPart is the size that control.proto promises of a part, in bytes.
+const maxPart = 2 << 20
+
+// serve serves the control API on a socket until the test ends, and checks that no message was larger than promised.
+func serve(t *testing.T, register func(*grpc.Server)) api.ControlClient {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.WaitForHandlers(true))
+	register(server)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	seen := &largest{}
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(seen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Stop()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Error(err)
+		}
+		if seen.size.Load() > maxPart {
+			t.Errorf("a message has %d bytes", seen.size.Load())
+		}
+	})
+	return api.NewControlClient(conn)
 }
 
 func (w *world) must(err error) {
@@ -160,17 +208,17 @@ func (w *world) update(storages ...string) *api.Update {
 	w.t.Helper()
 	r, err := w.CreateUpdate(w.t.Context(), &api.CreateUpdateRequest{Namespace: "default", From: "app:1", To: "app:2", Storages: storages})
 	w.must(err)
-	stream, err := w.WatchUpdate(w.t.Context(), &api.GetUpdateRequest{Id: r.GetUpdate().GetId()})
+	return w.done(r.GetId())
+}
+
+// done waits until an update is done.
+func (w *world) done(id uint64) *api.Update {
+	w.t.Helper()
+	stream, err := w.WatchUpdate(w.t.Context(), &api.GetUpdateRequest{Id: id})
+	w.must(api.Each(stream, err, func(*api.GetUpdateResponse) error { return nil }))
+	r, err := api.Whole(w.GetUpdate(w.t.Context(), &api.GetUpdateRequest{Id: id}))
 	w.must(err)
-	u := r.GetUpdate()
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return u
-		}
-		w.must(err)
-		u = r.GetUpdate()
-	}
+	return r.GetUpdate()
 }
 
 // expectCode checks the code of an error, and what it says.
@@ -193,7 +241,7 @@ func TestNames(t *testing.T) {
 		"default/web": "default/web", "other/web": "other/web", "k8s.io/db": "k8s.io/db", "db": "k8s.io/db",
 		"plain": "~default/6/plain", "~default/6/plain": "~default/6/plain", "6/plain": "~default/6/plain",
 	} {
-		r, err := w.GetStorage(t.Context(), &api.GetStorageRequest{Name: given})
+		r, err := api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: given}))
 		if err != nil || r.GetStorage().GetName() != want {
 			t.Errorf("%q is found to be %q, %v", given, r.GetStorage().GetName(), err)
 		}
@@ -202,10 +250,10 @@ func TestNames(t *testing.T) {
 		"": codes.InvalidArgument, "web": codes.InvalidArgument, "nothing": codes.NotFound, "eb": codes.NotFound, "/web": codes.NotFound,
 		"../web": codes.NotFound, "default/web/": codes.NotFound,
 	} {
-		_, err := w.GetStorage(t.Context(), &api.GetStorageRequest{Name: given})
+		_, err := api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: given}))
 		expectCode(t, err, code)
 	}
-	_, err := w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "web"})
+	_, err := api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "web"}))
 	expectCode(t, err, codes.InvalidArgument, "default/web", "other/web")
 	_, err = w.CreateUpdate(t.Context(), &api.CreateUpdateRequest{To: "n1", Storages: []string{"none", "web", "db", "nil"}})
 	for _, says := range []string{"none", "nil", "other/web"} {
@@ -242,7 +290,7 @@ func TestLayers(t *testing.T) {
 		open = st.Head
 	})
 	preview := func(from, to string) error {
-		_, err := w.PreviewUpdate(t.Context(), &api.CreateUpdateRequest{Namespace: "default", From: from, To: to})
+		_, err := api.Whole(w.PreviewUpdate(t.Context(), &api.CreateUpdateRequest{Namespace: "default", From: from, To: to}))
 		return err
 	}
 	w.must(preview(ids[0].String(), ids[1].String()))
@@ -253,7 +301,7 @@ func TestLayers(t *testing.T) {
 	expectCode(t, preview("nothing", "app:2"), codes.NotFound, "old base", "nothing")
 	expectCode(t, preview("app:1", "lost"), codes.NotFound, "configured name")
 	expectCode(t, preview("app:1", open.String()), codes.NotFound, open.String())
-	_, err := w.PreviewUpdate(t.Context(), &api.CreateUpdateRequest{Namespace: "other", From: "app:1", To: "app:2"})
+	_, err := api.Whole(w.PreviewUpdate(t.Context(), &api.CreateUpdateRequest{Namespace: "other", From: "app:1", To: "app:2"}))
 	expectCode(t, err, codes.NotFound)
 	_, err = w.CreateUpdate(t.Context(), &api.CreateUpdateRequest{Namespace: "default", To: "app:2"})
 	expectCode(t, err, codes.InvalidArgument, "name the old base")
@@ -265,29 +313,29 @@ func TestUpdateOverSocket(t *testing.T) {
 	if u.GetState() != "applied" || len(u.GetOutcomes()) != 2 || u.GetFromRef() != "app:1" {
 		t.Fatalf("the update is %v", u)
 	}
-	report, err := w.GetReport(t.Context(), &api.GetReportRequest{Id: u.GetId(), Storage: "default/web"})
+	report, err := api.Whole(w.GetReport(t.Context(), &api.GetReportRequest{Id: u.GetId(), Storage: "default/web"}))
 	w.must(err)
 	w.must(json.Unmarshal(report.GetReport(), &servicing.Report{}))
-	_, err = w.GetReport(t.Context(), &api.GetReportRequest{Id: u.GetId(), Storage: "db"})
+	_, err = api.Whole(w.GetReport(t.Context(), &api.GetReportRequest{Id: u.GetId(), Storage: "db"}))
 	expectCode(t, err, codes.NotFound, "k8s.io/db")
-	changed, err := w.DiffPath(t.Context(), &api.DiffPathRequest{Id: u.GetId(), Storage: "default/web", Path: []byte("/../version")})
+	changed, err := api.Whole(w.DiffPath(t.Context(), &api.DiffPathRequest{Id: u.GetId(), Storage: "default/web", Path: []byte("/../version")}))
 	w.must(err)
 	diff := &servicing.PathDiff{}
 	w.must(json.Unmarshal(changed.GetDiff(), diff))
 	if diff.Path != "version" || len(diff.Diffs) != 3 || diff.Diffs[0].Why != "not everybody may read it in the old base" {
 		t.Errorf("the diff is %s", changed.GetDiff())
 	}
-	_, err = w.DiffPath(t.Context(), &api.DiffPathRequest{Id: u.GetId(), Storage: "db", Path: []byte("version")})
+	_, err = api.Whole(w.DiffPath(t.Context(), &api.DiffPathRequest{Id: u.GetId(), Storage: "db", Path: []byte("version")}))
 	expectCode(t, err, codes.NotFound, "k8s.io/db")
 
 	// The storage alone; nothing is left to be rolled back then; and one that was not updated.
-	r, err := w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"default/web"}})
+	r, err := api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"default/web"}}))
 	w.must(err)
 	if len(r.GetFailures()) > 0 || r.GetUpdate().GetOutcomes()[0].GetState() != "rolled-back" {
 		t.Errorf("the rollback came to %v", r)
 	}
 	for _, storage := range []string{"default/web", "db"} {
-		_, err = w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{storage}})
+		_, err = api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{storage}}))
 		expectCode(t, err, codes.FailedPrecondition, "not applied")
 	}
 }
@@ -301,21 +349,50 @@ func TestRollbackFailures(t *testing.T) {
 	w.s.Graph(func(g *dag.Graph) { n, _ := g.Name(three); id = n.Node })
 	next, err := w.CreateUpdate(t.Context(), &api.CreateUpdateRequest{Storages: []string{"default/web"}, To: id.String()})
 	w.must(err)
-	stream, err := w.WatchUpdate(t.Context(), &api.GetUpdateRequest{Id: next.GetUpdate().GetId()})
-	w.must(err)
-	for err == nil {
-		_, err = stream.Recv()
-	}
-	r, err := w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId()})
+	w.done(next.GetId())
+	r, err := api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId()}))
 	w.must(err)
 	if len(r.GetFailures()) != 1 || !strings.Contains(r.GetFailures()[0], "default/web") {
 		t.Errorf("the failures are %q", r.GetFailures())
+	}
+	if got := r.GetFailureCodes(); len(got) != 1 || codes.Code(got[0]) != codes.FailedPrecondition {
+		t.Errorf("the codes are %v", got)
 	}
 	for i, want := range []string{"applied", "rolled-back"} {
 		if got := r.GetUpdate().GetOutcomes()[i]; got.GetState() != want {
 			t.Errorf("the outcome is %v, not %s", got, want)
 		}
 	}
+}
+
+// TestRollbackOfSome: the outcomes are those for the storages that were named, and each failure has the code that is true of it.
+func TestRollbackOfSome(t *testing.T) {
+	w := newWorld(t)
+	u := w.update("default/web", "other/web", "k8s.io/db")
+	w.must(w.s.Remove(t.Context(), "k8s.io/4/c-db"))
+	_, err := w.RemoveStorage(t.Context(), &api.RemoveStorageRequest{Name: "k8s.io/db"})
+	w.must(err)
+	preview, err := w.PreviewRollback(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId()})
+	seen := map[string]codes.Code{}
+	w.must(api.Each(preview, err, func(part *api.PreviewResponse) error {
+		seen[part.GetPreview().GetStorage()] = codes.Code(part.GetPreview().GetCode())
+		return nil
+	}))
+	if len(seen) != 3 || seen["k8s.io/db"] != codes.NotFound || seen["default/web"] != codes.OK {
+		t.Errorf("the rollback would come to %v", seen)
+	}
+	r, err := api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"default/web"}}))
+	w.must(err)
+	if got := r.GetUpdate().GetOutcomes(); len(got) != 1 || got[0].GetStorage() != "default/web" || got[0].GetState() != "rolled-back" {
+		t.Errorf("the outcomes are %v", got)
+	}
+	r, err = api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId()}))
+	w.must(err)
+	if got := r.GetFailureCodes(); len(got) != 1 || codes.Code(got[0]) != codes.NotFound || len(r.GetFailures()) != 1 {
+		t.Errorf("the failures are %v, %v", r.GetFailures(), got)
+	}
+	_, err = api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"k8s.io/db"}}))
+	expectCode(t, err, codes.NotFound)
 }
 
 func TestCodes(t *testing.T) {
@@ -325,20 +402,29 @@ func TestCodes(t *testing.T) {
 		call func() error
 		code codes.Code
 	}{
-		"an update that is not there": {func() error { _, err := w.GetUpdate(ctx, &api.GetUpdateRequest{Id: 99}); return err }, codes.NotFound},
-		"its report":                  {func() error { _, err := w.GetReport(ctx, &api.GetReportRequest{Id: 99, Storage: "db"}); return err }, codes.NotFound},
-		"its rollback":                {func() error { _, err := w.RollbackUpdate(ctx, &api.RollbackUpdateRequest{Id: 99}); return err }, codes.NotFound},
-		"the preview of that":         {func() error { _, err := w.PreviewRollback(ctx, &api.RollbackUpdateRequest{Id: 99}); return err }, codes.NotFound},
+		"an update that is not there": {func() error { _, err := api.Whole(w.GetUpdate(ctx, &api.GetUpdateRequest{Id: 99})); return err }, codes.NotFound},
+		"its report": {func() error {
+			_, err := api.Whole(w.GetReport(ctx, &api.GetReportRequest{Id: 99, Storage: "db"}))
+			return err
+		}, codes.NotFound},
+		"its rollback": {func() error {
+			_, err := api.Whole(w.RollbackUpdate(ctx, &api.RollbackUpdateRequest{Id: 99}))
+			return err
+		}, codes.NotFound},
+		"the preview of that": {func() error {
+			_, err := api.Whole(w.PreviewRollback(ctx, &api.RollbackUpdateRequest{Id: 99}))
+			return err
+		}, codes.NotFound},
 		"fork of nothing": {func() error {
-			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "none", Target: "x"})
+			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "none", Target: "default/x"})
 			return err
 		}, codes.NotFound},
 		"fork of one without a name": {func() error {
-			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "plain", Target: "x"})
+			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "plain", Target: "default/x"})
 			return err
 		}, codes.FailedPrecondition},
 		"fork into one that is there": {func() error {
-			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "default/web", Target: "web"})
+			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "default/web", Target: "default/web"})
 			return err
 		}, codes.AlreadyExists},
 		"fork into no name": {func() error {
@@ -346,11 +432,15 @@ func TestCodes(t *testing.T) {
 			return err
 		}, codes.InvalidArgument},
 		"fork into a bad name": {func() error {
-			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "db", Target: "../x"})
+			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "db", Target: "default/../x"})
+			return err
+		}, codes.InvalidArgument},
+		"fork into no full name": {func() error {
+			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "db", Target: "x"})
 			return err
 		}, codes.InvalidArgument},
 		"fork into an anonymous name": {func() error {
-			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "db", Target: "~x"})
+			_, err := w.ForkStorage(ctx, &api.ForkStorageRequest{Source: "db", Target: "default/~x"})
 			return err
 		}, codes.InvalidArgument},
 		"diff of nothing":  {func() error { _, err := w.diff("none"); return err }, codes.NotFound},
@@ -364,7 +454,7 @@ func TestCodes(t *testing.T) {
 			_, err := w.CreateUpdate(ctx, &api.CreateUpdateRequest{Namespace: "default", From: "app:2", To: "app:1", Storages: []string{"db"}})
 			return err
 		}, codes.FailedPrecondition},
-		"merging, when there is no layer": {func() error { _, err := w.MergeLayers(ctx, &api.MergeLayersRequest{}); return err }, codes.OK},
+		"merging, when there is no layer": {func() error { _, err := api.Whole(w.MergeLayers(ctx, &api.MergeLayersRequest{})); return err }, codes.OK},
 	} {
 		t.Run(name, func(t *testing.T) { expectCode(t, c.call(), c.code) })
 	}
@@ -398,7 +488,7 @@ func (w *world) diff(storage string) (lines []string, err error) {
 func TestDiffAndInspect(t *testing.T) {
 	w := newWorld(t)
 	w.update("default/web")
-	r, err := w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "default/web"})
+	r, err := api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "default/web"}))
 	w.must(err)
 	stack := r.GetStorage().GetStack()
 	lines, err := w.diff("default/web")
@@ -409,12 +499,12 @@ func TestDiffAndInspect(t *testing.T) {
 	if len(r.GetStorage().GetPoints()) != 1 || len(r.GetUpdates()) != 1 || len(r.GetNodes()) != len(stack)+2 {
 		t.Errorf("the storage is %v", r)
 	}
-	all, err := w.Graph(t.Context(), &api.GraphRequest{})
+	all, err := api.Whole(w.Graph(t.Context(), &api.GraphRequest{}))
 	w.must(err)
 	if len(all.GetStorages()) != 4 || len(all.GetUpdates()) != 1 {
 		t.Errorf("the graph is %v", all)
 	}
-	named, err := w.ListStorages(t.Context(), &api.ListStoragesRequest{})
+	named, err := api.Whole(w.ListStorages(t.Context(), &api.ListStoragesRequest{}))
 	w.must(err)
 	if len(named.GetStorages()) != 3 {
 		t.Errorf("the storages with a name are %v", named)
@@ -424,10 +514,10 @@ func TestDiffAndInspect(t *testing.T) {
 // TestInspectDamaged: just when a node is lost, people want to see the storage that needs it.
 func TestInspectDamaged(t *testing.T) {
 	w := newWorld(t)
-	r, err := w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "db"})
+	r, err := api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "db"}))
 	w.must(err)
 	w.must(os.RemoveAll(filepath.Join(w.root, "n", fmt.Sprint(r.GetStorage().GetHead()))))
-	r, err = w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "db"})
+	r, err = api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "db"}))
 	w.must(err)
 	if len(r.GetNodes()) != 2 {
 		t.Errorf("the nodes are %v", r.GetNodes())

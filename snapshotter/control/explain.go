@@ -4,8 +4,8 @@
 package control
 
 import (
-	"context"
 	"encoding/json"
+	"io"
 	"path"
 	"strings"
 
@@ -15,32 +15,43 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-// ExplainPath tells where what a container sees at a path comes from.
-func (s *Service) ExplainPath(ctx context.Context, req *api.ExplainPathRequest) (*api.ExplainPathResponse, error) {
+// ExplainPath returns where what a container sees at a path comes from.
+func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream streamOf[api.ExplainPathResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	e, err := s.snapshotter.Explain(ctx, full, clean(req.GetPath()))
+	e, err := s.snapshotter.Explain(stream.Context(), full, clean(req.GetPath()))
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	data, err := json.Marshal(e)
-	return &api.ExplainPathResponse{Explanation: data}, errgrpc.ToGRPC(err)
+	return sendDocument(stream, func(data []byte) *api.ExplainPathResponse {
+		return &api.ExplainPathResponse{Explanation: data}
+	}, func(w io.Writer) error { return encode(w, e) })
 }
 
-// DiffPath tells how a path changed in an update of a storage.
-func (s *Service) DiffPath(ctx context.Context, req *api.DiffPathRequest) (*api.DiffPathResponse, error) {
+// DiffPath returns how a path changed in an update of a storage.
+func (s *Service) DiffPath(req *api.DiffPathRequest, stream streamOf[api.DiffPathResponse]) error {
 	full, err := s.resolve(req.GetStorage())
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	d, err := s.snapshotter.DiffPath(ctx, dag.UpdateID(req.GetId()), full, clean(req.GetPath()))
+	d, err := s.snapshotter.DiffPath(stream.Context(), dag.UpdateID(req.GetId()), full, clean(req.GetPath()))
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	data, err := json.Marshal(d)
-	return &api.DiffPathResponse{Diff: data}, errgrpc.ToGRPC(err)
+	return sendDocument(stream, func(data []byte) *api.DiffPathResponse {
+		return &api.DiffPathResponse{Diff: data}
+	}, func(w io.Writer) error { return encode(w, d) })
+}
+
+// encode writes a document whose size something else bounds.
+func encode(w io.Writer, v any) error {
+	data, err := json.Marshal(v)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	return err
 }
 
 // clean returns a path relative to the root, as the engine takes it.
@@ -51,16 +62,17 @@ func clean(name []byte) string {
 	return "."
 }
 
-// AuditStorage tells which fixes of its base a storage hides.
-func (s *Service) AuditStorage(ctx context.Context, req *api.AuditStorageRequest) (*api.AuditStorageResponse, error) {
+// AuditStorage returns which fixes of its base a storage hides.
+func (s *Service) AuditStorage(req *api.AuditStorageRequest, stream streamOf[api.AuditStorageResponse]) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	r, err := s.snapshotter.Audit(ctx, full)
+	r, err := s.snapshotter.Audit(stream.Context(), full)
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	data, err := json.Marshal(r)
-	return &api.AuditStorageResponse{Audit: data}, errgrpc.ToGRPC(err)
+	return sendDocument(stream, func(data []byte) *api.AuditStorageResponse {
+		return &api.AuditStorageResponse{Audit: data}
+	}, r.Encode)
 }

@@ -29,21 +29,32 @@ type Option func(*Service)
 func WithContainers(c Containers) Option { return func(s *Service) { s.containers = c } }
 
 // RefreshContainer takes the record of a stopped container, and its key, to another image.
-func (s *Service) RefreshContainer(ctx context.Context, req *api.RefreshContainerRequest) (*api.RefreshContainerResponse, error) {
+func (s *Service) RefreshContainer(
+	req *api.RefreshContainerRequest, stream streamOf[api.RefreshContainerResponse],
+) error {
 	if s.containers == nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("no containerd is configured whose containers could be refreshed: %w", errdefs.ErrFailedPrecondition))
+		err := fmt.Errorf("no containerd is configured that has containers to refresh: %w", errdefs.ErrFailedPrecondition)
+		return errgrpc.ToGRPC(err)
 	}
 	if req.GetNamespace() == "" || req.GetContainer() == "" || req.GetFrom() == "" || req.GetTo() == "" {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("a namespace, a container and two images must be named: %w", errdefs.ErrInvalidArgument))
+		err := fmt.Errorf("a namespace, a container and two images must be named: %w", errdefs.ErrInvalidArgument)
+		return errgrpc.ToGRPC(err)
 	}
+	ctx := stream.Context()
 	changes, home, err := s.containers.Refresh(ctx, req.GetNamespace(), req.GetContainer(), req.GetFrom(), req.GetTo())
 	if err == nil && home != nil && !req.GetDryRun() {
 		err = s.snapshotter.Rehome(ctx, *home)
 	}
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	return &api.RefreshContainerResponse{Changes: each(changes, func(c runconfig.Change) *api.RefreshContainerResponse_Change {
-		return &api.RefreshContainerResponse_Change{Subject: c.Subject, Name: c.Name, Action: c.Action, Old: c.Old, New: c.New, Why: c.Why}
-	})}, nil
+	list := each(changes, func(c runconfig.Change) *api.RefreshContainerResponse_Change {
+		return &api.RefreshContainerResponse_Change{
+			Subject: c.Subject, Name: bounded(c.Name), Action: c.Action,
+			Old: bounded(c.Old), New: bounded(c.New), Why: bounded(c.Why),
+		}
+	})
+	return sendList(stream, list, func(l []*api.RefreshContainerResponse_Change) *api.RefreshContainerResponse {
+		return &api.RefreshContainerResponse{Changes: l}
+	})
 }

@@ -30,32 +30,22 @@ func (r *records) Refresh(_ context.Context, namespace, container, from, to stri
 	return []runconfig.Change{{Subject: "env", Name: "A", Action: runconfig.Changed, Old: "1", New: "2", Why: "x"}}, nil, nil
 }
 
-// registrar keeps the service that is registered, to be called without a socket.
-type registrar struct{ service api.ControlServer }
-
-func (r *registrar) RegisterService(_ *grpc.ServiceDesc, impl any) {
-	if s, ok := impl.(api.ControlServer); ok {
-		r.service = s
-	}
-}
-
 func TestRefreshContainer(t *testing.T) {
-	var with, without registrar
 	known := &records{}
-	control.Register(&with, nil, "v1", "/root", control.WithContainers(known))
-	control.Register(&without, nil, "v1", "/root")
+	with := serve(t, func(server *grpc.Server) { control.Register(server, nil, "v1", "/root", control.WithContainers(known)) })
+	without := serve(t, func(server *grpc.Server) { control.Register(server, nil, "v1", "/root") })
 	for name, c := range map[string]struct {
-		service api.ControlServer
+		service api.ControlClient
 		req     *api.RefreshContainerRequest
 		code    codes.Code
 	}{
-		"done":          {with.service, &api.RefreshContainerRequest{Namespace: "n", Container: "c", From: "a", To: "b", DryRun: true}, codes.OK},
-		"not there":     {with.service, &api.RefreshContainerRequest{Namespace: "n", Container: "d", From: "a", To: "b"}, codes.NotFound},
-		"no images":     {with.service, &api.RefreshContainerRequest{Namespace: "n", Container: "c"}, codes.InvalidArgument},
-		"no containerd": {without.service, &api.RefreshContainerRequest{Namespace: "n", Container: "c", From: "a", To: "b"}, codes.FailedPrecondition},
+		"done":          {with, &api.RefreshContainerRequest{Namespace: "n", Container: "c", From: "a", To: "b", DryRun: true}, codes.OK},
+		"not there":     {with, &api.RefreshContainerRequest{Namespace: "n", Container: "d", From: "a", To: "b"}, codes.NotFound},
+		"no images":     {with, &api.RefreshContainerRequest{Namespace: "n", Container: "c"}, codes.InvalidArgument},
+		"no containerd": {without, &api.RefreshContainerRequest{Namespace: "n", Container: "c", From: "a", To: "b"}, codes.FailedPrecondition},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := c.service.RefreshContainer(t.Context(), c.req)
+			r, err := api.Whole(c.service.RefreshContainer(t.Context(), c.req))
 			if status.Code(err) != c.code {
 				t.Fatalf("got %v, want %v", err, c.code)
 			}

@@ -4,9 +4,8 @@
 package control
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/containerd/errdefs"
@@ -17,13 +16,15 @@ import (
 )
 
 // ConfigureStorage changes what servicing is told for a storage.
-func (s *Service) ConfigureStorage(ctx context.Context, req *api.ConfigureStorageRequest) (*api.ConfigureStorageResponse, error) {
+func (s *Service) ConfigureStorage(
+	req *api.ConfigureStorageRequest, stream streamOf[api.ConfigureStorageResponse],
+) error {
 	full, err := s.resolve(req.GetName())
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
 	var missing error
-	options, err := s.snapshotter.Configure(ctx, full, func(o *servicing.Options) {
+	options, err := s.snapshotter.Configure(stream.Context(), full, func(o *servicing.Options) {
 		for _, path := range req.GetUnpin() {
 			before := len(o.Pins)
 			o.Pins = slices.DeleteFunc(o.Pins, func(p servicing.Pin) bool { return p.Path == path })
@@ -42,10 +43,11 @@ func (s *Service) ConfigureStorage(ctx context.Context, req *api.ConfigureStorag
 		err = missing
 	}
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	data, err := json.Marshal(options)
-	return &api.ConfigureStorageResponse{Options: data}, errgrpc.ToGRPC(err)
+	return sendDocument(stream, func(data []byte) *api.ConfigureStorageResponse {
+		return &api.ConfigureStorageResponse{Options: data}
+	}, func(w io.Writer) error { return encode(w, options) })
 }
 
 func policy(given map[string]string) servicing.Policy {

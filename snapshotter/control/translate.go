@@ -68,7 +68,7 @@ func update(u dag.Update) *api.Update {
 	for _, name := range slices.Sorted(maps.Keys(u.Outcomes)) {
 		o := u.Outcomes[name]
 		r.Outcomes = append(r.Outcomes, &api.Outcome{
-			Storage: name, State: string(o.State), Reasons: o.Reasons, Use: o.Use, Delta: uint64(o.Delta),
+			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta),
 			Report: o.Report != "", Time: timestamppb.New(o.Time),
 		})
 	}

@@ -5,15 +5,15 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
-	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -29,20 +29,16 @@ func (s *Service) CreateUpdate(ctx context.Context, req *api.CreateUpdateRequest
 		return nil, errgrpc.ToGRPC(err)
 	}
 	id, err := s.snapshotter.BeginUpdate(ctx, r)
-	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
-	}
-	u, err := s.update(id)
-	return &api.CreateUpdateResponse{Update: u}, errgrpc.ToGRPC(err)
+	return &api.CreateUpdateResponse{Id: uint64(id)}, errgrpc.ToGRPC(err)
 }
 
-// PreviewUpdate tells what an update would come to.
-func (s *Service) PreviewUpdate(ctx context.Context, req *api.CreateUpdateRequest) (*api.PreviewResponse, error) {
-	r, err := s.updateRequest(ctx, req)
-	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+// PreviewUpdate returns what an update would come to.
+func (s *Service) PreviewUpdate(req *api.CreateUpdateRequest, stream streamOf[api.PreviewResponse]) error {
+	r, err := s.updateRequest(stream.Context(), req)
+	if err == nil {
+		err = s.snapshotter.PreviewUpdate(stream.Context(), r, previewTo(stream))
 	}
-	return previews(s.snapshotter.PreviewUpdate(ctx, r))
+	return errgrpc.ToGRPC(err)
 }
 
 func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateRequest) (r snapshotter.UpdateRequest, err error) {
@@ -124,23 +120,38 @@ func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID,
 }
 
 // ListUpdates returns the updates by id.
-func (s *Service) ListUpdates(context.Context, *api.ListUpdatesRequest) (*api.ListUpdatesResponse, error) {
-	r := &api.ListUpdatesResponse{}
-	s.snapshotter.Graph(func(g *dag.Graph) { r.Updates = each(g.Updates(), update) })
-	return r, nil
+func (s *Service) ListUpdates(_ *api.ListUpdatesRequest, stream streamOf[api.ListUpdatesResponse]) error {
+	var updates []*api.Update
+	s.snapshotter.Graph(func(g *dag.Graph) { updates = each(g.Updates(), update) })
+	return sendList(stream, updateParts(updates...), func(l []*api.Update) *api.ListUpdatesResponse {
+		return &api.ListUpdatesResponse{Updates: l}
+	})
 }
 
 // GetUpdate returns an update.
-func (s *Service) GetUpdate(_ context.Context, req *api.GetUpdateRequest) (*api.GetUpdateResponse, error) {
+func (s *Service) GetUpdate(req *api.GetUpdateRequest, stream streamOf[api.GetUpdateResponse]) error {
 	u, err := s.update(dag.UpdateID(req.GetId()))
-	return &api.GetUpdateResponse{Update: u}, errgrpc.ToGRPC(err)
+	if err != nil {
+		return errgrpc.ToGRPC(err)
+	}
+	return sendUpdate(stream, u)
 }
 
-func (s *Service) update(id dag.UpdateID) (u *api.Update, err error) {
+func sendUpdate(stream streamOf[api.GetUpdateResponse], u *api.Update) error {
+	for _, part := range updateParts(u) {
+		if err := stream.Send(&api.GetUpdateResponse{Update: part}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update returns an update with the outcomes for some storages; for all of them if none is named.
+func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, err error) {
 	err = fmt.Errorf("update %v: %w", id, errdefs.ErrNotFound)
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		if found, ok := g.Update(id); ok {
-			u, err = update(found), nil
+			u, err = update(only(found, storages...)), nil
 		}
 	})
 	return u, err
@@ -149,8 +160,9 @@ func (s *Service) update(id dag.UpdateID) (u *api.Update, err error) {
 // watchEvery is how often a watched update is looked at.
 const watchEvery = 50 * time.Millisecond
 
-// WatchUpdate streams an update each time it changes, until no storage is being serviced.
-func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream grpc.ServerStreamingServer[api.GetUpdateResponse]) error {
+// WatchUpdate streams an update each time it changes, with the outcomes that changed, until no storage is being
+// serviced.
+func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream streamOf[api.GetUpdateResponse]) error {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	var last *api.Update
@@ -160,7 +172,7 @@ func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream grpc.ServerStrea
 			return errgrpc.ToGRPC(err)
 		}
 		if !proto.Equal(u, last) {
-			if err := stream.Send(&api.GetUpdateResponse{Update: u}); err != nil {
+			if err := sendUpdate(stream, changed(u, last)); err != nil {
 				return err
 			}
 			last = u
@@ -176,47 +188,83 @@ func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream grpc.ServerStrea
 	}
 }
 
+// changed returns an update with the outcomes that are not as they were.
+func changed(u, last *api.Update) *api.Update {
+	before := map[string]*api.Outcome{}
+	for _, o := range last.GetOutcomes() {
+		before[o.GetStorage()] = o
+	}
+	all := u.GetOutcomes()
+	u.Outcomes = nil
+	part, _ := proto.Clone(u).(*api.Update)
+	u.Outcomes = all
+	for _, o := range all {
+		if !proto.Equal(o, before[o.GetStorage()]) {
+			part.Outcomes = append(part.Outcomes, o)
+		}
+	}
+	return part
+}
+
 // GetReport returns what an update found and did in a storage.
-func (s *Service) GetReport(_ context.Context, req *api.GetReportRequest) (*api.GetReportResponse, error) {
+func (s *Service) GetReport(req *api.GetReportRequest, stream streamOf[api.GetReportResponse]) error {
 	full, err := s.resolve(req.GetStorage())
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	report, err := s.snapshotter.Report(dag.UpdateID(req.GetId()), full)
-	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+	path := ""
+	if len(req.GetPath()) > 0 {
+		path = clean(req.GetPath())
 	}
-	data, err := json.Marshal(report)
-	return &api.GetReportResponse{Report: data}, errgrpc.ToGRPC(err)
+	return sendDocument(stream, func(data []byte) *api.GetReportResponse {
+		return &api.GetReportResponse{Report: data}
+	}, func(w io.Writer) error { return s.snapshotter.WriteReport(w, dag.UpdateID(req.GetId()), full, path) })
 }
 
 // RollbackUpdate undoes an update for all its storages, or for some.
-func (s *Service) RollbackUpdate(ctx context.Context, req *api.RollbackUpdateRequest) (*api.RollbackUpdateResponse, error) {
+func (s *Service) RollbackUpdate(
+	req *api.RollbackUpdateRequest, stream streamOf[api.RollbackUpdateResponse],
+) error {
 	r, err := s.rollbackRequest(req)
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	all, err := s.snapshotter.Undo(ctx, r)
+	all, err := s.snapshotter.Undo(stream.Context(), r)
 	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+		return errgrpc.ToGRPC(err)
 	}
-	var failures []string
-	for _, one := range all {
-		if err := one.Failure(r.Update); err != nil {
-			failures = append(failures, err.Error())
+	u, err := s.update(r.Update, r.Storages...)
+	if err != nil {
+		return errgrpc.ToGRPC(err)
+	}
+	for _, part := range updateParts(u) {
+		if err := stream.Send(&api.RollbackUpdateResponse{Update: part}); err != nil {
+			return err
 		}
 	}
-	u, err := s.update(r.Update)
-	return &api.RollbackUpdateResponse{Update: u, Failures: failures}, errgrpc.ToGRPC(err)
+	for _, one := range all {
+		failure := one.Failure(r.Update)
+		if failure == nil {
+			continue
+		}
+		part := &api.RollbackUpdateResponse{Failures: []string{text(failure)}, FailureCodes: []uint32{code(failure)}}
+		if err := stream.Send(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// PreviewRollback tells what a rollback would come to.
-func (s *Service) PreviewRollback(ctx context.Context, req *api.RollbackUpdateRequest) (*api.PreviewResponse, error) {
+// code returns the gRPC status code of an error.
+func code(err error) uint32 { return uint32(status.Code(errgrpc.ToGRPC(err))) }
+
+// PreviewRollback returns what a rollback would come to.
+func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream streamOf[api.PreviewResponse]) error {
 	r, err := s.rollbackRequest(req)
-	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+	if err == nil {
+		err = s.snapshotter.PreviewRollback(stream.Context(), r, previewTo(stream))
 	}
-	return previews(s.snapshotter.PreviewRollback(ctx, r))
+	return errgrpc.ToGRPC(err)
 }
 
 func (s *Service) rollbackRequest(req *api.RollbackUpdateRequest) (snapshotter.RollbackRequest, error) {
@@ -226,22 +274,26 @@ func (s *Service) rollbackRequest(req *api.RollbackUpdateRequest) (snapshotter.R
 	}, err
 }
 
-func previews(list []snapshotter.Preview, err error) (*api.PreviewResponse, error) {
-	if err != nil {
-		return nil, errgrpc.ToGRPC(err)
+// previewTo returns what sends previews.
+func previewTo(stream streamOf[api.PreviewResponse]) func(snapshotter.Preview) error {
+	return func(p snapshotter.Preview) error { return sendPreview(stream, p) }
+}
+
+// sendPreview sends what an operation would come to for one storage: the preview, then the pieces of its report.
+func sendPreview(stream streamOf[api.PreviewResponse], p snapshotter.Preview) error {
+	preview := &api.Preview{
+		Storage: p.Storage, Holds: boundedList(p.Holds), Waits: bounded(p.Waits), Reported: p.Report != nil,
 	}
-	r := &api.PreviewResponse{}
-	for _, p := range list {
-		preview := &api.Preview{Storage: p.Storage, Holds: p.Holds, Waits: p.Waits}
-		if p.Err != nil {
-			preview.Error = p.Err.Error()
-		}
-		if p.Report != nil {
-			if preview.Report, err = json.Marshal(p.Report); err != nil {
-				return nil, errgrpc.ToGRPC(err)
-			}
-		}
-		r.Previews = append(r.Previews, preview)
+	if p.Err != nil {
+		preview.Error, preview.Code = text(p.Err), code(p.Err)
 	}
-	return r, nil
+	if err := stream.Send(&api.PreviewResponse{Part: &api.PreviewResponse_Preview{Preview: preview}}); err != nil {
+		return err
+	}
+	if p.Report == nil {
+		return nil
+	}
+	return sendDocument(stream, func(data []byte) *api.PreviewResponse {
+		return &api.PreviewResponse{Part: &api.PreviewResponse_Report{Report: data}}
+	}, p.Report.Encode)
 }

@@ -77,7 +77,7 @@ func TestBuiltin(t *testing.T) {
 		t.Fatalf("%T is no gRPC service", service)
 	}
 	client := serve(t, registered)
-	g, err := client.Graph(context.Background(), &api.GraphRequest{})
+	g, err := api.Whole(client.Graph(context.Background(), &api.GraphRequest{}))
 	if err != nil || len(g.GetNodes()) != 1 {
 		t.Errorf("the control API shows %v, %v", g, err)
 	}

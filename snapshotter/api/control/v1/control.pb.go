@@ -10,6 +10,17 @@
 // The control API of molt, served on a socket of its own. The command line uses nothing else.
 //
 // Errors are gRPC status codes as containerd uses them. Fields are only ever added.
+//
+// An answer whose size follows the data is a stream of parts. Put together as protobuf merges messages, lists appended, the
+// parts are the answer; the lists come in the order of their fields. An update of many storages comes in several parts, too:
+// an element with the id of the element before it goes on with its outcomes. In a stream of bytes, the parts are pieces of one
+// JSON document. A part has about 256 KiB and never more than 2 MiB: gRPC clients accept 4 MiB by default. A text of more
+// than 64 KiB is cut, and says so.
+//
+// "Bound" states what bounds an answer: its one message, or its largest part. A request has at most 4 MiB.
+//
+// The name has the revision in it, which is raised by every change that another version would misunderstand: a client and a
+// daemon of different revisions get Unimplemented before anything is done.
 
 package controlv1
 
@@ -537,6 +548,7 @@ type Outcome struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Storage string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
 	State   string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Of many reasons the first, up to 64 KiB; the last one says then how many more there are. A report has all of them.
 	Reasons []string               `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	Delta   uint64                 `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"`
 	Report  bool                   `protobuf:"varint,5,opt,name=report,proto3" json:"report,omitempty"`
@@ -1259,10 +1271,8 @@ type GetStorageResponse struct {
 	Storage *Storage               `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
 	// The nodes of the storage and the layers of its base, topmost first, with their sizes measured.
 	Nodes []*Node `protobuf:"bytes,2,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	// The updates that the storage is part of.
-	Updates []*Update `protobuf:"bytes,3,rep,name=updates,proto3" json:"updates,omitempty"`
-	// What servicing is told for this storage, as JSON; empty if nothing.
-	Options       []byte `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	// The updates that the storage is part of, each with the outcome for this storage alone.
+	Updates       []*Update `protobuf:"bytes,3,rep,name=updates,proto3" json:"updates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1314,13 +1324,6 @@ func (x *GetStorageResponse) GetNodes() []*Node {
 func (x *GetStorageResponse) GetUpdates() []*Update {
 	if x != nil {
 		return x.Updates
-	}
-	return nil
-}
-
-func (x *GetStorageResponse) GetOptions() []byte {
-	if x != nil {
-		return x.Options
 	}
 	return nil
 }
@@ -1540,7 +1543,7 @@ func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
 type ForkStorageRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
-	// The new storage, in the containerd namespace of the source.
+	// The full name of the new storage.
 	Target string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	// The operator answers for the storages not being in use where nothing else can be found out. A mount that is seen, and a task
 	// that runs, are not overridden.
@@ -1777,7 +1780,7 @@ func (x *ConfigureStorageRequest) GetPolicy() map[string]string {
 
 type ConfigureStorageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What servicing is told for the storage now, as JSON.
+	// What servicing is told for the storage now, a piece of the JSON.
 	Options       []byte `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1874,7 +1877,7 @@ func (x *ExplainPathRequest) GetPath() []byte {
 
 type ExplainPathResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The explanation as JSON, see docs/reconciliation.md.
+	// A piece of the explanation as JSON, see docs/reconciliation.md.
 	Explanation   []byte `protobuf:"bytes,1,opt,name=explanation,proto3" json:"explanation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1963,7 +1966,7 @@ func (x *AuditStorageRequest) GetName() string {
 
 type AuditStorageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The audit as JSON, see docs/reconciliation.md.
+	// A piece of the audit as JSON, see docs/reconciliation.md.
 	Audit         []byte `protobuf:"bytes,1,opt,name=audit,proto3" json:"audit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2128,7 +2131,7 @@ func (x *CreateUpdateRequest) GetAssumeFree() bool {
 
 type CreateUpdateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Update        *Update                `protobuf:"bytes,1,opt,name=update,proto3" json:"update,omitempty"`
+	Id            uint64                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2163,22 +2166,25 @@ func (*CreateUpdateResponse) Descriptor() ([]byte, []int) {
 	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
-func (x *CreateUpdateResponse) GetUpdate() *Update {
+func (x *CreateUpdateResponse) GetId() uint64 {
 	if x != nil {
-		return x.Update
+		return x.Id
 	}
-	return nil
+	return 0
 }
 
 // Preview is what an operation would come to for one storage.
 type Preview struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Storage string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
-	Holds   []string               `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
-	Waits   string                 `protobuf:"bytes,3,opt,name=waits,proto3" json:"waits,omitempty"`
-	// The report as JSON, empty when there is nothing to report.
-	Report        []byte `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
-	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// Of many reasons the first, as in Outcome.
+	Holds []string `protobuf:"bytes,2,rep,name=holds,proto3" json:"holds,omitempty"`
+	Waits string   `protobuf:"bytes,3,opt,name=waits,proto3" json:"waits,omitempty"`
+	Error string   `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// The gRPC status code of the error, 0 if there is none.
+	Code uint32 `protobuf:"varint,6,opt,name=code,proto3" json:"code,omitempty"`
+	// The pieces of a report follow.
+	Reported      bool `protobuf:"varint,7,opt,name=reported,proto3" json:"reported,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2234,13 +2240,6 @@ func (x *Preview) GetWaits() string {
 	return ""
 }
 
-func (x *Preview) GetReport() []byte {
-	if x != nil {
-		return x.Report
-	}
-	return nil
-}
-
 func (x *Preview) GetError() string {
 	if x != nil {
 		return x.Error
@@ -2248,9 +2247,27 @@ func (x *Preview) GetError() string {
 	return ""
 }
 
+func (x *Preview) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Preview) GetReported() bool {
+	if x != nil {
+		return x.Reported
+	}
+	return false
+}
+
 type PreviewResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Previews      []*Preview             `protobuf:"bytes,1,rep,name=previews,proto3" json:"previews,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*PreviewResponse_Preview
+	//	*PreviewResponse_Report
+	Part          isPreviewResponse_Part `protobuf_oneof:"part"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2285,12 +2302,47 @@ func (*PreviewResponse) Descriptor() ([]byte, []int) {
 	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
-func (x *PreviewResponse) GetPreviews() []*Preview {
+func (x *PreviewResponse) GetPart() isPreviewResponse_Part {
 	if x != nil {
-		return x.Previews
+		return x.Part
 	}
 	return nil
 }
+
+func (x *PreviewResponse) GetPreview() *Preview {
+	if x != nil {
+		if x, ok := x.Part.(*PreviewResponse_Preview); ok {
+			return x.Preview
+		}
+	}
+	return nil
+}
+
+func (x *PreviewResponse) GetReport() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*PreviewResponse_Report); ok {
+			return x.Report
+		}
+	}
+	return nil
+}
+
+type isPreviewResponse_Part interface {
+	isPreviewResponse_Part()
+}
+
+type PreviewResponse_Preview struct {
+	Preview *Preview `protobuf:"bytes,2,opt,name=preview,proto3,oneof"`
+}
+
+type PreviewResponse_Report struct {
+	// A piece of the report, as JSON, on the storage of the preview before.
+	Report []byte `protobuf:"bytes,3,opt,name=report,proto3,oneof"`
+}
+
+func (*PreviewResponse_Preview) isPreviewResponse_Part() {}
+
+func (*PreviewResponse_Report) isPreviewResponse_Part() {}
 
 type ListUpdatesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2461,9 +2513,11 @@ func (x *GetUpdateResponse) GetUpdate() *Update {
 }
 
 type GetReportRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Storage       string                 `protobuf:"bytes,2,opt,name=storage,proto3" json:"storage,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Storage string                 `protobuf:"bytes,2,opt,name=storage,proto3" json:"storage,omitempty"`
+	// Return only what the report says about this path: of each list the elements that are about it. Empty for everything.
+	Path          []byte `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2512,9 +2566,16 @@ func (x *GetReportRequest) GetStorage() string {
 	return ""
 }
 
+func (x *GetReportRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
 type GetReportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The report as JSON, see docs/reconciliation.md.
+	// A piece of the report as JSON, see docs/reconciliation.md.
 	Report        []byte `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2620,7 +2681,7 @@ func (x *DiffPathRequest) GetPath() []byte {
 
 type DiffPathResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the sides have at the path, and diffs, as JSON, see docs/reconciliation.md.
+	// What the sides have at the path, and diffs: a piece of the JSON, see docs/reconciliation.md.
 	Diff          []byte `protobuf:"bytes,1,opt,name=diff,proto3" json:"diff,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2734,10 +2795,13 @@ func (x *RollbackUpdateRequest) GetAssumeFree() bool {
 }
 
 type RollbackUpdateResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Update *Update                `protobuf:"bytes,1,opt,name=update,proto3" json:"update,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The update with the outcomes for the storages that it was to be undone for.
+	Update *Update `protobuf:"bytes,1,opt,name=update,proto3" json:"update,omitempty"`
 	// What could not be rolled back, one line for each storage.
-	Failures      []string `protobuf:"bytes,2,rep,name=failures,proto3" json:"failures,omitempty"`
+	Failures []string `protobuf:"bytes,2,rep,name=failures,proto3" json:"failures,omitempty"`
+	// The gRPC status code of each failure, in the same order.
+	FailureCodes  []uint32 `protobuf:"varint,3,rep,packed,name=failure_codes,json=failureCodes,proto3" json:"failure_codes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2782,6 +2846,13 @@ func (x *RollbackUpdateResponse) GetUpdate() *Update {
 func (x *RollbackUpdateResponse) GetFailures() []string {
 	if x != nil {
 		return x.Failures
+	}
+	return nil
+}
+
+func (x *RollbackUpdateResponse) GetFailureCodes() []uint32 {
+	if x != nil {
+		return x.FailureCodes
 	}
 	return nil
 }
@@ -3137,7 +3208,7 @@ var File_snapshotter_api_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"(snapshotter/api/control/v1/control.proto\x12\x0fmolt.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
+	"(snapshotter/api/control/v1/control.proto\x12\x11molt.control.v1r2\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
 	"\x0eVersionRequest\"?\n" +
 	"\x0fVersionResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
@@ -3166,15 +3237,15 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06update\x18\x01 \x01(\x04R\x06update\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf5\x02\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf9\x02\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tanonymous\x18\x02 \x01(\bR\tanonymous\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x04 \x01(\x04R\x04base\x12\x10\n" +
-	"\x03key\x18\x05 \x01(\tR\x03key\x12.\n" +
-	"\x06points\x18\x06 \x03(\v2\x16.molt.control.v1.PointR\x06points\x12,\n" +
-	"\x05aside\x18\a \x03(\v2\x16.molt.control.v1.PointR\x05aside\x12\x18\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\x120\n" +
+	"\x06points\x18\x06 \x03(\v2\x18.molt.control.v1r2.PointR\x06points\x12.\n" +
+	"\x05aside\x18\a \x03(\v2\x18.molt.control.v1r2.PointR\x05aside\x12\x18\n" +
 	"\apending\x18\b \x01(\tR\apending\x12\x14\n" +
 	"\x05stack\x18\t \x03(\x04R\x05stack\x124\n" +
 	"\acreated\x18\n" +
@@ -3188,7 +3259,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05delta\x18\x04 \x01(\x04R\x05delta\x12\x16\n" +
 	"\x06report\x18\x05 \x01(\bR\x06report\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
-	"\x03use\x18\x14 \x01(\tR\x03use\"\xe2\x02\n" +
+	"\x03use\x18\x14 \x01(\tR\x03use\"\xe4\x02\n" +
 	"\x06Update\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
@@ -3197,8 +3268,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06to_ref\x18\x05 \x01(\tR\x05toRef\x12\x14\n" +
 	"\x05cause\x18\x06 \x01(\tR\x05cause\x12$\n" +
 	"\x0eall_or_nothing\x18\a \x01(\bR\fallOrNothing\x12\x14\n" +
-	"\x05state\x18\b \x01(\tR\x05state\x124\n" +
-	"\boutcomes\x18\t \x03(\v2\x18.molt.control.v1.OutcomeR\boutcomes\x124\n" +
+	"\x05state\x18\b \x01(\tR\x05state\x126\n" +
+	"\boutcomes\x18\t \x03(\v2\x1a.molt.control.v1r2.OutcomeR\boutcomes\x124\n" +
 	"\acreated\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aupdated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\":\n" +
@@ -3210,30 +3281,29 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x14\n" +
 	"\x05grave\x18\x03 \x01(\bR\x05grave\x12\x16\n" +
 	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x12\x1a\n" +
-	"\brepaired\x18\x05 \x01(\bR\brepaired\"a\n" +
-	"\rCheckResponse\x124\n" +
-	"\bproblems\x18\x01 \x03(\v2\x18.molt.control.v1.ProblemR\bproblems\x12\x1a\n" +
+	"\brepaired\x18\x05 \x01(\bR\brepaired\"c\n" +
+	"\rCheckResponse\x126\n" +
+	"\bproblems\x18\x01 \x03(\v2\x1a.molt.control.v1r2.ProblemR\bproblems\x12\x1a\n" +
 	"\bfailures\x18\x02 \x03(\tR\bfailures\"\x0f\n" +
 	"\rBackupRequest\"$\n" +
 	"\x0eBackupResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
-	"\fGraphRequest\"\xd2\x01\n" +
-	"\rGraphResponse\x12+\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x15.molt.control.v1.NodeR\x05nodes\x12+\n" +
-	"\x05names\x18\x02 \x03(\v2\x15.molt.control.v1.NameR\x05names\x124\n" +
-	"\bstorages\x18\x03 \x03(\v2\x18.molt.control.v1.StorageR\bstorages\x121\n" +
-	"\aupdates\x18\x04 \x03(\v2\x17.molt.control.v1.UpdateR\aupdates\"3\n" +
+	"\fGraphRequest\"\xda\x01\n" +
+	"\rGraphResponse\x12-\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x17.molt.control.v1r2.NodeR\x05nodes\x12-\n" +
+	"\x05names\x18\x02 \x03(\v2\x17.molt.control.v1r2.NameR\x05names\x126\n" +
+	"\bstorages\x18\x03 \x03(\v2\x1a.molt.control.v1r2.StorageR\bstorages\x123\n" +
+	"\aupdates\x18\x04 \x03(\v2\x19.molt.control.v1r2.UpdateR\aupdates\"3\n" +
 	"\x13ListStoragesRequest\x12\x1c\n" +
-	"\tanonymous\x18\x01 \x01(\bR\tanonymous\"L\n" +
-	"\x14ListStoragesResponse\x124\n" +
-	"\bstorages\x18\x01 \x03(\v2\x18.molt.control.v1.StorageR\bstorages\"'\n" +
+	"\tanonymous\x18\x01 \x01(\bR\tanonymous\"N\n" +
+	"\x14ListStoragesResponse\x126\n" +
+	"\bstorages\x18\x01 \x03(\v2\x1a.molt.control.v1r2.StorageR\bstorages\"'\n" +
 	"\x11GetStorageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xc2\x01\n" +
-	"\x12GetStorageResponse\x122\n" +
-	"\astorage\x18\x01 \x01(\v2\x18.molt.control.v1.StorageR\astorage\x12+\n" +
-	"\x05nodes\x18\x02 \x03(\v2\x15.molt.control.v1.NodeR\x05nodes\x121\n" +
-	"\aupdates\x18\x03 \x03(\v2\x17.molt.control.v1.UpdateR\aupdates\x12\x18\n" +
-	"\aoptions\x18\x04 \x01(\fR\aoptions\"(\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xb4\x01\n" +
+	"\x12GetStorageResponse\x124\n" +
+	"\astorage\x18\x01 \x01(\v2\x1a.molt.control.v1r2.StorageR\astorage\x12-\n" +
+	"\x05nodes\x18\x02 \x03(\v2\x17.molt.control.v1r2.NodeR\x05nodes\x123\n" +
+	"\aupdates\x18\x03 \x03(\v2\x19.molt.control.v1r2.UpdateR\aupdatesJ\x04\b\x04\x10\x05\"(\n" +
 	"\x12DiffStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"}\n" +
 	"\x13DiffStorageResponse\x12\x12\n" +
@@ -3257,12 +3327,12 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x03Pin\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x124\n" +
-	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xf4\x01\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xf8\x01\n" +
 	"\x17ConfigureStorageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
-	"\x03pin\x18\x02 \x03(\v2\x14.molt.control.v1.PinR\x03pin\x12\x14\n" +
-	"\x05unpin\x18\x03 \x03(\tR\x05unpin\x12L\n" +
-	"\x06policy\x18\x04 \x03(\v24.molt.control.v1.ConfigureStorageRequest.PolicyEntryR\x06policy\x1a9\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
+	"\x03pin\x18\x02 \x03(\v2\x16.molt.control.v1r2.PinR\x03pin\x12\x14\n" +
+	"\x05unpin\x18\x03 \x03(\tR\x05unpin\x12N\n" +
+	"\x06policy\x18\x04 \x03(\v26.molt.control.v1r2.ConfigureStorageRequest.PolicyEntryR\x06policy\x1a9\n" +
 	"\vPolicyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"4\n" +
@@ -3276,42 +3346,46 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x13AuditStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
 	"\x14AuditStorageResponse\x12\x14\n" +
-	"\x05audit\x18\x01 \x01(\fR\x05audit\"\x9b\x03\n" +
+	"\x05audit\x18\x01 \x01(\fR\x05audit\"\x9f\x03\n" +
 	"\x13CreateUpdateRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x12\x1a\n" +
 	"\bstorages\x18\x04 \x03(\tR\bstorages\x12\x1c\n" +
 	"\tanonymous\x18\x05 \x01(\bR\tanonymous\x12$\n" +
-	"\x0eall_or_nothing\x18\x06 \x01(\bR\fallOrNothing\x12H\n" +
-	"\x06policy\x18\a \x03(\v20.molt.control.v1.CreateUpdateRequest.PolicyEntryR\x06policy\x12&\n" +
-	"\x03pin\x18\b \x03(\v2\x14.molt.control.v1.PinR\x03pin\x12\x14\n" +
+	"\x0eall_or_nothing\x18\x06 \x01(\bR\fallOrNothing\x12J\n" +
+	"\x06policy\x18\a \x03(\v22.molt.control.v1r2.CreateUpdateRequest.PolicyEntryR\x06policy\x12(\n" +
+	"\x03pin\x18\b \x03(\v2\x16.molt.control.v1r2.PinR\x03pin\x12\x14\n" +
 	"\x05force\x18\t \x01(\bR\x05force\x12\x1f\n" +
 	"\vassume_free\x18\x14 \x01(\bR\n" +
 	"assumeFree\x1a9\n" +
 	"\vPolicyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"G\n" +
-	"\x14CreateUpdateResponse\x12/\n" +
-	"\x06update\x18\x01 \x01(\v2\x17.molt.control.v1.UpdateR\x06update\"}\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
+	"\x14CreateUpdateResponse\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02idJ\x04\b\x01\x10\x02\"\x9b\x01\n" +
 	"\aPreview\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05holds\x18\x02 \x03(\tR\x05holds\x12\x14\n" +
-	"\x05waits\x18\x03 \x01(\tR\x05waits\x12\x16\n" +
-	"\x06report\x18\x04 \x01(\fR\x06report\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"G\n" +
-	"\x0fPreviewResponse\x124\n" +
-	"\bpreviews\x18\x01 \x03(\v2\x18.molt.control.v1.PreviewR\bpreviews\"\x14\n" +
-	"\x12ListUpdatesRequest\"H\n" +
-	"\x13ListUpdatesResponse\x121\n" +
-	"\aupdates\x18\x01 \x03(\v2\x17.molt.control.v1.UpdateR\aupdates\"\"\n" +
+	"\x05waits\x18\x03 \x01(\tR\x05waits\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
+	"\x04code\x18\x06 \x01(\rR\x04code\x12\x1a\n" +
+	"\breported\x18\a \x01(\bR\breportedJ\x04\b\x04\x10\x05\"q\n" +
+	"\x0fPreviewResponse\x126\n" +
+	"\apreview\x18\x02 \x01(\v2\x1a.molt.control.v1r2.PreviewH\x00R\apreview\x12\x18\n" +
+	"\x06report\x18\x03 \x01(\fH\x00R\x06reportB\x06\n" +
+	"\x04partJ\x04\b\x01\x10\x02\"\x14\n" +
+	"\x12ListUpdatesRequest\"J\n" +
+	"\x13ListUpdatesResponse\x123\n" +
+	"\aupdates\x18\x01 \x03(\v2\x19.molt.control.v1r2.UpdateR\aupdates\"\"\n" +
 	"\x10GetUpdateRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\"D\n" +
-	"\x11GetUpdateResponse\x12/\n" +
-	"\x06update\x18\x01 \x01(\v2\x17.molt.control.v1.UpdateR\x06update\"<\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"F\n" +
+	"\x11GetUpdateResponse\x121\n" +
+	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r2.UpdateR\x06update\"P\n" +
 	"\x10GetReportRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
-	"\astorage\x18\x02 \x01(\tR\astorage\"+\n" +
+	"\astorage\x18\x02 \x01(\tR\astorage\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\fR\x04path\"+\n" +
 	"\x11GetReportResponse\x12\x16\n" +
 	"\x06report\x18\x01 \x01(\fR\x06report\"O\n" +
 	"\x0fDiffPathRequest\x12\x0e\n" +
@@ -3325,14 +3399,15 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\x12\x14\n" +
 	"\x05carry\x18\x03 \x01(\bR\x05carry\x12\x1f\n" +
 	"\vassume_free\x18\x14 \x01(\bR\n" +
-	"assumeFree\"e\n" +
-	"\x16RollbackUpdateResponse\x12/\n" +
-	"\x06update\x18\x01 \x01(\v2\x17.molt.control.v1.UpdateR\x06update\x12\x1a\n" +
-	"\bfailures\x18\x02 \x03(\tR\bfailures\"-\n" +
+	"assumeFree\"\x8c\x01\n" +
+	"\x16RollbackUpdateResponse\x121\n" +
+	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r2.UpdateR\x06update\x12\x1a\n" +
+	"\bfailures\x18\x02 \x03(\tR\bfailures\x12#\n" +
+	"\rfailure_codes\x18\x03 \x03(\rR\ffailureCodes\"-\n" +
 	"\x12MergeLayersRequest\x12\x17\n" +
-	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\x8c\x01\n" +
-	"\x13MergeLayersResponse\x12A\n" +
-	"\x06merged\x18\x01 \x03(\v2).molt.control.v1.MergeLayersResponse.PairR\x06merged\x1a2\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\x8e\x01\n" +
+	"\x13MergeLayersResponse\x12C\n" +
+	"\x06merged\x18\x01 \x03(\v2+.molt.control.v1r2.MergeLayersResponse.PairR\x06merged\x1a2\n" +
 	"\x04Pair\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
 	"\x05upper\x18\x02 \x01(\x04R\x05upper\"\x92\x01\n" +
@@ -3341,41 +3416,41 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x04 \x01(\tR\x02to\x12\x17\n" +
-	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xed\x01\n" +
-	"\x18RefreshContainerResponse\x12J\n" +
-	"\achanges\x18\x01 \x03(\v20.molt.control.v1.RefreshContainerResponse.ChangeR\achanges\x1a\x84\x01\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xef\x01\n" +
+	"\x18RefreshContainerResponse\x12L\n" +
+	"\achanges\x18\x01 \x03(\v22.molt.control.v1r2.RefreshContainerResponse.ChangeR\achanges\x1a\x84\x01\n" +
 	"\x06Change\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\tR\x03old\x12\x10\n" +
 	"\x03new\x18\x05 \x01(\tR\x03new\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why2\x82\x10\n" +
-	"\aControl\x12L\n" +
-	"\aVersion\x12\x1f.molt.control.v1.VersionRequest\x1a .molt.control.v1.VersionResponse\x12F\n" +
-	"\x05Graph\x12\x1d.molt.control.v1.GraphRequest\x1a\x1e.molt.control.v1.GraphResponse\x12[\n" +
-	"\fListStorages\x12$.molt.control.v1.ListStoragesRequest\x1a%.molt.control.v1.ListStoragesResponse\x12U\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why2\xfe\x10\n" +
+	"\aControl\x12P\n" +
+	"\aVersion\x12!.molt.control.v1r2.VersionRequest\x1a\".molt.control.v1r2.VersionResponse\x12L\n" +
+	"\x05Graph\x12\x1f.molt.control.v1r2.GraphRequest\x1a .molt.control.v1r2.GraphResponse0\x01\x12a\n" +
+	"\fListStorages\x12&.molt.control.v1r2.ListStoragesRequest\x1a'.molt.control.v1r2.ListStoragesResponse0\x01\x12[\n" +
 	"\n" +
-	"GetStorage\x12\".molt.control.v1.GetStorageRequest\x1a#.molt.control.v1.GetStorageResponse\x12Z\n" +
-	"\vDiffStorage\x12#.molt.control.v1.DiffStorageRequest\x1a$.molt.control.v1.DiffStorageResponse0\x01\x12^\n" +
-	"\rRemoveStorage\x12%.molt.control.v1.RemoveStorageRequest\x1a&.molt.control.v1.RemoveStorageResponse\x12X\n" +
-	"\vForkStorage\x12#.molt.control.v1.ForkStorageRequest\x1a$.molt.control.v1.ForkStorageResponse\x12g\n" +
-	"\x10ConfigureStorage\x12(.molt.control.v1.ConfigureStorageRequest\x1a).molt.control.v1.ConfigureStorageResponse\x12X\n" +
-	"\vExplainPath\x12#.molt.control.v1.ExplainPathRequest\x1a$.molt.control.v1.ExplainPathResponse\x12[\n" +
-	"\fAuditStorage\x12$.molt.control.v1.AuditStorageRequest\x1a%.molt.control.v1.AuditStorageResponse\x12[\n" +
-	"\fCreateUpdate\x12$.molt.control.v1.CreateUpdateRequest\x1a%.molt.control.v1.CreateUpdateResponse\x12W\n" +
-	"\rPreviewUpdate\x12$.molt.control.v1.CreateUpdateRequest\x1a .molt.control.v1.PreviewResponse\x12X\n" +
-	"\vListUpdates\x12#.molt.control.v1.ListUpdatesRequest\x1a$.molt.control.v1.ListUpdatesResponse\x12R\n" +
-	"\tGetUpdate\x12!.molt.control.v1.GetUpdateRequest\x1a\".molt.control.v1.GetUpdateResponse\x12V\n" +
-	"\vWatchUpdate\x12!.molt.control.v1.GetUpdateRequest\x1a\".molt.control.v1.GetUpdateResponse0\x01\x12R\n" +
-	"\tGetReport\x12!.molt.control.v1.GetReportRequest\x1a\".molt.control.v1.GetReportResponse\x12O\n" +
-	"\bDiffPath\x12 .molt.control.v1.DiffPathRequest\x1a!.molt.control.v1.DiffPathResponse\x12a\n" +
-	"\x0eRollbackUpdate\x12&.molt.control.v1.RollbackUpdateRequest\x1a'.molt.control.v1.RollbackUpdateResponse\x12[\n" +
-	"\x0fPreviewRollback\x12&.molt.control.v1.RollbackUpdateRequest\x1a .molt.control.v1.PreviewResponse\x12X\n" +
-	"\vMergeLayers\x12#.molt.control.v1.MergeLayersRequest\x1a$.molt.control.v1.MergeLayersResponse\x12g\n" +
-	"\x10RefreshContainer\x12(.molt.control.v1.RefreshContainerRequest\x1a).molt.control.v1.RefreshContainerResponse\x12F\n" +
-	"\x05Check\x12\x1d.molt.control.v1.CheckRequest\x1a\x1e.molt.control.v1.CheckResponse\x12K\n" +
-	"\x06Backup\x12\x1e.molt.control.v1.BackupRequest\x1a\x1f.molt.control.v1.BackupResponse0\x01BSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
+	"GetStorage\x12$.molt.control.v1r2.GetStorageRequest\x1a%.molt.control.v1r2.GetStorageResponse0\x01\x12^\n" +
+	"\vDiffStorage\x12%.molt.control.v1r2.DiffStorageRequest\x1a&.molt.control.v1r2.DiffStorageResponse0\x01\x12b\n" +
+	"\rRemoveStorage\x12'.molt.control.v1r2.RemoveStorageRequest\x1a(.molt.control.v1r2.RemoveStorageResponse\x12\\\n" +
+	"\vForkStorage\x12%.molt.control.v1r2.ForkStorageRequest\x1a&.molt.control.v1r2.ForkStorageResponse\x12m\n" +
+	"\x10ConfigureStorage\x12*.molt.control.v1r2.ConfigureStorageRequest\x1a+.molt.control.v1r2.ConfigureStorageResponse0\x01\x12^\n" +
+	"\vExplainPath\x12%.molt.control.v1r2.ExplainPathRequest\x1a&.molt.control.v1r2.ExplainPathResponse0\x01\x12a\n" +
+	"\fAuditStorage\x12&.molt.control.v1r2.AuditStorageRequest\x1a'.molt.control.v1r2.AuditStorageResponse0\x01\x12_\n" +
+	"\fCreateUpdate\x12&.molt.control.v1r2.CreateUpdateRequest\x1a'.molt.control.v1r2.CreateUpdateResponse\x12]\n" +
+	"\rPreviewUpdate\x12&.molt.control.v1r2.CreateUpdateRequest\x1a\".molt.control.v1r2.PreviewResponse0\x01\x12^\n" +
+	"\vListUpdates\x12%.molt.control.v1r2.ListUpdatesRequest\x1a&.molt.control.v1r2.ListUpdatesResponse0\x01\x12X\n" +
+	"\tGetUpdate\x12#.molt.control.v1r2.GetUpdateRequest\x1a$.molt.control.v1r2.GetUpdateResponse0\x01\x12Z\n" +
+	"\vWatchUpdate\x12#.molt.control.v1r2.GetUpdateRequest\x1a$.molt.control.v1r2.GetUpdateResponse0\x01\x12X\n" +
+	"\tGetReport\x12#.molt.control.v1r2.GetReportRequest\x1a$.molt.control.v1r2.GetReportResponse0\x01\x12U\n" +
+	"\bDiffPath\x12\".molt.control.v1r2.DiffPathRequest\x1a#.molt.control.v1r2.DiffPathResponse0\x01\x12g\n" +
+	"\x0eRollbackUpdate\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a).molt.control.v1r2.RollbackUpdateResponse0\x01\x12a\n" +
+	"\x0fPreviewRollback\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a\".molt.control.v1r2.PreviewResponse0\x01\x12^\n" +
+	"\vMergeLayers\x12%.molt.control.v1r2.MergeLayersRequest\x1a&.molt.control.v1r2.MergeLayersResponse0\x01\x12m\n" +
+	"\x10RefreshContainer\x12*.molt.control.v1r2.RefreshContainerRequest\x1a+.molt.control.v1r2.RefreshContainerResponse0\x01\x12L\n" +
+	"\x05Check\x12\x1f.molt.control.v1r2.CheckRequest\x1a .molt.control.v1r2.CheckResponse0\x01\x12O\n" +
+	"\x06Backup\x12 .molt.control.v1r2.BackupRequest\x1a!.molt.control.v1r2.BackupResponse0\x01BSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
 
 var (
 	file_snapshotter_api_control_v1_control_proto_rawDescOnce sync.Once
@@ -3391,150 +3466,153 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 
 var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
-	(*VersionRequest)(nil),                  // 0: molt.control.v1.VersionRequest
-	(*VersionResponse)(nil),                 // 1: molt.control.v1.VersionResponse
-	(*Node)(nil),                            // 2: molt.control.v1.Node
-	(*Name)(nil),                            // 3: molt.control.v1.Name
-	(*Point)(nil),                           // 4: molt.control.v1.Point
-	(*Storage)(nil),                         // 5: molt.control.v1.Storage
-	(*Outcome)(nil),                         // 6: molt.control.v1.Outcome
-	(*Update)(nil),                          // 7: molt.control.v1.Update
-	(*CheckRequest)(nil),                    // 8: molt.control.v1.CheckRequest
-	(*Problem)(nil),                         // 9: molt.control.v1.Problem
-	(*CheckResponse)(nil),                   // 10: molt.control.v1.CheckResponse
-	(*BackupRequest)(nil),                   // 11: molt.control.v1.BackupRequest
-	(*BackupResponse)(nil),                  // 12: molt.control.v1.BackupResponse
-	(*GraphRequest)(nil),                    // 13: molt.control.v1.GraphRequest
-	(*GraphResponse)(nil),                   // 14: molt.control.v1.GraphResponse
-	(*ListStoragesRequest)(nil),             // 15: molt.control.v1.ListStoragesRequest
-	(*ListStoragesResponse)(nil),            // 16: molt.control.v1.ListStoragesResponse
-	(*GetStorageRequest)(nil),               // 17: molt.control.v1.GetStorageRequest
-	(*GetStorageResponse)(nil),              // 18: molt.control.v1.GetStorageResponse
-	(*DiffStorageRequest)(nil),              // 19: molt.control.v1.DiffStorageRequest
-	(*DiffStorageResponse)(nil),             // 20: molt.control.v1.DiffStorageResponse
-	(*RemoveStorageRequest)(nil),            // 21: molt.control.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),           // 22: molt.control.v1.RemoveStorageResponse
-	(*ForkStorageRequest)(nil),              // 23: molt.control.v1.ForkStorageRequest
-	(*ForkStorageResponse)(nil),             // 24: molt.control.v1.ForkStorageResponse
-	(*Pin)(nil),                             // 25: molt.control.v1.Pin
-	(*ConfigureStorageRequest)(nil),         // 26: molt.control.v1.ConfigureStorageRequest
-	(*ConfigureStorageResponse)(nil),        // 27: molt.control.v1.ConfigureStorageResponse
-	(*ExplainPathRequest)(nil),              // 28: molt.control.v1.ExplainPathRequest
-	(*ExplainPathResponse)(nil),             // 29: molt.control.v1.ExplainPathResponse
-	(*AuditStorageRequest)(nil),             // 30: molt.control.v1.AuditStorageRequest
-	(*AuditStorageResponse)(nil),            // 31: molt.control.v1.AuditStorageResponse
-	(*CreateUpdateRequest)(nil),             // 32: molt.control.v1.CreateUpdateRequest
-	(*CreateUpdateResponse)(nil),            // 33: molt.control.v1.CreateUpdateResponse
-	(*Preview)(nil),                         // 34: molt.control.v1.Preview
-	(*PreviewResponse)(nil),                 // 35: molt.control.v1.PreviewResponse
-	(*ListUpdatesRequest)(nil),              // 36: molt.control.v1.ListUpdatesRequest
-	(*ListUpdatesResponse)(nil),             // 37: molt.control.v1.ListUpdatesResponse
-	(*GetUpdateRequest)(nil),                // 38: molt.control.v1.GetUpdateRequest
-	(*GetUpdateResponse)(nil),               // 39: molt.control.v1.GetUpdateResponse
-	(*GetReportRequest)(nil),                // 40: molt.control.v1.GetReportRequest
-	(*GetReportResponse)(nil),               // 41: molt.control.v1.GetReportResponse
-	(*DiffPathRequest)(nil),                 // 42: molt.control.v1.DiffPathRequest
-	(*DiffPathResponse)(nil),                // 43: molt.control.v1.DiffPathResponse
-	(*RollbackUpdateRequest)(nil),           // 44: molt.control.v1.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),          // 45: molt.control.v1.RollbackUpdateResponse
-	(*MergeLayersRequest)(nil),              // 46: molt.control.v1.MergeLayersRequest
-	(*MergeLayersResponse)(nil),             // 47: molt.control.v1.MergeLayersResponse
-	(*RefreshContainerRequest)(nil),         // 48: molt.control.v1.RefreshContainerRequest
-	(*RefreshContainerResponse)(nil),        // 49: molt.control.v1.RefreshContainerResponse
-	nil,                                     // 50: molt.control.v1.ConfigureStorageRequest.PolicyEntry
-	nil,                                     // 51: molt.control.v1.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil),        // 52: molt.control.v1.MergeLayersResponse.Pair
-	(*RefreshContainerResponse_Change)(nil), // 53: molt.control.v1.RefreshContainerResponse.Change
+	(*VersionRequest)(nil),                  // 0: molt.control.v1r2.VersionRequest
+	(*VersionResponse)(nil),                 // 1: molt.control.v1r2.VersionResponse
+	(*Node)(nil),                            // 2: molt.control.v1r2.Node
+	(*Name)(nil),                            // 3: molt.control.v1r2.Name
+	(*Point)(nil),                           // 4: molt.control.v1r2.Point
+	(*Storage)(nil),                         // 5: molt.control.v1r2.Storage
+	(*Outcome)(nil),                         // 6: molt.control.v1r2.Outcome
+	(*Update)(nil),                          // 7: molt.control.v1r2.Update
+	(*CheckRequest)(nil),                    // 8: molt.control.v1r2.CheckRequest
+	(*Problem)(nil),                         // 9: molt.control.v1r2.Problem
+	(*CheckResponse)(nil),                   // 10: molt.control.v1r2.CheckResponse
+	(*BackupRequest)(nil),                   // 11: molt.control.v1r2.BackupRequest
+	(*BackupResponse)(nil),                  // 12: molt.control.v1r2.BackupResponse
+	(*GraphRequest)(nil),                    // 13: molt.control.v1r2.GraphRequest
+	(*GraphResponse)(nil),                   // 14: molt.control.v1r2.GraphResponse
+	(*ListStoragesRequest)(nil),             // 15: molt.control.v1r2.ListStoragesRequest
+	(*ListStoragesResponse)(nil),            // 16: molt.control.v1r2.ListStoragesResponse
+	(*GetStorageRequest)(nil),               // 17: molt.control.v1r2.GetStorageRequest
+	(*GetStorageResponse)(nil),              // 18: molt.control.v1r2.GetStorageResponse
+	(*DiffStorageRequest)(nil),              // 19: molt.control.v1r2.DiffStorageRequest
+	(*DiffStorageResponse)(nil),             // 20: molt.control.v1r2.DiffStorageResponse
+	(*RemoveStorageRequest)(nil),            // 21: molt.control.v1r2.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),           // 22: molt.control.v1r2.RemoveStorageResponse
+	(*ForkStorageRequest)(nil),              // 23: molt.control.v1r2.ForkStorageRequest
+	(*ForkStorageResponse)(nil),             // 24: molt.control.v1r2.ForkStorageResponse
+	(*Pin)(nil),                             // 25: molt.control.v1r2.Pin
+	(*ConfigureStorageRequest)(nil),         // 26: molt.control.v1r2.ConfigureStorageRequest
+	(*ConfigureStorageResponse)(nil),        // 27: molt.control.v1r2.ConfigureStorageResponse
+	(*ExplainPathRequest)(nil),              // 28: molt.control.v1r2.ExplainPathRequest
+	(*ExplainPathResponse)(nil),             // 29: molt.control.v1r2.ExplainPathResponse
+	(*AuditStorageRequest)(nil),             // 30: molt.control.v1r2.AuditStorageRequest
+	(*AuditStorageResponse)(nil),            // 31: molt.control.v1r2.AuditStorageResponse
+	(*CreateUpdateRequest)(nil),             // 32: molt.control.v1r2.CreateUpdateRequest
+	(*CreateUpdateResponse)(nil),            // 33: molt.control.v1r2.CreateUpdateResponse
+	(*Preview)(nil),                         // 34: molt.control.v1r2.Preview
+	(*PreviewResponse)(nil),                 // 35: molt.control.v1r2.PreviewResponse
+	(*ListUpdatesRequest)(nil),              // 36: molt.control.v1r2.ListUpdatesRequest
+	(*ListUpdatesResponse)(nil),             // 37: molt.control.v1r2.ListUpdatesResponse
+	(*GetUpdateRequest)(nil),                // 38: molt.control.v1r2.GetUpdateRequest
+	(*GetUpdateResponse)(nil),               // 39: molt.control.v1r2.GetUpdateResponse
+	(*GetReportRequest)(nil),                // 40: molt.control.v1r2.GetReportRequest
+	(*GetReportResponse)(nil),               // 41: molt.control.v1r2.GetReportResponse
+	(*DiffPathRequest)(nil),                 // 42: molt.control.v1r2.DiffPathRequest
+	(*DiffPathResponse)(nil),                // 43: molt.control.v1r2.DiffPathResponse
+	(*RollbackUpdateRequest)(nil),           // 44: molt.control.v1r2.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),          // 45: molt.control.v1r2.RollbackUpdateResponse
+	(*MergeLayersRequest)(nil),              // 46: molt.control.v1r2.MergeLayersRequest
+	(*MergeLayersResponse)(nil),             // 47: molt.control.v1r2.MergeLayersResponse
+	(*RefreshContainerRequest)(nil),         // 48: molt.control.v1r2.RefreshContainerRequest
+	(*RefreshContainerResponse)(nil),        // 49: molt.control.v1r2.RefreshContainerResponse
+	nil,                                     // 50: molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
+	nil,                                     // 51: molt.control.v1r2.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil),        // 52: molt.control.v1r2.MergeLayersResponse.Pair
+	(*RefreshContainerResponse_Change)(nil), // 53: molt.control.v1r2.RefreshContainerResponse.Change
 	(*timestamppb.Timestamp)(nil),           // 54: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	54, // 0: molt.control.v1.Node.created:type_name -> google.protobuf.Timestamp
-	54, // 1: molt.control.v1.Point.time:type_name -> google.protobuf.Timestamp
-	4,  // 2: molt.control.v1.Storage.points:type_name -> molt.control.v1.Point
-	4,  // 3: molt.control.v1.Storage.aside:type_name -> molt.control.v1.Point
-	54, // 4: molt.control.v1.Storage.created:type_name -> google.protobuf.Timestamp
-	54, // 5: molt.control.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	6,  // 6: molt.control.v1.Update.outcomes:type_name -> molt.control.v1.Outcome
-	54, // 7: molt.control.v1.Update.created:type_name -> google.protobuf.Timestamp
-	54, // 8: molt.control.v1.Update.updated:type_name -> google.protobuf.Timestamp
-	9,  // 9: molt.control.v1.CheckResponse.problems:type_name -> molt.control.v1.Problem
-	2,  // 10: molt.control.v1.GraphResponse.nodes:type_name -> molt.control.v1.Node
-	3,  // 11: molt.control.v1.GraphResponse.names:type_name -> molt.control.v1.Name
-	5,  // 12: molt.control.v1.GraphResponse.storages:type_name -> molt.control.v1.Storage
-	7,  // 13: molt.control.v1.GraphResponse.updates:type_name -> molt.control.v1.Update
-	5,  // 14: molt.control.v1.ListStoragesResponse.storages:type_name -> molt.control.v1.Storage
-	5,  // 15: molt.control.v1.GetStorageResponse.storage:type_name -> molt.control.v1.Storage
-	2,  // 16: molt.control.v1.GetStorageResponse.nodes:type_name -> molt.control.v1.Node
-	7,  // 17: molt.control.v1.GetStorageResponse.updates:type_name -> molt.control.v1.Update
-	54, // 18: molt.control.v1.Pin.expires:type_name -> google.protobuf.Timestamp
-	25, // 19: molt.control.v1.ConfigureStorageRequest.pin:type_name -> molt.control.v1.Pin
-	50, // 20: molt.control.v1.ConfigureStorageRequest.policy:type_name -> molt.control.v1.ConfigureStorageRequest.PolicyEntry
-	51, // 21: molt.control.v1.CreateUpdateRequest.policy:type_name -> molt.control.v1.CreateUpdateRequest.PolicyEntry
-	25, // 22: molt.control.v1.CreateUpdateRequest.pin:type_name -> molt.control.v1.Pin
-	7,  // 23: molt.control.v1.CreateUpdateResponse.update:type_name -> molt.control.v1.Update
-	34, // 24: molt.control.v1.PreviewResponse.previews:type_name -> molt.control.v1.Preview
-	7,  // 25: molt.control.v1.ListUpdatesResponse.updates:type_name -> molt.control.v1.Update
-	7,  // 26: molt.control.v1.GetUpdateResponse.update:type_name -> molt.control.v1.Update
-	7,  // 27: molt.control.v1.RollbackUpdateResponse.update:type_name -> molt.control.v1.Update
-	52, // 28: molt.control.v1.MergeLayersResponse.merged:type_name -> molt.control.v1.MergeLayersResponse.Pair
-	53, // 29: molt.control.v1.RefreshContainerResponse.changes:type_name -> molt.control.v1.RefreshContainerResponse.Change
-	0,  // 30: molt.control.v1.Control.Version:input_type -> molt.control.v1.VersionRequest
-	13, // 31: molt.control.v1.Control.Graph:input_type -> molt.control.v1.GraphRequest
-	15, // 32: molt.control.v1.Control.ListStorages:input_type -> molt.control.v1.ListStoragesRequest
-	17, // 33: molt.control.v1.Control.GetStorage:input_type -> molt.control.v1.GetStorageRequest
-	19, // 34: molt.control.v1.Control.DiffStorage:input_type -> molt.control.v1.DiffStorageRequest
-	21, // 35: molt.control.v1.Control.RemoveStorage:input_type -> molt.control.v1.RemoveStorageRequest
-	23, // 36: molt.control.v1.Control.ForkStorage:input_type -> molt.control.v1.ForkStorageRequest
-	26, // 37: molt.control.v1.Control.ConfigureStorage:input_type -> molt.control.v1.ConfigureStorageRequest
-	28, // 38: molt.control.v1.Control.ExplainPath:input_type -> molt.control.v1.ExplainPathRequest
-	30, // 39: molt.control.v1.Control.AuditStorage:input_type -> molt.control.v1.AuditStorageRequest
-	32, // 40: molt.control.v1.Control.CreateUpdate:input_type -> molt.control.v1.CreateUpdateRequest
-	32, // 41: molt.control.v1.Control.PreviewUpdate:input_type -> molt.control.v1.CreateUpdateRequest
-	36, // 42: molt.control.v1.Control.ListUpdates:input_type -> molt.control.v1.ListUpdatesRequest
-	38, // 43: molt.control.v1.Control.GetUpdate:input_type -> molt.control.v1.GetUpdateRequest
-	38, // 44: molt.control.v1.Control.WatchUpdate:input_type -> molt.control.v1.GetUpdateRequest
-	40, // 45: molt.control.v1.Control.GetReport:input_type -> molt.control.v1.GetReportRequest
-	42, // 46: molt.control.v1.Control.DiffPath:input_type -> molt.control.v1.DiffPathRequest
-	44, // 47: molt.control.v1.Control.RollbackUpdate:input_type -> molt.control.v1.RollbackUpdateRequest
-	44, // 48: molt.control.v1.Control.PreviewRollback:input_type -> molt.control.v1.RollbackUpdateRequest
-	46, // 49: molt.control.v1.Control.MergeLayers:input_type -> molt.control.v1.MergeLayersRequest
-	48, // 50: molt.control.v1.Control.RefreshContainer:input_type -> molt.control.v1.RefreshContainerRequest
-	8,  // 51: molt.control.v1.Control.Check:input_type -> molt.control.v1.CheckRequest
-	11, // 52: molt.control.v1.Control.Backup:input_type -> molt.control.v1.BackupRequest
-	1,  // 53: molt.control.v1.Control.Version:output_type -> molt.control.v1.VersionResponse
-	14, // 54: molt.control.v1.Control.Graph:output_type -> molt.control.v1.GraphResponse
-	16, // 55: molt.control.v1.Control.ListStorages:output_type -> molt.control.v1.ListStoragesResponse
-	18, // 56: molt.control.v1.Control.GetStorage:output_type -> molt.control.v1.GetStorageResponse
-	20, // 57: molt.control.v1.Control.DiffStorage:output_type -> molt.control.v1.DiffStorageResponse
-	22, // 58: molt.control.v1.Control.RemoveStorage:output_type -> molt.control.v1.RemoveStorageResponse
-	24, // 59: molt.control.v1.Control.ForkStorage:output_type -> molt.control.v1.ForkStorageResponse
-	27, // 60: molt.control.v1.Control.ConfigureStorage:output_type -> molt.control.v1.ConfigureStorageResponse
-	29, // 61: molt.control.v1.Control.ExplainPath:output_type -> molt.control.v1.ExplainPathResponse
-	31, // 62: molt.control.v1.Control.AuditStorage:output_type -> molt.control.v1.AuditStorageResponse
-	33, // 63: molt.control.v1.Control.CreateUpdate:output_type -> molt.control.v1.CreateUpdateResponse
-	35, // 64: molt.control.v1.Control.PreviewUpdate:output_type -> molt.control.v1.PreviewResponse
-	37, // 65: molt.control.v1.Control.ListUpdates:output_type -> molt.control.v1.ListUpdatesResponse
-	39, // 66: molt.control.v1.Control.GetUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	39, // 67: molt.control.v1.Control.WatchUpdate:output_type -> molt.control.v1.GetUpdateResponse
-	41, // 68: molt.control.v1.Control.GetReport:output_type -> molt.control.v1.GetReportResponse
-	43, // 69: molt.control.v1.Control.DiffPath:output_type -> molt.control.v1.DiffPathResponse
-	45, // 70: molt.control.v1.Control.RollbackUpdate:output_type -> molt.control.v1.RollbackUpdateResponse
-	35, // 71: molt.control.v1.Control.PreviewRollback:output_type -> molt.control.v1.PreviewResponse
-	47, // 72: molt.control.v1.Control.MergeLayers:output_type -> molt.control.v1.MergeLayersResponse
-	49, // 73: molt.control.v1.Control.RefreshContainer:output_type -> molt.control.v1.RefreshContainerResponse
-	10, // 74: molt.control.v1.Control.Check:output_type -> molt.control.v1.CheckResponse
-	12, // 75: molt.control.v1.Control.Backup:output_type -> molt.control.v1.BackupResponse
-	53, // [53:76] is the sub-list for method output_type
-	30, // [30:53] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	54, // 0: molt.control.v1r2.Node.created:type_name -> google.protobuf.Timestamp
+	54, // 1: molt.control.v1r2.Point.time:type_name -> google.protobuf.Timestamp
+	4,  // 2: molt.control.v1r2.Storage.points:type_name -> molt.control.v1r2.Point
+	4,  // 3: molt.control.v1r2.Storage.aside:type_name -> molt.control.v1r2.Point
+	54, // 4: molt.control.v1r2.Storage.created:type_name -> google.protobuf.Timestamp
+	54, // 5: molt.control.v1r2.Outcome.time:type_name -> google.protobuf.Timestamp
+	6,  // 6: molt.control.v1r2.Update.outcomes:type_name -> molt.control.v1r2.Outcome
+	54, // 7: molt.control.v1r2.Update.created:type_name -> google.protobuf.Timestamp
+	54, // 8: molt.control.v1r2.Update.updated:type_name -> google.protobuf.Timestamp
+	9,  // 9: molt.control.v1r2.CheckResponse.problems:type_name -> molt.control.v1r2.Problem
+	2,  // 10: molt.control.v1r2.GraphResponse.nodes:type_name -> molt.control.v1r2.Node
+	3,  // 11: molt.control.v1r2.GraphResponse.names:type_name -> molt.control.v1r2.Name
+	5,  // 12: molt.control.v1r2.GraphResponse.storages:type_name -> molt.control.v1r2.Storage
+	7,  // 13: molt.control.v1r2.GraphResponse.updates:type_name -> molt.control.v1r2.Update
+	5,  // 14: molt.control.v1r2.ListStoragesResponse.storages:type_name -> molt.control.v1r2.Storage
+	5,  // 15: molt.control.v1r2.GetStorageResponse.storage:type_name -> molt.control.v1r2.Storage
+	2,  // 16: molt.control.v1r2.GetStorageResponse.nodes:type_name -> molt.control.v1r2.Node
+	7,  // 17: molt.control.v1r2.GetStorageResponse.updates:type_name -> molt.control.v1r2.Update
+	54, // 18: molt.control.v1r2.Pin.expires:type_name -> google.protobuf.Timestamp
+	25, // 19: molt.control.v1r2.ConfigureStorageRequest.pin:type_name -> molt.control.v1r2.Pin
+	50, // 20: molt.control.v1r2.ConfigureStorageRequest.policy:type_name -> molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
+	51, // 21: molt.control.v1r2.CreateUpdateRequest.policy:type_name -> molt.control.v1r2.CreateUpdateRequest.PolicyEntry
+	25, // 22: molt.control.v1r2.CreateUpdateRequest.pin:type_name -> molt.control.v1r2.Pin
+	34, // 23: molt.control.v1r2.PreviewResponse.preview:type_name -> molt.control.v1r2.Preview
+	7,  // 24: molt.control.v1r2.ListUpdatesResponse.updates:type_name -> molt.control.v1r2.Update
+	7,  // 25: molt.control.v1r2.GetUpdateResponse.update:type_name -> molt.control.v1r2.Update
+	7,  // 26: molt.control.v1r2.RollbackUpdateResponse.update:type_name -> molt.control.v1r2.Update
+	52, // 27: molt.control.v1r2.MergeLayersResponse.merged:type_name -> molt.control.v1r2.MergeLayersResponse.Pair
+	53, // 28: molt.control.v1r2.RefreshContainerResponse.changes:type_name -> molt.control.v1r2.RefreshContainerResponse.Change
+	0,  // 29: molt.control.v1r2.Control.Version:input_type -> molt.control.v1r2.VersionRequest
+	13, // 30: molt.control.v1r2.Control.Graph:input_type -> molt.control.v1r2.GraphRequest
+	15, // 31: molt.control.v1r2.Control.ListStorages:input_type -> molt.control.v1r2.ListStoragesRequest
+	17, // 32: molt.control.v1r2.Control.GetStorage:input_type -> molt.control.v1r2.GetStorageRequest
+	19, // 33: molt.control.v1r2.Control.DiffStorage:input_type -> molt.control.v1r2.DiffStorageRequest
+	21, // 34: molt.control.v1r2.Control.RemoveStorage:input_type -> molt.control.v1r2.RemoveStorageRequest
+	23, // 35: molt.control.v1r2.Control.ForkStorage:input_type -> molt.control.v1r2.ForkStorageRequest
+	26, // 36: molt.control.v1r2.Control.ConfigureStorage:input_type -> molt.control.v1r2.ConfigureStorageRequest
+	28, // 37: molt.control.v1r2.Control.ExplainPath:input_type -> molt.control.v1r2.ExplainPathRequest
+	30, // 38: molt.control.v1r2.Control.AuditStorage:input_type -> molt.control.v1r2.AuditStorageRequest
+	32, // 39: molt.control.v1r2.Control.CreateUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
+	32, // 40: molt.control.v1r2.Control.PreviewUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
+	36, // 41: molt.control.v1r2.Control.ListUpdates:input_type -> molt.control.v1r2.ListUpdatesRequest
+	38, // 42: molt.control.v1r2.Control.GetUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
+	38, // 43: molt.control.v1r2.Control.WatchUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
+	40, // 44: molt.control.v1r2.Control.GetReport:input_type -> molt.control.v1r2.GetReportRequest
+	42, // 45: molt.control.v1r2.Control.DiffPath:input_type -> molt.control.v1r2.DiffPathRequest
+	44, // 46: molt.control.v1r2.Control.RollbackUpdate:input_type -> molt.control.v1r2.RollbackUpdateRequest
+	44, // 47: molt.control.v1r2.Control.PreviewRollback:input_type -> molt.control.v1r2.RollbackUpdateRequest
+	46, // 48: molt.control.v1r2.Control.MergeLayers:input_type -> molt.control.v1r2.MergeLayersRequest
+	48, // 49: molt.control.v1r2.Control.RefreshContainer:input_type -> molt.control.v1r2.RefreshContainerRequest
+	8,  // 50: molt.control.v1r2.Control.Check:input_type -> molt.control.v1r2.CheckRequest
+	11, // 51: molt.control.v1r2.Control.Backup:input_type -> molt.control.v1r2.BackupRequest
+	1,  // 52: molt.control.v1r2.Control.Version:output_type -> molt.control.v1r2.VersionResponse
+	14, // 53: molt.control.v1r2.Control.Graph:output_type -> molt.control.v1r2.GraphResponse
+	16, // 54: molt.control.v1r2.Control.ListStorages:output_type -> molt.control.v1r2.ListStoragesResponse
+	18, // 55: molt.control.v1r2.Control.GetStorage:output_type -> molt.control.v1r2.GetStorageResponse
+	20, // 56: molt.control.v1r2.Control.DiffStorage:output_type -> molt.control.v1r2.DiffStorageResponse
+	22, // 57: molt.control.v1r2.Control.RemoveStorage:output_type -> molt.control.v1r2.RemoveStorageResponse
+	24, // 58: molt.control.v1r2.Control.ForkStorage:output_type -> molt.control.v1r2.ForkStorageResponse
+	27, // 59: molt.control.v1r2.Control.ConfigureStorage:output_type -> molt.control.v1r2.ConfigureStorageResponse
+	29, // 60: molt.control.v1r2.Control.ExplainPath:output_type -> molt.control.v1r2.ExplainPathResponse
+	31, // 61: molt.control.v1r2.Control.AuditStorage:output_type -> molt.control.v1r2.AuditStorageResponse
+	33, // 62: molt.control.v1r2.Control.CreateUpdate:output_type -> molt.control.v1r2.CreateUpdateResponse
+	35, // 63: molt.control.v1r2.Control.PreviewUpdate:output_type -> molt.control.v1r2.PreviewResponse
+	37, // 64: molt.control.v1r2.Control.ListUpdates:output_type -> molt.control.v1r2.ListUpdatesResponse
+	39, // 65: molt.control.v1r2.Control.GetUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
+	39, // 66: molt.control.v1r2.Control.WatchUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
+	41, // 67: molt.control.v1r2.Control.GetReport:output_type -> molt.control.v1r2.GetReportResponse
+	43, // 68: molt.control.v1r2.Control.DiffPath:output_type -> molt.control.v1r2.DiffPathResponse
+	45, // 69: molt.control.v1r2.Control.RollbackUpdate:output_type -> molt.control.v1r2.RollbackUpdateResponse
+	35, // 70: molt.control.v1r2.Control.PreviewRollback:output_type -> molt.control.v1r2.PreviewResponse
+	47, // 71: molt.control.v1r2.Control.MergeLayers:output_type -> molt.control.v1r2.MergeLayersResponse
+	49, // 72: molt.control.v1r2.Control.RefreshContainer:output_type -> molt.control.v1r2.RefreshContainerResponse
+	10, // 73: molt.control.v1r2.Control.Check:output_type -> molt.control.v1r2.CheckResponse
+	12, // 74: molt.control.v1r2.Control.Backup:output_type -> molt.control.v1r2.BackupResponse
+	52, // [52:75] is the sub-list for method output_type
+	29, // [29:52] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
 func file_snapshotter_api_control_v1_control_proto_init() {
 	if File_snapshotter_api_control_v1_control_proto != nil {
 		return
+	}
+	file_snapshotter_api_control_v1_control_proto_msgTypes[35].OneofWrappers = []any{
+		(*PreviewResponse_Preview)(nil),
+		(*PreviewResponse_Report)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

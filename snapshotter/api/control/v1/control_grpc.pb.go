@@ -10,6 +10,17 @@
 // The control API of molt, served on a socket of its own. The command line uses nothing else.
 //
 // Errors are gRPC status codes as containerd uses them. Fields are only ever added.
+//
+// An answer whose size follows the data is a stream of parts. Put together as protobuf merges messages, lists appended, the
+// parts are the answer; the lists come in the order of their fields. An update of many storages comes in several parts, too:
+// an element with the id of the element before it goes on with its outcomes. In a stream of bytes, the parts are pieces of one
+// JSON document. A part has about 256 KiB and never more than 2 MiB: gRPC clients accept 4 MiB by default. A text of more
+// than 64 KiB is cut, and says so.
+//
+// "Bound" states what bounds an answer: its one message, or its largest part. A request has at most 4 MiB.
+//
+// The name has the revision in it, which is raised by every change that another version would misunderstand: a client and a
+// daemon of different revisions get Unimplemented before anything is done.
 
 package controlv1
 
@@ -26,70 +37,83 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Control_Version_FullMethodName          = "/molt.control.v1.Control/Version"
-	Control_Graph_FullMethodName            = "/molt.control.v1.Control/Graph"
-	Control_ListStorages_FullMethodName     = "/molt.control.v1.Control/ListStorages"
-	Control_GetStorage_FullMethodName       = "/molt.control.v1.Control/GetStorage"
-	Control_DiffStorage_FullMethodName      = "/molt.control.v1.Control/DiffStorage"
-	Control_RemoveStorage_FullMethodName    = "/molt.control.v1.Control/RemoveStorage"
-	Control_ForkStorage_FullMethodName      = "/molt.control.v1.Control/ForkStorage"
-	Control_ConfigureStorage_FullMethodName = "/molt.control.v1.Control/ConfigureStorage"
-	Control_ExplainPath_FullMethodName      = "/molt.control.v1.Control/ExplainPath"
-	Control_AuditStorage_FullMethodName     = "/molt.control.v1.Control/AuditStorage"
-	Control_CreateUpdate_FullMethodName     = "/molt.control.v1.Control/CreateUpdate"
-	Control_PreviewUpdate_FullMethodName    = "/molt.control.v1.Control/PreviewUpdate"
-	Control_ListUpdates_FullMethodName      = "/molt.control.v1.Control/ListUpdates"
-	Control_GetUpdate_FullMethodName        = "/molt.control.v1.Control/GetUpdate"
-	Control_WatchUpdate_FullMethodName      = "/molt.control.v1.Control/WatchUpdate"
-	Control_GetReport_FullMethodName        = "/molt.control.v1.Control/GetReport"
-	Control_DiffPath_FullMethodName         = "/molt.control.v1.Control/DiffPath"
-	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1.Control/RollbackUpdate"
-	Control_PreviewRollback_FullMethodName  = "/molt.control.v1.Control/PreviewRollback"
-	Control_MergeLayers_FullMethodName      = "/molt.control.v1.Control/MergeLayers"
-	Control_RefreshContainer_FullMethodName = "/molt.control.v1.Control/RefreshContainer"
-	Control_Check_FullMethodName            = "/molt.control.v1.Control/Check"
-	Control_Backup_FullMethodName           = "/molt.control.v1.Control/Backup"
+	Control_Version_FullMethodName          = "/molt.control.v1r2.Control/Version"
+	Control_Graph_FullMethodName            = "/molt.control.v1r2.Control/Graph"
+	Control_ListStorages_FullMethodName     = "/molt.control.v1r2.Control/ListStorages"
+	Control_GetStorage_FullMethodName       = "/molt.control.v1r2.Control/GetStorage"
+	Control_DiffStorage_FullMethodName      = "/molt.control.v1r2.Control/DiffStorage"
+	Control_RemoveStorage_FullMethodName    = "/molt.control.v1r2.Control/RemoveStorage"
+	Control_ForkStorage_FullMethodName      = "/molt.control.v1r2.Control/ForkStorage"
+	Control_ConfigureStorage_FullMethodName = "/molt.control.v1r2.Control/ConfigureStorage"
+	Control_ExplainPath_FullMethodName      = "/molt.control.v1r2.Control/ExplainPath"
+	Control_AuditStorage_FullMethodName     = "/molt.control.v1r2.Control/AuditStorage"
+	Control_CreateUpdate_FullMethodName     = "/molt.control.v1r2.Control/CreateUpdate"
+	Control_PreviewUpdate_FullMethodName    = "/molt.control.v1r2.Control/PreviewUpdate"
+	Control_ListUpdates_FullMethodName      = "/molt.control.v1r2.Control/ListUpdates"
+	Control_GetUpdate_FullMethodName        = "/molt.control.v1r2.Control/GetUpdate"
+	Control_WatchUpdate_FullMethodName      = "/molt.control.v1r2.Control/WatchUpdate"
+	Control_GetReport_FullMethodName        = "/molt.control.v1r2.Control/GetReport"
+	Control_DiffPath_FullMethodName         = "/molt.control.v1r2.Control/DiffPath"
+	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1r2.Control/RollbackUpdate"
+	Control_PreviewRollback_FullMethodName  = "/molt.control.v1r2.Control/PreviewRollback"
+	Control_MergeLayers_FullMethodName      = "/molt.control.v1r2.Control/MergeLayers"
+	Control_RefreshContainer_FullMethodName = "/molt.control.v1r2.Control/RefreshContainer"
+	Control_Check_FullMethodName            = "/molt.control.v1r2.Control/Check"
+	Control_Backup_FullMethodName           = "/molt.control.v1r2.Control/Backup"
 )
 
 // ControlClient is the client API for Control service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type ControlClient interface {
+	// Version returns which molt serves which root. Bound: two short texts.
 	Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionResponse, error)
-	// Graph returns everything: nodes, the names containerd has for them, storages and updates.
-	Graph(ctx context.Context, in *GraphRequest, opts ...grpc.CallOption) (*GraphResponse, error)
-	ListStorages(ctx context.Context, in *ListStoragesRequest, opts ...grpc.CallOption) (*ListStoragesResponse, error)
-	GetStorage(ctx context.Context, in *GetStorageRequest, opts ...grpc.CallOption) (*GetStorageResponse, error)
-	// DiffStorage streams what a storage says about each path.
+	// Graph returns everything: nodes, the names containerd has for them, storages and updates. Bound: a part.
+	Graph(ctx context.Context, in *GraphRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GraphResponse], error)
+	// ListStorages returns the storages by name. Bound: a part.
+	ListStorages(ctx context.Context, in *ListStoragesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListStoragesResponse], error)
+	// GetStorage returns a storage with its nodes measured, and its updates with the outcome for it alone. Bound: a part.
+	GetStorage(ctx context.Context, in *GetStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetStorageResponse], error)
+	// DiffStorage streams what a storage says about each path. Bound: one path, of at most 4096 names.
 	DiffStorage(ctx context.Context, in *DiffStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DiffStorageResponse], error)
+	// RemoveStorage ends a storage. Bound: empty.
 	RemoveStorage(ctx context.Context, in *RemoveStorageRequest, opts ...grpc.CallOption) (*RemoveStorageResponse, error)
+	// ForkStorage begins a storage that has what another one has now. Bound: a name, of at most 4096 bytes.
 	ForkStorage(ctx context.Context, in *ForkStorageRequest, opts ...grpc.CallOption) (*ForkStorageResponse, error)
-	// ConfigureStorage changes what servicing is told for a storage.
-	ConfigureStorage(ctx context.Context, in *ConfigureStorageRequest, opts ...grpc.CallOption) (*ConfigureStorageResponse, error)
-	// ExplainPath tells where what a container sees at a path comes from.
-	ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (*ExplainPathResponse, error)
-	// AuditStorage tells which fixes of its base a storage hides.
-	AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (*AuditStorageResponse, error)
-	// CreateUpdate records an update and begins it. It returns before the storages are serviced.
+	// ConfigureStorage changes what servicing is told for a storage. Bound: a part.
+	ConfigureStorage(ctx context.Context, in *ConfigureStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ConfigureStorageResponse], error)
+	// ExplainPath returns where what a container sees at a path comes from. Bound: a part.
+	ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExplainPathResponse], error)
+	// AuditStorage returns which fixes of its base a storage hides. Bound: a part.
+	AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditStorageResponse], error)
+	// CreateUpdate records an update and begins it. It returns before the storages are serviced. Bound: an id.
 	CreateUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (*CreateUpdateResponse, error)
-	// PreviewUpdate tells what CreateUpdate would come to, and changes nothing.
-	PreviewUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (*PreviewResponse, error)
-	ListUpdates(ctx context.Context, in *ListUpdatesRequest, opts ...grpc.CallOption) (*ListUpdatesResponse, error)
-	GetUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (*GetUpdateResponse, error)
-	// WatchUpdate streams the update each time it changes, and ends when no storage is being serviced any more.
+	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing.
+	// Bound: a part.
+	PreviewUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error)
+	// ListUpdates returns the updates by id. Bound: a part.
+	ListUpdates(ctx context.Context, in *ListUpdatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListUpdatesResponse], error)
+	// GetUpdate returns an update. Bound: a part.
+	GetUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error)
+	// WatchUpdate streams the update and, each time it changes, the update with the outcomes that changed; an outcome takes the
+	// place of the one for the same storage. It ends when no storage is being serviced any more. Bound: a part.
 	WatchUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error)
-	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error)
-	// DiffPath tells how a path changed in an update of a storage.
-	DiffPath(ctx context.Context, in *DiffPathRequest, opts ...grpc.CallOption) (*DiffPathResponse, error)
-	RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*RollbackUpdateResponse, error)
-	// PreviewRollback tells what RollbackUpdate would come to, and changes nothing.
-	PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*PreviewResponse, error)
-	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (*MergeLayersResponse, error)
+	// GetReport returns what an update found and did in a storage, or what it says about one path. Bound: a part.
+	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetReportResponse], error)
+	// DiffPath returns how a path changed in an update of a storage. Bound: a part.
+	DiffPath(ctx context.Context, in *DiffPathRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DiffPathResponse], error)
+	// RollbackUpdate undoes an update, and returns the outcomes for the storages that it was to be undone for. Bound: a part.
+	RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RollbackUpdateResponse], error)
+	// PreviewRollback returns what RollbackUpdate would come to, as PreviewUpdate does, and changes nothing. Bound: a part.
+	PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error)
+	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
+	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error)
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
-	RefreshContainer(ctx context.Context, in *RefreshContainerRequest, opts ...grpc.CallOption) (*RefreshContainerResponse, error)
-	// Check tells what is not as it should be with the state directory, the mounts, and what containerd knows.
-	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
-	// Backup streams a copy of the database, as it is at one moment.
+	// Bound: a part.
+	RefreshContainer(ctx context.Context, in *RefreshContainerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RefreshContainerResponse], error)
+	// Check returns what is not as it should be with the state directory, the mounts, and what containerd knows. Bound: a part.
+	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckResponse], error)
+	// Backup streams a copy of the database, as it is at one moment. Bound: 256 KiB.
 	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
 }
 
@@ -111,39 +135,66 @@ func (c *controlClient) Version(ctx context.Context, in *VersionRequest, opts ..
 	return out, nil
 }
 
-func (c *controlClient) Graph(ctx context.Context, in *GraphRequest, opts ...grpc.CallOption) (*GraphResponse, error) {
+func (c *controlClient) Graph(ctx context.Context, in *GraphRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GraphResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GraphResponse)
-	err := c.cc.Invoke(ctx, Control_Graph_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[0], Control_Graph_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[GraphRequest, GraphResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) ListStorages(ctx context.Context, in *ListStoragesRequest, opts ...grpc.CallOption) (*ListStoragesResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_GraphClient = grpc.ServerStreamingClient[GraphResponse]
+
+func (c *controlClient) ListStorages(ctx context.Context, in *ListStoragesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListStoragesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListStoragesResponse)
-	err := c.cc.Invoke(ctx, Control_ListStorages_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[1], Control_ListStorages_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ListStoragesRequest, ListStoragesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) GetStorage(ctx context.Context, in *GetStorageRequest, opts ...grpc.CallOption) (*GetStorageResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ListStoragesClient = grpc.ServerStreamingClient[ListStoragesResponse]
+
+func (c *controlClient) GetStorage(ctx context.Context, in *GetStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetStorageResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetStorageResponse)
-	err := c.cc.Invoke(ctx, Control_GetStorage_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[2], Control_GetStorage_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[GetStorageRequest, GetStorageResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_GetStorageClient = grpc.ServerStreamingClient[GetStorageResponse]
 
 func (c *controlClient) DiffStorage(ctx context.Context, in *DiffStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DiffStorageResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[0], Control_DiffStorage_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[3], Control_DiffStorage_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -180,35 +231,62 @@ func (c *controlClient) ForkStorage(ctx context.Context, in *ForkStorageRequest,
 	return out, nil
 }
 
-func (c *controlClient) ConfigureStorage(ctx context.Context, in *ConfigureStorageRequest, opts ...grpc.CallOption) (*ConfigureStorageResponse, error) {
+func (c *controlClient) ConfigureStorage(ctx context.Context, in *ConfigureStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ConfigureStorageResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ConfigureStorageResponse)
-	err := c.cc.Invoke(ctx, Control_ConfigureStorage_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[4], Control_ConfigureStorage_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ConfigureStorageRequest, ConfigureStorageResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (*ExplainPathResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ConfigureStorageClient = grpc.ServerStreamingClient[ConfigureStorageResponse]
+
+func (c *controlClient) ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExplainPathResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ExplainPathResponse)
-	err := c.cc.Invoke(ctx, Control_ExplainPath_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[5], Control_ExplainPath_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ExplainPathRequest, ExplainPathResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (*AuditStorageResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ExplainPathClient = grpc.ServerStreamingClient[ExplainPathResponse]
+
+func (c *controlClient) AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditStorageResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(AuditStorageResponse)
-	err := c.cc.Invoke(ctx, Control_AuditStorage_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[6], Control_AuditStorage_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[AuditStorageRequest, AuditStorageResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_AuditStorageClient = grpc.ServerStreamingClient[AuditStorageResponse]
 
 func (c *controlClient) CreateUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (*CreateUpdateResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -220,39 +298,66 @@ func (c *controlClient) CreateUpdate(ctx context.Context, in *CreateUpdateReques
 	return out, nil
 }
 
-func (c *controlClient) PreviewUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (*PreviewResponse, error) {
+func (c *controlClient) PreviewUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(PreviewResponse)
-	err := c.cc.Invoke(ctx, Control_PreviewUpdate_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[7], Control_PreviewUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[CreateUpdateRequest, PreviewResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) ListUpdates(ctx context.Context, in *ListUpdatesRequest, opts ...grpc.CallOption) (*ListUpdatesResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PreviewUpdateClient = grpc.ServerStreamingClient[PreviewResponse]
+
+func (c *controlClient) ListUpdates(ctx context.Context, in *ListUpdatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListUpdatesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListUpdatesResponse)
-	err := c.cc.Invoke(ctx, Control_ListUpdates_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[8], Control_ListUpdates_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ListUpdatesRequest, ListUpdatesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) GetUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (*GetUpdateResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ListUpdatesClient = grpc.ServerStreamingClient[ListUpdatesResponse]
+
+func (c *controlClient) GetUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetUpdateResponse)
-	err := c.cc.Invoke(ctx, Control_GetUpdate_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[9], Control_GetUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[GetUpdateRequest, GetUpdateResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_GetUpdateClient = grpc.ServerStreamingClient[GetUpdateResponse]
 
 func (c *controlClient) WatchUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[1], Control_WatchUpdate_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[10], Control_WatchUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -269,79 +374,142 @@ func (c *controlClient) WatchUpdate(ctx context.Context, in *GetUpdateRequest, o
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_WatchUpdateClient = grpc.ServerStreamingClient[GetUpdateResponse]
 
-func (c *controlClient) GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error) {
+func (c *controlClient) GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetReportResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetReportResponse)
-	err := c.cc.Invoke(ctx, Control_GetReport_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[11], Control_GetReport_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[GetReportRequest, GetReportResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) DiffPath(ctx context.Context, in *DiffPathRequest, opts ...grpc.CallOption) (*DiffPathResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_GetReportClient = grpc.ServerStreamingClient[GetReportResponse]
+
+func (c *controlClient) DiffPath(ctx context.Context, in *DiffPathRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DiffPathResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(DiffPathResponse)
-	err := c.cc.Invoke(ctx, Control_DiffPath_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[12], Control_DiffPath_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[DiffPathRequest, DiffPathResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*RollbackUpdateResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_DiffPathClient = grpc.ServerStreamingClient[DiffPathResponse]
+
+func (c *controlClient) RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RollbackUpdateResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RollbackUpdateResponse)
-	err := c.cc.Invoke(ctx, Control_RollbackUpdate_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[13], Control_RollbackUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[RollbackUpdateRequest, RollbackUpdateResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (*PreviewResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_RollbackUpdateClient = grpc.ServerStreamingClient[RollbackUpdateResponse]
+
+func (c *controlClient) PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(PreviewResponse)
-	err := c.cc.Invoke(ctx, Control_PreviewRollback_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[14], Control_PreviewRollback_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[RollbackUpdateRequest, PreviewResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (*MergeLayersResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PreviewRollbackClient = grpc.ServerStreamingClient[PreviewResponse]
+
+func (c *controlClient) MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(MergeLayersResponse)
-	err := c.cc.Invoke(ctx, Control_MergeLayers_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[15], Control_MergeLayers_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[MergeLayersRequest, MergeLayersResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) RefreshContainer(ctx context.Context, in *RefreshContainerRequest, opts ...grpc.CallOption) (*RefreshContainerResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_MergeLayersClient = grpc.ServerStreamingClient[MergeLayersResponse]
+
+func (c *controlClient) RefreshContainer(ctx context.Context, in *RefreshContainerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RefreshContainerResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RefreshContainerResponse)
-	err := c.cc.Invoke(ctx, Control_RefreshContainer_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[16], Control_RefreshContainer_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[RefreshContainerRequest, RefreshContainerResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *controlClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_RefreshContainerClient = grpc.ServerStreamingClient[RefreshContainerResponse]
+
+func (c *controlClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(CheckResponse)
-	err := c.cc.Invoke(ctx, Control_Check_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[17], Control_Check_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[CheckRequest, CheckResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_CheckClient = grpc.ServerStreamingClient[CheckResponse]
 
 func (c *controlClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[2], Control_Backup_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[18], Control_Backup_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -362,41 +530,54 @@ type Control_BackupClient = grpc.ServerStreamingClient[BackupResponse]
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
 type ControlServer interface {
+	// Version returns which molt serves which root. Bound: two short texts.
 	Version(context.Context, *VersionRequest) (*VersionResponse, error)
-	// Graph returns everything: nodes, the names containerd has for them, storages and updates.
-	Graph(context.Context, *GraphRequest) (*GraphResponse, error)
-	ListStorages(context.Context, *ListStoragesRequest) (*ListStoragesResponse, error)
-	GetStorage(context.Context, *GetStorageRequest) (*GetStorageResponse, error)
-	// DiffStorage streams what a storage says about each path.
+	// Graph returns everything: nodes, the names containerd has for them, storages and updates. Bound: a part.
+	Graph(*GraphRequest, grpc.ServerStreamingServer[GraphResponse]) error
+	// ListStorages returns the storages by name. Bound: a part.
+	ListStorages(*ListStoragesRequest, grpc.ServerStreamingServer[ListStoragesResponse]) error
+	// GetStorage returns a storage with its nodes measured, and its updates with the outcome for it alone. Bound: a part.
+	GetStorage(*GetStorageRequest, grpc.ServerStreamingServer[GetStorageResponse]) error
+	// DiffStorage streams what a storage says about each path. Bound: one path, of at most 4096 names.
 	DiffStorage(*DiffStorageRequest, grpc.ServerStreamingServer[DiffStorageResponse]) error
+	// RemoveStorage ends a storage. Bound: empty.
 	RemoveStorage(context.Context, *RemoveStorageRequest) (*RemoveStorageResponse, error)
+	// ForkStorage begins a storage that has what another one has now. Bound: a name, of at most 4096 bytes.
 	ForkStorage(context.Context, *ForkStorageRequest) (*ForkStorageResponse, error)
-	// ConfigureStorage changes what servicing is told for a storage.
-	ConfigureStorage(context.Context, *ConfigureStorageRequest) (*ConfigureStorageResponse, error)
-	// ExplainPath tells where what a container sees at a path comes from.
-	ExplainPath(context.Context, *ExplainPathRequest) (*ExplainPathResponse, error)
-	// AuditStorage tells which fixes of its base a storage hides.
-	AuditStorage(context.Context, *AuditStorageRequest) (*AuditStorageResponse, error)
-	// CreateUpdate records an update and begins it. It returns before the storages are serviced.
+	// ConfigureStorage changes what servicing is told for a storage. Bound: a part.
+	ConfigureStorage(*ConfigureStorageRequest, grpc.ServerStreamingServer[ConfigureStorageResponse]) error
+	// ExplainPath returns where what a container sees at a path comes from. Bound: a part.
+	ExplainPath(*ExplainPathRequest, grpc.ServerStreamingServer[ExplainPathResponse]) error
+	// AuditStorage returns which fixes of its base a storage hides. Bound: a part.
+	AuditStorage(*AuditStorageRequest, grpc.ServerStreamingServer[AuditStorageResponse]) error
+	// CreateUpdate records an update and begins it. It returns before the storages are serviced. Bound: an id.
 	CreateUpdate(context.Context, *CreateUpdateRequest) (*CreateUpdateResponse, error)
-	// PreviewUpdate tells what CreateUpdate would come to, and changes nothing.
-	PreviewUpdate(context.Context, *CreateUpdateRequest) (*PreviewResponse, error)
-	ListUpdates(context.Context, *ListUpdatesRequest) (*ListUpdatesResponse, error)
-	GetUpdate(context.Context, *GetUpdateRequest) (*GetUpdateResponse, error)
-	// WatchUpdate streams the update each time it changes, and ends when no storage is being serviced any more.
+	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing.
+	// Bound: a part.
+	PreviewUpdate(*CreateUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error
+	// ListUpdates returns the updates by id. Bound: a part.
+	ListUpdates(*ListUpdatesRequest, grpc.ServerStreamingServer[ListUpdatesResponse]) error
+	// GetUpdate returns an update. Bound: a part.
+	GetUpdate(*GetUpdateRequest, grpc.ServerStreamingServer[GetUpdateResponse]) error
+	// WatchUpdate streams the update and, each time it changes, the update with the outcomes that changed; an outcome takes the
+	// place of the one for the same storage. It ends when no storage is being serviced any more. Bound: a part.
 	WatchUpdate(*GetUpdateRequest, grpc.ServerStreamingServer[GetUpdateResponse]) error
-	GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error)
-	// DiffPath tells how a path changed in an update of a storage.
-	DiffPath(context.Context, *DiffPathRequest) (*DiffPathResponse, error)
-	RollbackUpdate(context.Context, *RollbackUpdateRequest) (*RollbackUpdateResponse, error)
-	// PreviewRollback tells what RollbackUpdate would come to, and changes nothing.
-	PreviewRollback(context.Context, *RollbackUpdateRequest) (*PreviewResponse, error)
-	MergeLayers(context.Context, *MergeLayersRequest) (*MergeLayersResponse, error)
+	// GetReport returns what an update found and did in a storage, or what it says about one path. Bound: a part.
+	GetReport(*GetReportRequest, grpc.ServerStreamingServer[GetReportResponse]) error
+	// DiffPath returns how a path changed in an update of a storage. Bound: a part.
+	DiffPath(*DiffPathRequest, grpc.ServerStreamingServer[DiffPathResponse]) error
+	// RollbackUpdate undoes an update, and returns the outcomes for the storages that it was to be undone for. Bound: a part.
+	RollbackUpdate(*RollbackUpdateRequest, grpc.ServerStreamingServer[RollbackUpdateResponse]) error
+	// PreviewRollback returns what RollbackUpdate would come to, as PreviewUpdate does, and changes nothing. Bound: a part.
+	PreviewRollback(*RollbackUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error
+	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
+	MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
-	RefreshContainer(context.Context, *RefreshContainerRequest) (*RefreshContainerResponse, error)
-	// Check tells what is not as it should be with the state directory, the mounts, and what containerd knows.
-	Check(context.Context, *CheckRequest) (*CheckResponse, error)
-	// Backup streams a copy of the database, as it is at one moment.
+	// Bound: a part.
+	RefreshContainer(*RefreshContainerRequest, grpc.ServerStreamingServer[RefreshContainerResponse]) error
+	// Check returns what is not as it should be with the state directory, the mounts, and what containerd knows. Bound: a part.
+	Check(*CheckRequest, grpc.ServerStreamingServer[CheckResponse]) error
+	// Backup streams a copy of the database, as it is at one moment. Bound: 256 KiB.
 	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
 	mustEmbedUnimplementedControlServer()
 }
@@ -411,14 +592,14 @@ type UnimplementedControlServer struct{}
 func (UnimplementedControlServer) Version(context.Context, *VersionRequest) (*VersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Version not implemented")
 }
-func (UnimplementedControlServer) Graph(context.Context, *GraphRequest) (*GraphResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Graph not implemented")
+func (UnimplementedControlServer) Graph(*GraphRequest, grpc.ServerStreamingServer[GraphResponse]) error {
+	return status.Error(codes.Unimplemented, "method Graph not implemented")
 }
-func (UnimplementedControlServer) ListStorages(context.Context, *ListStoragesRequest) (*ListStoragesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListStorages not implemented")
+func (UnimplementedControlServer) ListStorages(*ListStoragesRequest, grpc.ServerStreamingServer[ListStoragesResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListStorages not implemented")
 }
-func (UnimplementedControlServer) GetStorage(context.Context, *GetStorageRequest) (*GetStorageResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetStorage not implemented")
+func (UnimplementedControlServer) GetStorage(*GetStorageRequest, grpc.ServerStreamingServer[GetStorageResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetStorage not implemented")
 }
 func (UnimplementedControlServer) DiffStorage(*DiffStorageRequest, grpc.ServerStreamingServer[DiffStorageResponse]) error {
 	return status.Error(codes.Unimplemented, "method DiffStorage not implemented")
@@ -429,50 +610,50 @@ func (UnimplementedControlServer) RemoveStorage(context.Context, *RemoveStorageR
 func (UnimplementedControlServer) ForkStorage(context.Context, *ForkStorageRequest) (*ForkStorageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ForkStorage not implemented")
 }
-func (UnimplementedControlServer) ConfigureStorage(context.Context, *ConfigureStorageRequest) (*ConfigureStorageResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ConfigureStorage not implemented")
+func (UnimplementedControlServer) ConfigureStorage(*ConfigureStorageRequest, grpc.ServerStreamingServer[ConfigureStorageResponse]) error {
+	return status.Error(codes.Unimplemented, "method ConfigureStorage not implemented")
 }
-func (UnimplementedControlServer) ExplainPath(context.Context, *ExplainPathRequest) (*ExplainPathResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ExplainPath not implemented")
+func (UnimplementedControlServer) ExplainPath(*ExplainPathRequest, grpc.ServerStreamingServer[ExplainPathResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExplainPath not implemented")
 }
-func (UnimplementedControlServer) AuditStorage(context.Context, *AuditStorageRequest) (*AuditStorageResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method AuditStorage not implemented")
+func (UnimplementedControlServer) AuditStorage(*AuditStorageRequest, grpc.ServerStreamingServer[AuditStorageResponse]) error {
+	return status.Error(codes.Unimplemented, "method AuditStorage not implemented")
 }
 func (UnimplementedControlServer) CreateUpdate(context.Context, *CreateUpdateRequest) (*CreateUpdateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateUpdate not implemented")
 }
-func (UnimplementedControlServer) PreviewUpdate(context.Context, *CreateUpdateRequest) (*PreviewResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method PreviewUpdate not implemented")
+func (UnimplementedControlServer) PreviewUpdate(*CreateUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error {
+	return status.Error(codes.Unimplemented, "method PreviewUpdate not implemented")
 }
-func (UnimplementedControlServer) ListUpdates(context.Context, *ListUpdatesRequest) (*ListUpdatesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListUpdates not implemented")
+func (UnimplementedControlServer) ListUpdates(*ListUpdatesRequest, grpc.ServerStreamingServer[ListUpdatesResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListUpdates not implemented")
 }
-func (UnimplementedControlServer) GetUpdate(context.Context, *GetUpdateRequest) (*GetUpdateResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetUpdate not implemented")
+func (UnimplementedControlServer) GetUpdate(*GetUpdateRequest, grpc.ServerStreamingServer[GetUpdateResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetUpdate not implemented")
 }
 func (UnimplementedControlServer) WatchUpdate(*GetUpdateRequest, grpc.ServerStreamingServer[GetUpdateResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchUpdate not implemented")
 }
-func (UnimplementedControlServer) GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetReport not implemented")
+func (UnimplementedControlServer) GetReport(*GetReportRequest, grpc.ServerStreamingServer[GetReportResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetReport not implemented")
 }
-func (UnimplementedControlServer) DiffPath(context.Context, *DiffPathRequest) (*DiffPathResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method DiffPath not implemented")
+func (UnimplementedControlServer) DiffPath(*DiffPathRequest, grpc.ServerStreamingServer[DiffPathResponse]) error {
+	return status.Error(codes.Unimplemented, "method DiffPath not implemented")
 }
-func (UnimplementedControlServer) RollbackUpdate(context.Context, *RollbackUpdateRequest) (*RollbackUpdateResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method RollbackUpdate not implemented")
+func (UnimplementedControlServer) RollbackUpdate(*RollbackUpdateRequest, grpc.ServerStreamingServer[RollbackUpdateResponse]) error {
+	return status.Error(codes.Unimplemented, "method RollbackUpdate not implemented")
 }
-func (UnimplementedControlServer) PreviewRollback(context.Context, *RollbackUpdateRequest) (*PreviewResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method PreviewRollback not implemented")
+func (UnimplementedControlServer) PreviewRollback(*RollbackUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error {
+	return status.Error(codes.Unimplemented, "method PreviewRollback not implemented")
 }
-func (UnimplementedControlServer) MergeLayers(context.Context, *MergeLayersRequest) (*MergeLayersResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method MergeLayers not implemented")
+func (UnimplementedControlServer) MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error {
+	return status.Error(codes.Unimplemented, "method MergeLayers not implemented")
 }
-func (UnimplementedControlServer) RefreshContainer(context.Context, *RefreshContainerRequest) (*RefreshContainerResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method RefreshContainer not implemented")
+func (UnimplementedControlServer) RefreshContainer(*RefreshContainerRequest, grpc.ServerStreamingServer[RefreshContainerResponse]) error {
+	return status.Error(codes.Unimplemented, "method RefreshContainer not implemented")
 }
-func (UnimplementedControlServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
+func (UnimplementedControlServer) Check(*CheckRequest, grpc.ServerStreamingServer[CheckResponse]) error {
+	return status.Error(codes.Unimplemented, "method Check not implemented")
 }
 func (UnimplementedControlServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error {
 	return status.Error(codes.Unimplemented, "method Backup not implemented")
@@ -516,59 +697,38 @@ func _Control_Version_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Control_Graph_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GraphRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _Control_Graph_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GraphRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).Graph(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_Graph_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).Graph(ctx, req.(*GraphRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).Graph(m, &grpc.GenericServerStream[GraphRequest, GraphResponse]{ServerStream: stream})
 }
 
-func _Control_ListStorages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListStoragesRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_GraphServer = grpc.ServerStreamingServer[GraphResponse]
+
+func _Control_ListStorages_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListStoragesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).ListStorages(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_ListStorages_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).ListStorages(ctx, req.(*ListStoragesRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).ListStorages(m, &grpc.GenericServerStream[ListStoragesRequest, ListStoragesResponse]{ServerStream: stream})
 }
 
-func _Control_GetStorage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetStorageRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ListStoragesServer = grpc.ServerStreamingServer[ListStoragesResponse]
+
+func _Control_GetStorage_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetStorageRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).GetStorage(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_GetStorage_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).GetStorage(ctx, req.(*GetStorageRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).GetStorage(m, &grpc.GenericServerStream[GetStorageRequest, GetStorageResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_GetStorageServer = grpc.ServerStreamingServer[GetStorageResponse]
 
 func _Control_DiffStorage_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(DiffStorageRequest)
@@ -617,59 +777,38 @@ func _Control_ForkStorage_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Control_ConfigureStorage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ConfigureStorageRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _Control_ConfigureStorage_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ConfigureStorageRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).ConfigureStorage(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_ConfigureStorage_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).ConfigureStorage(ctx, req.(*ConfigureStorageRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).ConfigureStorage(m, &grpc.GenericServerStream[ConfigureStorageRequest, ConfigureStorageResponse]{ServerStream: stream})
 }
 
-func _Control_ExplainPath_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ExplainPathRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ConfigureStorageServer = grpc.ServerStreamingServer[ConfigureStorageResponse]
+
+func _Control_ExplainPath_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExplainPathRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).ExplainPath(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_ExplainPath_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).ExplainPath(ctx, req.(*ExplainPathRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).ExplainPath(m, &grpc.GenericServerStream[ExplainPathRequest, ExplainPathResponse]{ServerStream: stream})
 }
 
-func _Control_AuditStorage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(AuditStorageRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ExplainPathServer = grpc.ServerStreamingServer[ExplainPathResponse]
+
+func _Control_AuditStorage_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(AuditStorageRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).AuditStorage(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_AuditStorage_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).AuditStorage(ctx, req.(*AuditStorageRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).AuditStorage(m, &grpc.GenericServerStream[AuditStorageRequest, AuditStorageResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_AuditStorageServer = grpc.ServerStreamingServer[AuditStorageResponse]
 
 func _Control_CreateUpdate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateUpdateRequest)
@@ -689,59 +828,38 @@ func _Control_CreateUpdate_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Control_PreviewUpdate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(CreateUpdateRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _Control_PreviewUpdate_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CreateUpdateRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).PreviewUpdate(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_PreviewUpdate_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).PreviewUpdate(ctx, req.(*CreateUpdateRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).PreviewUpdate(m, &grpc.GenericServerStream[CreateUpdateRequest, PreviewResponse]{ServerStream: stream})
 }
 
-func _Control_ListUpdates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListUpdatesRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PreviewUpdateServer = grpc.ServerStreamingServer[PreviewResponse]
+
+func _Control_ListUpdates_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListUpdatesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).ListUpdates(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_ListUpdates_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).ListUpdates(ctx, req.(*ListUpdatesRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).ListUpdates(m, &grpc.GenericServerStream[ListUpdatesRequest, ListUpdatesResponse]{ServerStream: stream})
 }
 
-func _Control_GetUpdate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetUpdateRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ListUpdatesServer = grpc.ServerStreamingServer[ListUpdatesResponse]
+
+func _Control_GetUpdate_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetUpdateRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).GetUpdate(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_GetUpdate_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).GetUpdate(ctx, req.(*GetUpdateRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).GetUpdate(m, &grpc.GenericServerStream[GetUpdateRequest, GetUpdateResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_GetUpdateServer = grpc.ServerStreamingServer[GetUpdateResponse]
 
 func _Control_WatchUpdate_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(GetUpdateRequest)
@@ -754,131 +872,82 @@ func _Control_WatchUpdate_Handler(srv interface{}, stream grpc.ServerStream) err
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_WatchUpdateServer = grpc.ServerStreamingServer[GetUpdateResponse]
 
-func _Control_GetReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetReportRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _Control_GetReport_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetReportRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).GetReport(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_GetReport_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).GetReport(ctx, req.(*GetReportRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).GetReport(m, &grpc.GenericServerStream[GetReportRequest, GetReportResponse]{ServerStream: stream})
 }
 
-func _Control_DiffPath_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(DiffPathRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_GetReportServer = grpc.ServerStreamingServer[GetReportResponse]
+
+func _Control_DiffPath_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DiffPathRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).DiffPath(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_DiffPath_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).DiffPath(ctx, req.(*DiffPathRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).DiffPath(m, &grpc.GenericServerStream[DiffPathRequest, DiffPathResponse]{ServerStream: stream})
 }
 
-func _Control_RollbackUpdate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RollbackUpdateRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_DiffPathServer = grpc.ServerStreamingServer[DiffPathResponse]
+
+func _Control_RollbackUpdate_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RollbackUpdateRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).RollbackUpdate(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_RollbackUpdate_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).RollbackUpdate(ctx, req.(*RollbackUpdateRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).RollbackUpdate(m, &grpc.GenericServerStream[RollbackUpdateRequest, RollbackUpdateResponse]{ServerStream: stream})
 }
 
-func _Control_PreviewRollback_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RollbackUpdateRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_RollbackUpdateServer = grpc.ServerStreamingServer[RollbackUpdateResponse]
+
+func _Control_PreviewRollback_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RollbackUpdateRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).PreviewRollback(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_PreviewRollback_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).PreviewRollback(ctx, req.(*RollbackUpdateRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).PreviewRollback(m, &grpc.GenericServerStream[RollbackUpdateRequest, PreviewResponse]{ServerStream: stream})
 }
 
-func _Control_MergeLayers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(MergeLayersRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PreviewRollbackServer = grpc.ServerStreamingServer[PreviewResponse]
+
+func _Control_MergeLayers_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(MergeLayersRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).MergeLayers(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_MergeLayers_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).MergeLayers(ctx, req.(*MergeLayersRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).MergeLayers(m, &grpc.GenericServerStream[MergeLayersRequest, MergeLayersResponse]{ServerStream: stream})
 }
 
-func _Control_RefreshContainer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RefreshContainerRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_MergeLayersServer = grpc.ServerStreamingServer[MergeLayersResponse]
+
+func _Control_RefreshContainer_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RefreshContainerRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).RefreshContainer(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_RefreshContainer_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).RefreshContainer(ctx, req.(*RefreshContainerRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).RefreshContainer(m, &grpc.GenericServerStream[RefreshContainerRequest, RefreshContainerResponse]{ServerStream: stream})
 }
 
-func _Control_Check_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(CheckRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_RefreshContainerServer = grpc.ServerStreamingServer[RefreshContainerResponse]
+
+func _Control_Check_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CheckRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ControlServer).Check(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Control_Check_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ControlServer).Check(ctx, req.(*CheckRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ControlServer).Check(m, &grpc.GenericServerStream[CheckRequest, CheckResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_CheckServer = grpc.ServerStreamingServer[CheckResponse]
 
 func _Control_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(BackupRequest)
@@ -895,24 +964,12 @@ type Control_BackupServer = grpc.ServerStreamingServer[BackupResponse]
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Control_ServiceDesc = grpc.ServiceDesc{
-	ServiceName: "molt.control.v1.Control",
+	ServiceName: "molt.control.v1r2.Control",
 	HandlerType: (*ControlServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
 			MethodName: "Version",
 			Handler:    _Control_Version_Handler,
-		},
-		{
-			MethodName: "Graph",
-			Handler:    _Control_Graph_Handler,
-		},
-		{
-			MethodName: "ListStorages",
-			Handler:    _Control_ListStorages_Handler,
-		},
-		{
-			MethodName: "GetStorage",
-			Handler:    _Control_GetStorage_Handler,
 		},
 		{
 			MethodName: "RemoveStorage",
@@ -923,71 +980,99 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Control_ForkStorage_Handler,
 		},
 		{
-			MethodName: "ConfigureStorage",
-			Handler:    _Control_ConfigureStorage_Handler,
-		},
-		{
-			MethodName: "ExplainPath",
-			Handler:    _Control_ExplainPath_Handler,
-		},
-		{
-			MethodName: "AuditStorage",
-			Handler:    _Control_AuditStorage_Handler,
-		},
-		{
 			MethodName: "CreateUpdate",
 			Handler:    _Control_CreateUpdate_Handler,
 		},
-		{
-			MethodName: "PreviewUpdate",
-			Handler:    _Control_PreviewUpdate_Handler,
-		},
-		{
-			MethodName: "ListUpdates",
-			Handler:    _Control_ListUpdates_Handler,
-		},
-		{
-			MethodName: "GetUpdate",
-			Handler:    _Control_GetUpdate_Handler,
-		},
-		{
-			MethodName: "GetReport",
-			Handler:    _Control_GetReport_Handler,
-		},
-		{
-			MethodName: "DiffPath",
-			Handler:    _Control_DiffPath_Handler,
-		},
-		{
-			MethodName: "RollbackUpdate",
-			Handler:    _Control_RollbackUpdate_Handler,
-		},
-		{
-			MethodName: "PreviewRollback",
-			Handler:    _Control_PreviewRollback_Handler,
-		},
-		{
-			MethodName: "MergeLayers",
-			Handler:    _Control_MergeLayers_Handler,
-		},
-		{
-			MethodName: "RefreshContainer",
-			Handler:    _Control_RefreshContainer_Handler,
-		},
-		{
-			MethodName: "Check",
-			Handler:    _Control_Check_Handler,
-		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Graph",
+			Handler:       _Control_Graph_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListStorages",
+			Handler:       _Control_ListStorages_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "GetStorage",
+			Handler:       _Control_GetStorage_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "DiffStorage",
 			Handler:       _Control_DiffStorage_Handler,
 			ServerStreams: true,
 		},
 		{
+			StreamName:    "ConfigureStorage",
+			Handler:       _Control_ConfigureStorage_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ExplainPath",
+			Handler:       _Control_ExplainPath_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "AuditStorage",
+			Handler:       _Control_AuditStorage_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "PreviewUpdate",
+			Handler:       _Control_PreviewUpdate_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListUpdates",
+			Handler:       _Control_ListUpdates_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "GetUpdate",
+			Handler:       _Control_GetUpdate_Handler,
+			ServerStreams: true,
+		},
+		{
 			StreamName:    "WatchUpdate",
 			Handler:       _Control_WatchUpdate_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "GetReport",
+			Handler:       _Control_GetReport_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "DiffPath",
+			Handler:       _Control_DiffPath_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "RollbackUpdate",
+			Handler:       _Control_RollbackUpdate_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "PreviewRollback",
+			Handler:       _Control_PreviewRollback_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "MergeLayers",
+			Handler:       _Control_MergeLayers_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "RefreshContainer",
+			Handler:       _Control_RefreshContainer_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Check",
+			Handler:       _Control_Check_Handler,
 			ServerStreams: true,
 		},
 		{

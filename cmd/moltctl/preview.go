@@ -1,0 +1,167 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+// previewed says what a storage that servicing refuses comes to.
+type previewed struct {
+	exit int
+	what string
+}
+
+var (
+	previewedUpdate   = previewed{exitHeld, "would be held"}
+	previewedRollback = previewed{exitRefused, "could not be carried over"}
+)
+
+// previews reads what an operation would come to, storage by storage. As a reader it is the report on the last one.
+type previews struct {
+	stream grpc.ServerStreamingClient[api.PreviewResponse]
+	ahead  *api.Preview // read while the report before it was
+	rest   []byte       // of a piece of the report
+}
+
+// next returns the next preview, or io.EOF.
+func (p *previews) next() (*api.Preview, error) {
+	if _, err := io.Copy(io.Discard, p); err != nil {
+		return nil, err
+	}
+	if found := p.ahead; found != nil {
+		p.ahead = nil
+		return found, nil
+	}
+	return nil, io.EOF
+}
+
+// Read implements io.Reader. The report ends where the next preview begins.
+func (p *previews) Read(data []byte) (int, error) {
+	for len(p.rest) == 0 {
+		if p.ahead != nil {
+			return 0, io.EOF
+		}
+		part, err := p.stream.Recv()
+		if err != nil {
+			return 0, err
+		}
+		p.ahead, p.rest = part.GetPreview(), part.GetReport()
+	}
+	n := copy(data, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
+}
+
+// printPreviews prints what an operation would come to, and fails when it would not reach all storages.
+func printPreviews(
+	c *cli.Command, stream grpc.ServerStreamingClient[api.PreviewResponse], err error, refused previewed,
+) error {
+	if err != nil {
+		return err
+	}
+	var (
+		p       = &previews{stream: stream}
+		counted shortfall
+		show    = printPreview
+		w       = c.Root().Writer
+	)
+	if c.String("format") == formatJSON {
+		show = (&previewList{w: w}).show
+	}
+	for {
+		one, err := p.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		counted.of++
+		switch {
+		case one.GetError() != "":
+			counted.addCode(one.GetCode(), "cannot be told")
+		case len(one.GetHolds()) > 0:
+			counted.add(refused.exit, refused.what)
+		}
+		if err := show(c, one, p); err != nil {
+			return err
+		}
+	}
+	if err := show(c, nil, nil); err != nil {
+		return err
+	}
+	if counted.of == 0 && c.String("format") != formatJSON {
+		if _, err := fmt.Fprintln(w, "no storage is concerned"); err != nil {
+			return err
+		}
+	}
+	return counted.err()
+}
+
+// printPreview prints a preview for people, with the report that comes after it; nil for the end.
+func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
+	t := newTable(c.Root().Writer)
+	switch {
+	case p.GetError() != "":
+		t.row(p.GetStorage()+":", "cannot be told: "+p.GetError())
+	case p.GetWaits() != "":
+		t.row(p.GetStorage()+":", p.GetWaits()+"; this would wait for its next start")
+	case len(p.GetHolds()) > 0 && !p.GetReported():
+		for _, reason := range p.GetHolds() {
+			t.row(p.GetStorage()+":", "held: "+reason)
+		}
+	case p != nil && !p.GetReported():
+		t.row(p.GetStorage()+":", "returns to exactly what it was; what was written since is set aside")
+	}
+	if err := t.flush(); err != nil || !p.GetReported() {
+		return err
+	}
+	return printReport(c, p.GetStorage(), report)
+}
+
+// previewList prints previews as one JSON object. Their reports are base64, as bytes are in messages.
+type previewList struct {
+	w   io.Writer
+	any bool
+}
+
+func (l *previewList) show(_ *cli.Command, p *api.Preview, report io.Reader) error {
+	before := map[bool]string{true: ",\n", false: "{\n  \"previews\": [\n"}[l.any]
+	if p == nil {
+		end := map[bool]string{true: "\n  ]\n}\n", false: "{\n  \"previews\": []\n}\n"}[l.any]
+		_, err := io.WriteString(l.w, end)
+		return err
+	}
+	l.any = true
+	text, err := asJSON(p)
+	if err != nil {
+		return err
+	}
+	fields := strings.TrimRight(strings.TrimSuffix(text, "}"), "\n ")
+	w := &escaper{w: l.w}
+	if _, err := fmt.Fprintf(w, "%s%s,\n  \"report\": \"", before, fields); err != nil {
+		return err
+	}
+	encoded := base64.NewEncoder(base64.StdEncoding, l.w)
+	if p.GetReported() {
+		if _, err := io.Copy(&escaper{w: encoded}, report); err != nil {
+			return err
+		}
+	}
+	if err := encoded.Close(); err != nil {
+		return err
+	}
+	_, err = io.WriteString(l.w, "\"\n}")
+	return err
+}

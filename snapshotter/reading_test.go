@@ -1,0 +1,44 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+)
+
+// Report returns a report as a whole.
+func (f *fixture) Report(id dag.UpdateID, storage string) (*servicing.Report, error) {
+	var document bytes.Buffer
+	if err := f.WriteReport(&document, id, storage, ""); err != nil {
+		return nil, err
+	}
+	r := &servicing.Report{}
+	return r, json.Unmarshal(document.Bytes(), r)
+}
+
+// PreviewUpdate returns all previews of an update.
+func (f *fixture) PreviewUpdate(ctx context.Context, r snapshotter.UpdateRequest) ([]snapshotter.Preview, error) {
+	var all []snapshotter.Preview
+	err := f.Snapshotter.PreviewUpdate(ctx, r, func(p snapshotter.Preview) error {
+		all = append(all, p)
+		return nil
+	})
+	return all, err
+}
+
+// PreviewRollback returns all previews of a rollback.
+func (f *fixture) PreviewRollback(ctx context.Context, r snapshotter.RollbackRequest) ([]snapshotter.Preview, error) {
+	var all []snapshotter.Preview
+	err := f.Snapshotter.PreviewRollback(ctx, r, func(p snapshotter.Preview) error {
+		all = append(all, p)
+		return nil
+	})
+	return all, err
+}

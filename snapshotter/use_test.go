@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,22 @@ func stopped(f *fixture) overlay {
 			o.work = value
 		}
 	}
+	f.unmounted(o.upper)
 	return o
+}
+
+// unmounted waits until no mount table shows an upper directory: where containers are being made, there are copies of mounts for
+// a moment.
+func (f *fixture) unmounted(upper string) {
+	f.t.Helper()
+	f.eventually(func() bool {
+		tables, err := filepath.Glob("/proc/[0-9]*/mountinfo")
+		f.must(err)
+		return !slices.ContainsFunc(tables, func(table string) bool {
+			data, err := os.ReadFile(table)
+			return err == nil && strings.Contains(string(data), upper+",")
+		})
+	}, "%s is unmounted", upper)
 }
 
 // mountAt mounts an overlay with the upper directory at a new place. Whoever ends it does so before the test ends.
@@ -196,7 +212,7 @@ var uses = map[string]struct {
 		f.must(file.Close())
 		f.must(unix.Unmount(at, unix.MNT_DETACH))
 		return func() { f.must(errors.Join(unix.Close(pair[0]), unix.Close(pair[1]))) }
-	}, use.Unseen, "through a socket"},
+	}, use.Unseen, "--assume-free"}, // which no process has
 	"a descriptor of another process": {func(f *fixture, o overlay) func() {
 		at := f.mountAt(o.lower, o.upper, o.work)
 		file := f.hold(at + "/data")
@@ -285,6 +301,9 @@ func TestUseWithoutTask(t *testing.T) {
 			f := newFixture(t)
 			o := stopped(f)
 			end := c.begin(f, o)
+			if c.code == use.Unseen {
+				f.unmounted(o.upper)
+			}
 			u := f.update(o.one, o.two)
 			if reason := f.expectWaits(u, c.code); !contains(reason, c.says, "or at its next start") {
 				t.Errorf("the reason does not say %q: %s", c.says, reason)
@@ -316,6 +335,7 @@ func TestAssumeFree(t *testing.T) {
 			defer c.begin(f, o)()
 			want := dag.Planned
 			if c.code == use.Unseen {
+				f.unmounted(o.upper)
 				want = dag.Applied
 			}
 			f.expectState(assumed(f, o), "web", want)
@@ -379,6 +399,7 @@ func TestTwoOverlaysOnOneUpper(t *testing.T) {
 	first, second := f.mountAt(o.lower, o.upper, o.work), f.mountAt(o.lower, o.upper, other)
 	one, two := f.hold(first+"/data"), f.hold(second+"/data")
 	f.must(errors.Join(unix.Unmount(first, unix.MNT_DETACH), unix.Unmount(second, unix.MNT_DETACH)))
+	f.unmounted(o.upper)
 	u := f.update(o.one, o.two)
 	f.expectWaits(u, use.Unseen)
 	f.must(one.Close())

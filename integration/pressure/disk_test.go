@@ -142,17 +142,20 @@ func TestFullUpdate(t *testing.T) {
 	})
 }
 
-// TestFullWaiting starts a container on a full disk whose storage waits for an update: it goes on waiting for that.
+// TestFullWaiting starts a container on a full disk whose storage waits for an update: it goes on waiting for that, or has it.
 func TestFullWaiting(t *testing.T) {
-	eachFill(t, func(t *testing.T, w *world, fill func() func(), none bool) {
+	eachFill(t, func(t *testing.T, w *world, fill func() func(), _ bool) {
 		key := w.keys[0]
 		check(t, w.in(key, func(string) error { _, err := w.update(); return err }))
 		release := fill()
 		_, err := w.Mounts(t.Context(), key)
 		check(t, err)
 		w.Graph(func(g *dag.Graph) {
-			if st, _ := g.Storage("test/s0"); none && st.Pending == nil {
-				t.Error("it does not wait any more")
+			// The end of a use frees some blocks, and the background may have been faster than what filled the disk.
+			for _, u := range g.Updates() {
+				if state := u.Outcomes["test/s0"].State; state != dag.Planned && state != dag.Applied {
+					t.Errorf("it is given up: %v", u.Outcomes)
+				}
 			}
 		})
 		release()

@@ -28,20 +28,21 @@ func (u Use) Named(t mounttable.Table) Use {
 	return u
 }
 
-// holders returns a process of every other mount namespace that has one of the mounts, or else those that have a file,
-// a working directory or a mapping in it.
+// holders returns a process of every other mount namespace that has one of the mounts, and those that have a file, a working
+// directory or a mapping in one that is in the namespace of this process.
 func holders(places []mounttable.Place) (found []Process) {
+	own := map[int]bool{}
 	for _, p := range places {
-		if p.PID != 0 {
-			found = append(found, named(p.PID))
+		if p.PID == 0 {
+			own[p.ID] = true
+		} else if holder, alive := named(p.PID); alive {
+			found = append(found, holder)
 		}
 	}
-	if len(found) > 0 {
-		return found
+	if len(own) > 0 {
+		found = append(found, holding(func(id int, _ string) bool { return own[id] })...)
 	}
-	return holding(func(id int, _ string) bool {
-		return slices.ContainsFunc(places, func(p mounttable.Place) bool { return p.ID == id })
-	})
+	return found
 }
 
 // holding returns the processes that have a file, a directory or a mapping for which is holds; it gets the id of the
@@ -60,7 +61,9 @@ func holding(is func(mountID int, file string) bool) (found []Process) {
 			id, ok := mountID(file)
 			return ok && is(id, file)
 		}) {
-			found = append(found, named(pid))
+			if holder, alive := named(pid); alive {
+				found = append(found, holder)
+			}
 		}
 	}
 	return found
@@ -94,10 +97,8 @@ func onOverlay(file string) bool {
 	return unix.Statfs(file, &st) == nil && int64(st.Type) == unix.OVERLAYFS_SUPER_MAGIC //nolint:unconvert // it has another type elsewhere
 }
 
-func named(pid int) Process {
+// named returns a process by its id, unless it has ended.
+func named(pid int) (p Process, alive bool) {
 	name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
-	if err != nil {
-		return Process{pid, "which has ended"}
-	}
-	return Process{pid, strings.TrimSpace(string(name))}
+	return Process{pid, strings.TrimSpace(string(name))}, err == nil
 }

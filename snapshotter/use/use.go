@@ -7,6 +7,7 @@ package use
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
@@ -98,7 +99,9 @@ const assumeFree = "; if you know that nothing uses it, repeat this with --assum
 func (u Use) where() string {
 	var points []string
 	for _, p := range u.Places {
-		points = append(points, p.Point)
+		if !slices.Contains(points, p.Point) { // it may be there in several mount namespaces
+			points = append(points, p.Point)
+		}
 	}
 	text := ""
 	if len(points) > 0 {

@@ -104,6 +104,10 @@ func (s *summary) read(from io.Reader) error {
 			return dec.Decode(&s.report.Forced)
 		case "packages":
 			return dec.Decode(&s.report.Packages)
+		case "findings":
+			return dec.Decode(&s.report.Findings)
+		case "unread":
+			return dec.Decode(&s.report.Unread)
 		case "paths":
 			s.begin()
 			return eachElement(dec, s.path)

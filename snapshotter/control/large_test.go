@@ -139,8 +139,8 @@ func TestLargeGraph(t *testing.T) {
 	t.Parallel()
 	const count, updated = 75, 10
 	w := newWorld(t)
-	w.host.running.Store(true) // so that the update waits for all of them
 	base, next := w.layer("many/1/sha256:base", "", "version", "1"), w.layer("many/2/sha256:next", "", "version", "2")
+	w.host.running.Store(true) // so that the update waits for all of them
 	for i := range count {
 		// A container without a storage names what it has: its key is in it two times.
 		_, err := w.s.Prepare(t.Context(), fmt.Sprintf("many/%d/%s", 100+i, strings.Repeat("k", 30<<10)), base)

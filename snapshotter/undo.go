@@ -250,7 +250,7 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 			})
 		}
 	}
-	p.Undone = &one
+	p.Undone, p.Update = &one, r.Update
 	return p
 }
 

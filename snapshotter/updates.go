@@ -40,8 +40,9 @@ type Preview struct {
 	// Waits says what uses the storage, so that it would have to wait for its next start.
 	Waits  string
 	Report *servicing.Report
-	// Undone is what undoing an update would come to; nil for an update.
+	// Undone is what undoing Update would come to; nil for an update.
 	Undone *Undone
+	Update dag.UpdateID
 	// Err says why nothing can be told.
 	Err error
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/host"
 )
 
 // defaultPath is where the config file is looked for; only there may it be missing.
@@ -51,6 +52,7 @@ type socketConfig struct {
 type containerdConfig struct {
 	Address     string `toml:"address" comment:"Empty: never ask; storages are then bound by the label given to Prepare only."`
 	Snapshotter string `toml:"snapshotter" comment:"The name of the proxy plugin in containerd's configuration."`
+	Unknown     string `toml:"unknown_labels" comment:"What happens to a container with a molt.dev/ label or annotation that molt does not know: refuse, or warn."`
 }
 
 type logConfig struct {
@@ -61,6 +63,8 @@ type logConfig struct {
 type servicingConfig struct {
 	Workers int      `toml:"workers" comment:"How many storages are serviced at once."`
 	Grace   duration `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
+	OnHold  string   `toml:"on_hold" comment:"What happens when a container asks for a base that its storage cannot be serviced for: refuse, or start-on-old-base."`
+	Rebind  string   `toml:"rebind" comment:"Which containers have their storage moved to the image that they name: on-change (those that name another one than the container before), or spec (all whose storage stands elsewhere)."`
 	// What is told for all storages: policy, pins, exclude.
 	servicing.Options
 }
@@ -95,9 +99,9 @@ func defaultConfig() config {
 		Root:       "/var/lib/containerd-molt-grpc",
 		GRPC:       socketConfig{Address: "/run/containerd-molt-grpc/containerd-molt-grpc.sock"},
 		Control:    socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
-		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt"},
+		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt", Unknown: string(host.RefuseUnknown)},
 		Log:        logConfig{Level: "info", Format: "text"},
-		Servicing:  servicingConfig{Workers: 2, Grace: duration{snapshotter.DefaultGrace}},
+		Servicing:  servicingConfig{Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart), Rebind: string(snapshotter.RebindOnChange)},
 		Rollback:   rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
 		Retention:  retentionConfig{Points: snapshotter.DefaultPoints, Age: duration{snapshotter.DefaultAge}},
 	}
@@ -240,6 +244,9 @@ func (c *config) check() error {
 			return fmt.Errorf("grpc.address, control.address and containerd.address must differ, two are %q", socket)
 		}
 	}
+	if u := host.UnknownLabels(c.Containerd.Unknown); u != host.RefuseUnknown && u != host.WarnUnknown {
+		return fmt.Errorf("containerd.unknown_labels must be %s or %s, not %q", host.RefuseUnknown, host.WarnUnknown, u)
+	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fmt.Errorf("log.format must be text or json, not %q", c.Log.Format)
 	}
@@ -256,6 +263,8 @@ var logLevels = [...]string{"trace", "debug", "info", "warn", "error"}
 func (c *config) options() []snapshotter.Opt {
 	return []snapshotter.Opt{
 		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(c.Rollback.OnReturn)),
+		snapshotter.WithOnHold(snapshotter.OnHold(c.Servicing.OnHold)),
+		snapshotter.WithRebind(snapshotter.Rebind(c.Servicing.Rebind)),
 		snapshotter.WithWorkers(c.Servicing.Workers),
 		snapshotter.WithGrace(c.Servicing.Grace.Duration),
 		snapshotter.WithServicing(c.Servicing.Options),

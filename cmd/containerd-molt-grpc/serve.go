@@ -112,7 +112,7 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, *host.Host
 		s, err := snapshotter.New(cfg.Root, opts...)
 		return s, nil, err
 	}
-	h, err := host.New(cfg.Containerd.Address, cfg.Containerd.Snapshotter)
+	h, err := host.New(cfg.Containerd.Address, cfg.Containerd.Snapshotter, host.WithUnknownLabels(host.UnknownLabels(cfg.Containerd.Unknown)))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -50,6 +50,13 @@ func TestExitCodes(t *testing.T) {
 			return d
 		}
 	}
+	fated := func(fate string, code codes.Code) func() *fakeDaemon {
+		return func() *fakeDaemon {
+			d := ok()
+			d.fates = []*api.Undone{{Storage: "default/web", Fate: fate, By: 9, Why: "because", Code: uint32(code)}}
+			return d
+		}
+	}
 	told := func(why ...codes.Code) func() *fakeDaemon {
 		return func() *fakeDaemon {
 			d := ok()
@@ -99,6 +106,12 @@ func TestExitCodes(t *testing.T) {
 		{"update create --from a --to b --dry-run", told(codes.NotFound, codes.FailedPrecondition), exitRefused, "(refused as things stand)"},
 		{"update create --from a --to b --dry-run", told(codes.Unknown, codes.OK), exitFailed, "1 cannot be told (failed); 1 would be held"},
 		{"update rollback --dry-run u1", told(codes.OK), exitRefused, "1 could not be carried over"},
+		{"update rollback u1", fated("moved on", codes.FailedPrecondition), exitHeld, "1 moved on by a later update"},
+		{"update rollback u1", fated("needs its name", codes.FailedPrecondition), exitRefused, "1 not rolled back (refused"},
+		{"update rollback u1", fated("withdrawn", codes.OK), exitOK, ""},
+		{"update cancel u1", fated("withdrawn", codes.OK), exitOK, ""},
+		{"update cancel u1", fated("failed", codes.FailedPrecondition), exitRefused, "1 not withdrawn (refused"},
+		{"update cancel", ok, exitUsage, "UPDATE is missing"},
 		{"version", failing(errdefs.ErrNotImplemented), exitFailed, "older or newer"},
 
 		{"nonsense", ok, exitUsage, "nonsense"},

@@ -153,10 +153,30 @@ func auditStorage(ctx context.Context, c *cli.Command, client api.ControlClient)
 	} else if fixes, err = printAudit(c.Root().Writer, document); err != nil {
 		return err
 	}
-	if fixes > 0 {
-		return fmt.Errorf("the storage hides fixes of its base: %d", fixes)
+	return notEffective(ctx, c, client, args[0], fixes)
+}
+
+// notEffective says that fixes do not reach a container: the storage hides them, or is held and stands on its old base.
+func notEffective(ctx context.Context, c *cli.Command, client api.ControlClient, storage string, fixes int) error {
+	r, err := api.Whole(client.GetStorage(ctx, &api.GetStorageRequest{Name: storage}))
+	if err != nil {
+		return err
 	}
-	return nil
+	held := r.GetStorage().GetHeldBy()
+	if held != 0 && c.String("format") != formatJSON {
+		if _, err := fmt.Fprintf(c.Root().Writer, "held: update %s is not applied; see moltctl update report --storage %s %s\n",
+			updateID(held), r.GetStorage().GetName(), updateID(held)); err != nil {
+			return err
+		}
+	}
+	counted := shortfall{of: 1}
+	if fixes > 0 {
+		counted.add(exitHeld, fmt.Sprintf("hides %d fixes of its base", fixes))
+	}
+	if held != 0 {
+		counted.add(exitHeld, "is held")
+	}
+	return counted.err()
 }
 
 // copyAudit prints an audit as JSON and returns how many fixes are hidden.

@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -42,6 +43,7 @@ type fakeDaemon struct {
 	report   []byte
 	failures []string
 	codes    []uint32
+	fates    []*api.Undone
 	diff     []*api.DiffStorageResponse
 	pathDiff []byte
 	merged   []*api.MergeLayersResponse_Pair
@@ -199,8 +201,30 @@ func (d *fakeDaemon) DiffPath(r *api.DiffPathRequest, stream grpc.ServerStreamin
 
 func (d *fakeDaemon) RollbackUpdate(r *api.RollbackUpdateRequest, stream grpc.ServerStreamingServer[api.RollbackUpdateResponse]) error {
 	return d.send(r, func() error {
-		return stream.Send(&api.RollbackUpdateResponse{Update: d.update, Failures: d.failures, FailureCodes: d.codes})
+		return stream.Send(&api.RollbackUpdateResponse{Update: d.update, Failures: d.failures, FailureCodes: d.codes, Undone: d.undone()})
 	})
+}
+
+func (d *fakeDaemon) CancelUpdate(r *api.CancelUpdateRequest, stream grpc.ServerStreamingServer[api.CancelUpdateResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.CancelUpdateResponse{Undone: d.undone()}) })
+}
+
+// undone is what undoing the update of the fake comes to.
+func (d *fakeDaemon) undone() []*api.Undone {
+	all := slices.Clone(d.fates)
+	if all == nil {
+		for _, o := range d.update.GetOutcomes() {
+			all = append(all, &api.Undone{Storage: o.GetStorage(), Fate: "rolled back"})
+		}
+	}
+	for i, failure := range d.failures {
+		code := uint32(codes.Unknown)
+		if i < len(d.codes) {
+			code = d.codes[i]
+		}
+		all = append(all, &api.Undone{Storage: "default/left", Fate: "failed", Why: failure, Code: code})
+	}
+	return all
 }
 
 func (d *fakeDaemon) PreviewRollback(r *api.RollbackUpdateRequest, stream grpc.ServerStreamingServer[api.PreviewResponse]) error {

@@ -91,6 +91,10 @@ func printPreviews(
 		switch {
 		case one.GetError() != "":
 			counted.addCode(one.GetCode(), "cannot be told")
+		case one.GetUndone().GetFate() == fateMovedOn:
+			counted.add(exitHeld, "moved on by a later update")
+		case one.GetUndone().GetCode() != 0:
+			counted.addCode(one.GetUndone().GetCode(), "would stay")
 		case len(one.GetHolds()) > 0:
 			counted.add(refused.exit, refused.what)
 		}
@@ -115,6 +119,8 @@ func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
 	switch {
 	case p.GetError() != "":
 		t.row(p.GetStorage()+":", "cannot be told: "+p.GetError())
+	case p.GetUndone() != nil && p.GetUndone().GetFate() != fateRollsBack:
+		t.row(p.GetStorage()+":", fateOf(p.GetUndone()), p.GetUndone().GetWhy())
 	case p.GetWaits() != "":
 		t.row(p.GetStorage()+":", p.GetWaits()+"; this would wait for its next start")
 	case len(p.GetHolds()) > 0 && !p.GetReported():

@@ -65,14 +65,14 @@ func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient)
 	}
 	stream, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: c.Bool("all")})
 	t := newTable(c.Root().Writer)
-	t.row("STORAGE", "CONTAINER", "BASE", "NODES", "POINTS", "NEXT START", "CREATED")
+	t.row("STORAGE", "CONTAINER", "BASE", "ASKS FOR", "NODES", "POINTS", "NEXT START", "CREATED")
 	return shown(c, noted(stream, func(part *api.ListStoragesResponse) {
 		part.Storages = slices.DeleteFunc(part.GetStorages(), func(s *api.Storage) bool {
 			return s.GetAnonymous() && s.GetUnpacking()
 		})
 	}), err, t, func(part *api.ListStoragesResponse) {
 		for _, s := range part.GetStorages() {
-			t.row(s.GetName(), orDash(ownKey(s.GetKey())), nodeID(s.GetBase()), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
+			t.row(s.GetName(), orDash(ownKey(s.GetKey())), nodeID(s.GetBase()), orDash(s.GetAsksFor()), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
 		}
 	}, func() {})
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v3"
-	"google.golang.org/grpc/codes"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
@@ -61,6 +60,12 @@ updated is held, with the reasons, and does not stop the others.
 				Flags:       []cli.Flag{storages, dryRun, assumeFree(), &cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"}},
 				Action:      action(rollbackUpdate),
 			},
+			{
+				Name: "cancel", Usage: "withdraw an update from the storages that it has not moved", ArgsUsage: "UPDATE",
+				Description: "Storages that wait for the update, are being serviced, or are held stay where they are. One that was moved needs rollback.",
+				Flags:       []cli.Flag{storages},
+				Action:      action(cancelUpdate),
+			},
 		},
 	}
 }
@@ -101,7 +106,42 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if err := printUpdate(c, u); err != nil {
 		return err
 	}
+	if err := printDrift(ctx, c, client, u); err != nil {
+		return err
+	}
 	return unreached(u)
+}
+
+// printDrift names, for people, the storages of an update whose containers ask for another base: the update holds until
+// their specification changes.
+func printDrift(ctx context.Context, c *cli.Command, client api.ControlClient, u *api.Update) error {
+	if c.String("format") == formatJSON {
+		return nil
+	}
+	moved := map[string]bool{}
+	for _, o := range u.GetOutcomes() {
+		if o.GetState() == "applied" || o.GetState() == "planned" {
+			moved[o.GetStorage()] = true
+		}
+	}
+	if len(moved) == 0 {
+		return nil
+	}
+	t := newTable(c.Root().Writer)
+	stream, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: true})
+	return t.end(api.Each(stream, err, func(part *api.ListStoragesResponse) error {
+		for _, s := range part.GetStorages() {
+			if !moved[s.GetName()] || s.GetAsksFor() == "" {
+				continue
+			}
+			who := "its container"
+			if s.GetPod() != "" {
+				who = "pod " + s.GetPod()
+			}
+			t.row("note:", s.GetName(), fmt.Sprintf("%s names %s; the storage stays on the new base until that changes: name the new image there", who, s.GetAsksFor()))
+		}
+		return t.err
+	}))
 }
 
 // getUpdate returns an update.
@@ -260,23 +300,68 @@ func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClien
 		return err
 	}
 	if err := printed(c, r, func(t *table) {
-		t.row("STORAGE", "STATE", "WHY")
-		for _, o := range r.GetUpdate().GetOutcomes() {
-			t.row(o.GetStorage(), o.GetState(), strings.Join(o.GetReasons(), "; "))
-		}
-		for _, f := range r.GetFailures() {
-			t.row("failed", f)
-		}
+		undoneRows(t, r.GetUndone())
 	}); err != nil {
 		return err
 	}
-	counted := shortfall{of: max(len(r.GetUpdate().GetOutcomes()), len(r.GetFailures()))}
-	for i := range r.GetFailures() {
-		code := uint32(codes.Unknown)
-		if i < len(r.GetFailureCodes()) {
-			code = r.GetFailureCodes()[i]
+	return left(r.GetUndone(), "not rolled back")
+}
+
+func cancelUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	args, err := arguments(c, "UPDATE")
+	if err != nil {
+		return err
+	}
+	id, err := parseUpdate(args[0])
+	if err != nil {
+		return err
+	}
+	r, err := api.Whole(client.CancelUpdate(ctx, &api.CancelUpdateRequest{Id: id, Storages: c.StringSlice("storage")}))
+	if err != nil {
+		return err
+	}
+	if err := printed(c, r, func(t *table) { undoneRows(t, r.GetUndone()) }); err != nil {
+		return err
+	}
+	return left(r.GetUndone(), "not withdrawn")
+}
+
+// undoneRows shows what undoing an update came to.
+func undoneRows(t *table, all []*api.Undone) {
+	t.row("STORAGE", "RESULT", "WHY")
+	for _, one := range all {
+		t.row(one.GetStorage(), fateOf(one), one.GetWhy())
+	}
+}
+
+// The fates that say more than their name.
+const (
+	fateRollsBack = "rolled back"
+	fateMovedOn   = "moved on"
+	fateWaits     = "waits"
+)
+
+// fateOf says what became of a storage.
+func fateOf(one *api.Undone) string {
+	switch one.GetFate() {
+	case fateMovedOn:
+		return "moved on by " + updateID(one.GetBy())
+	case fateWaits:
+		return "waits for its next start"
+	}
+	return one.GetFate()
+}
+
+// left says for which storages an update stays, nil if for none.
+func left(all []*api.Undone, what string) error {
+	counted := shortfall{of: len(all)}
+	for _, one := range all {
+		switch {
+		case one.GetFate() == fateMovedOn:
+			counted.add(exitHeld, "moved on by a later update")
+		case one.GetCode() != 0:
+			counted.addCode(one.GetCode(), what)
 		}
-		counted.addCode(code, "not rolled back")
 	}
 	return counted.err()
 }

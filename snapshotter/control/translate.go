@@ -38,13 +38,46 @@ func storage(g *dag.Graph, st dag.Storage) *api.Storage {
 		head, _ := g.Node(p.Head)
 		return &api.Point{Update: uint64(p.Update), Head: uint64(p.Head), Base: uint64(head.Base), Time: timestamppb.New(p.Time)}
 	}
-	return &api.Storage{
+	s := &api.Storage{
 		Name: st.Name, Anonymous: st.Anonymous, Head: uint64(st.Head), Base: uint64(g.Base(st)), Key: st.Key,
 		Points: each(st.Points, point), Aside: each(st.Aside, point), Pending: pending(st.Pending),
 		Stack:     each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
 		Created:   timestamppb.New(st.Created),
 		Container: snapshotter.Container(st.Key), Unpacking: snapshotter.Unpacking(st.Key),
+		AsksFor: asksFor(g, st), HeldBy: uint64(heldBy(g, st)),
 	}
+	if st.Container != nil {
+		s.Pod = st.Container.Pod
+	}
+	return s
+}
+
+// asksFor returns what the last container of a storage asked for, where the storage stands on another base: the image that
+// the container named, else the layer. Empty otherwise.
+func asksFor(g *dag.Graph, st dag.Storage) string {
+	switch {
+	case st.Asked == nil || g.IsAsked(st, g.Base(st)):
+		return ""
+	case st.Container != nil && st.Container.Image != "":
+		return st.Container.Image
+	case st.Asked.Layer != 0:
+		return st.Asked.Layer.String()
+	}
+	return "an empty base"
+}
+
+// heldBy returns the update that is held for a storage, and would move it from where it stands.
+func heldBy(g *dag.Graph, st dag.Storage) dag.UpdateID {
+	for _, u := range slices.Backward(g.Updates()) {
+		switch o, in := u.Outcomes[st.Name]; {
+		case !in:
+		case o.State == dag.Held && g.SameBase(u.From, g.Base(st)):
+			return u.ID
+		case o.State == dag.Applied || o.State == dag.RolledBack:
+			return 0
+		}
+	}
+	return 0
 }
 
 func pending(p *dag.Pending) string {

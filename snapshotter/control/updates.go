@@ -243,16 +243,38 @@ func (s *Service) RollbackUpdate(
 		}
 	}
 	for _, one := range all {
-		failure := one.Failure(r.Update)
-		if failure == nil {
-			continue
+		part := &api.RollbackUpdateResponse{Undone: []*api.Undone{undone(r.Update, one)}}
+		if failure := one.Failure(r.Update); failure != nil {
+			part.Failures, part.FailureCodes = []string{text(failure)}, []uint32{code(failure)}
 		}
-		part := &api.RollbackUpdateResponse{Failures: []string{text(failure)}, FailureCodes: []uint32{code(failure)}}
 		if err := stream.Send(part); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// CancelUpdate withdraws an update for all its storages that it has not moved, or for some.
+func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api.CancelUpdateResponse]) error {
+	names, err := s.resolveAll(req.GetStorages())
+	if err != nil {
+		return errgrpc.ToGRPC(err)
+	}
+	id := dag.UpdateID(req.GetId())
+	all, err := s.snapshotter.Cancel(stream.Context(), id, names)
+	if err != nil {
+		return errgrpc.ToGRPC(err)
+	}
+	return sendList(stream, each(all, func(one snapshotter.Undone) *api.Undone { return undone(id, one) }),
+		func(l []*api.Undone) *api.CancelUpdateResponse { return &api.CancelUpdateResponse{Undone: l} })
+}
+
+func undone(id dag.UpdateID, one snapshotter.Undone) *api.Undone {
+	u := &api.Undone{Storage: one.Storage, Fate: string(one.Fate), By: uint64(one.By), Why: bounded(one.Why)}
+	if err := one.Failure(id); err != nil {
+		u.Why, u.Code = text(err), code(err)
+	}
+	return u
 }
 
 // code returns the gRPC status code of an error.
@@ -286,6 +308,9 @@ func sendPreview(stream streamOf[api.PreviewResponse], p snapshotter.Preview) er
 	}
 	if p.Err != nil {
 		preview.Error, preview.Code = text(p.Err), code(p.Err)
+	}
+	if p.Undone != nil {
+		preview.Undone = undone(p.Update, *p.Undone)
 	}
 	if err := stream.Send(&api.PreviewResponse{Part: &api.PreviewResponse_Preview{Preview: preview}}); err != nil {
 		return err

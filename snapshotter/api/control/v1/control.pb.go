@@ -425,7 +425,13 @@ type Storage struct {
 	// The id of the container that has the storage, empty if the key is not a container's.
 	Container string `protobuf:"bytes,11,opt,name=container,proto3" json:"container,omitempty"`
 	// The storage is that of an image layer which is being unpacked.
-	Unpacking     bool `protobuf:"varint,12,opt,name=unpacking,proto3" json:"unpacking,omitempty"`
+	Unpacking bool `protobuf:"varint,12,opt,name=unpacking,proto3" json:"unpacking,omitempty"`
+	// What the last container asked for, where the storage stands on another base: an image, or a layer. Empty otherwise.
+	AsksFor string `protobuf:"bytes,13,opt,name=asks_for,json=asksFor,proto3" json:"asks_for,omitempty"`
+	// The pod of the last container, as NAMESPACE/NAME; empty where there is none.
+	Pod string `protobuf:"bytes,14,opt,name=pod,proto3" json:"pod,omitempty"`
+	// The update that is held for the storage and would move it from where it stands; 0 if none.
+	HeldBy        uint64 `protobuf:"varint,15,opt,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -542,6 +548,27 @@ func (x *Storage) GetUnpacking() bool {
 		return x.Unpacking
 	}
 	return false
+}
+
+func (x *Storage) GetAsksFor() string {
+	if x != nil {
+		return x.AsksFor
+	}
+	return ""
+}
+
+func (x *Storage) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *Storage) GetHeldBy() uint64 {
+	if x != nil {
+		return x.HeldBy
+	}
+	return 0
 }
 
 type Outcome struct {
@@ -2184,7 +2211,9 @@ type Preview struct {
 	// The gRPC status code of the error, 0 if there is none.
 	Code uint32 `protobuf:"varint,6,opt,name=code,proto3" json:"code,omitempty"`
 	// The pieces of a report follow.
-	Reported      bool `protobuf:"varint,7,opt,name=reported,proto3" json:"reported,omitempty"`
+	Reported bool `protobuf:"varint,7,opt,name=reported,proto3" json:"reported,omitempty"`
+	// What undoing an update would come to; not set for an update.
+	Undone        *Undone `protobuf:"bytes,8,opt,name=undone,proto3" json:"undone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2259,6 +2288,13 @@ func (x *Preview) GetReported() bool {
 		return x.Reported
 	}
 	return false
+}
+
+func (x *Preview) GetUndone() *Undone {
+	if x != nil {
+		return x.Undone
+	}
+	return nil
 }
 
 type PreviewResponse struct {
@@ -2801,7 +2837,9 @@ type RollbackUpdateResponse struct {
 	// What could not be rolled back, one line for each storage.
 	Failures []string `protobuf:"bytes,2,rep,name=failures,proto3" json:"failures,omitempty"`
 	// The gRPC status code of each failure, in the same order.
-	FailureCodes  []uint32 `protobuf:"varint,3,rep,packed,name=failure_codes,json=failureCodes,proto3" json:"failure_codes,omitempty"`
+	FailureCodes []uint32 `protobuf:"varint,3,rep,packed,name=failure_codes,json=failureCodes,proto3" json:"failure_codes,omitempty"`
+	// What the rollback came to, storage by storage.
+	Undone        []*Undone `protobuf:"bytes,4,rep,name=undone,proto3" json:"undone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2857,6 +2895,191 @@ func (x *RollbackUpdateResponse) GetFailureCodes() []uint32 {
 	return nil
 }
 
+func (x *RollbackUpdateResponse) GetUndone() []*Undone {
+	if x != nil {
+		return x.Undone
+	}
+	return nil
+}
+
+// Undone is what undoing an update came to, or would, for one storage.
+type Undone struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Storage string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
+	// "rolled back", "waits", "withdrawn", "moved on", "needs its name", "removed" or "failed".
+	Fate string `protobuf:"bytes,2,opt,name=fate,proto3" json:"fate,omitempty"`
+	// The later update that moved the storage on.
+	By uint64 `protobuf:"varint,3,opt,name=by,proto3" json:"by,omitempty"`
+	// What more there is to say, and why it failed.
+	Why string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	// The gRPC status code of a failure, 0 if there is none.
+	Code          uint32 `protobuf:"varint,5,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Undone) Reset() {
+	*x = Undone{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Undone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Undone) ProtoMessage() {}
+
+func (x *Undone) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Undone.ProtoReflect.Descriptor instead.
+func (*Undone) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *Undone) GetStorage() string {
+	if x != nil {
+		return x.Storage
+	}
+	return ""
+}
+
+func (x *Undone) GetFate() string {
+	if x != nil {
+		return x.Fate
+	}
+	return ""
+}
+
+func (x *Undone) GetBy() uint64 {
+	if x != nil {
+		return x.By
+	}
+	return 0
+}
+
+func (x *Undone) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Undone) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+type CancelUpdateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Full names, or parts of them that are unique; all storages of the update when empty.
+	Storages      []string `protobuf:"bytes,2,rep,name=storages,proto3" json:"storages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelUpdateRequest) Reset() {
+	*x = CancelUpdateRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelUpdateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelUpdateRequest) ProtoMessage() {}
+
+func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelUpdateRequest.ProtoReflect.Descriptor instead.
+func (*CancelUpdateRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *CancelUpdateRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CancelUpdateRequest) GetStorages() []string {
+	if x != nil {
+		return x.Storages
+	}
+	return nil
+}
+
+type CancelUpdateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Undone        []*Undone              `protobuf:"bytes,1,rep,name=undone,proto3" json:"undone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelUpdateResponse) Reset() {
+	*x = CancelUpdateResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelUpdateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelUpdateResponse) ProtoMessage() {}
+
+func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelUpdateResponse.ProtoReflect.Descriptor instead.
+func (*CancelUpdateResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *CancelUpdateResponse) GetUndone() []*Undone {
+	if x != nil {
+		return x.Undone
+	}
+	return nil
+}
+
 type MergeLayersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	DryRun        bool                   `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
@@ -2866,7 +3089,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +3101,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +3114,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -2910,7 +3133,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2922,7 +3145,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2935,7 +3158,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -2958,7 +3181,7 @@ type RefreshContainerRequest struct {
 
 func (x *RefreshContainerRequest) Reset() {
 	*x = RefreshContainerRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3193,7 @@ func (x *RefreshContainerRequest) String() string {
 func (*RefreshContainerRequest) ProtoMessage() {}
 
 func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3206,7 @@ func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerRequest.ProtoReflect.Descriptor instead.
 func (*RefreshContainerRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RefreshContainerRequest) GetNamespace() string {
@@ -3030,7 +3253,7 @@ type RefreshContainerResponse struct {
 
 func (x *RefreshContainerResponse) Reset() {
 	*x = RefreshContainerResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,7 +3265,7 @@ func (x *RefreshContainerResponse) String() string {
 func (*RefreshContainerResponse) ProtoMessage() {}
 
 func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3055,7 +3278,7 @@ func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RefreshContainerResponse) GetChanges() []*RefreshContainerResponse_Change {
@@ -3075,7 +3298,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3310,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3323,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -3134,7 +3357,7 @@ type RefreshContainerResponse_Change struct {
 
 func (x *RefreshContainerResponse_Change) Reset() {
 	*x = RefreshContainerResponse_Change{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3369,7 @@ func (x *RefreshContainerResponse_Change) String() string {
 func (*RefreshContainerResponse_Change) ProtoMessage() {}
 
 func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3382,7 @@ func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse_Change.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse_Change) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52, 0}
 }
 
 func (x *RefreshContainerResponse_Change) GetSubject() string {
@@ -3237,7 +3460,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06update\x18\x01 \x01(\x04R\x06update\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xf9\x02\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xbf\x03\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tanonymous\x18\x02 \x01(\bR\tanonymous\x12\x12\n" +
@@ -3251,7 +3474,10 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\acreated\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x1c\n" +
 	"\tcontainer\x18\v \x01(\tR\tcontainer\x12\x1c\n" +
-	"\tunpacking\x18\f \x01(\bR\tunpacking\"\xc3\x01\n" +
+	"\tunpacking\x18\f \x01(\bR\tunpacking\x12\x19\n" +
+	"\basks_for\x18\r \x01(\tR\aasksFor\x12\x10\n" +
+	"\x03pod\x18\x0e \x01(\tR\x03pod\x12\x17\n" +
+	"\aheld_by\x18\x0f \x01(\x04R\x06heldBy\"\xc3\x01\n" +
 	"\aOutcome\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
@@ -3363,14 +3589,15 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
 	"\x14CreateUpdateResponse\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\x04R\x02idJ\x04\b\x01\x10\x02\"\x9b\x01\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02idJ\x04\b\x01\x10\x02\"\xce\x01\n" +
 	"\aPreview\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05holds\x18\x02 \x03(\tR\x05holds\x12\x14\n" +
 	"\x05waits\x18\x03 \x01(\tR\x05waits\x12\x14\n" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
 	"\x04code\x18\x06 \x01(\rR\x04code\x12\x1a\n" +
-	"\breported\x18\a \x01(\bR\breportedJ\x04\b\x04\x10\x05\"q\n" +
+	"\breported\x18\a \x01(\bR\breported\x121\n" +
+	"\x06undone\x18\b \x01(\v2\x19.molt.control.v1r2.UndoneR\x06undoneJ\x04\b\x04\x10\x05\"q\n" +
 	"\x0fPreviewResponse\x126\n" +
 	"\apreview\x18\x02 \x01(\v2\x1a.molt.control.v1r2.PreviewH\x00R\apreview\x12\x18\n" +
 	"\x06report\x18\x03 \x01(\fH\x00R\x06reportB\x06\n" +
@@ -3399,11 +3626,23 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\x12\x14\n" +
 	"\x05carry\x18\x03 \x01(\bR\x05carry\x12\x1f\n" +
 	"\vassume_free\x18\x14 \x01(\bR\n" +
-	"assumeFree\"\x8c\x01\n" +
+	"assumeFree\"\xbf\x01\n" +
 	"\x16RollbackUpdateResponse\x121\n" +
 	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r2.UpdateR\x06update\x12\x1a\n" +
 	"\bfailures\x18\x02 \x03(\tR\bfailures\x12#\n" +
-	"\rfailure_codes\x18\x03 \x03(\rR\ffailureCodes\"-\n" +
+	"\rfailure_codes\x18\x03 \x03(\rR\ffailureCodes\x121\n" +
+	"\x06undone\x18\x04 \x03(\v2\x19.molt.control.v1r2.UndoneR\x06undone\"l\n" +
+	"\x06Undone\x12\x18\n" +
+	"\astorage\x18\x01 \x01(\tR\astorage\x12\x12\n" +
+	"\x04fate\x18\x02 \x01(\tR\x04fate\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\x04R\x02by\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\rR\x04code\"A\n" +
+	"\x13CancelUpdateRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
+	"\bstorages\x18\x02 \x03(\tR\bstorages\"I\n" +
+	"\x14CancelUpdateResponse\x121\n" +
+	"\x06undone\x18\x01 \x03(\v2\x19.molt.control.v1r2.UndoneR\x06undone\"-\n" +
 	"\x12MergeLayersRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\x8e\x01\n" +
 	"\x13MergeLayersResponse\x12C\n" +
@@ -3425,7 +3664,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\tR\x03old\x12\x10\n" +
 	"\x03new\x18\x05 \x01(\tR\x03new\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why2\xfe\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why2\xe1\x11\n" +
 	"\aControl\x12P\n" +
 	"\aVersion\x12!.molt.control.v1r2.VersionRequest\x1a\".molt.control.v1r2.VersionResponse\x12L\n" +
 	"\x05Graph\x12\x1f.molt.control.v1r2.GraphRequest\x1a .molt.control.v1r2.GraphResponse0\x01\x12a\n" +
@@ -3446,7 +3685,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\tGetReport\x12#.molt.control.v1r2.GetReportRequest\x1a$.molt.control.v1r2.GetReportResponse0\x01\x12U\n" +
 	"\bDiffPath\x12\".molt.control.v1r2.DiffPathRequest\x1a#.molt.control.v1r2.DiffPathResponse0\x01\x12g\n" +
 	"\x0eRollbackUpdate\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a).molt.control.v1r2.RollbackUpdateResponse0\x01\x12a\n" +
-	"\x0fPreviewRollback\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a\".molt.control.v1r2.PreviewResponse0\x01\x12^\n" +
+	"\x0fPreviewRollback\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a\".molt.control.v1r2.PreviewResponse0\x01\x12a\n" +
+	"\fCancelUpdate\x12&.molt.control.v1r2.CancelUpdateRequest\x1a'.molt.control.v1r2.CancelUpdateResponse0\x01\x12^\n" +
 	"\vMergeLayers\x12%.molt.control.v1r2.MergeLayersRequest\x1a&.molt.control.v1r2.MergeLayersResponse0\x01\x12m\n" +
 	"\x10RefreshContainer\x12*.molt.control.v1r2.RefreshContainerRequest\x1a+.molt.control.v1r2.RefreshContainerResponse0\x01\x12L\n" +
 	"\x05Check\x12\x1f.molt.control.v1r2.CheckRequest\x1a .molt.control.v1r2.CheckResponse0\x01\x12O\n" +
@@ -3464,7 +3704,7 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*VersionRequest)(nil),                  // 0: molt.control.v1r2.VersionRequest
 	(*VersionResponse)(nil),                 // 1: molt.control.v1r2.VersionResponse
@@ -3512,26 +3752,29 @@ var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*DiffPathResponse)(nil),                // 43: molt.control.v1r2.DiffPathResponse
 	(*RollbackUpdateRequest)(nil),           // 44: molt.control.v1r2.RollbackUpdateRequest
 	(*RollbackUpdateResponse)(nil),          // 45: molt.control.v1r2.RollbackUpdateResponse
-	(*MergeLayersRequest)(nil),              // 46: molt.control.v1r2.MergeLayersRequest
-	(*MergeLayersResponse)(nil),             // 47: molt.control.v1r2.MergeLayersResponse
-	(*RefreshContainerRequest)(nil),         // 48: molt.control.v1r2.RefreshContainerRequest
-	(*RefreshContainerResponse)(nil),        // 49: molt.control.v1r2.RefreshContainerResponse
-	nil,                                     // 50: molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
-	nil,                                     // 51: molt.control.v1r2.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil),        // 52: molt.control.v1r2.MergeLayersResponse.Pair
-	(*RefreshContainerResponse_Change)(nil), // 53: molt.control.v1r2.RefreshContainerResponse.Change
-	(*timestamppb.Timestamp)(nil),           // 54: google.protobuf.Timestamp
+	(*Undone)(nil),                          // 46: molt.control.v1r2.Undone
+	(*CancelUpdateRequest)(nil),             // 47: molt.control.v1r2.CancelUpdateRequest
+	(*CancelUpdateResponse)(nil),            // 48: molt.control.v1r2.CancelUpdateResponse
+	(*MergeLayersRequest)(nil),              // 49: molt.control.v1r2.MergeLayersRequest
+	(*MergeLayersResponse)(nil),             // 50: molt.control.v1r2.MergeLayersResponse
+	(*RefreshContainerRequest)(nil),         // 51: molt.control.v1r2.RefreshContainerRequest
+	(*RefreshContainerResponse)(nil),        // 52: molt.control.v1r2.RefreshContainerResponse
+	nil,                                     // 53: molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
+	nil,                                     // 54: molt.control.v1r2.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil),        // 55: molt.control.v1r2.MergeLayersResponse.Pair
+	(*RefreshContainerResponse_Change)(nil), // 56: molt.control.v1r2.RefreshContainerResponse.Change
+	(*timestamppb.Timestamp)(nil),           // 57: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	54, // 0: molt.control.v1r2.Node.created:type_name -> google.protobuf.Timestamp
-	54, // 1: molt.control.v1r2.Point.time:type_name -> google.protobuf.Timestamp
+	57, // 0: molt.control.v1r2.Node.created:type_name -> google.protobuf.Timestamp
+	57, // 1: molt.control.v1r2.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1r2.Storage.points:type_name -> molt.control.v1r2.Point
 	4,  // 3: molt.control.v1r2.Storage.aside:type_name -> molt.control.v1r2.Point
-	54, // 4: molt.control.v1r2.Storage.created:type_name -> google.protobuf.Timestamp
-	54, // 5: molt.control.v1r2.Outcome.time:type_name -> google.protobuf.Timestamp
+	57, // 4: molt.control.v1r2.Storage.created:type_name -> google.protobuf.Timestamp
+	57, // 5: molt.control.v1r2.Outcome.time:type_name -> google.protobuf.Timestamp
 	6,  // 6: molt.control.v1r2.Update.outcomes:type_name -> molt.control.v1r2.Outcome
-	54, // 7: molt.control.v1r2.Update.created:type_name -> google.protobuf.Timestamp
-	54, // 8: molt.control.v1r2.Update.updated:type_name -> google.protobuf.Timestamp
+	57, // 7: molt.control.v1r2.Update.created:type_name -> google.protobuf.Timestamp
+	57, // 8: molt.control.v1r2.Update.updated:type_name -> google.protobuf.Timestamp
 	9,  // 9: molt.control.v1r2.CheckResponse.problems:type_name -> molt.control.v1r2.Problem
 	2,  // 10: molt.control.v1r2.GraphResponse.nodes:type_name -> molt.control.v1r2.Node
 	3,  // 11: molt.control.v1r2.GraphResponse.names:type_name -> molt.control.v1r2.Name
@@ -3541,68 +3784,73 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	5,  // 15: molt.control.v1r2.GetStorageResponse.storage:type_name -> molt.control.v1r2.Storage
 	2,  // 16: molt.control.v1r2.GetStorageResponse.nodes:type_name -> molt.control.v1r2.Node
 	7,  // 17: molt.control.v1r2.GetStorageResponse.updates:type_name -> molt.control.v1r2.Update
-	54, // 18: molt.control.v1r2.Pin.expires:type_name -> google.protobuf.Timestamp
+	57, // 18: molt.control.v1r2.Pin.expires:type_name -> google.protobuf.Timestamp
 	25, // 19: molt.control.v1r2.ConfigureStorageRequest.pin:type_name -> molt.control.v1r2.Pin
-	50, // 20: molt.control.v1r2.ConfigureStorageRequest.policy:type_name -> molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
-	51, // 21: molt.control.v1r2.CreateUpdateRequest.policy:type_name -> molt.control.v1r2.CreateUpdateRequest.PolicyEntry
+	53, // 20: molt.control.v1r2.ConfigureStorageRequest.policy:type_name -> molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
+	54, // 21: molt.control.v1r2.CreateUpdateRequest.policy:type_name -> molt.control.v1r2.CreateUpdateRequest.PolicyEntry
 	25, // 22: molt.control.v1r2.CreateUpdateRequest.pin:type_name -> molt.control.v1r2.Pin
-	34, // 23: molt.control.v1r2.PreviewResponse.preview:type_name -> molt.control.v1r2.Preview
-	7,  // 24: molt.control.v1r2.ListUpdatesResponse.updates:type_name -> molt.control.v1r2.Update
-	7,  // 25: molt.control.v1r2.GetUpdateResponse.update:type_name -> molt.control.v1r2.Update
-	7,  // 26: molt.control.v1r2.RollbackUpdateResponse.update:type_name -> molt.control.v1r2.Update
-	52, // 27: molt.control.v1r2.MergeLayersResponse.merged:type_name -> molt.control.v1r2.MergeLayersResponse.Pair
-	53, // 28: molt.control.v1r2.RefreshContainerResponse.changes:type_name -> molt.control.v1r2.RefreshContainerResponse.Change
-	0,  // 29: molt.control.v1r2.Control.Version:input_type -> molt.control.v1r2.VersionRequest
-	13, // 30: molt.control.v1r2.Control.Graph:input_type -> molt.control.v1r2.GraphRequest
-	15, // 31: molt.control.v1r2.Control.ListStorages:input_type -> molt.control.v1r2.ListStoragesRequest
-	17, // 32: molt.control.v1r2.Control.GetStorage:input_type -> molt.control.v1r2.GetStorageRequest
-	19, // 33: molt.control.v1r2.Control.DiffStorage:input_type -> molt.control.v1r2.DiffStorageRequest
-	21, // 34: molt.control.v1r2.Control.RemoveStorage:input_type -> molt.control.v1r2.RemoveStorageRequest
-	23, // 35: molt.control.v1r2.Control.ForkStorage:input_type -> molt.control.v1r2.ForkStorageRequest
-	26, // 36: molt.control.v1r2.Control.ConfigureStorage:input_type -> molt.control.v1r2.ConfigureStorageRequest
-	28, // 37: molt.control.v1r2.Control.ExplainPath:input_type -> molt.control.v1r2.ExplainPathRequest
-	30, // 38: molt.control.v1r2.Control.AuditStorage:input_type -> molt.control.v1r2.AuditStorageRequest
-	32, // 39: molt.control.v1r2.Control.CreateUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
-	32, // 40: molt.control.v1r2.Control.PreviewUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
-	36, // 41: molt.control.v1r2.Control.ListUpdates:input_type -> molt.control.v1r2.ListUpdatesRequest
-	38, // 42: molt.control.v1r2.Control.GetUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
-	38, // 43: molt.control.v1r2.Control.WatchUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
-	40, // 44: molt.control.v1r2.Control.GetReport:input_type -> molt.control.v1r2.GetReportRequest
-	42, // 45: molt.control.v1r2.Control.DiffPath:input_type -> molt.control.v1r2.DiffPathRequest
-	44, // 46: molt.control.v1r2.Control.RollbackUpdate:input_type -> molt.control.v1r2.RollbackUpdateRequest
-	44, // 47: molt.control.v1r2.Control.PreviewRollback:input_type -> molt.control.v1r2.RollbackUpdateRequest
-	46, // 48: molt.control.v1r2.Control.MergeLayers:input_type -> molt.control.v1r2.MergeLayersRequest
-	48, // 49: molt.control.v1r2.Control.RefreshContainer:input_type -> molt.control.v1r2.RefreshContainerRequest
-	8,  // 50: molt.control.v1r2.Control.Check:input_type -> molt.control.v1r2.CheckRequest
-	11, // 51: molt.control.v1r2.Control.Backup:input_type -> molt.control.v1r2.BackupRequest
-	1,  // 52: molt.control.v1r2.Control.Version:output_type -> molt.control.v1r2.VersionResponse
-	14, // 53: molt.control.v1r2.Control.Graph:output_type -> molt.control.v1r2.GraphResponse
-	16, // 54: molt.control.v1r2.Control.ListStorages:output_type -> molt.control.v1r2.ListStoragesResponse
-	18, // 55: molt.control.v1r2.Control.GetStorage:output_type -> molt.control.v1r2.GetStorageResponse
-	20, // 56: molt.control.v1r2.Control.DiffStorage:output_type -> molt.control.v1r2.DiffStorageResponse
-	22, // 57: molt.control.v1r2.Control.RemoveStorage:output_type -> molt.control.v1r2.RemoveStorageResponse
-	24, // 58: molt.control.v1r2.Control.ForkStorage:output_type -> molt.control.v1r2.ForkStorageResponse
-	27, // 59: molt.control.v1r2.Control.ConfigureStorage:output_type -> molt.control.v1r2.ConfigureStorageResponse
-	29, // 60: molt.control.v1r2.Control.ExplainPath:output_type -> molt.control.v1r2.ExplainPathResponse
-	31, // 61: molt.control.v1r2.Control.AuditStorage:output_type -> molt.control.v1r2.AuditStorageResponse
-	33, // 62: molt.control.v1r2.Control.CreateUpdate:output_type -> molt.control.v1r2.CreateUpdateResponse
-	35, // 63: molt.control.v1r2.Control.PreviewUpdate:output_type -> molt.control.v1r2.PreviewResponse
-	37, // 64: molt.control.v1r2.Control.ListUpdates:output_type -> molt.control.v1r2.ListUpdatesResponse
-	39, // 65: molt.control.v1r2.Control.GetUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
-	39, // 66: molt.control.v1r2.Control.WatchUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
-	41, // 67: molt.control.v1r2.Control.GetReport:output_type -> molt.control.v1r2.GetReportResponse
-	43, // 68: molt.control.v1r2.Control.DiffPath:output_type -> molt.control.v1r2.DiffPathResponse
-	45, // 69: molt.control.v1r2.Control.RollbackUpdate:output_type -> molt.control.v1r2.RollbackUpdateResponse
-	35, // 70: molt.control.v1r2.Control.PreviewRollback:output_type -> molt.control.v1r2.PreviewResponse
-	47, // 71: molt.control.v1r2.Control.MergeLayers:output_type -> molt.control.v1r2.MergeLayersResponse
-	49, // 72: molt.control.v1r2.Control.RefreshContainer:output_type -> molt.control.v1r2.RefreshContainerResponse
-	10, // 73: molt.control.v1r2.Control.Check:output_type -> molt.control.v1r2.CheckResponse
-	12, // 74: molt.control.v1r2.Control.Backup:output_type -> molt.control.v1r2.BackupResponse
-	52, // [52:75] is the sub-list for method output_type
-	29, // [29:52] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	46, // 23: molt.control.v1r2.Preview.undone:type_name -> molt.control.v1r2.Undone
+	34, // 24: molt.control.v1r2.PreviewResponse.preview:type_name -> molt.control.v1r2.Preview
+	7,  // 25: molt.control.v1r2.ListUpdatesResponse.updates:type_name -> molt.control.v1r2.Update
+	7,  // 26: molt.control.v1r2.GetUpdateResponse.update:type_name -> molt.control.v1r2.Update
+	7,  // 27: molt.control.v1r2.RollbackUpdateResponse.update:type_name -> molt.control.v1r2.Update
+	46, // 28: molt.control.v1r2.RollbackUpdateResponse.undone:type_name -> molt.control.v1r2.Undone
+	46, // 29: molt.control.v1r2.CancelUpdateResponse.undone:type_name -> molt.control.v1r2.Undone
+	55, // 30: molt.control.v1r2.MergeLayersResponse.merged:type_name -> molt.control.v1r2.MergeLayersResponse.Pair
+	56, // 31: molt.control.v1r2.RefreshContainerResponse.changes:type_name -> molt.control.v1r2.RefreshContainerResponse.Change
+	0,  // 32: molt.control.v1r2.Control.Version:input_type -> molt.control.v1r2.VersionRequest
+	13, // 33: molt.control.v1r2.Control.Graph:input_type -> molt.control.v1r2.GraphRequest
+	15, // 34: molt.control.v1r2.Control.ListStorages:input_type -> molt.control.v1r2.ListStoragesRequest
+	17, // 35: molt.control.v1r2.Control.GetStorage:input_type -> molt.control.v1r2.GetStorageRequest
+	19, // 36: molt.control.v1r2.Control.DiffStorage:input_type -> molt.control.v1r2.DiffStorageRequest
+	21, // 37: molt.control.v1r2.Control.RemoveStorage:input_type -> molt.control.v1r2.RemoveStorageRequest
+	23, // 38: molt.control.v1r2.Control.ForkStorage:input_type -> molt.control.v1r2.ForkStorageRequest
+	26, // 39: molt.control.v1r2.Control.ConfigureStorage:input_type -> molt.control.v1r2.ConfigureStorageRequest
+	28, // 40: molt.control.v1r2.Control.ExplainPath:input_type -> molt.control.v1r2.ExplainPathRequest
+	30, // 41: molt.control.v1r2.Control.AuditStorage:input_type -> molt.control.v1r2.AuditStorageRequest
+	32, // 42: molt.control.v1r2.Control.CreateUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
+	32, // 43: molt.control.v1r2.Control.PreviewUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
+	36, // 44: molt.control.v1r2.Control.ListUpdates:input_type -> molt.control.v1r2.ListUpdatesRequest
+	38, // 45: molt.control.v1r2.Control.GetUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
+	38, // 46: molt.control.v1r2.Control.WatchUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
+	40, // 47: molt.control.v1r2.Control.GetReport:input_type -> molt.control.v1r2.GetReportRequest
+	42, // 48: molt.control.v1r2.Control.DiffPath:input_type -> molt.control.v1r2.DiffPathRequest
+	44, // 49: molt.control.v1r2.Control.RollbackUpdate:input_type -> molt.control.v1r2.RollbackUpdateRequest
+	44, // 50: molt.control.v1r2.Control.PreviewRollback:input_type -> molt.control.v1r2.RollbackUpdateRequest
+	47, // 51: molt.control.v1r2.Control.CancelUpdate:input_type -> molt.control.v1r2.CancelUpdateRequest
+	49, // 52: molt.control.v1r2.Control.MergeLayers:input_type -> molt.control.v1r2.MergeLayersRequest
+	51, // 53: molt.control.v1r2.Control.RefreshContainer:input_type -> molt.control.v1r2.RefreshContainerRequest
+	8,  // 54: molt.control.v1r2.Control.Check:input_type -> molt.control.v1r2.CheckRequest
+	11, // 55: molt.control.v1r2.Control.Backup:input_type -> molt.control.v1r2.BackupRequest
+	1,  // 56: molt.control.v1r2.Control.Version:output_type -> molt.control.v1r2.VersionResponse
+	14, // 57: molt.control.v1r2.Control.Graph:output_type -> molt.control.v1r2.GraphResponse
+	16, // 58: molt.control.v1r2.Control.ListStorages:output_type -> molt.control.v1r2.ListStoragesResponse
+	18, // 59: molt.control.v1r2.Control.GetStorage:output_type -> molt.control.v1r2.GetStorageResponse
+	20, // 60: molt.control.v1r2.Control.DiffStorage:output_type -> molt.control.v1r2.DiffStorageResponse
+	22, // 61: molt.control.v1r2.Control.RemoveStorage:output_type -> molt.control.v1r2.RemoveStorageResponse
+	24, // 62: molt.control.v1r2.Control.ForkStorage:output_type -> molt.control.v1r2.ForkStorageResponse
+	27, // 63: molt.control.v1r2.Control.ConfigureStorage:output_type -> molt.control.v1r2.ConfigureStorageResponse
+	29, // 64: molt.control.v1r2.Control.ExplainPath:output_type -> molt.control.v1r2.ExplainPathResponse
+	31, // 65: molt.control.v1r2.Control.AuditStorage:output_type -> molt.control.v1r2.AuditStorageResponse
+	33, // 66: molt.control.v1r2.Control.CreateUpdate:output_type -> molt.control.v1r2.CreateUpdateResponse
+	35, // 67: molt.control.v1r2.Control.PreviewUpdate:output_type -> molt.control.v1r2.PreviewResponse
+	37, // 68: molt.control.v1r2.Control.ListUpdates:output_type -> molt.control.v1r2.ListUpdatesResponse
+	39, // 69: molt.control.v1r2.Control.GetUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
+	39, // 70: molt.control.v1r2.Control.WatchUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
+	41, // 71: molt.control.v1r2.Control.GetReport:output_type -> molt.control.v1r2.GetReportResponse
+	43, // 72: molt.control.v1r2.Control.DiffPath:output_type -> molt.control.v1r2.DiffPathResponse
+	45, // 73: molt.control.v1r2.Control.RollbackUpdate:output_type -> molt.control.v1r2.RollbackUpdateResponse
+	35, // 74: molt.control.v1r2.Control.PreviewRollback:output_type -> molt.control.v1r2.PreviewResponse
+	48, // 75: molt.control.v1r2.Control.CancelUpdate:output_type -> molt.control.v1r2.CancelUpdateResponse
+	50, // 76: molt.control.v1r2.Control.MergeLayers:output_type -> molt.control.v1r2.MergeLayersResponse
+	52, // 77: molt.control.v1r2.Control.RefreshContainer:output_type -> molt.control.v1r2.RefreshContainerResponse
+	10, // 78: molt.control.v1r2.Control.Check:output_type -> molt.control.v1r2.CheckResponse
+	12, // 79: molt.control.v1r2.Control.Backup:output_type -> molt.control.v1r2.BackupResponse
+	56, // [56:80] is the sub-list for method output_type
+	32, // [32:56] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
@@ -3620,7 +3868,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   54,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

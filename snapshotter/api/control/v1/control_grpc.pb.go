@@ -56,6 +56,7 @@ const (
 	Control_DiffPath_FullMethodName         = "/molt.control.v1r2.Control/DiffPath"
 	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1r2.Control/RollbackUpdate"
 	Control_PreviewRollback_FullMethodName  = "/molt.control.v1r2.Control/PreviewRollback"
+	Control_CancelUpdate_FullMethodName     = "/molt.control.v1r2.Control/CancelUpdate"
 	Control_MergeLayers_FullMethodName      = "/molt.control.v1r2.Control/MergeLayers"
 	Control_RefreshContainer_FullMethodName = "/molt.control.v1r2.Control/RefreshContainer"
 	Control_Check_FullMethodName            = "/molt.control.v1r2.Control/Check"
@@ -106,6 +107,9 @@ type ControlClient interface {
 	RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RollbackUpdateResponse], error)
 	// PreviewRollback returns what RollbackUpdate would come to, as PreviewUpdate does, and changes nothing. Bound: a part.
 	PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error)
+	// CancelUpdate withdraws an update for the storages that it has not moved, and returns what that came to for each.
+	// Bound: a part.
+	CancelUpdate(ctx context.Context, in *CancelUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CancelUpdateResponse], error)
 	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
 	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error)
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
@@ -450,9 +454,28 @@ func (c *controlClient) PreviewRollback(ctx context.Context, in *RollbackUpdateR
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_PreviewRollbackClient = grpc.ServerStreamingClient[PreviewResponse]
 
+func (c *controlClient) CancelUpdate(ctx context.Context, in *CancelUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CancelUpdateResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[15], Control_CancelUpdate_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CancelUpdateRequest, CancelUpdateResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_CancelUpdateClient = grpc.ServerStreamingClient[CancelUpdateResponse]
+
 func (c *controlClient) MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[15], Control_MergeLayers_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[16], Control_MergeLayers_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -471,7 +494,7 @@ type Control_MergeLayersClient = grpc.ServerStreamingClient[MergeLayersResponse]
 
 func (c *controlClient) RefreshContainer(ctx context.Context, in *RefreshContainerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RefreshContainerResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[16], Control_RefreshContainer_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[17], Control_RefreshContainer_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -490,7 +513,7 @@ type Control_RefreshContainerClient = grpc.ServerStreamingClient[RefreshContaine
 
 func (c *controlClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[17], Control_Check_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[18], Control_Check_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -509,7 +532,7 @@ type Control_CheckClient = grpc.ServerStreamingClient[CheckResponse]
 
 func (c *controlClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[18], Control_Backup_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[19], Control_Backup_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -570,6 +593,9 @@ type ControlServer interface {
 	RollbackUpdate(*RollbackUpdateRequest, grpc.ServerStreamingServer[RollbackUpdateResponse]) error
 	// PreviewRollback returns what RollbackUpdate would come to, as PreviewUpdate does, and changes nothing. Bound: a part.
 	PreviewRollback(*RollbackUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error
+	// CancelUpdate withdraws an update for the storages that it has not moved, and returns what that came to for each.
+	// Bound: a part.
+	CancelUpdate(*CancelUpdateRequest, grpc.ServerStreamingServer[CancelUpdateResponse]) error
 	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
 	MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
@@ -645,6 +671,9 @@ func (UnimplementedControlServer) RollbackUpdate(*RollbackUpdateRequest, grpc.Se
 }
 func (UnimplementedControlServer) PreviewRollback(*RollbackUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error {
 	return status.Error(codes.Unimplemented, "method PreviewRollback not implemented")
+}
+func (UnimplementedControlServer) CancelUpdate(*CancelUpdateRequest, grpc.ServerStreamingServer[CancelUpdateResponse]) error {
+	return status.Error(codes.Unimplemented, "method CancelUpdate not implemented")
 }
 func (UnimplementedControlServer) MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error {
 	return status.Error(codes.Unimplemented, "method MergeLayers not implemented")
@@ -916,6 +945,17 @@ func _Control_PreviewRollback_Handler(srv interface{}, stream grpc.ServerStream)
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_PreviewRollbackServer = grpc.ServerStreamingServer[PreviewResponse]
 
+func _Control_CancelUpdate_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CancelUpdateRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ControlServer).CancelUpdate(m, &grpc.GenericServerStream[CancelUpdateRequest, CancelUpdateResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_CancelUpdateServer = grpc.ServerStreamingServer[CancelUpdateResponse]
+
 func _Control_MergeLayers_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(MergeLayersRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -1058,6 +1098,11 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "PreviewRollback",
 			Handler:       _Control_PreviewRollback_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "CancelUpdate",
+			Handler:       _Control_CancelUpdate_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -21,7 +21,7 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 		"storage": x.storageOps, "update": x.beginUpdate, "record": x.record, "switch": x.switchTo, "await": x.await,
 		"rollback": x.rollback, "merge": x.merge, "retire": x.retire, "condition": x.condition, "write": x.write,
 		"merge all": x.mergeAll, "image": x.image, "update all": x.updateAll,
-		"delta layers": x.deltaLayers,
+		"delta layers": x.deltaLayers, "withdraw": x.withdraw, "rehome": x.rehome,
 	}
 	for name, action := range actions {
 		actions[name] = func(t *rapid.T) {
@@ -193,7 +193,7 @@ func (x *machine) bind(t *rapid.T) {
 	if chance(t, "known storage") {
 		storage = x.storage(t, func(s *modelStorage) bool { return !s.anonymous })
 	}
-	do := dag.Bind{Key: key, Storage: storage, Now: x.now()}
+	do := dag.Bind{Key: key, Storage: storage, Stay: chance(t, "stay"), Now: x.now()}
 	if s := x.m.storages[storage]; s != nil && chance(t, "take over") {
 		do.Holder = s.key
 	}
@@ -272,6 +272,7 @@ func (x *machine) record(t *rapid.T) {
 		Update: update, Storage: storage, Now: x.now(), Reasons: []string{"reason"},
 		State: rapid.SampledFrom([]dag.State{
 			dag.Planned, dag.Planned, dag.Planned, dag.Staging, dag.Staged, dag.Held, dag.Aborted, dag.Applied, dag.RolledBack,
+			dag.Withdrawn,
 		}).Draw(t, "state"),
 	}
 	x.try(t, do, x.m.record(do))
@@ -327,6 +328,28 @@ func (x *machine) rollback(t *rapid.T) {
 	x.try(t, do, possible)
 	if possible && do.Carried == 0 {
 		equal(t, written(x.seenIn(do.Open)), was, "what is seen in storage %q after an exact rollback of %v", name, update)
+	}
+}
+
+func (x *machine) withdraw(t *rapid.T) {
+	update, storage := x.moving(t)
+	do := dag.Withdraw{Update: update, Storages: []string{storage}, Reason: "reason", Now: x.now()}
+	x.try(t, do, x.m.withdraw(do))
+}
+
+// rehome takes one of the steps by which a storage goes from one key of a container to another.
+func (x *machine) rehome(t *rapid.T) {
+	waits := func(s *modelStorage) bool { return s.rehoming }
+	switch rapid.IntRange(0, 2).Draw(t, "step") {
+	case 0:
+		do := dag.BeginRehoming{Storage: x.storage(t, whatever), Namespace: "n", Container: "c"}
+		x.try(t, do, x.m.beginRehoming(do))
+	case 1:
+		do := dag.Rehome{Key: x.key(t, "key", dag.Active), Storage: x.storage(t, waits), Now: x.now()}
+		x.try(t, do, x.m.rehome(do))
+	default:
+		do := dag.EndRehoming{Storage: x.storage(t, waits), Now: x.now()}
+		x.try(t, do, x.m.endRehoming(do))
 	}
 }
 

@@ -157,7 +157,7 @@ func (c changes) ofStorage(t *rapid.T, s dag.Storage) dag.Storage {
 	return s
 }
 
-var states = []dag.State{dag.Planned, dag.Staging, dag.Staged, dag.Applied, dag.Held, dag.Aborted, dag.RolledBack, "other"}
+var states = []dag.State{dag.Planned, dag.Staging, dag.Staged, dag.Applied, dag.Held, dag.Aborted, dag.RolledBack, dag.Withdrawn, "other"}
 
 func (c changes) update(t *rapid.T, u dag.Update) dag.Update {
 	switch rapid.IntRange(0, 3).Draw(t, "field") {

@@ -15,6 +15,9 @@ import (
 // to be refused.
 
 func (m *model) prepare(t dag.Prepare) bool {
+	if t.Kind == dag.Active && m.storages[dag.AnonymousName(t.Key)] != nil {
+		return false
+	}
 	p := m.names[t.Parent]
 	if m.names[t.Key] != nil || t.Key == "" || t.Parent != "" && (p == nil || p.kind != dag.Committed) {
 		return false
@@ -67,9 +70,56 @@ func (m *model) remove(t dag.Remove) bool {
 	delete(m.names, t.Key)
 	if s := m.storages[n.storage]; s != nil && s.key == t.Key {
 		s.key = ""
-		if s.anonymous {
+		if s.anonymous && !s.rehoming {
 			m.end(n.storage)
 		}
+	}
+	return true
+}
+
+func (m *model) beginRehoming(t dag.BeginRehoming) bool {
+	s := m.storages[t.Storage]
+	if s == nil || s.key == "" && !s.rehoming {
+		return false
+	}
+	s.rehoming = true
+	return true
+}
+
+func (m *model) rehome(t dag.Rehome) bool {
+	n, s := m.names[t.Key], m.storages[t.Storage]
+	if n == nil || n.kind != dag.Active || s == nil || !s.rehoming {
+		return false
+	}
+	own := m.storages[n.storage]
+	if own != s {
+		if !own.anonymous {
+			return false
+		}
+		m.end(n.storage)
+	}
+	if s.key != t.Key {
+		delete(m.names, s.key)
+	}
+	n.storage = t.Storage
+	if s.anonymous && s.key != t.Key {
+		m.rename(t.Storage, dag.AnonymousName(t.Key))
+		s.anonymous, n.storage = true, dag.AnonymousName(t.Key)
+	} else if !s.anonymous {
+		n.identity = dag.Bound
+	}
+	s.key, n.sees = t.Key, s.now.base
+	return true
+}
+
+func (m *model) endRehoming(t dag.EndRehoming) bool {
+	s := m.storages[t.Storage]
+	if s == nil {
+		return false
+	}
+	s.rehoming = false
+	if s.anonymous && s.key == "" {
+		m.end(t.Storage)
 	}
 	return true
 }
@@ -116,7 +166,7 @@ func (m *model) bind(t dag.Bind) bool {
 	if s == nil {
 		m.rename(n.storage, t.Storage)
 	} else {
-		if s.key != "" && s.key != t.Key && s.key != t.Holder || !m.same(s.now.base, n.sees) {
+		if s.key != "" && s.key != t.Key && s.key != t.Holder || !t.Stay && !m.same(s.now.base, n.sees) {
 			return false
 		}
 		if own.anonymous {
@@ -206,11 +256,11 @@ func (m *model) beginUpdate(t dag.BeginUpdate) bool {
 
 func (m *model) record(t dag.Record) bool {
 	u, s := m.updates[t.Update], m.storages[t.Storage]
-	final := t.State == dag.Held || t.State == dag.Aborted
+	final := t.State == dag.Held || t.State == dag.Aborted || t.State == dag.Withdrawn
 	switch {
 	case u == nil, t.State == dag.Applied, t.State == dag.RolledBack, s == nil && !final:
 		return false
-	case s != nil && m.moved(t.Storage, t.Update):
+	case s != nil && m.moved(t.Storage, t.Update), u.outcomes[t.Storage] == dag.Withdrawn:
 		return false
 	case !final && (!m.layer(u.to) || u.from != 0 && !m.layer(u.from)):
 		return false
@@ -226,6 +276,23 @@ func (m *model) record(t dag.Record) bool {
 	return true
 }
 
+func (m *model) withdraw(t dag.Withdraw) bool {
+	u, name := m.updates[t.Update], t.Storages[0]
+	if u == nil {
+		return false
+	}
+	switch u.outcomes[name] {
+	case dag.Planned, dag.Staging, dag.Staged, dag.Held:
+	default:
+		return false
+	}
+	if s := m.storages[name]; s != nil && s.pending != nil && s.pending.Update == t.Update {
+		s.pending = nil
+	}
+	u.outcomes[name] = dag.Withdrawn
+	return true
+}
+
 // giveUp gives up the update that a storage waits for, unless it is a given one.
 func (m *model) giveUp(storage string, but dag.UpdateID) {
 	p := m.storages[storage].pending
@@ -237,7 +304,8 @@ func (m *model) giveUp(storage string, but dag.UpdateID) {
 
 func (m *model) switchTo(t dag.Switch, minute int, was content) bool {
 	u, s := m.updates[t.Update], m.storages[t.Storage]
-	if u == nil || s == nil || s.open != t.Head || !m.layer(u.to) || m.moved(t.Storage, t.Update) || m.same(s.now.base, m.layers[u.to]) {
+	if u == nil || s == nil || s.open != t.Head || !m.layer(u.to) || m.moved(t.Storage, t.Update) || m.same(s.now.base, m.layers[u.to]) ||
+		u.outcomes[t.Storage] == dag.Withdrawn {
 		return false
 	}
 	m.giveUp(t.Storage, t.Update)

@@ -62,6 +62,7 @@ type modelStorage struct {
 	now           view
 	points, aside []modelPoint
 	pending       *dag.Pending
+	rehoming      bool
 }
 
 type modelPoint struct {
@@ -106,7 +107,7 @@ func (u *modelUpdate) state() dag.State {
 	if len(u.outcomes) == 0 {
 		return dag.Applied
 	}
-	for _, s := range []dag.State{dag.Staging, dag.Staged, dag.Applied, dag.Planned, dag.RolledBack} {
+	for _, s := range []dag.State{dag.Staging, dag.Staged, dag.Applied, dag.Planned, dag.RolledBack, dag.Withdrawn} {
 		if slices.Contains(slices.Collect(maps.Values(u.outcomes)), s) {
 			return s
 		}

@@ -72,6 +72,9 @@ func (t Prepare) transform(d *draft) error {
 	}
 	if t.Kind == Active {
 		n.Storage = AnonymousName(t.Key)
+		if _, ok := d.storage(n.Storage); ok {
+			return fmt.Errorf("the storage of snapshot %q waits for another key of its container: %w", t.Key, errdefs.ErrAlreadyExists)
+		}
 		if err := d.add(Node{ID: t.Open, Kind: Persisted, Base: base, Created: t.Now}); err != nil {
 			return err
 		}

@@ -55,16 +55,20 @@ func (t Rehome) transform(d *draft) error {
 	if !ok || s.Rehoming == nil {
 		return fmt.Errorf("storage %q is not being re-homed: %w", t.Storage, errdefs.ErrFailedPrecondition)
 	}
-	if own, ok := d.storage(n.Storage); ok && own.Anonymous && own.Name != s.Name {
+	own, ok := d.storage(n.Storage)
+	switch {
+	case !ok || !own.Anonymous && own.Name != s.Name:
+		return fmt.Errorf("snapshot %q is not active, or has storage %q: %w", n.Key, n.Storage, errdefs.ErrFailedPrecondition)
+	case own.Name != s.Name:
 		d.end(own, fmt.Sprintf("snapshot %q took storage %q", n.Key, s.Name), t.Now)
 	}
 	if _, held := d.name(s.Key); held && s.Key != t.Key {
 		d.Names[s.Key] = nil
 	}
-	if s.Anonymous {
+	if s.Anonymous && s.Key != t.Key {
 		s = d.rename(s, AnonymousName(t.Key))
 		s.Anonymous = true
-	} else {
+	} else if !s.Anonymous {
 		n.Identity = Bound
 	}
 	head, _ := d.node(s.Head)

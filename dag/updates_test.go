@@ -426,6 +426,8 @@ func TestUpdateState(t *testing.T) {
 		{dag.Applied, dag.RolledBack, dag.Applied},
 		{dag.RolledBack, dag.Held, dag.RolledBack},
 		{dag.RolledBack, dag.Planned, dag.Planned},
+		{dag.Withdrawn, dag.Aborted, dag.Withdrawn},
+		{dag.Withdrawn, dag.Applied, dag.Applied},
 		{dag.Held, dag.Planned, dag.Planned},
 		{dag.Held, dag.Aborted, dag.Aborted},
 	}

@@ -33,7 +33,7 @@ PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative -
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools lint-tools proto-tools build test unit integration evidence crash soak failpoints sample-root \
+.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools test-tools lint-tools proto-tools build test unit integration evidence crash soak failpoints sample-root \
 	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root
 
 help: ## Show this help
@@ -49,6 +49,9 @@ deps-build deps-test deps-debian deps-evidence deps-proto: deps-%:
 
 tools: deps-build ## Build the pinned containerd, ctr, containerd-shim-runc-v2 and runc into .cache/tools
 	@$(BUILD) $(TOOLS) containerd runc
+
+test-tools: ## Build the pinned gotestsum, which shows the slowest tests, into .cache/tools
+	@$(BUILD) $(TOOLS) gotestsum
 
 lint-tools: ## Build the pinned golangci-lint into .cache/tools
 	@$(BUILD) $(TOOLS) golangci-lint
@@ -67,9 +70,13 @@ build: ## Build bin/containerd-molt-grpc and bin/moltctl
 
 # MOLT_TEST_STRICT turns every skip for a missing tool or missing rights into a failure. Results are never taken from
 # the cache: they depend on the kernel and on the tools, too.
-test: need-root deps-build deps-test tools ## Run go vet and every test with the race detector, containers included (root)
+# On a machine that is busy with other things a package may take long: nothing in the tests depends on how long.
+test: need-root deps-build deps-test tools test-tools ## Run go vet and every test with the race detector, containers included (root, about a quarter of an hour)
 	$(GO) vet ./...
-	MOLT_TEST_STRICT=1 $(GOTEST) -count=1 -tags failpoints ./...
+	@mkdir -p .cache; result=0; \
+	MOLT_TEST_STRICT=1 $(TOOLS)/gotestsum --format standard-quiet --jsonfile .cache/test.json -- \
+		-race -timeout 90m -count=1 -tags failpoints ./... || result=$$?; \
+	echo; echo 'the ten slowest tests:'; $(TOOLS)/gotestsum tool slowest --num 10 --jsonfile .cache/test.json; exit $$result
 
 unit: deps-build ## Run the tests that start no containerd (as root: without root, those that mount are skipped)
 	$(GO) vet ./...

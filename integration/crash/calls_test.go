@@ -30,7 +30,7 @@ func (m *matrix) howMany(t *testing.T, s supervised) int {
 	s = newSupervised(s)
 	l := m.lived(order{Root: m.root()}, s)
 	if !l.has(finally) {
-		t.Fatalf("a victim that is supervised ended at step %d: %v", l.next(), l.cmd.ProcessState)
+		t.Fatalf("a victim that is supervised ended at step %d: %v\n%s", l.next(), l.cmd.ProcessState, l.lastWords())
 	}
 	return *s.counted
 }

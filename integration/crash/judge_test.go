@@ -39,7 +39,7 @@ func remember(l *life) (*reference, error) {
 		}
 	}
 	if len(r.states) != len(r.steps)+1 || !l.has(finally) {
-		return nil, fmt.Errorf("it ended after %d of %d steps: %v", len(r.states)-1, len(r.steps), l.cmd.ProcessState)
+		return nil, fmt.Errorf("it ended after %d of %d steps: %v\n%s", len(r.states)-1, len(r.steps), l.cmd.ProcessState, l.lastWords())
 	}
 	return r, nil
 }
@@ -90,7 +90,7 @@ func (r *reference) judge(l *life) (faults []string) {
 		}
 	}
 	if !l.has(finally) && !l.broken() {
-		faults = append(faults, fmt.Sprintf("it ended at step %d (%s): %v", l.next(), r.name(l.next()), l.cmd.ProcessState))
+		faults = append(faults, fmt.Sprintf("it ended at step %d (%s): %v\n%s", l.next(), r.name(l.next()), l.cmd.ProcessState, l.lastWords()))
 	}
 	return faults
 }

@@ -135,6 +135,19 @@ func (l *life) note(format string, args ...any) error {
 	return errors.Join(err, log.Close())
 }
 
+// spoken is how much of the end of a victim's output is shown, in bytes.
+const spoken = 16 << 10
+
+// lastWords returns the end of what the victim wrote to its log, for the account of a failure: the trace of a panic, the
+// report of a race, or what the daemon logged.
+func (l *life) lastWords() string {
+	data, err := os.ReadFile(l.log)
+	if err != nil {
+		return "its output cannot be read: " + err.Error()
+	}
+	return string(data[max(0, len(data)-spoken):])
+}
+
 // has tells whether the victim has made a report of a kind so far.
 func (l *life) has(kind string) bool {
 	l.mu.Lock()

@@ -104,7 +104,7 @@ func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) (err er
 		if own {
 			take = s.claimNow // this very call is the start of the container: only a mount or a task counts
 		}
-		c, u := take(ctx, b.storage, false)
+		c, u := passing(ctx, b.storage, take)
 		if !u.Free() {
 			return fmt.Errorf("storage %q belongs to container %q: %s: %w",
 				claim.Storage, parseKey(b.storage.Key).key, s.named(ctx, u), errdefs.ErrFailedPrecondition)

@@ -6,11 +6,13 @@ package snapshotter
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // unwritten refuses frozen nodes that a mount table shows as mounted to be written. No mount of ours is; one that was
@@ -26,6 +28,33 @@ func (s *Snapshotter) unwritten(ids ...dag.NodeID) error {
 		}
 	}
 	return nil
+}
+
+const (
+	// passingUse bounds the wait for the end of a mount that is only being taken along.
+	passingUse = 5 * time.Second
+	// passingLook is how often that is looked for: the kernel announces the end of a mount to nobody.
+	passingLook = 50 * time.Millisecond
+)
+
+// passing makes a claim again for a while as long as only a mount is in its way. Whoever starts a container makes a mount
+// namespace, which has a copy of every mount of the machine until the container's root is in its place: what was unmounted
+// a moment ago is still mounted there.
+func passing(ctx context.Context, st dag.Storage, try func(context.Context, dag.Storage, bool) (claim, use.Use)) (c claim, u use.Use) {
+	timer := time.NewTimer(passingUse)
+	defer timer.Stop()
+	for {
+		if c, u = try(ctx, st, false); u.Code != use.Mounted && u.Code != use.Unseen {
+			return c, u
+		}
+		select {
+		case <-ctx.Done():
+			return c, u
+		case <-timer.C:
+			return c, u
+		case <-time.After(passingLook):
+		}
+	}
 }
 
 // claimCommit keeps the head of a key that becomes a layer from being mounted to be written, and returns what ends that
@@ -50,7 +79,7 @@ func (s *Snapshotter) claimCommit(ctx context.Context, n dag.Name) (done func() 
 	if st, known = s.storageNamed(n.Storage); !known {
 		return func() error { unlock(); return nil }, nil
 	}
-	c, u := s.claimNow(ctx, st, false)
+	c, u := passing(ctx, st, s.claimNow)
 	if !u.Free() {
 		unlock()
 		return nil, fmt.Errorf("%s: %w", s.named(ctx, u), errdefs.ErrFailedPrecondition)

@@ -460,6 +460,34 @@ func TestCommitInUse(t *testing.T) {
 	}
 }
 
+// TestCommitWaitsForPassingMount: a mount that another mount namespace took along, and that is about to go, does not keep a key
+// from becoming a layer.
+func TestCommitWaitsForPassingMount(t *testing.T) {
+	f := newFixture(t)
+	one, _ := f.bases()
+	key := f.container("build", one, "")
+	f.write(key, "made", "x")
+	gone := make(chan error, 1)
+	f.in(key, func(string) {
+		taken := exec.Command("unshare", "--mount", "--propagation", "private", "cat")
+		in, err := taken.StdinPipe()
+		f.must(err)
+		f.must(taken.Start())
+		f.eventually(func() bool {
+			table, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", taken.Process.Pid))
+			own, _ := os.Readlink("/proc/self/ns/mnt")
+			theirs, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", taken.Process.Pid))
+			return err == nil && own != theirs && strings.Contains(string(table), f.root)
+		}, "another namespace has the mount")
+		go func() {
+			time.Sleep(time.Second)
+			gone <- errors.Join(in.Close(), taken.Wait())
+		}()
+	})
+	f.must(f.Commit(t.Context(), f.key("sha256:made"), key))
+	f.must(<-gone)
+}
+
 // TestNothingIsLeft: asking the kernel leaves no attribute behind in a node that stays open.
 func TestNothingIsLeft(t *testing.T) {
 	f := newFixture(t)

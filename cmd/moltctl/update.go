@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -118,10 +119,13 @@ func printDrift(ctx context.Context, c *cli.Command, client api.ControlClient, u
 	if c.String("format") == formatJSON {
 		return nil
 	}
-	moved := map[string]bool{}
+	moved := map[string]string{} // what each container is to be taken to ask for where its storage says nothing
 	for _, o := range u.GetOutcomes() {
-		if o.GetState() == "applied" || o.GetState() == "planned" {
-			moved[o.GetStorage()] = true
+		switch o.GetState() {
+		case "applied":
+			moved[o.GetStorage()] = ""
+		case "planned": // it still stands on what it asks for
+			moved[o.GetStorage()] = cmp.Or(u.GetFromRef(), nodeID(u.GetFrom()))
 		}
 	}
 	if len(moved) == 0 {
@@ -131,14 +135,16 @@ func printDrift(ctx context.Context, c *cli.Command, client api.ControlClient, u
 	stream, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: true})
 	return t.end(api.Each(stream, err, func(part *api.ListStoragesResponse) error {
 		for _, s := range part.GetStorages() {
-			if !moved[s.GetName()] || s.GetAsksFor() == "" {
+			old, in := moved[s.GetName()]
+			asked := cmp.Or(s.GetAsksFor(), old)
+			if !in || asked == "" {
 				continue
 			}
 			who := "its container"
 			if s.GetPod() != "" {
 				who = "pod " + s.GetPod()
 			}
-			t.row("note:", s.GetName(), fmt.Sprintf("%s names %s; the storage stays on the new base until that changes: name the new image there", who, s.GetAsksFor()))
+			t.row("note:", s.GetName(), fmt.Sprintf("%s names %s; the storage stays on the new base until that changes: name the new image there", who, asked))
 		}
 		return t.err
 	}))

@@ -119,6 +119,13 @@ func (h *fakeHost) Snapshots(context.Context) ([]snapshotter.Key, error) {
 	return slices.Clone(h.snapshots), h.err
 }
 
+// run tells the host whether the container of a key runs.
+func (h *fakeHost) run(key string, running bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running[key] = running
+}
+
 // set tells the host that there is a container which asks for a storage.
 func (h *fakeHost) set(key, claim string) {
 	h.mu.Lock()

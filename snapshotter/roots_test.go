@@ -37,13 +37,15 @@ func TestMakeRoot(t *testing.T) {
 		path = filepath.Join(t.TempDir(), "root.tar.zst")
 	}
 	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 2}))
-	f.everyState()
-	f.eventually(func() (settled bool) {
-		f.Graph(func(g *dag.Graph) { settled = len(g.Unsynced()) == 0 && len(g.Unmeasured()) == 0 })
-		return settled
-	}, "all layers are on disk")
-	want := f.sampled()
-	f.must(f.Close())
+	var want sample
+	f.everyState(func() {
+		f.eventually(func() (settled bool) {
+			f.Graph(func(g *dag.Graph) { settled = len(g.Unsynced()) == 0 && len(g.Unmeasured()) == 0 })
+			return settled
+		}, "all layers are on disk")
+		want = f.sampled()
+		f.must(f.Close())
+	})
 	data, err := json.Marshal(want)
 	f.must(err)
 	f.must(os.WriteFile(filepath.Join(f.root, sampleName), data, 0o600))
@@ -52,9 +54,9 @@ func TestMakeRoot(t *testing.T) {
 	openSample(t, path)
 }
 
-// everyState leaves storages that were updated, rolled back with and without carrying, forked, merged, are held, and wait for
-// an update and for a rollback.
-func (f *fixture) everyState() {
+// everyState makes storages that were updated, rolled back with and without carrying, forked, merged, are held, and wait for an
+// update and for a rollback. It calls fn while they wait.
+func (f *fixture) everyState(fn func()) {
 	one, two := f.bases()
 	rebuilt := f.layer("rebuilt", "", map[string]string{"version": "3", "etc/conf": "a = 1\n\nb = 2\n\nc = 1\n"})
 	keys := map[string]string{}
@@ -84,9 +86,12 @@ func (f *fixture) everyState() {
 	})
 	f.must(err)
 	f.expectState(f.settled(id), "held", dag.Held)
-	f.in(keys["waits"], func(string) { f.expectState(f.update(one, two, "test/waits"), "waits", dag.Planned) })
-	f.in(keys["returns"], func(string) {
-		f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/returns"}}))
+	f.in(keys["waits"], func(string) {
+		f.expectState(f.update(one, two, "test/waits"), "waits", dag.Planned)
+		f.in(keys["returns"], func(string) {
+			f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/returns"}}))
+			fn()
+		})
 	})
 }
 
@@ -176,6 +181,8 @@ func openSample(t *testing.T, path string) {
 			t.Errorf("%s %s", p.Subject, p.What)
 		}
 	}
+	f.host.run("waits", false)
+	f.host.run("returns", false)
 	waits, returns := want.Keys["test/waits"], want.Keys["test/returns"]
 	f.expect(waits, "version", "2")
 	f.expect(waits, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
@@ -199,6 +206,7 @@ func unpackSample(t *testing.T, path string) (*fixture, sample) {
 	f.must(err)
 	var want sample
 	f.must(json.Unmarshal(data, &want))
+	f.host.running["waits"], f.host.running["returns"] = true, true // so that they go on waiting
 	for _, key := range want.Keys {
 		if parts := strings.SplitN(key, "/", 3); len(parts) == 3 {
 			f.host.snapshots = append(f.host.snapshots, snapshotter.Key{Namespace: parts[0], Key: parts[2]})

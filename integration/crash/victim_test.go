@@ -148,14 +148,18 @@ func (v *victim) take(ctx context.Context, k int, s step) (ok bool, err error) {
 		if err := v.lookAfter(ctx, k, err); err != nil || try == v.Retries {
 			return false, err
 		}
-		if err := v.startAgain(); err != nil {
-			return false, err
+		if err := v.startAgain(); err != nil || v.world == nil {
+			return false, err // it could not be started again, which its reports say
 		}
 	}
 }
 
 // startAgain does what the daemon does when no change can be made any more: it ends, and is started again.
 func (v *victim) startAgain() error {
+	if v.world.Snapshotter == nil {
+		v.world = nil
+		return v.open()
+	}
 	select {
 	case <-v.world.Failed():
 	default:
@@ -164,12 +168,13 @@ func (v *victim) startAgain() error {
 	if err := v.world.Close(); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
+	v.world = nil
 	return v.open()
 }
 
 func (v *victim) lookAfter(ctx context.Context, k int, failure error) error {
 	r := report{Kind: failed, Step: k, Text: failure.Error()}
-	if v.Look > 0 {
+	if v.Look > 0 && v.world.Snapshotter != nil { // none where a step started it again and that failed
 		var err error
 		if r.State, r.Kept, err = v.seen(ctx); err != nil {
 			return err

@@ -186,7 +186,7 @@ func (w *world) recreate(name string) operation {
 	through := []storage{s}
 	stood := slices.ContainsFunc(s.points, func(p state) bool { return p.base == base })
 	switch {
-	case s.base == base:
+	case s.base == base, w.asked(name) == base: // the same wish again is none
 	case stood:
 		for next := s; next.base != base; {
 			next = next.returned(true)

@@ -235,6 +235,19 @@ func (w *world) keyOf(name string) string {
 	return r.GetStorage().GetKey()
 }
 
+// asked returns the base that the last container of a storage asked for, -1 if that is the one that the storage stands on, or is
+// not on record.
+func (w *world) asked(name string) int {
+	r, err := api.Whole(w.d.GetStorage(w.t.Context(), &api.GetStorageRequest{Name: "soak/" + name}))
+	must(w.t, err)
+	for id, base := range w.nodes {
+		if r.GetStorage().GetAsksFor() == fmt.Sprintf("n%d", id) {
+			return base
+		}
+	}
+	return -1
+}
+
 // look reads a storage: through the key that has it, or through one on the base that it stands on.
 func (w *world) look(name string, candidates []storage) (map[string]string, error) {
 	if key := w.keyOf(name); key != "" {

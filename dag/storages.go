@@ -15,7 +15,7 @@ import (
 
 // Bind makes a storage the writable state of an active key. A storage that does not exist begins as what the key has
 // written so far; one that does must stand on the base of the key already (see [Switch]) and must be free: held by
-// nobody, by this key, or by Holder, which the caller has found not to use it any more. With Stay a storage that stands on
+// nobody, by this key, or by Holder, which the caller has found to use it no longer. With Stay a storage that stands on
 // another base than the key keeps its base.
 type Bind struct {
 	Key     string

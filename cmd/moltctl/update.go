@@ -233,11 +233,7 @@ func tally(u *api.Update) string {
 }
 
 func inspectUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
-	args, err := arguments(c, "UPDATE")
-	if err != nil {
-		return err
-	}
-	id, err := parseUpdate(args[0])
+	id, err := updateArgument(c)
 	if err != nil {
 		return err
 	}
@@ -277,6 +273,15 @@ func unreached(u *api.Update) error {
 	return counted.err()
 }
 
+// updateArgument returns the update that is the only argument of a command.
+func updateArgument(c *cli.Command) (uint64, error) {
+	args, err := arguments(c, "UPDATE")
+	if err != nil {
+		return 0, err
+	}
+	return parseUpdate(args[0])
+}
+
 func parseUpdate(arg string) (uint64, error) {
 	id, err := strconv.ParseUint(strings.TrimPrefix(arg, "u"), 10, 64)
 	if err != nil {
@@ -286,11 +291,7 @@ func parseUpdate(arg string) (uint64, error) {
 }
 
 func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
-	args, err := arguments(c, "UPDATE")
-	if err != nil {
-		return err
-	}
-	id, err := parseUpdate(args[0])
+	id, err := updateArgument(c)
 	if err != nil {
 		return err
 	}
@@ -314,11 +315,7 @@ func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClien
 }
 
 func cancelUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
-	args, err := arguments(c, "UPDATE")
-	if err != nil {
-		return err
-	}
-	id, err := parseUpdate(args[0])
+	id, err := updateArgument(c)
 	if err != nil {
 		return err
 	}

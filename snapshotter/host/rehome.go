@@ -26,8 +26,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )
 
-// home is what a container's record and key are to be: both name one image. It is kept with the intent to make it so, for
-// whoever finishes after a crash, when the images may be gone.
+// home is what a container's record and key are to be: both name one image. It is kept with the intent to make it so,
+// because the images may be gone when the next start of the daemon finishes it.
 type home struct {
 	// Key is the key of the container's snapshot, Parent the chain ID of the image that it is to be prepared on.
 	Key    string `json:"key"`

@@ -102,6 +102,16 @@ func (t EndRehoming) transform(d *draft) error {
 // Rehomings yields the names of the storages that are being re-homed.
 func (g *Graph) Rehomings() iter.Seq[string] { return maps.Keys(g.rehoming) }
 
+// Rehomed returns the storage that is being re-homed for a container.
+func (g *Graph) Rehomed(namespace, container string) (s Storage, ok bool) {
+	for name := range g.rehoming {
+		if s := g.storages[name]; s.Rehoming.Namespace == namespace && s.Rehoming.Container == container {
+			return s, true
+		}
+	}
+	return s, false
+}
+
 // IsAsked reports whether a base is the one that the last container of a storage asked for. It reports false when none is on
 // record.
 func (g *Graph) IsAsked(s Storage, base NodeID) bool {

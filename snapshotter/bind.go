@@ -140,7 +140,8 @@ func (s *Snapshotter) bindElsewhere(ctx context.Context, b binding) error {
 // bindForward updates a storage to the base that its container asks for. The update is one of its own, which no operator
 // named: rolling back an operator's update leaves this storage alone.
 func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
-	if held, ok := s.holds.answer(b); ok && s.stillHeld(held, b.storage.Name) {
+	// An operator may have withdrawn what was held.
+	if held, ok := s.holds.answer(b); ok && s.state(held.update, b.storage.Name) == dag.Held {
 		return s.bindHeld(ctx, b, held)
 	}
 	u, done, err := s.updateFor(b.storage, b.asks)
@@ -153,8 +154,7 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
 		return s.giveUp(u.ID, b.storage.Name, err)
 	}
 	if len(staged.holds) > 0 {
-		err := s.hold(staged, b.storage.Name)
-		if err != nil {
+		if err := s.hold(staged, b.storage.Name); err != nil {
 			return err
 		}
 		held := holding{update: u.ID, reasons: staged.holds}

@@ -85,15 +85,6 @@ func (h *holds) forget(storage string) {
 	delete(h.answers, storage)
 }
 
-// stillHeld reports whether an update is still held for a storage: an operator may have withdrawn it.
-func (s *Snapshotter) stillHeld(held holding, storage string) (still bool) {
-	s.store.View(func(g *dag.Graph) {
-		u, _ := g.Update(held.update)
-		still = u.Outcomes[storage].State == dag.Held
-	})
-	return still
-}
-
 // bindHeld answers for a container that asks for a base which its storage cannot be serviced for.
 func (s *Snapshotter) bindHeld(ctx context.Context, b binding, held holding) error {
 	name := b.storage.Name

@@ -43,7 +43,7 @@ func (s *Snapshotter) Rehome(ctx context.Context, to Home) error {
 	}
 	err = s.whenFree(ctx, storage, false, func(st dag.Storage, u use.Use) error {
 		if !u.Free() {
-			return fmt.Errorf("container %q cannot be refreshed: %s; stop it first: %w", to.Container, s.named(ctx, u), errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("container %q cannot be refreshed: %s; stop it first: %w", to.Container, u, errdefs.ErrFailedPrecondition)
 		}
 		if err := s.standsOnImage(st, to); err != nil {
 			return err
@@ -78,10 +78,8 @@ func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, err
 				found = st.Name
 			}
 		}
-		for _, st := range g.Storages() {
-			if r := st.Rehoming; r != nil && r.Namespace == to.Namespace && r.Container == to.Container {
-				found = st.Name
-			}
+		if st, ok := g.Rehomed(to.Namespace, to.Container); ok {
+			found = st.Name
 		}
 	})
 	if found == "" {
@@ -107,15 +105,13 @@ func (s *Snapshotter) rehoming(key string) (storage string) {
 	if k.namespace == "" || k.extraction() {
 		return ""
 	}
-	s.store.View(func(g *dag.Graph) {
-		for name := range g.Rehomings() {
-			st, _ := g.Storage(name)
-			if r := st.Rehoming; r.Namespace == k.namespace && r.Container == k.key {
-				storage = name
-			}
-		}
-	})
-	return storage
+	st, _ := s.rehomed(Key{k.namespace, k.key})
+	return st.Name
+}
+
+func (s *Snapshotter) rehomed(key Key) (st dag.Storage, ok bool) {
+	s.store.View(func(g *dag.Graph) { st, ok = g.Rehomed(key.Namespace, key.Key) })
+	return st, ok
 }
 
 // takeHome gives the key that was just prepared for a container the storage that waits for it.
@@ -156,26 +152,17 @@ func (s *Snapshotter) finishRehoming(ctx context.Context, key Key) error {
 		return err
 	}
 	defer unlock()
-	var r dag.Rehoming
-	find := func() (storage string) {
-		s.store.View(func(g *dag.Graph) {
-			for name := range g.Rehomings() {
-				if st, _ := g.Storage(name); st.Rehoming.Namespace == key.Namespace && st.Rehoming.Container == key.Key {
-					storage, r = name, *st.Rehoming
-				}
-			}
-		})
-		return storage
-	}
-	if find() == "" {
+	st, ok := s.rehomed(key)
+	if !ok {
 		return nil
 	}
+	r := st.Rehoming
 	if err := s.host.Rehome(ctx, r.Namespace, r.Container, r.Record); err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
 	// An anonymous storage has another name now.
-	if storage := find(); storage != "" {
-		return s.do(dag.EndRehoming{Storage: storage, Now: now()})
+	if st, ok = s.rehomed(key); ok {
+		return s.do(dag.EndRehoming{Storage: st.Name, Now: now()})
 	}
 	return nil
 }

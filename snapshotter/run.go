@@ -155,7 +155,7 @@ func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.Upd
 	}
 	failpoint.UpdateStaged.Hit()
 	switch err := s.commitStaged(p, p.switched(st.Name)); {
-	case err != nil && s.withdrawn(id, st.Name):
+	case err != nil && s.state(id, st.Name) == dag.Withdrawn:
 		return dag.Withdrawn, nil
 	case err != nil:
 		return s.updateFailed(st, id, err)

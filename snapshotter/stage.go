@@ -310,7 +310,7 @@ func (s *Snapshotter) saveReport(p *staged, report *servicing.Report) error {
 // giveUp records that an update failed for a storage, which stands where it stood, and returns why.
 func (s *Snapshotter) giveUp(update dag.UpdateID, storage string, why error) error {
 	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{why.Error()}, Now: now()}
-	if err := s.do(r); err != nil && !s.withdrawn(update, storage) {
+	if err := s.do(r); err != nil && s.state(update, storage) != dag.Withdrawn {
 		log.L.WithError(err).WithField("storage", storage).Error("failed to record that an update was given up")
 	}
 	return fmt.Errorf("update %v of storage %q: %w", update, storage, why)

@@ -89,11 +89,7 @@ func (s *Snapshotter) locked(ctx context.Context, name string, fn func(dag.Stora
 		return err
 	}
 	defer unlock()
-	var (
-		st dag.Storage
-		ok bool
-	)
-	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
+	st, ok := s.storageNamed(name)
 	if !ok {
 		return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 	}

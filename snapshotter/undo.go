@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -154,7 +155,7 @@ func (s *Snapshotter) fates(r RollbackRequest) (all []Undone, err error) {
 	}
 	if u.Cause == dag.ByBind && len(r.Storages) == 0 {
 		return nil, fmt.Errorf("update %v followed the specification of a container; name the storage (%s) to undo it: %w",
-			u.ID, slices.Collect(maps.Keys(u.Outcomes)), errdefs.ErrFailedPrecondition)
+			u.ID, strings.Join(slices.Sorted(maps.Keys(u.Outcomes)), ", "), errdefs.ErrFailedPrecondition)
 	}
 	names := slices.Clone(r.Storages)
 	if len(names) == 0 {
@@ -237,9 +238,8 @@ func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest, fn
 func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one Undone) Preview {
 	p := Preview{Storage: one.Storage, Err: one.Err}
 	if one.Fate == RollsBack {
-		var st dag.Storage
-		s.store.View(func(g *dag.Graph) { st, _ = g.Storage(one.Storage) })
 		if !r.Carry {
+			st, _ := s.storageNamed(one.Storage)
 			p.Waits = s.waits(ctx, st)
 		} else {
 			p = s.preview(ctx, one.Storage, func(g *dag.Graph, st dag.Storage) (stacks, error) {
@@ -254,13 +254,13 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 	return p
 }
 
-// withdrawn reports whether an update was withdrawn for a storage.
-func (s *Snapshotter) withdrawn(id dag.UpdateID, storage string) (is bool) {
+// state returns how far an update has come for a storage, empty if that is no part of it.
+func (s *Snapshotter) state(id dag.UpdateID, storage string) (state dag.State) {
 	s.store.View(func(g *dag.Graph) {
 		u, _ := g.Update(id)
-		is = u.Outcomes[storage].State == dag.Withdrawn
+		state = u.Outcomes[storage].State
 	})
-	return is
+	return state
 }
 
 func (s *Snapshotter) rollbackOne(ctx context.Context, one Undone, r RollbackRequest) Undone {

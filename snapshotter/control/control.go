@@ -61,7 +61,7 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 			return shown
 		})
 		all.Names = each(g.Names(), name)
-		all.Storages = each(g.Storages(), func(st dag.Storage) *api.Storage { return storage(g, st) })
+		all.Storages = each(g.Storages(), storages(g))
 		all.Updates = each(g.Updates(), update)
 	})
 	return errors.Join(
@@ -78,15 +78,16 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 
 // ListStorages returns the storages by name.
 func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api.ListStoragesResponse]) error {
-	var storages []*api.Storage
+	var list []*api.Storage
 	s.snapshotter.Graph(func(g *dag.Graph) {
+		translate := storages(g)
 		for _, st := range g.Storages() {
 			if !st.Anonymous || req.GetAnonymous() {
-				storages = append(storages, storage(g, st))
+				list = append(list, translate(st))
 			}
 		}
 	})
-	return sendList(stream, storages, func(l []*api.Storage) *api.ListStoragesResponse {
+	return sendList(stream, list, func(l []*api.Storage) *api.ListStoragesResponse {
 		return &api.ListStoragesResponse{Storages: l}
 	})
 }
@@ -100,7 +101,7 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 	r := &api.GetStorageResponse{}
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(full)
-		r.Storage = storage(g, st)
+		r.Storage = storages(g)(st)
 		for _, id := range append(g.Stack(st.Head), g.Chain(g.Base(st))...) {
 			n, _ := g.Node(id)
 			r.Nodes = append(r.Nodes, node(n))

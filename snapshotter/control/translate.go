@@ -33,7 +33,13 @@ func name(n dag.Name) *api.Name {
 	return &api.Name{Key: n.Key, Kind: string(n.Kind), Parent: n.Parent, Node: uint64(n.Node), Storage: n.Storage}
 }
 
-func storage(g *dag.Graph, st dag.Storage) *api.Storage {
+// storages returns what translates the storages of a graph.
+func storages(g *dag.Graph) func(dag.Storage) *api.Storage {
+	held := heldBy(g)
+	return func(st dag.Storage) *api.Storage { return storage(g, st, held[st.Name]) }
+}
+
+func storage(g *dag.Graph, st dag.Storage, held dag.UpdateID) *api.Storage {
 	point := func(p dag.Point) *api.Point {
 		head, _ := g.Node(p.Head)
 		return &api.Point{Update: uint64(p.Update), Head: uint64(p.Head), Base: uint64(head.Base), Time: timestamppb.New(p.Time)}
@@ -44,7 +50,7 @@ func storage(g *dag.Graph, st dag.Storage) *api.Storage {
 		Stack:     each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
 		Created:   timestamppb.New(st.Created),
 		Container: snapshotter.Container(st.Key), Unpacking: snapshotter.Unpacking(st.Key),
-		AsksFor: asksFor(g, st), HeldBy: uint64(heldBy(g, st)),
+		AsksFor: asksFor(g, st), HeldBy: uint64(held),
 	}
 	if st.Container != nil {
 		s.Pod = st.Container.Pod
@@ -66,18 +72,21 @@ func asksFor(g *dag.Graph, st dag.Storage) string {
 	return "an empty base"
 }
 
-// heldBy returns the update that is held for a storage, and would move it from where it stands.
-func heldBy(g *dag.Graph, st dag.Storage) dag.UpdateID {
-	for _, u := range slices.Backward(g.Updates()) {
-		switch o, in := u.Outcomes[st.Name]; {
-		case !in:
-		case o.State == dag.Held && g.SameBase(u.From, g.Base(st)):
-			return u.ID
-		case o.State == dag.Applied || o.State == dag.RolledBack:
-			return 0
+// heldBy returns, by storage, the latest update that is held for it and would move it from where it stands.
+func heldBy(g *dag.Graph) map[string]dag.UpdateID {
+	held := map[string]dag.UpdateID{}
+	for _, u := range g.Updates() {
+		for name, o := range u.Outcomes {
+			st, _ := g.Storage(name)
+			switch {
+			case o.State == dag.Held && g.SameBase(u.From, g.Base(st)):
+				held[name] = u.ID
+			case o.State == dag.Applied || o.State == dag.RolledBack:
+				delete(held, name)
+			}
 		}
 	}
-	return 0
+	return held
 }
 
 func pending(p *dag.Pending) string {

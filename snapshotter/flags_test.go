@@ -142,8 +142,14 @@ func TestFlagsStay(t *testing.T) {
 	f.must(f.Remove(t.Context(), fork))
 	f.must(f.RemoveStorage(t.Context(), "test/box"))
 	f.must(f.RemoveStorage(t.Context(), "test/copy"))
+	f.emptied()
+}
+
+// emptied waits until all that was removed is deleted.
+func (f *fixture) emptied() {
+	f.t.Helper()
 	f.eventually(func() bool {
-		f.must(f.Cleanup(t.Context()))
+		f.must(f.Cleanup(f.t.Context()))
 		left, err := os.ReadDir(filepath.Join(f.root, "trash"))
 		f.must(err)
 		return len(left) == 0
@@ -182,12 +188,7 @@ func TestFlagsOfHost(t *testing.T) {
 	f.chattr(path, tree.Immutable) // of a frozen node: it can be merged and deleted all the same
 	f.must(f.Remove(t.Context(), key))
 	f.must(f.RemoveStorage(t.Context(), "test/box"))
-	f.eventually(func() bool {
-		f.must(f.Cleanup(t.Context()))
-		left, err := os.ReadDir(filepath.Join(f.root, "trash"))
-		f.must(err)
-		return len(left) == 0
-	}, "the trash is empty")
+	f.emptied()
 }
 
 // TestCheckStuck: check tells what was removed and cannot be deleted, and what to do.

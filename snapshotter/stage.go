@@ -102,10 +102,21 @@ func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) error {
 		return err
 	}
 	if err := s.nodes.CanFlag(); err != nil {
-		return fmt.Errorf("the container has made files immutable or append-only (chattr), and molt cannot keep them so: %w: %w", err, errdefs.ErrFailedPrecondition)
+		return flagsLostError{err}
 	}
 	return s.nodes.MarkFlagged(id)
 }
+
+// flagsLostError refuses a node whose files have inode flags that molt cannot keep.
+type flagsLostError struct{ error }
+
+// Error implements error.
+func (e flagsLostError) Error() string {
+	return "the container has made files immutable or append-only (chattr), and molt cannot keep them so: " + e.error.Error()
+}
+
+// Unwrap makes it a failed precondition where it is not a reason to hold.
+func (e flagsLostError) Unwrap() []error { return []error{e.error, errdefs.ErrFailedPrecondition} }
 
 // refused returns an error that refuses a node as a failed precondition, any other as it is.
 func refused(err error) error {
@@ -115,8 +126,13 @@ func refused(err error) error {
 	return err
 }
 
-// holdRefused returns what was staged as held, with a report, when the error says so, and discards it otherwise.
+// holdRefused returns what was staged as held when the error refuses the node, with a report where that is for one path, and
+// discards it otherwise.
 func (s *Snapshotter) holdRefused(p staged, why error) (staged, error) {
+	if lost, ok := errors.AsType[flagsLostError](why); ok {
+		p.holds = []string{lost.Error()}
+		return p, nil
+	}
 	report, ok := servicing.RefusedReport(why)
 	if !ok {
 		return p, errors.Join(why, s.discard(p))

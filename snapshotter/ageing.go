@@ -58,7 +58,7 @@ func (a *ageing) moment() clock.Moment {
 	return m
 }
 
-// due reports whether a state of a storage may be forgotten for its age now: one at a time, so that whoever sees the
+// due reports whether a state of a storage may be forgotten for its age now: one at a time, so that a person who sees the
 // log can still do something.
 func (a *ageing) due(m clock.Moment) bool {
 	a.mu.Lock()
@@ -72,7 +72,7 @@ func (a *ageing) forgotten(m clock.Moment) {
 	a.forgot, a.at = true, m.Up
 }
 
-// doubted reports whether it is to be logged that the clock is doubted, or not any more.
+// doubted reports whether it is to be logged that the clock is doubted, or no longer is.
 func (a *ageing) doubted(doubts bool) (changed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

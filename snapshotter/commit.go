@@ -41,18 +41,12 @@ const (
 // namespace, which has a copy of every mount of the machine until the container's root is in its place: what was unmounted
 // a moment ago is still mounted there.
 func passing(ctx context.Context, st dag.Storage, try func(context.Context, dag.Storage, bool) (claim, use.Use)) (c claim, u use.Use) {
-	timer := time.NewTimer(passingUse)
-	defer timer.Stop()
+	patience, cancel := context.WithTimeout(ctx, passingUse)
+	defer cancel()
 	for {
-		if c, u = try(ctx, st, false); u.Code != use.Mounted && u.Code != use.Unseen {
+		c, u = try(ctx, st, false)
+		if u.Code != use.Mounted && u.Code != use.Unseen || sleep(patience, passingLook) != nil {
 			return c, u
-		}
-		select {
-		case <-ctx.Done():
-			return c, u
-		case <-timer.C:
-			return c, u
-		case <-time.After(passingLook):
 		}
 	}
 }

@@ -229,7 +229,7 @@ func (s *Snapshotter) running(ctx context.Context, key string) (bool, error) {
 
 // whenFree calls fn with a storage, and its lock, as soon as the storage is free or known to be in use for longer than
 // the grace time. The lock is not held while that is waited for: the start of the storage's container needs it. What fn
-// freezes cannot be mounted to be written any more.
+// freezes can no longer be mounted to be written.
 func (s *Snapshotter) whenFree(ctx context.Context, name string, assumeFree bool, fn func(dag.Storage, use.Use) error) error {
 	for {
 		var change <-chan struct{}

@@ -181,12 +181,8 @@ func (s *Snapshotter) resumeRehomings(ctx context.Context) {
 			}
 			errs = append(errs, err)
 		}
-		if errors.Join(errs...) == nil {
+		if errors.Join(errs...) == nil || sleep(ctx, rehomeAgain) != nil {
 			return
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(rehomeAgain):
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (u *uses) hasFailed(storage string, p dag.Pending) bool {
 	return u.failed[storage] == p
 }
 
-// forget drops what is noted of storages that do not wait any more.
+// forget drops what is noted of storages that no longer wait.
 func (u *uses) forget(waiting map[string]bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -97,7 +97,7 @@ type ControlClient interface {
 	// GetUpdate returns an update. Bound: a part.
 	GetUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error)
 	// WatchUpdate streams the update and, each time it changes, the update with the outcomes that changed; an outcome takes the
-	// place of the one for the same storage. It ends when no storage is being serviced any more. Bound: a part.
+	// place of the one for the same storage. It ends when no storage is still being serviced. Bound: a part.
 	WatchUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error)
 	// GetReport returns what an update found and did in a storage, or what it says about one path. Bound: a part.
 	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetReportResponse], error)
@@ -583,7 +583,7 @@ type ControlServer interface {
 	// GetUpdate returns an update. Bound: a part.
 	GetUpdate(*GetUpdateRequest, grpc.ServerStreamingServer[GetUpdateResponse]) error
 	// WatchUpdate streams the update and, each time it changes, the update with the outcomes that changed; an outcome takes the
-	// place of the one for the same storage. It ends when no storage is being serviced any more. Bound: a part.
+	// place of the one for the same storage. It ends when no storage is still being serviced. Bound: a part.
 	WatchUpdate(*GetUpdateRequest, grpc.ServerStreamingServer[GetUpdateResponse]) error
 	// GetReport returns what an update found and did in a storage, or what it says about one path. Bound: a part.
 	GetReport(*GetReportRequest, grpc.ServerStreamingServer[GetReportResponse]) error

@@ -36,13 +36,19 @@ func TestMakeRoot(t *testing.T) {
 	if path == "" {
 		path = filepath.Join(t.TempDir(), "root.tar.zst")
 	}
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 2}))
+	kept := snapshotter.Retention{Points: 2}
+	f := newFixture(t, snapshotter.WithRetention(kept))
 	var want sample
 	f.everyState(func() {
 		f.eventually(func() (settled bool) {
-			f.Graph(func(g *dag.Graph) { settled = len(g.Unsynced()) == 0 && len(g.Unmeasured()) == 0 })
+			f.Graph(func(g *dag.Graph) {
+				settled = len(g.Unsynced()) == 0 && len(g.Unmeasured()) == 0
+				for _, st := range g.Storages() {
+					settled = settled && len(st.Points) <= kept.Points
+				}
+			})
 			return settled
-		}, "all layers are on disk")
+		}, "all layers are on disk, and no storage can be returned to more states than are kept")
 		want = f.sampled()
 		f.must(f.Close())
 	})

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,12 +45,18 @@ func (d *Dir) Remove(path string) error {
 // Discard removes a node that was staged or published but never committed. A node that is not there is no error. What of a
 // staged one cannot be deleted goes to the trash.
 func (d *Dir) Discard(id dag.NodeID) error {
-	err := d.beneath().RemoveAll(below(staging, id))
+	return errors.Join(d.unstage(strconv.FormatUint(uint64(id), 10)), d.Trash(id))
+}
+
+// unstage deletes what was staged under a name. What of it cannot be deleted goes to the trash, and is an error all the same.
+func (d *Dir) unstage(name string) error {
+	staged := filepath.Join(staging, name)
+	err := d.beneath().RemoveAll(staged)
 	if err != nil {
-		to := filepath.Join(trash, fmt.Sprintf("%d-%d", id, time.Now().UnixNano()))
-		err = errors.Join(err, d.beneath().Rename(below(staging, id), to))
+		to := filepath.Join(trash, fmt.Sprintf("%s-%d", name, time.Now().UnixNano()))
+		err = errors.Join(err, d.beneath().Rename(staged, to))
 	}
-	return errors.Join(err, d.Trash(id))
+	return err
 }
 
 // Trash takes a node out of the published ones; [Dir.Sweep] deletes it later. A node that is not there is no

@@ -140,6 +140,35 @@ func TestDiscard(t *testing.T) {
 	}
 }
 
+// TestProbeThatStays: what cannot be removed after the kernel was asked is removed later.
+func TestProbeThatStays(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount")
+	}
+	d := opened(t)
+	dir, remove, err := d.StageProbe()
+	must(t, err)
+	kept := filepath.Join(dir, "kept")
+	must(t, os.Mkdir(kept, 0o700))
+	must(t, unix.Mount("tmpfs", kept, "tmpfs", 0, ""))
+	t.Cleanup(func() { _ = unix.Unmount(kept, unix.MNT_DETACH) }) // where it was not moved, which fails the test
+	if err := remove(); err == nil {
+		t.Error("a mount point was removed")
+	}
+	entries, err := os.ReadDir(filepath.Dir(dir))
+	must(t, err)
+	moved, err := filepath.Glob(filepath.Join(d.Root(), "trash", "*", "kept"))
+	must(t, err)
+	if len(entries) != 0 || len(moved) != 1 {
+		t.Fatalf("%d are left in staging, and the trash has %v", len(entries), moved)
+	}
+	must(t, unix.Unmount(moved[0], 0))
+	must(t, d.Sweep(time.Now().Add(time.Hour)))
+	if n := trashed(t, d); n != 0 {
+		t.Errorf("%d are left in the trash", n)
+	}
+}
+
 // TestTrash: what is removed is kept as long as asked for, and two nodes that had the same id do not get in each other's way.
 func TestTrash(t *testing.T) {
 	d := opened(t)

@@ -104,11 +104,11 @@ func (d *Dir) HasWork(id dag.NodeID) (ready, away bool) {
 	return err == nil, awayErr == nil
 }
 
-// StageProbe returns a new directory for a mount by which the kernel is asked something, and what removes it. After a
-// crash [Dir.DropStaging] does that.
+// StageProbe returns a new directory for a mount by which the kernel is asked something, and what removes it. What of it
+// cannot be removed goes to the trash; after a crash [Dir.DropStaging] removes it.
 func (d *Dir) StageProbe() (dir string, remove func() error, err error) {
 	if dir, err = os.MkdirTemp(filepath.Join(d.root, staging), "probe-"); err != nil {
 		return "", nil, fmt.Errorf("stage a probe: %w", err)
 	}
-	return dir, func() error { return os.RemoveAll(dir) }, nil
+	return dir, func() error { return d.unstage(filepath.Base(dir)) }, nil
 }

@@ -5,63 +5,100 @@ package crash_test
 
 import "strconv"
 
-// script is the life of a node with some storages, in which everything happens that changes what is on disk.
+// script is the life of a node on which several clients are at work at once, each with storages of its own. Everything happens
+// in it that changes what is on disk.
 func script() []step {
 	steps := []step{
-		layer("one", "", func(p *pen) { image(p, "1") }),
+		together(layer("one", "", func(p *pen) { image(p, "1") }), layer("three", "", func(p *pen) { image(p, "3") })),
 		layer("two", "one", func(p *pen) { image(p, "2") }),
-		layer("three", "", func(p *pen) { image(p, "3") }),
 		onDisk(),
 	}
-	all := []string{"a", "b", "c", "d", "e"}
-	for _, name := range all {
-		steps = append(steps, container("c"+name, "one", name))
-	}
-	for _, name := range all {
-		steps = append(steps, write("c"+name, name, "at first", func(p *pen) { customise(p, name) }))
-	}
-	later := func(name, when string) step {
-		return write("c"+name, name, when, func(p *pen) { goOn(p, name, when) })
-	}
-	steps = append(steps,
-		update("one", "two", false, all...),
-		later("a", "after the update"),
-		later("b", "after the update"),
-		rollback("one", false, "a", "c"),
-		rollback("one", true, "b"),
-		later("b", "after the rollback"),
-		update("one", "three", true, "a", "b"),
-		fork("d", "f"),
-		container("cf", "two", "f"),
-		later("f", "after the fork"),
-		removeKey("cd"),
-		container("cd", "three", "d"), // an update by binding
-		later("d", "after the update"),
-		removeKey("cd"),
-		container("cd", "two", "d"), // and back again
-		removeKey("ce"),
-		removeStorage("e"),
-	)
-	steps = append(steps, manyUpdates("c", later)...)
-	return append(steps, deltaLayers()...)
+	steps = append(steps, abreast(twoStorages("a", "b"), oftenMoved("c"), forked("d", "f"), removed("e"), slow("h"), withdrawing("w"))...)
+	steps = append(steps, mergeStorage("c", 7))
+	steps = append(steps, abreast(deltaLayers(), []step{later("a", "while layers are pulled"), later("a", "once more")})...)
+	return append(steps, onDeltaLayers("g")...)
 }
 
-// manyUpdates are more updates of a storage than states of it are kept, so that its nodes are merged.
-func manyUpdates(name string, later func(name, when string) step) (steps []step) {
+// begun is how the storage of a client begins.
+func begun(name string) []step {
+	return []step{
+		container("c"+name, "one", name),
+		write("c"+name, name, "at first", func(p *pen) { customise(p, name) }),
+	}
+}
+
+// later has a client write once more.
+func later(name, when string) step {
+	return write("c"+name, name, when, func(p *pen) { goOn(p, name, when) })
+}
+
+// twoStorages are updated one by one, rolled back each in its way, and updated together.
+func twoStorages(a, b string) []step {
+	return append(abreast(begun(a), begun(b)),
+		update("one", "two", false, a, b),
+		together(later(a, "after the update"), later(b, "after the update")),
+		together(rollback("one", false, a), rollback("one", true, b)),
+		later(b, "after the rollback"),
+		update("one", "three", true, a, b),
+	)
+}
+
+// forked is a storage that is forked, and one that moves when its container is made anew on another base, and back again.
+func forked(name, copied string) []step {
+	key := "c" + name
+	return append(begun(name),
+		update("one", "two", false, name),
+		fork(name, copied),
+		together(removeKey(key), container("c"+copied, "two", copied)),
+		together(container(key, "three", name), later(copied, "after the fork")),
+		later(name, "after the update"),
+		removeKey(key),
+		container(key, "two", name),
+	)
+}
+
+// removed is a storage that is removed.
+func removed(name string) []step {
+	return append(begun(name), update("one", "two", false, name), removeKey("c"+name), removeStorage(name))
+}
+
+// oftenMoved is a storage with more updates than states of it are kept, so that its nodes are merged.
+func oftenMoved(name string) []step {
+	steps := append(begun(name), update("one", "two", false, name), rollback("one", false, name))
 	base := "one"
 	for n := range 4 {
 		next := []string{"three", "two"}[n%2]
 		steps = append(steps, update(base, next, false, name), later(name, "after move "+strconv.Itoa(n)))
 		base = next
 	}
-	return append(steps, mergeStorage(name, 7))
+	return steps
 }
 
-// deltaLayers are delta layers that are merged because nothing stands on them but each other, while they are below a storage.
+// slow is a client whose starts take longer than the grace: the storage moves meanwhile.
+func slow(name string) []step {
+	return append(begun(name),
+		takeMounts("c"+name), update("one", "two", false, name), mountLate("c"+name),
+		later(name, "after the update"),
+		takeMounts("c"+name), rollback("one", true, name), mountLate("c"+name),
+		later(name, "after the rollback"),
+	)
+}
+
+// withdrawing is a client that changes its mind while an update waits.
+func withdrawing(name string) []step {
+	return append(begun(name),
+		update("one", "two", false, name), rollback("one", false, name),
+		withdraw("c"+name, name, "one", "two", "cancel", byCancel),
+		withdraw("c"+name, name, "one", "two", "rollback", byRollback),
+		later(name, "after that"),
+		update("one", "three", false, name), later(name, "after the update"),
+	)
+}
+
+// deltaLayers pulls layers of which each stands on the one before.
 func deltaLayers() (steps []step) {
 	below := "one"
-	names := []string{"delta1", "delta2", "delta3"}
-	for _, name := range names {
+	for _, name := range []string{"delta1", "delta2", "delta3"} {
 		steps = append(steps, layer(name, below, func(p *pen) {
 			p.file("delta/"+name, name)
 			p.file("delta/common", name)
@@ -70,11 +107,11 @@ func deltaLayers() (steps []step) {
 		}))
 		below = name
 	}
-	steps = append(steps, onDisk(), container("cg", "one", "g"),
-		write("cg", "g", "at first", func(p *pen) { customise(p, "g") }),
-		update("one", "delta3", false, "g"), removeKey("cg"))
-	for _, name := range []string{"delta3", "delta2", "delta1"} {
-		steps = append(steps, removeKey(name))
-	}
-	return append(steps, mergeLayers("g", 2))
+	return append(steps, onDisk())
+}
+
+// onDeltaLayers is a storage on delta layers that are merged, because nothing stands on them but each other.
+func onDeltaLayers(name string) []step {
+	return append(begun(name), update("one", "delta3", false, name), removeKey("c"+name),
+		removeKey("delta3"), removeKey("delta2"), removeKey("delta1"), mergeLayers(name, 2))
 }

@@ -27,8 +27,16 @@ type step struct {
 	// loose are the subjects which may be in between, neither as before nor as after, when the step is broken off, because the
 	// step consists of several things that are asked for.
 	loose []string
+	// waiting are the storages for which something may wait after a failure, because it was not found out whether they are in
+	// use. It is carried out later.
+	waiting []string
+	// elsewhere are the storages that may be as they once were, because a death had something carried out that was to be
+	// withdrawn.
+	elsewhere []string
 	// pulls: the step is one of those after which layers may not be on disk, up to the one that waits for it.
 	pulls bool
+	// layers are the subjects that are pulled.
+	layers []string
 }
 
 // containerd's keys.
@@ -52,7 +60,7 @@ func (w *world) in(ctx context.Context, key string, write func(*pen)) error {
 	if err != nil {
 		return err
 	}
-	return w.at(mounts, func(dir string) error {
+	return w.at(w.placeOf(key), mounts, func(dir string) error {
 		w.mounted(key)
 		p := &pen{dir: dir}
 		write(p)
@@ -82,9 +90,10 @@ func layer(own, parent string, write func(*pen)) step {
 		parent = key(parent)
 	}
 	return step{
-		name:  "commit layer " + own,
-		pulls: true,
-		loose: []string{"key " + extract, "storage " + dag.AnonymousName(extract), "holder of " + dag.AnonymousName(extract)},
+		name:   "commit layer " + own,
+		pulls:  true,
+		layers: []string{"layer " + key(own)},
+		loose:  []string{"key " + extract, "storage " + dag.AnonymousName(extract), "holder of " + dag.AnonymousName(extract)},
 		do: func(ctx context.Context, w *world) error {
 			if w.whole(key(own)) {
 				return nil
@@ -189,7 +198,8 @@ func write(own, of, what string, fn func(*pen)) step {
 // update moves storages from a base to another one.
 func update(from, to string, together bool, storages ...string) step {
 	return step{
-		name: fmt.Sprintf("update %s from %s to %s, together %t", strings.Join(storages, " "), from, to, together),
+		name:    fmt.Sprintf("update %s from %s to %s, together %t", strings.Join(storages, " "), from, to, together),
+		waiting: storages,
 		do: func(ctx context.Context, w *world) error {
 			if err := w.settled(); err != nil {
 				return err
@@ -253,28 +263,46 @@ func (w *world) applied(id dag.UpdateID) (err error) {
 // rollback undoes the newest update of storages, which leads back to a base.
 func rollback(to string, carry bool, storages ...string) step {
 	return step{
-		name: fmt.Sprintf("roll %s back to %s, carry %t", strings.Join(storages, " "), to, carry),
+		name:    fmt.Sprintf("roll %s back to %s, carry %t", strings.Join(storages, " "), to, carry),
+		waiting: storages,
 		do: func(ctx context.Context, w *world) error {
 			for _, own := range storages {
-				r := snapshotter.RollbackRequest{Storages: []string{storage(own)}, Carry: carry}
-				var back bool
-				w.Graph(func(g *dag.Graph) {
-					st, _ := g.Storage(storage(own))
-					back = g.SameBase(g.Base(st), nodeOf(g, to))
-					if len(st.Points) > 0 {
-						r.Update = st.Points[len(st.Points)-1].Update
-					}
-				})
-				if back {
-					continue
-				}
-				if err := w.Rollback(ctx, r); err != nil {
+				if err := w.rollBack(ctx, own, to, carry); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 	}
+}
+
+// rollBack undoes the newest update of a storage, unless it stands on a base already.
+func (w *world) rollBack(ctx context.Context, own, to string, carry bool) error {
+	if w.standsOn(own, to) {
+		return nil
+	}
+	r := snapshotter.RollbackRequest{Storages: []string{storage(own)}, Carry: carry}
+	w.Graph(func(g *dag.Graph) {
+		if st, _ := g.Storage(storage(own)); len(st.Points) > 0 {
+			r.Update = st.Points[len(st.Points)-1].Update
+		}
+	})
+	if err := w.Rollback(ctx, r); err != nil {
+		return err
+	}
+	if !w.standsOn(own, to) {
+		return fmt.Errorf("the rollback of storage %s waits", own)
+	}
+	return nil
+}
+
+// standsOn reports whether a storage stands on a base, and nothing waits for it.
+func (w *world) standsOn(own, base string) (stands bool) {
+	w.Graph(func(g *dag.Graph) {
+		st, _ := g.Storage(storage(own))
+		stands = g.SameBase(g.Base(st), nodeOf(g, base)) && st.Pending == nil
+	})
+	return stands
 }
 
 func fork(source, target string) step {

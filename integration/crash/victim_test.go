@@ -64,7 +64,6 @@ type victim struct {
 // reportsFD is where the victim writes its reports.
 const reportsFD = 3
 
-// beVictim carries out an order. Reports tell how it went; an error is one of the test itself.
 // leaveOthers unmounts the overlays of others, which this mount namespace has copies of: they would count as in use for as long as
 // it is there.
 func leaveOthers() error {
@@ -83,6 +82,7 @@ func leaveOthers() error {
 	return nil
 }
 
+// beVictim carries out an order. Reports tell how it went; an error is one of the test itself.
 func beVictim(text string) error {
 	v := victim{out: os.NewFile(reportsFD, "reports"), told: map[string]bool{}}
 	if err := json.Unmarshal([]byte(text), &v.order); err != nil {

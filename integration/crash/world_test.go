@@ -23,18 +23,21 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
+// grace is how long a storage counts as in use after its mounts were handed out. Only what is held back waits for it.
+const grace = 50 * time.Millisecond
+
 // world is a snapshotter and where its trees are looked at. It lives in a mount namespace of its own.
 type world struct {
 	*snapshotter.Snapshotter
 	root  string
-	place string            // where trees are mounted
+	place string            // below which trees are mounted
 	trees map[string]string // listings by their digests
 }
 
 // open opens the snapshotter as a daemon does.
 func open(root string) (*world, error) {
 	w := &world{root: root, place: root + ".mnt", trees: map[string]string{}}
-	if err := os.MkdirAll(w.place, 0o700); err != nil {
+	if err := os.MkdirAll(w.placeOf("look"), 0o700); err != nil {
 		return nil, err
 	}
 	err := w.start()
@@ -42,14 +45,21 @@ func open(root string) (*world, error) {
 }
 
 func (w *world) start() (err error) {
-	if w.Snapshotter, err = snapshotter.New(w.root, snapshotter.WithRetention(snapshotter.Retention{Points: 2})); err != nil {
+	w.Snapshotter, err = snapshotter.New(w.root, snapshotter.WithRetention(snapshotter.Retention{Points: 2}), snapshotter.WithGrace(grace))
+	if err != nil {
 		return err
 	}
-	// Nothing that an earlier one handed out is going to be mounted, which only this process can know.
+	heldBack, err := w.heldBack()
+	if err != nil {
+		return err
+	}
+	// Nothing else that an earlier one handed out is going to be mounted, which only this process can know.
 	var keys []string
 	w.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
-			keys = append(keys, st.Key)
+			if heldBack[st.Key] == nil {
+				keys = append(keys, st.Key)
+			}
 		}
 	})
 	for _, key := range keys {
@@ -66,13 +76,19 @@ func (w *world) reopen() error {
 	return w.start()
 }
 
-// at calls fn with the directory at which mounts are made.
-func (w *world) at(mounts []mount.Mount, fn func(dir string) error) error {
-	if err := mount.All(mounts, w.place); err != nil {
+// placeOf returns where the mounts of one purpose are made, for example those of a key.
+func (w *world) placeOf(purpose string) string { return filepath.Join(w.place, filepath.Base(purpose)) }
+
+// at calls fn with a directory while mounts are made at it.
+func (w *world) at(place string, mounts []mount.Mount, fn func(dir string) error) error {
+	if err := os.MkdirAll(place, 0o700); err != nil {
+		return err
+	}
+	if err := mount.All(mounts, place); err != nil {
 		return fmt.Errorf("mount: %w", err)
 	}
-	err := fn(w.place)
-	if err := unix.Unmount(w.place, 0); err != nil {
+	err := fn(place)
+	if err := unix.Unmount(place, 0); err != nil {
 		return fmt.Errorf("unmount: %w", err)
 	}
 	return err
@@ -100,7 +116,7 @@ func (w *world) look(ctx context.Context) (now state, kept map[string][]string, 
 				tree, err = w.tree(g, append(g.Stack(st.Head), g.Chain(g.Base(st))...))
 			}
 			now["storage "+st.Name] = tree
-			now["holder of "+st.Name] = fmt.Sprintf("%q, waits %t", st.Key, st.Pending != nil)
+			now["holder of "+st.Name] = holder(st)
 			for _, p := range slices.Concat(st.Points, st.Aside) {
 				if err != nil {
 					continue
@@ -112,6 +128,17 @@ func (w *world) look(ctx context.Context) (now state, kept map[string][]string, 
 		}
 	})
 	return now, kept, err
+}
+
+// How the description of a storage's holder ends.
+const waits, waitsNot = ", waits", ", does not wait"
+
+// holder describes which key has a storage, and whether something waits for it.
+func holder(st dag.Storage) string {
+	if st.Pending != nil {
+		return st.Key + waits
+	}
+	return st.Key + waitsNot
 }
 
 // tree returns the digest of what a stack of nodes shows. One that is known to be damaged is not looked at.
@@ -134,7 +161,8 @@ func (w *world) tree(g *dag.Graph, stack []dag.NodeID) (string, error) {
 	case 1:
 		err = list(dirs[0])
 	default:
-		err = w.at([]mount.Mount{{Type: "overlay", Source: "overlay", Options: []string{"ro", "lowerdir=" + strings.Join(dirs, ":")}}}, list)
+		options := []string{"ro", "lowerdir=" + strings.Join(dirs, ":")}
+		err = w.at(w.placeOf("look"), []mount.Mount{{Type: "overlay", Source: "overlay", Options: options}}, list)
 	}
 	if err != nil {
 		return "", fmt.Errorf("look at %v: %w", stack, err)

@@ -75,13 +75,32 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 	}
 }
 
+// syncLayers puts on disk what waits for that, and notes which layers it is too late for.
 func (s *Snapshotter) syncLayers() error {
 	var waiting []dag.NodeID
 	s.store.View(func(g *dag.Graph) { waiting = s.unsynced(g) })
-	if len(waiting) == 0 {
+	var err error
+	if len(waiting) > 0 {
+		err = s.sync()
+	}
+	return errors.Join(err, s.distrust())
+}
+
+// distrust quarantines the layers that the disk failed in before they were on it. The kernel tells of that once: a later daemon
+// would take them for written.
+func (s *Snapshotter) distrust() error {
+	var lost []dag.Transformation
+	s.store.View(func(g *dag.Graph) {
+		for _, id := range g.Unsynced() {
+			if n, _ := g.Node(id); n.Damage == "" && s.nodes.Incomplete(id) {
+				lost = append(lost, dag.Quarantine{Node: id, Reason: diskFailed})
+			}
+		}
+	})
+	if len(lost) == 0 {
 		return nil
 	}
-	return s.sync()
+	return s.do(lost...)
 }
 
 // Cleanup deletes the directories of nodes that the graph no longer has, except those that a mount or a servicing still
@@ -170,8 +189,8 @@ func (s *Snapshotter) giveUpBinds(context.Context) error {
 // damage says why a node cannot be used, empty if it can.
 func (s *Snapshotter) damage(n dag.Node, present map[dag.NodeID]bool) string {
 	switch {
-	case n.Lost():
-		return n.Damage // what it stood on is not known
+	case n.Lost(), n.Damage == diskFailed:
+		return n.Damage // what it stood on, or what is missing of it, is not known
 	case !present[n.ID]:
 		return "its directory is missing"
 	case s.halfWritten(n):

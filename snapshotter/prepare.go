@@ -125,7 +125,11 @@ func (s *Snapshotter) defect(n dag.Node) string {
 	return n.Damage
 }
 
-const halfWritten = "the machine stopped before the layer was on disk"
+// Why a layer is not trusted.
+const (
+	halfWritten = "the machine stopped before the layer was on disk"
+	diskFailed  = "the disk failed before the layer was on it"
+)
 
 // halfWritten tells whether a power cut may have left a layer incomplete.
 func (s *Snapshotter) halfWritten(n dag.Node) bool { return n.Unsynced != "" && n.Unsynced != s.boot }

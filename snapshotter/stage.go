@@ -250,7 +250,7 @@ func (s *Snapshotter) withheld(report string) ([]servicing.Withheld, error) {
 }
 
 // unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on disk any
-// more after it: such a layer stays damaged. One that the disk failed in is not trusted after this boot, either.
+// more after it: such a layer stays damaged, as does one that the disk failed in, see [Snapshotter.distrust].
 func (s *Snapshotter) unsynced(g *dag.Graph) []dag.NodeID {
 	return slices.DeleteFunc(g.Unsynced(), func(id dag.NodeID) bool {
 		n, _ := g.Node(id)

@@ -5,6 +5,7 @@ package crash_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +75,17 @@ func (m *matrix) errs(t *testing.T, deaths []death) {
 func (m *matrix) starts(t *testing.T) {
 	for flush := range 4 {
 		m.errs(t, []death{newSupervised(supervised{from: flush + 1, what: unix.EIO, flush: true})})
+	}
+}
+
+// pulls has flushes fail while layers are pulled, some of which put the layers on disk: what is not known to be there is pulled
+// again.
+func (m *matrix) pulls(t *testing.T) {
+	pulled := slices.IndexFunc(m.reference.steps, func(s step) bool { return !s.pulls })
+	for k := 1; k < pulled; k++ {
+		for flush := range 3 {
+			m.errs(t, []death{newSupervised(supervised{from: flush + 1, what: unix.EIO, flush: true, step: k})})
+		}
 	}
 }
 

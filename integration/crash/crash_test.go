@@ -62,6 +62,7 @@ func TestCrash(t *testing.T) {
 	t.Run("random", func(t *testing.T) { m.random(t, p.random) })
 	t.Run("call", func(t *testing.T) { m.calls(t, p.call, p.onward) })
 	t.Run("start", m.starts)
+	t.Run("pull", m.pulls)
 	t.Run("commit", m.commits)
 	t.Run("power", func(t *testing.T) { m.powerCuts(t, p.power) })
 	t.Run("replay", func(t *testing.T) { m.replays(t, p.replay) })

@@ -118,7 +118,7 @@ func (r *reference) excused(s step, subject, now string, possible []state) bool 
 	if slices.Contains(s.loose, subject) {
 		return true
 	}
-	if strings.HasPrefix(now, damaged+"the machine stopped") { // known not to be on disk
+	if strings.HasPrefix(now, damaged+"the machine stopped") || strings.HasPrefix(now, damaged+"the disk failed") {
 		return slices.Contains(s.layers, subject)
 	}
 	if own, ok := strings.CutPrefix(subject, "holder of "+storage("")); ok {

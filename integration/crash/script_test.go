@@ -8,11 +8,10 @@ import "strconv"
 // script is the life of a node on which several clients are at work at once, each with storages of its own. Everything happens
 // in it that changes what is on disk.
 func script() []step {
-	steps := []step{
-		together(layer("one", "", func(p *pen) { image(p, "1") }), layer("three", "", func(p *pen) { image(p, "3") })),
-		layer("two", "one", func(p *pen) { image(p, "2") }),
-		onDisk(),
-	}
+	one := layer("one", "", func(p *pen) { image(p, "1") })
+	two := layer("two", "one", func(p *pen) { image(p, "2") })
+	three := layer("three", "", func(p *pen) { image(p, "3") })
+	steps := []step{together(one, three), two, onDisk(one, two, three)}
 	steps = append(steps, abreast(twoStorages("a", "b"), oftenMoved("c"), forked("d", "f"), removed("e"), slow("h"), withdrawing("w"))...)
 	steps = append(steps, mergeStorage("c", 7))
 	steps = append(steps, abreast(deltaLayers(), []step{later("a", "while layers are pulled"), later("a", "once more")})...)
@@ -107,7 +106,7 @@ func deltaLayers() (steps []step) {
 		}))
 		below = name
 	}
-	return append(steps, onDisk())
+	return append(steps, onDisk(steps...))
 }
 
 // onDeltaLayers is a storage on delta layers that are merged, because nothing stands on them but each other.

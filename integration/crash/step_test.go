@@ -144,18 +144,25 @@ func (w *world) removeAll(ctx context.Context, key string) error {
 	return tolerate(w.Remove(ctx, key), errdefs.ErrNotFound)
 }
 
-// onDisk waits until all layers are on disk, which is seen to in the background.
-func onDisk() step {
-	return step{name: "wait for layers to be on disk", pulls: true, do: func(_ context.Context, w *world) error {
-		return eventually(patience, func() (missing string, _ error) {
-			w.Graph(func(g *dag.Graph) {
-				if ids := g.Unsynced(); len(ids) > 0 {
-					missing = fmt.Sprintf("layers %v are not put on disk", ids)
+// onDisk waits until layers are on disk, which is seen to in the background. Those that the disk failed in are pulled again.
+func onDisk(layers ...step) step {
+	all := together(layers...)
+	return step{name: "wait for layers to be on disk", pulls: true, loose: all.loose, layers: all.layers,
+		do: func(ctx context.Context, w *world) error {
+			return eventually(patience, func() (missing string, _ error) {
+				for _, l := range layers {
+					if err := l.do(ctx, w); err != nil {
+						return "", err
+					}
 				}
+				w.Graph(func(g *dag.Graph) {
+					if ids := g.Unsynced(); len(ids) > 0 {
+						missing = fmt.Sprintf("layers %v are not put on disk", ids)
+					}
+				})
+				return missing, nil
 			})
-			return missing, nil
-		})
-	}}
+		}}
 }
 
 // container prepares the key of a container that has a storage. containerd takes away what a crash has left of a key.

@@ -39,6 +39,18 @@ type Host interface {
 	Images(ctx context.Context) (map[string][]string, error)
 	// Snapshots returns the keys of all snapshots that containerd has of this snapshotter.
 	Snapshots(ctx context.Context) ([]Key, error)
+	// Elsewhere calls fn for each container of another snapshotter whose maker asks molt for something, until fn fails.
+	Elsewhere(ctx context.Context, fn func(Elsewhere) error) error
+}
+
+// Elsewhere is a container of another snapshotter that has a label which only molt reads.
+type Elsewhere struct {
+	Namespace, Container string
+	// Pod is the pod, as NAMESPACE/NAME, whose annotation it is; empty for a label of the container.
+	Pod string
+	// Snapshotter is that of the container, empty if it has none; Ours is what containerd calls molt.
+	Snapshotter, Ours string
+	Label, Value      string
 }
 
 // backendKey is a key as containerd's metadata store hands it to a snapshotter: "<namespace>/<sequence>/<key>".

@@ -71,6 +71,8 @@ func (images) Images(context.Context) (map[string][]string, error) {
 
 func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil, nil }
 
+func (images) Elsewhere(context.Context, func(snapshotter.Elsewhere) error) error { return nil }
+
 // world is a control API on a socket, and the snapshotter behind it with some storages.
 type world struct {
 	api.ControlClient

@@ -103,6 +103,18 @@ func TestTablesGolden(t *testing.T) {
 		"update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --detach", "update rollback u1")
 }
 
+// TestCancelGolden: what cancel comes to for storages of every kind.
+func TestCancelGolden(t *testing.T) {
+	golden(t, "cancel.golden", func() *fakeDaemon {
+		return &fakeDaemon{fates: []*api.Undone{
+			{Storage: "default/back", Fate: "rollback withdrawn", Why: "the storage stays where the update moved it"},
+			{Storage: "default/done", Fate: "is rolled back", Why: "the rollback of update u1 of storage \"default/done\" is already carried out"},
+			{Storage: "default/waits", Fate: "withdrawn"},
+			{Storage: "default/web", Fate: "failed", Code: uint32(codes.FailedPrecondition), Why: "it is already applied, use rollback"},
+		}}
+	}, "update cancel u1", "update cancel --help")
+}
+
 func TestReportsGolden(t *testing.T) {
 	daemon := func() *fakeDaemon {
 		return &fakeDaemon{

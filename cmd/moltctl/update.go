@@ -62,8 +62,9 @@ updated is held, with the reasons, and does not stop the others.
 				Action:      action(rollbackUpdate),
 			},
 			{
-				Name: "cancel", Usage: "withdraw an update from the storages that it has not moved", ArgsUsage: "UPDATE",
-				Description: "Storages that wait for the update, are being serviced, or are held stay where they are. One that was moved needs rollback.",
+				Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
+				Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and those that\n" +
+					"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a new update.",
 				Flags:       []cli.Flag{storages},
 				Action:      action(cancelUpdate),
 			},

@@ -107,8 +107,8 @@ type ControlClient interface {
 	RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RollbackUpdateResponse], error)
 	// PreviewRollback returns what RollbackUpdate would come to, as PreviewUpdate does, and changes nothing. Bound: a part.
 	PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error)
-	// CancelUpdate withdraws an update for the storages that it has not moved, and returns what that came to for each.
-	// Bound: a part.
+	// CancelUpdate withdraws an update for the storages that it has not moved, and its rollback for those that wait for that, and
+	// returns what that came to for each. Bound: a part.
 	CancelUpdate(ctx context.Context, in *CancelUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CancelUpdateResponse], error)
 	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
 	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error)
@@ -593,8 +593,8 @@ type ControlServer interface {
 	RollbackUpdate(*RollbackUpdateRequest, grpc.ServerStreamingServer[RollbackUpdateResponse]) error
 	// PreviewRollback returns what RollbackUpdate would come to, as PreviewUpdate does, and changes nothing. Bound: a part.
 	PreviewRollback(*RollbackUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error
-	// CancelUpdate withdraws an update for the storages that it has not moved, and returns what that came to for each.
-	// Bound: a part.
+	// CancelUpdate withdraws an update for the storages that it has not moved, and its rollback for those that wait for that, and
+	// returns what that came to for each. Bound: a part.
 	CancelUpdate(*CancelUpdateRequest, grpc.ServerStreamingServer[CancelUpdateResponse]) error
 	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
 	MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error

@@ -304,9 +304,9 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 	if one.Fate == RollsBack {
 		if !r.Carry {
 			st, _ := s.storageNamed(one.Storage)
-			p.Waits = s.waits(ctx, st)
+			p.Waits = s.waits(ctx, st, r.AssumeFree)
 		} else {
-			p = s.preview(ctx, one.Storage, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+			p = s.preview(ctx, one.Storage, r.AssumeFree, func(g *dag.Graph, st dag.Storage) (stacks, error) {
 				if _, err := st.Newest(r.Update); err != nil {
 					return stacks{}, err
 				}

@@ -130,7 +130,7 @@ func TestReportsGolden(t *testing.T) {
 	}
 	golden(t, "reports.golden", daemon,
 		"update report u2", "update report --storage web u2 /usr/bin/app", "update report u2 etc/app.conf", "update report u2 /nothing",
-		"update create --from a --to b --dry-run", "update rollback u2 --dry-run")
+		"update create --from a --to b --dry-run", "update create --from a --to b --dry-run --all-or-nothing", "update rollback u2 --dry-run")
 	t.Run("of nothing", func(t *testing.T) {
 		out, errOut, code := (&fakeDaemon{}).ctl(t, "update", "create", "--from", "a", "--to", "b", "--dry-run")
 		if out != "no storage is concerned\n" || errOut != "" || code != exitOK {

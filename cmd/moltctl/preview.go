@@ -76,6 +76,9 @@ func printPreviews(
 		show    = printPreview
 		w       = c.Root().Writer
 	)
+	if c.Bool(allOrNothingFlag) {
+		counted.so = "; none of them would be updated, because of --" + allOrNothingFlag
+	}
 	if c.String("format") == formatJSON {
 		show = (&previewList{w: w}).show
 	}
@@ -97,6 +100,8 @@ func printPreviews(
 			counted.addCode(one.GetUndone().GetCode(), "would stay")
 		case len(one.GetHolds()) > 0:
 			counted.add(refused.exit, refused.what)
+		case one.GetWaits() != "" && c.Bool(allOrNothingFlag):
+			counted.add(exitFailed, "in use")
 		}
 		if err := show(c, one, p); err != nil {
 			return err
@@ -121,6 +126,8 @@ func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
 		t.row(p.GetStorage()+":", "cannot be told: "+p.GetError())
 	case p.GetUndone() != nil && p.GetUndone().GetFate() != fateRollsBack:
 		t.row(p.GetStorage()+":", fateOf(p.GetUndone()), p.GetUndone().GetWhy())
+	case p.GetWaits() != "" && c.Bool(allOrNothingFlag):
+		t.row(p.GetStorage()+":", p.GetWaits()+"; this would keep all storages from being updated")
 	case p.GetWaits() != "":
 		t.row(p.GetStorage()+":", p.GetWaits()+"; this would wait for its next start")
 	case len(p.GetHolds()) > 0 && !p.GetReported():

@@ -89,8 +89,8 @@ type ControlClient interface {
 	AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditStorageResponse], error)
 	// CreateUpdate records an update and begins it. It returns before the storages are serviced. Bound: an id.
 	CreateUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (*CreateUpdateResponse, error)
-	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing.
-	// Bound: a part.
+	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing. With
+	// all_or_nothing, one that is held or waits keeps all of them from being updated. Bound: a part.
 	PreviewUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error)
 	// ListUpdates returns the updates by id. Bound: a part.
 	ListUpdates(ctx context.Context, in *ListUpdatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListUpdatesResponse], error)
@@ -575,8 +575,8 @@ type ControlServer interface {
 	AuditStorage(*AuditStorageRequest, grpc.ServerStreamingServer[AuditStorageResponse]) error
 	// CreateUpdate records an update and begins it. It returns before the storages are serviced. Bound: an id.
 	CreateUpdate(context.Context, *CreateUpdateRequest) (*CreateUpdateResponse, error)
-	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing.
-	// Bound: a part.
+	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing. With
+	// all_or_nothing, one that is held or waits keeps all of them from being updated. Bound: a part.
 	PreviewUpdate(*CreateUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error
 	// ListUpdates returns the updates by id. Bound: a part.
 	ListUpdates(*ListUpdatesRequest, grpc.ServerStreamingServer[ListUpdatesResponse]) error

@@ -90,19 +90,7 @@ func printPreviews(
 		if err != nil {
 			return err
 		}
-		counted.of++
-		switch {
-		case one.GetError() != "":
-			counted.addCode(one.GetCode(), "cannot be told")
-		case one.GetUndone().GetFate() == fateMovedOn:
-			counted.add(exitHeld, "moved on by a later update")
-		case one.GetUndone().GetCode() != 0:
-			counted.addCode(one.GetUndone().GetCode(), "would stay")
-		case len(one.GetHolds()) > 0:
-			counted.add(refused.exit, refused.what)
-		case one.GetWaits() != "" && c.Bool(allOrNothingFlag):
-			counted.add(exitFailed, "in use")
-		}
+		counted.addPreview(c, one, refused)
 		if err := show(c, one, p); err != nil {
 			return err
 		}
@@ -116,6 +104,23 @@ func printPreviews(
 		}
 	}
 	return counted.err()
+}
+
+// addPreview counts a storage that the operation would not reach.
+func (s *shortfall) addPreview(c *cli.Command, one *api.Preview, refused previewed) {
+	s.of++
+	switch {
+	case one.GetError() != "":
+		s.addCode(one.GetCode(), "cannot be told")
+	case one.GetUndone().GetFate() == fateMovedOn:
+		s.add(exitHeld, "moved on by a later update")
+	case one.GetUndone().GetCode() != 0:
+		s.addCode(one.GetUndone().GetCode(), "would stay")
+	case len(one.GetHolds()) > 0:
+		s.add(refused.exit, refused.what)
+	case one.GetWaits() != "" && c.Bool(allOrNothingFlag):
+		s.add(exitFailed, "in use")
+	}
 }
 
 // printPreview prints a preview for people, with the report that comes after it; nil for the end.

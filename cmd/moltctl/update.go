@@ -63,14 +63,18 @@ updated is held, with the reasons, and does not stop the others.
 				Flags:       []cli.Flag{storages, dryRun, assumeFree(), &cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"}},
 				Action:      action(rollbackUpdate),
 			},
-			{
-				Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
-				Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and those that\n" +
-					"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a new update.",
-				Flags:  []cli.Flag{storages},
-				Action: action(cancelUpdate),
-			},
+			cancelCommand(storages),
 		},
+	}
+}
+
+func cancelCommand(storages cli.Flag) *cli.Command {
+	return &cli.Command{
+		Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
+		Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and those that\n" +
+			"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a new update.",
+		Flags:  []cli.Flag{storages},
+		Action: action(cancelUpdate),
 	}
 }
 

@@ -79,8 +79,23 @@ func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {
 	if h.marked == nil {
 		h.marked = map[string]string{}
 	}
-	h.marked[key] = update
+	if h.err != nil {
+		return h.err
+	}
+	if h.marked[key] = update; update == "" {
+		delete(h.marked, key)
+	}
 	return nil
+}
+
+func (h *fakeHost) Held(context.Context) (map[snapshotter.Key]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	held := map[snapshotter.Key]string{}
+	for key, update := range h.marked {
+		held[snapshotter.Key{Namespace: "test", Key: key}] = update
+	}
+	return held, h.err
 }
 
 func (h *fakeHost) Running(ctx context.Context, _, key string) (bool, error) {

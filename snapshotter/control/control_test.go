@@ -48,6 +48,10 @@ func (images) Rehome(context.Context, string, string, json.RawMessage) error { r
 
 func (images) MarkHeld(context.Context, string, string, string) error { return nil }
 
+func (images) Held(context.Context) (map[snapshotter.Key]string, error) {
+	return map[snapshotter.Key]string{}, nil
+}
+
 func (images) Visible(context.Context) (bool, error) { return true, nil }
 
 // host is a containerd all of whose containers run, or none.

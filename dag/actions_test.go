@@ -21,7 +21,7 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 		"storage": x.storageOps, "update": x.beginUpdate, "record": x.record, "switch": x.switchTo, "await": x.await,
 		"rollback": x.rollback, "merge": x.merge, "retire": x.retire, "condition": x.condition, "write": x.write,
 		"merge all": x.mergeAll, "image": x.image, "update all": x.updateAll,
-		"delta layers": x.deltaLayers, "withdraw": x.withdraw, "rehome": x.rehome,
+		"delta layers": x.deltaLayers, "withdraw": x.withdraw, "withdraw rollback": x.withdrawRollback, "rehome": x.rehome,
 	}
 	for name, action := range actions {
 		actions[name] = func(t *rapid.T) {
@@ -320,6 +320,9 @@ func (x *machine) rollback(t *rapid.T) {
 			do.Delta = x.node()
 		}
 	}
+	if s := x.m.storages[name]; s != nil && s.awaitsRollback(update) || odd(t, "awaited") {
+		do.Awaited = chance(t, "awaited")
+	}
 	var was content
 	if s := x.m.storages[name]; s != nil && len(s.points) > 0 {
 		was = s.points[len(s.points)-1].was
@@ -356,7 +359,20 @@ func (x *machine) rehome(t *rapid.T) {
 func (x *machine) await(t *rapid.T) {
 	name, update := x.updated(t)
 	do := dag.AwaitRollback{Update: update, Storage: name, Carry: chance(t, "carry over"), Reason: "in use", Now: x.now()}
+	if s := x.m.storages[name]; s != nil && s.awaitsRollback(update) || odd(t, "again") {
+		do.Again = chance(t, "again")
+	}
 	x.try(t, do, x.m.awaitRollback(do))
+}
+
+func (x *machine) withdrawRollback(t *rapid.T) {
+	name := x.storage(t, func(s *modelStorage) bool { return s.pending != nil && s.pending.Rollback })
+	update := x.updateID(t, whatever)
+	if s := x.m.storages[name]; s != nil && s.pending != nil && !odd(t, "another update") {
+		update = s.pending.Update
+	}
+	do := dag.WithdrawRollback{Update: update, Storage: name, Reason: "reason", Now: x.now()}
+	x.try(t, do, x.m.withdrawRollback(do))
 }
 
 // merge merges a node into the one below, or any two.

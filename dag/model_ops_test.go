@@ -330,7 +330,8 @@ func (m *model) move(s *modelStorage, open dag.NodeID, v view) {
 
 func (m *model) rollback(t dag.Rollback, minute int) bool {
 	s := m.storages[t.Storage]
-	if s == nil || s.open != t.Head || len(s.points) == 0 || s.points[len(s.points)-1].update != t.Update {
+	if s == nil || s.open != t.Head || len(s.points) == 0 || s.points[len(s.points)-1].update != t.Update ||
+		t.Awaited && !s.awaitsRollback(t.Update) {
 		return false
 	}
 	last := len(s.points) - 1
@@ -354,12 +355,27 @@ func (m *model) rollback(t dag.Rollback, minute int) bool {
 
 func (m *model) awaitRollback(t dag.AwaitRollback) bool {
 	s := m.storages[t.Storage]
-	if s == nil || len(s.points) == 0 || s.points[len(s.points)-1].update != t.Update {
+	if s == nil || len(s.points) == 0 || s.points[len(s.points)-1].update != t.Update ||
+		t.Again && !s.awaitsRollback(t.Update) {
 		return false
 	}
 	m.giveUp(t.Storage, t.Update)
 	s.pending = &dag.Pending{Update: t.Update, Rollback: true, Carry: t.Carry}
 	return true
+}
+
+func (m *model) withdrawRollback(t dag.WithdrawRollback) bool {
+	s := m.storages[t.Storage]
+	if s == nil || !s.awaitsRollback(t.Update) {
+		return false
+	}
+	s.pending = nil
+	return true
+}
+
+// awaitsRollback tells whether a storage waits for the rollback of an update.
+func (s *modelStorage) awaitsRollback(update dag.UpdateID) bool {
+	return s.pending != nil && s.pending.Rollback && s.pending.Update == update
 }
 
 func (m *model) merge(t dag.Merge) bool {

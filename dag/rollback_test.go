@@ -145,6 +145,24 @@ func TestRollback(t *testing.T) {
 				  c aborted: u1 was rolled back
 			`,
 		},
+		{name: "withdrawn", given: applied, do: awaited(back(1, "c", "x", "", "", "r")), kind: errdefs.ErrAborted, says: `rollback of update u1 of storage "c" was withdrawn`},
+		{
+			name: "that was awaited", do: awaited(back(1, "c", "x", "", "", "r")),
+			given: func(w *world) { applied(w); w.do(dag.AwaitRollback{Update: 1, Storage: "c"}) },
+			want: `
+				base
+				  c of k-c: r* > w
+				  delta, added
+				    c aside of u1: x > d > w
+				rebuilt
+				base: committed on base
+				delta: committed on delta, parent base
+				k-c: active on base, parent base, storage c, bound
+				rebuilt: committed on rebuilt
+				u1 base -> delta rolled-back
+				  c rolled-back, report
+			`,
+		},
 		{name: "unknown storage", given: applied, do: back(1, "none", "x", "", "", "r"), kind: errdefs.ErrNotFound, says: `storage "none"`},
 		{name: "never applied", given: begun, do: back(1, "c", "w", "", "", "r"), kind: errdefs.ErrNotFound, says: `"c" has no rollback point for update u1`},
 		{name: "unknown update", given: applied, do: back(2, "c", "x", "", "", "r"), kind: errdefs.ErrNotFound, says: `"c" has no rollback point for update u2`},
@@ -158,6 +176,56 @@ func TestRollback(t *testing.T) {
 		{name: "no node", given: applied, do: back(1, "c", "x", "", "", ""), kind: errdefs.ErrInvalidArgument, says: "n0"},
 		{name: "node in use", given: applied, do: back(1, "c", "x", "d", "", "r"), kind: errdefs.ErrAlreadyExists, says: "n5"},
 	}, (*world).drawing, (*world).names, (*world).updates)
+}
+
+// awaited makes a rollback one that the storage waited for.
+func awaited(do func(w *world) dag.Transformation) func(w *world) dag.Transformation {
+	return func(w *world) dag.Transformation {
+		r, _ := do(w).(dag.Rollback)
+		r.Awaited = true
+		return r
+	}
+}
+
+func TestWithdrawRollback(t *testing.T) {
+	waits := func(w *world) {
+		applied(w)
+		w.do(dag.AwaitRollback{Update: 1, Storage: "c", Reason: "in use", Use: "use-running", Now: w.now()})
+	}
+	withdraw := func(update dag.UpdateID, storage string) func(w *world) dag.Transformation {
+		return func(w *world) dag.Transformation {
+			return dag.WithdrawRollback{Update: update, Storage: storage, Reason: "withdrawn", Now: w.now()}
+		}
+	}
+	again := func(w *world) dag.Transformation { return dag.AwaitRollback{Update: 1, Storage: "c", Again: true} }
+	run(t, []step{
+		{name: "waits", given: waits, do: withdraw(1, "c"), want: `
+			base
+			  c before u1: w
+			  delta, added
+			    c of k-c: x* > d > w
+			rebuilt
+			u1 base -> delta applied
+			  c applied with d: withdrawn, report
+		`},
+		{name: "goes on waiting", given: waits, do: again, want: `
+			base
+			  c before u1: w
+			  delta, added
+			    c of k-c: x* > d > w, waits to roll back u1
+			rebuilt
+			u1 base -> delta applied
+			  c applied with d: , report
+		`},
+		{name: "waits no longer", given: applied, do: again, kind: errdefs.ErrAborted, says: "was withdrawn"},
+		{name: "waits for none", given: applied, do: withdraw(1, "c"), kind: errdefs.ErrFailedPrecondition, says: `"c" does not wait for the rollback of update u1`},
+		{
+			name: "waits for an update", do: withdraw(2, "c"), kind: errdefs.ErrFailedPrecondition, says: "does not wait",
+			given: func(w *world) { applied(w); w.begin(2, "delta", "rebuilt", "c"); w.record(2, "c", dag.Planned) },
+		},
+		{name: "another update", given: waits, do: withdraw(2, "c"), kind: errdefs.ErrFailedPrecondition, says: "does not wait"},
+		{name: "unknown storage", given: waits, do: withdraw(1, "none"), kind: errdefs.ErrNotFound, says: `storage "none"`},
+	}, (*world).drawing, (*world).updates)
 }
 
 func TestAwaitRollback(t *testing.T) {

@@ -65,7 +65,8 @@ func TestOneHolder(t *testing.T) {
 	expect(t, first, "cat /own", "mine\n")
 }
 
-// TestImageCannotClaim: neither the label of an image nor an annotation of its layers gives a container a storage.
+// TestImageCannotClaim: neither the label of an image nor an annotation of its layers gives a container a storage, or has check
+// list a container of another snapshotter.
 func TestImageCannotClaim(t *testing.T) {
 	t.Parallel()
 	h := harness.Start(t)
@@ -81,6 +82,18 @@ func TestImageCannotClaim(t *testing.T) {
 	if strings.Contains(out, "secret\n") || !strings.Contains(out, "No such file") {
 		t.Errorf("the image got at the storage: %q", out)
 	}
+
+	// Of another snapshotter, molt keeps nothing: check lists who asks for it nevertheless.
+	h.Ctr("container", "create", "--snapshotter", "overlayfs", img.Name, "silent")
+	h.Ctr("container", "create", "--snapshotter", "overlayfs", "--label", labelStorage+"=web", img.Name, "asks")
+	said := h.Moltctl("check")
+	if !strings.Contains(said, `container "asks" in namespace`) || !strings.Contains(said, labelStorage+`="web"`) || !strings.Contains(said, `"overlayfs"`) {
+		t.Errorf("check does not list the container of another snapshotter: %s", said)
+	}
+	if strings.Contains(said, `"silent"`) || strings.Contains(said, "GRAVE") {
+		t.Errorf("check says too much: %s", said)
+	}
+	h.Ctr("container", "rm", "silent", "asks")
 }
 
 // TestCommitWithHistory: what a layer cannot hold is not committed.

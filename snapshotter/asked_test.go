@@ -4,6 +4,7 @@
 package snapshotter_test
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -272,14 +273,93 @@ func TestStartOnOldBase(t *testing.T) {
 	f.conflicted(one)
 	key := f.container("second", two, "web")
 	f.expect(key, "version", "1")
-	f.eventually(func() bool {
-		f.host.mu.Lock()
-		defer f.host.mu.Unlock()
-		return f.host.marked["second"] == "u1"
-	}, "the record of the container is labelled")
+	f.eventuallyMarked("second", "u1")
 	f.write(key, "etc/conf", "a = 1\n\nb = 1\n\nc = 2\n")
 	f.expect(key, "version", "2")
 	if all := f.updates(); len(all) != 1 || all[0].Outcomes["test/web"].State != dag.Applied {
 		t.Errorf("the updates are %+v", all)
 	}
+}
+
+// eventuallyMarked waits until the record of a container is labelled with an update, or with none.
+func (f *fixture) eventuallyMarked(container, update string) {
+	f.t.Helper()
+	f.eventually(func() bool { return f.marked(container) == update }, "container %s is labelled with %q", container, update)
+}
+
+func (f *fixture) marked(container string) string {
+	f.host.mu.Lock()
+	defer f.host.mu.Unlock()
+	return f.host.marked[container]
+}
+
+// TestHeldLabelGoes: the label of a container that started on the old base stays while its storage is held, over restarts and an
+// absence of containerd, and goes when it is no longer held, whatever ended that.
+func TestHeldLabelGoes(t *testing.T) {
+	for name, end := range map[string]func(f *fixture, key, one, two string){
+		"its next start": func(f *fixture, key, _, _ string) {
+			f.write(key, "etc/conf", "a = 1\n\nb = 1\n\nc = 2\n")
+			f.expect(key, "version", "2")
+		},
+		"a person who goes on in spite of it": func(f *fixture, _, one, two string) {
+			id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+				From: f.node(one), To: f.node(two), Storages: []string{"test/web"}, Options: servicing.Options{Force: true},
+			})
+			f.must(err)
+			f.expectState(f.settled(id), "web", dag.Applied)
+		},
+		"cancel": func(f *fixture, _, _, _ string) {
+			_, err := f.Cancel(t.Context(), 1, []string{"test/web"})
+			f.must(err)
+		},
+		"rollback": func(f *fixture, _, _, _ string) {
+			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: 1, Storages: []string{"test/web"}}))
+		},
+		"a container in its place": func(f *fixture, _, one, _ string) { f.expect(f.container("other", one, "web"), "version", "1") },
+		"its key":                  func(f *fixture, key, _, _ string) { f.must(f.Remove(t.Context(), key)) },
+	} {
+		for _, restarted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/restarted=%v", name, restarted), func(t *testing.T) {
+				f := newFixture(t, holding, snapshotter.WithOnHold(snapshotter.StartOnOldBase))
+				one, two := f.bases()
+				f.conflicted(one)
+				key := f.container("second", two, "web")
+				f.expect(key, "version", "1")
+				f.eventuallyMarked("second", "u1")
+				if restarted {
+					f.reopen()
+				}
+				f.must(f.Unmark(t.Context()))
+				if got := f.marked("second"); got != "u1" {
+					t.Fatalf("while it is held its label is %q", got)
+				}
+				end(f, key, one, two)
+				f.eventuallyMarked("second", "")
+			})
+		}
+	}
+	t.Run("while containerd is away", func(t *testing.T) {
+		f := newFixture(t, holding, snapshotter.WithOnHold(snapshotter.StartOnOldBase))
+		one, two := f.bases()
+		f.conflicted(one)
+		f.expect(f.container("second", two, "web"), "version", "1")
+		f.eventuallyMarked("second", "u1")
+		f.close()
+		f.host.err = errdefs.ErrUnavailable
+		f.open()
+		f.must(f.Unmark(t.Context()))
+		_, err := f.Cancel(t.Context(), 1, []string{"test/web"})
+		f.must(err)
+		f.must(f.Unmark(t.Context()))
+		if got := f.marked("second"); got != "u1" {
+			t.Errorf("its label is %q", got)
+		}
+		f.host.mu.Lock()
+		f.host.err = nil
+		f.host.mu.Unlock()
+		f.must(f.Unmark(t.Context()))
+		if got := f.marked("second"); got != "" {
+			t.Errorf("its label is still %q", got)
+		}
+	})
 }

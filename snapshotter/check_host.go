@@ -17,7 +17,8 @@ import (
 // state.
 func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) {
 	if s.host == nil {
-		return nil, nil
+		return []Problem{{Subject: "containerd", What: "it is not asked what it knows, because containerd.address is empty; " +
+			"containers of other snapshotters that have labels of molt are not listed"}}, nil
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -43,7 +44,57 @@ func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) 
 		}
 	}
 	slices.SortFunc(found, func(a, b Problem) int { return strings.Compare(a.Subject, b.Subject) })
-	return found, nil
+	return append(found, s.checkElsewhere(ctx)...), nil
+}
+
+// mostElsewhere is how many containers of other snapshotters are listed.
+const mostElsewhere = 1000
+
+// checkElsewhere looks for containers whose maker asks molt for a storage, and that are of another snapshotter: what is written
+// in them is not kept.
+func (s *Snapshotter) checkElsewhere(ctx context.Context) (found []Problem) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	more := 0
+	err := s.host.Elsewhere(ctx, func(e Elsewhere) error {
+		if len(found) == mostElsewhere {
+			more++
+			return nil
+		}
+		found = append(found, e.problem())
+		return nil
+	})
+	slices.SortFunc(found, func(a, b Problem) int { return strings.Compare(a.Subject, b.Subject) })
+	if more > 0 {
+		found = append(found, Problem{
+			Subject: "containerd", What: fmt.Sprintf("%d more containers of other snapshotters have labels of molt", more),
+		})
+	}
+	if err != nil {
+		found = append(found, Problem{
+			Subject: "containerd",
+			What:    "it cannot be asked for all containers of other snapshotters that have labels of molt: " + err.Error(),
+		})
+	}
+	return found
+}
+
+// problem says what is the matter with a container of another snapshotter, and what to do.
+func (e Elsewhere) problem() Problem {
+	p := Problem{Subject: fmt.Sprintf("container %q in namespace %q", e.Container, e.Namespace)}
+	has, remedy := "the label", fmt.Sprintf("make the container again with the snapshotter %q, or without the label", e.Ours)
+	if e.Pod != "" {
+		p.Subject = fmt.Sprintf("pod %q in namespace %q", e.Pod, e.Namespace)
+		has, remedy = "the annotation", fmt.Sprintf(
+			"make the pod again with a runtime class whose runtime has the snapshotter %q, or without the annotation", e.Ours)
+	}
+	is := fmt.Sprintf("its snapshotter is %q", e.Snapshotter)
+	if e.Snapshotter == "" {
+		is = "it has no snapshotter"
+	}
+	p.What = fmt.Sprintf("it has %s %s=%q, but %s: molt does not keep what is written in it; save that, then %s",
+		has, e.Label, e.Value, is, remedy)
+	return p
 }
 
 // Key is a key of containerd's in one of its namespaces.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -202,4 +203,46 @@ func TestCheckTellsOfRebuilding(t *testing.T) {
 	f.expectProblem("graph", "was rebuilt", "lost")
 	f.repaired()
 	f.expectSound()
+}
+
+// TestCheckElsewhere: a container of another snapshotter that has a label of molt's is listed, with what to do. It keeps nothing
+// from being used.
+func TestCheckElsewhere(t *testing.T) {
+	f := newLived(t)
+	f.host.snapshots = f.known()
+	f.expectSound()
+	web := snapshotter.Elsewhere{
+		Namespace: "default", Container: "web", Snapshotter: "overlayfs", Ours: "molt", Label: "molt.dev/storage", Value: "data",
+	}
+	pod, bare := web, web
+	pod.Pod, bare.Snapshotter, bare.Container = "shop/db", "", "bare"
+	f.host.elsewhere = []snapshotter.Elsewhere{web, pod, bare}
+	f.expectProblem(`container "web" in namespace "default": `, `molt.dev/storage="data"`, `is "overlayfs"`, `with the snapshotter "molt"`)
+	f.expectProblem(`pod "shop/db" in namespace "default": `, "annotation", "runtime class")
+	f.expectProblem(`container "bare"`, "it has no snapshotter")
+	all, err := f.Repair(t.Context())
+	f.must(err)
+	for _, p := range all {
+		if p.Grave || p.Remedy != "" || p.Repaired {
+			t.Errorf("it is more than to be seen: %+v", p)
+		}
+	}
+
+	f.host.errElsewhere = errdefs.ErrUnavailable
+	f.expectProblem(`container "web"`)
+	f.expectProblem("containerd: it cannot be asked for all", "unavailable")
+	f.host.errElsewhere = nil
+	f.host.elsewhere = slices.Repeat(f.host.elsewhere, 400)
+	if lines := f.problems(); len(lines) != 1001 || lines[1000] != "containerd: 200 more containers of other snapshotters have labels of molt" {
+		t.Errorf("%d lines, the last is %s", len(lines), lines[len(lines)-1])
+	}
+}
+
+// TestCheckWithoutHost: without a containerd nothing is listed, and check says so.
+func TestCheckWithoutHost(t *testing.T) {
+	f := newFixture(t, snapshotter.WithHost(nil))
+	f.host.elsewhere = []snapshotter.Elsewhere{{Namespace: "default", Container: "web", Label: "molt.dev/storage"}}
+	if lines := f.problems(); len(lines) != 1 || !contains(lines[0], "containerd: it is not asked", "containerd.address is empty", "not listed") {
+		t.Errorf("the problems are %q", lines)
+	}
 }

@@ -35,12 +35,15 @@ type fakeHost struct {
 	running map[string]bool
 	// snapshots are the keys that it knows.
 	snapshots []snapshotter.Key
+	elsewhere []snapshotter.Elsewhere
 	err       error
-	hidden    bool // its processes are out of sight
-	asked     int
-	rehome    func(ctx context.Context, namespace, container string, record json.RawMessage) error
-	marked    map[string]string     // the held update, by key
-	asking    func(context.Context) // called while it is asked whether a container runs
+	// errElsewhere cuts the list of elsewhere short.
+	errElsewhere error
+	hidden       bool // its processes are out of sight
+	asked        int
+	rehome       func(ctx context.Context, namespace, container string, record json.RawMessage) error
+	marked       map[string]string     // the held update, by key
+	asking       func(context.Context) // called while it is asked whether a container runs
 }
 
 func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapshotter.Claim, err error) {
@@ -76,8 +79,23 @@ func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {
 	if h.marked == nil {
 		h.marked = map[string]string{}
 	}
-	h.marked[key] = update
+	if h.err != nil {
+		return h.err
+	}
+	if h.marked[key] = update; update == "" {
+		delete(h.marked, key)
+	}
 	return nil
+}
+
+func (h *fakeHost) Held(context.Context) (map[snapshotter.Key]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	held := map[snapshotter.Key]string{}
+	for key, update := range h.marked {
+		held[snapshotter.Key{Namespace: "test", Key: key}] = update
+	}
+	return held, h.err
 }
 
 func (h *fakeHost) Running(ctx context.Context, _, key string) (bool, error) {
@@ -117,6 +135,19 @@ func (h *fakeHost) Snapshots(context.Context) ([]snapshotter.Key, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.snapshots), h.err
+}
+
+// Elsewhere fails after what it knows.
+func (h *fakeHost) Elsewhere(_ context.Context, fn func(snapshotter.Elsewhere) error) error {
+	h.mu.Lock()
+	found, err := slices.Clone(h.elsewhere), h.errElsewhere
+	h.mu.Unlock()
+	for _, e := range found {
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // run tells the host whether the container of a key runs.

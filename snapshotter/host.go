@@ -23,8 +23,11 @@ type Host interface {
 	// Claim returns what the container with the key asks for. It fails with errdefs.ErrNotFound as long as there is no such
 	// container.
 	Claim(ctx context.Context, namespace, key string) (Claim, error)
-	// MarkHeld labels the record of a container that was started on the old base, because the update is held.
+	// MarkHeld labels the record of a container that was started on the old base, because the update is held; with an empty
+	// update it takes the label away. It fails with errdefs.ErrNotFound when the container is gone.
 	MarkHeld(ctx context.Context, namespace, key, update string) error
+	// Held returns the update that the label of MarkHeld names, for each container of this snapshotter that has the label.
+	Held(ctx context.Context) (map[Key]string, error)
 	// Rehome makes a container's record and its key name one image, as the record that was planned for it says. A call after a
 	// crash finishes what was begun. It fails with errdefs.ErrNotFound when the container is gone.
 	Rehome(ctx context.Context, namespace, container string, record json.RawMessage) error
@@ -39,6 +42,18 @@ type Host interface {
 	Images(ctx context.Context) (map[string][]string, error)
 	// Snapshots returns the keys of all snapshots that containerd has of this snapshotter.
 	Snapshots(ctx context.Context) ([]Key, error)
+	// Elsewhere calls fn for each container of another snapshotter whose maker asks molt for something, until fn fails.
+	Elsewhere(ctx context.Context, fn func(Elsewhere) error) error
+}
+
+// Elsewhere is a container of another snapshotter that has a label which only molt reads.
+type Elsewhere struct {
+	Namespace, Container string
+	// Pod is the pod, as NAMESPACE/NAME, whose annotation it is; empty for a label of the container.
+	Pod string
+	// Snapshotter is that of the container, empty if it has none; Ours is what containerd calls molt.
+	Snapshotter, Ours string
+	Label, Value      string
 }
 
 // backendKey is a key as containerd's metadata store hands it to a snapshotter: "<namespace>/<sequence>/<key>".

@@ -74,24 +74,14 @@ func (s *Snapshotter) claim(ctx context.Context, st dag.Storage, assumeFree bool
 
 // claimNow is claim without regard to mounts that were handed out a moment ago.
 func (s *Snapshotter) claimNow(ctx context.Context, st dag.Storage, assumeFree bool) (c claim, u use.Use) {
-	c = claim{s: s, head: st.Head}
-	s.uses.hold(st.Head)
-	layered := s.layered(st)
-	if layered {
-		if err := s.nodes.WithdrawWork(st.Head); err != nil {
-			return claim{}, s.unclaimed(&c, unanswered(st, err))
-		}
-	}
-	table, u := s.seen(ctx, st)
-	if layered && (u.Free() || assumeFree && u.Assumable()) {
-		if asked := s.asked(st, table); !asked.Free() {
-			u = asked
-		}
+	c, table, u, err := s.beginClaim(ctx, st, assumeFree)
+	if err != nil {
+		return claim{}, s.unclaimed(&c, unanswered(st, err))
 	}
 	if !u.Free() && (!assumeFree || !u.Assumable()) {
 		return claim{}, s.unclaimed(&c, u)
 	}
-	if !layered {
+	if !s.layered(st) {
 		return c, use.Use{}
 	}
 	// A mount may have found the directory before it was renamed, and not have come further when the kernel was asked.
@@ -102,6 +92,28 @@ func (s *Snapshotter) claimNow(ctx context.Context, st dag.Storage, assumeFree b
 		return claim{}, s.unclaimed(&c, asked)
 	}
 	return c, use.Use{}
+}
+
+// beginClaim has the work directory of a storage away, and returns how the storage is in use then. With assumeFree the kernel is
+// asked even when somebody else gave no answer. The caller goes on with the claim or closes it, also after an error.
+func (s *Snapshotter) beginClaim(
+	ctx context.Context, st dag.Storage, assumeFree bool,
+) (c claim, table mounttable.Table, u use.Use, err error) {
+	c = claim{s: s, head: st.Head}
+	s.uses.hold(st.Head)
+	layered := s.layered(st)
+	if layered {
+		if err := s.nodes.WithdrawWork(st.Head); err != nil {
+			return c, table, u, err
+		}
+	}
+	table, u = s.seen(ctx, st)
+	if layered && (u.Free() || assumeFree && u.Assumable()) {
+		if asked := s.asked(st, table); !asked.Free() {
+			u = asked
+		}
+	}
+	return c, table, u, nil
 }
 
 // unclaimed gives a claim up and returns how the storage is in use.
@@ -176,9 +188,9 @@ func (s *Snapshotter) blind(ctx context.Context) bool {
 	return s.uses.blind.Load()
 }
 
-// lookedAt returns how a storage is in use now, free when somebody is at work with it. What is claimed for the look is given
-// back.
-func (s *Snapshotter) lookedAt(ctx context.Context, name string) use.Use {
+// lookedAt returns how a storage is in use now, free when somebody is at work with it. With assumeFree it is free as well when an
+// operator may answer for that. What is claimed for the look is given back.
+func (s *Snapshotter) lookedAt(ctx context.Context, name string, assumeFree bool) (u use.Use) {
 	unlock, err := s.tryLock(ctx, name)
 	if err != nil {
 		return use.Use{}
@@ -190,6 +202,14 @@ func (s *Snapshotter) lookedAt(ctx context.Context, name string) use.Use {
 		return use.Use{}
 	}
 	c, u := s.claim(ctx, st, false)
+	if assumeFree && u.Assumable() {
+		// A claim would renew the work directory, which may be that of a mount: it is no more than looked at.
+		if c, _, u, err = s.beginClaim(ctx, st, true); err != nil {
+			u = unanswered(st, err)
+		} else if u.Assumable() {
+			u = use.Use{}
+		}
+	}
 	if err := c.Close(); err != nil {
 		log.G(ctx).WithError(err).WithField("storage", name).Error("failed to give a storage its work directory back")
 	}

@@ -7,7 +7,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -95,8 +98,11 @@ func (s *Snapshotter) bindHeld(ctx context.Context, b binding, held holding) err
 		if b.as.Asked = nil; b.storage.Asked == nil {
 			s.store.View(func(g *dag.Graph) { b.as.Asked = g.Asking(b.stands) })
 		}
+		if err := s.bindHere(b); err != nil {
+			return err
+		}
 		s.markHeld(b.key, held.update)
-		return s.bindHere(b)
+		return nil
 	}
 	return fmt.Errorf("storage %q cannot be serviced for the base that container %q asks for, and is held by update %v: %s; "+
 		"`moltctl update report --storage %s %v` says what can be done; "+
@@ -104,18 +110,194 @@ func (s *Snapshotter) bindHeld(ctx context.Context, b binding, held holding) err
 		name, parseKey(b.key).key, held.update, strings.Join(held.reasons, "; "), name, held.update, name, errdefs.ErrFailedPrecondition)
 }
 
+// marks are the containers whose records have the label of a held update, or are to have it. What counts is what containerd has
+// on record: it is listed once after the start, and so nothing about labels is kept on disk.
+type marks struct {
+	mu     sync.Mutex
+	listed bool
+	marked map[Key]mark
+	newest uint64 // the last order that was given
+}
+
+// mark is that the record of a container names a held update.
+type mark struct {
+	update  dag.UpdateID
+	written bool
+	order   uint64 // in which it was asked for
+}
+
+func newMarks() *marks { return &marks{marked: map[Key]mark{}} }
+
+// add notes that the record of a container is to name an update.
+func (m *marks) add(k Key, update dag.UpdateID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.newest++
+	m.marked[k] = mark{update: update, order: m.newest}
+}
+
+// list notes what containerd has on record. What was asked for in the meantime counts more.
+func (m *marks) list(found map[Key]string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listed = true
+	for k, text := range found {
+		if _, known := m.marked[k]; known {
+			continue
+		}
+		id, err := strconv.ParseUint(strings.TrimPrefix(text, "u"), 10, 64)
+		if err != nil {
+			id = 0 // which no update has: what the label says is not so
+		}
+		m.marked[k] = mark{update: dag.UpdateID(id), written: true}
+	}
+}
+
+func (m *marks) isListed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.listed
+}
+
+func (m *marks) all() map[Key]mark {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.marked)
+}
+
+// some reports whether there are any.
+func (m *marks) some() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.marked) > 0
+}
+
+func (m *marks) of(k Key) (mark, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	one, ok := m.marked[k]
+	return one, ok
+}
+
+// wrote notes that the label of a container was written, or taken away, unless another one was asked for in the meantime.
+func (m *marks) wrote(k Key, one mark, there bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.marked[k].order != one.order {
+		return
+	}
+	if one.written = true; there {
+		m.marked[k] = one
+	} else {
+		delete(m.marked, k)
+	}
+}
+
 // markHeld labels containerd's record of a container that starts on the old base. containerd is waiting for this very
-// start, so the label is written behind it.
+// start, so the label is written behind it. It is taken away when the storage is no longer held, see [Snapshotter.unmark].
 func (s *Snapshotter) markHeld(key string, update dag.UpdateID) {
 	k := parseKey(key)
 	if s.host == nil || k.namespace == "" {
 		return
 	}
+	marked := Key{k.namespace, k.key}
+	s.marks.add(marked, update)
 	s.background(s.life, func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, askTimeout)
-		defer cancel()
-		if err := s.host.MarkHeld(ctx, k.namespace, k.key, update.String()); err != nil {
-			log.G(ctx).WithError(err).WithField("container", k.key).Warn("failed to label the record of a container that started on the old base")
+		if err := s.label(ctx, marked); err != nil {
+			log.G(ctx).WithError(err).WithField("container", k.key).
+				Warn("failed to label the record of a container that started on the old base; it is tried again")
 		}
 	})
+}
+
+// unmark takes the label of a held update away from the records of containers whose storage is no longer held, or that have it no
+// longer, and writes labels that could not be written. While containerd cannot be reached, nothing is done.
+func (s *Snapshotter) unmark(ctx context.Context) error {
+	if s.host == nil {
+		return nil
+	}
+	if !s.marks.isListed() {
+		ask, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		found, err := s.host.Held(ask)
+		if errdefs.IsUnavailable(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s.marks.list(found)
+	}
+	var errs []error
+	for k := range s.mislabelled(s.marks.all()) {
+		if err := s.label(ctx, k); !errdefs.IsUnavailable(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// label has the record of a container say whether its storage is held, if it does not.
+func (s *Snapshotter) label(ctx context.Context, k Key) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	unlock, err := s.locks.lock(ctx, "label "+k.Namespace+"/"+k.Key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	one, marked := s.marks.of(k)
+	if !marked {
+		return nil
+	}
+	held, wrong := s.mislabelled(map[Key]mark{k: one})[k]
+	if !wrong {
+		return nil
+	}
+	text := ""
+	if held {
+		text = one.update.String()
+	}
+	err = s.host.MarkHeld(ctx, k.Namespace, k.Key, text)
+	if errdefs.IsNotFound(err) { // the container is gone, and its label with it
+		held, err = false, nil
+	}
+	if err == nil {
+		s.marks.wrote(k, one, held)
+	}
+	return err
+}
+
+// mislabelled returns the containers whose label is not what it should be, with whether they should have it: a container that has
+// a storage which is held, and stands on another base than the container asks for. An update that is being tried again leaves
+// things as they are.
+func (s *Snapshotter) mislabelled(marked map[Key]mark) map[Key]bool {
+	should := map[Key]bool{}
+	for k := range marked {
+		should[k] = false // unless a storage says otherwise
+	}
+	s.store.View(func(g *dag.Graph) {
+		for _, st := range g.Storages() {
+			own := parseKey(st.Key)
+			k := Key{own.namespace, own.key}
+			one, ok := marked[k]
+			if !ok || st.Key == "" {
+				continue
+			}
+			n, _ := g.Name(st.Key)
+			u, _ := g.Update(one.update)
+			base := g.Base(st)
+			o, in := u.Outcomes[st.Name]
+			if !in || !g.SameBase(base, u.From) || g.SameBase(base, g.AskedOf(n)) {
+				continue
+			}
+			switch {
+			case o.State == dag.Held && !one.written:
+				should[k] = true
+			case o.State == dag.Held, !o.State.Final():
+				delete(should, k)
+			}
+		}
+	})
+	return should
 }

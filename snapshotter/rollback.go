@@ -11,20 +11,32 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // rollbackWaiting carries out the rollback that a free storage, whose lock the caller holds, waits for. If that fails, the
-// storage goes on waiting, and the record of the update says why.
-func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) error {
+// storage goes on waiting, and the record of the update says why. An operator may withdraw the rollback until its transaction:
+// then it is dag.Withdrawn, and the storage stays where it stands.
+func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.State, error) {
 	err := s.rollbackFree(ctx, st, st.Pending.Carry)
-	if err == nil || ctx.Err() != nil {
-		return err
+	switch {
+	case err == nil:
+		return dag.RolledBack, nil
+	case ctx.Err() != nil:
+		return dag.Applied, err
 	}
-	reason := err.Error() + "; it will be tried again at its next start"
-	return errors.Join(err, s.do(dag.AwaitRollback{Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Reason: reason, Now: now()}))
+	again := s.do(dag.AwaitRollback{
+		Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Again: true,
+		Reason: err.Error() + "; it will be tried again at its next start", Now: now(),
+	})
+	if errdefs.IsAborted(again) {
+		log.G(ctx).WithError(err).WithField("storage", st.Name).Debug("a rollback was withdrawn while it was carried out")
+		return dag.Withdrawn, nil
+	}
+	return dag.Applied, errors.Join(err, again)
 }
 
 // rollbackFree rolls a storage back that is free and whose lock the caller holds.
@@ -36,7 +48,9 @@ func (s *Snapshotter) rollbackFree(ctx context.Context, st dag.Storage, carry bo
 	if len(p.holds) > 0 {
 		return errors.Join(p.cannotCarry(st.Name), s.discard(p))
 	}
-	return s.commitStaged(p, p.rolledBack(st.Name))
+	back := p.rolledBack(st.Name)
+	back.Awaited = st.AwaitsRollback(p.update)
+	return s.commitStaged(p, back)
 }
 
 func (p staged) cannotCarry(storage string) error {

@@ -50,6 +50,7 @@ type Snapshotter struct {
 	leaving  time.Duration // see the constant; tests wait for less
 	kicked   chan struct{}
 	holds    *holds
+	marks    *marks
 	turns    chan struct{}   // of the workers that service storages
 	underway sync.Map        // by the id of an update that somebody runs, what ends that: a context.CancelFunc
 	life     context.Context // ends when the snapshotter is closed
@@ -87,7 +88,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
 		reports: reports.Open(dir.Reports()),
-		locks:   newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(),
+		locks:   newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(), marks: newMarks(),
 		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 		ageing: newAgeing(dir, c.clock), witness: newWitness(), young: newYoung(c.grace), leaving: leaving,
 	}
@@ -207,8 +208,9 @@ func (s *Snapshotter) do(ts ...dag.Transformation) error {
 	if err != nil {
 		return err
 	}
-	if gone := change.Unreachable(); len(gone) > 0 {
-		s.doomed.add(gone...)
+	gone := change.Unreachable()
+	s.doomed.add(gone...)
+	if len(gone) > 0 || s.marks.some() { // a label may no longer be true
 		s.kick()
 	}
 	return nil

@@ -40,7 +40,7 @@ func (p staged) switched(storage string) dag.Transformation {
 }
 
 // rolledBack undoes the update; why is on record where no operator asked for that.
-func (p staged) rolledBack(storage string, why ...string) dag.Transformation {
+func (p staged) rolledBack(storage string, why ...string) dag.Rollback {
 	return dag.Rollback{
 		Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Reasons: why, Now: p.at,
 	}

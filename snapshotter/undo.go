@@ -4,6 +4,7 @@
 package snapshotter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,10 @@ const (
 	Awaits Fate = "waits"
 	// Withdraws: the update had not moved the storage, and no longer will.
 	Withdraws Fate = "withdrawn"
+	// WithdrawsRollback: the storage waited for the rollback of the update, and no longer does; it stays where it stands.
+	WithdrawsRollback Fate = "rollback withdrawn"
+	// IsRolledBack: the update was undone before.
+	IsRolledBack Fate = "is rolled back"
 	// MovedOn: a later update has moved the storage since, and has to be rolled back first.
 	MovedOn Fate = "moved on"
 	// NeedsName: the storage is left alone unless it is named, because its container asks for the base that it would leave.
@@ -87,26 +92,35 @@ func (u Undone) Failure(id dag.UpdateID) error {
 // update, and leaves out a storage whose container asks for the base that it would leave. It fails, and changes nothing,
 // when there is nothing to undo. Whatever the crash, each storage is exactly in its old or its new state.
 func (s *Snapshotter) Undo(ctx context.Context, r RollbackRequest) ([]Undone, error) {
-	return s.undo(r, func(one Undone) Undone {
+	all, err := s.fates(r, undoFate)
+	if err != nil {
+		return nil, err
+	}
+	return s.undo(r, all, undoFate, func(one Undone) Undone {
 		if one.Fate == RollsBack {
 			return s.rollbackOne(ctx, one, r)
 		}
 		return one
-	})
+	}), nil
 }
 
-// Cancel withdraws an update for the storages that it has not moved: those that wait, are being serviced, or are held. It
-// wins until the transaction that moves a storage; a storage that was moved is left alone, and its fate is [Fails] with
-// errdefs.ErrFailedPrecondition.
+// Cancel withdraws what has not happened of an update, so that its storages stay where they stand: the update for those that
+// wait for it, are being serviced, or are held, and its rollback for those that wait for that. It wins until the transaction
+// that moves a storage. A storage that the update has moved is left alone, and its fate is [Fails] with
+// errdefs.ErrFailedPrecondition; so is one whose rollback was carried out in the meantime. Cancel fails, and changes nothing,
+// when a storage that is named, or every one, was rolled back before.
 func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []string) ([]Undone, error) {
-	all, err := s.undo(RollbackRequest{Update: id, Storages: storages}, func(one Undone) Undone {
-		switch one.Fate {
-		case RollsBack, MovedOn, NeedsName:
-			one.Fate, one.Err = Fails, fmt.Errorf("update %v of storage %q is already applied, use rollback: %w", id, one.Storage, errdefs.ErrFailedPrecondition)
-		}
-		return one
-	})
-	if left := s.unfinished(id); err == nil && len(left) == 0 {
+	r := RollbackRequest{Update: id, Storages: storages}
+	fates, err := s.fates(r, cancelFate)
+	if err != nil {
+		return nil, err
+	}
+	back := func(one Undone) bool { return one.Fate == IsRolledBack }
+	if at := slices.IndexFunc(fates, back); at >= 0 && (len(storages) > 0 || allOf(fates, back)) {
+		return nil, fates[at].carriedOut()
+	}
+	all := s.undo(r, fates, cancelFate, func(one Undone) Undone { return one })
+	if left := s.unfinished(id); len(left) == 0 {
 		// The work on storages that were withdrawn is for nothing.
 		if end, working := s.underway.Load(id); working {
 			if cancel, ok := end.(context.CancelFunc); ok {
@@ -114,18 +128,21 @@ func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []stri
 			}
 		}
 	}
-	return all, err
+	return all, nil
 }
 
-// undo withdraws what an update has not moved, and calls fn for every other storage that it concerns.
-func (s *Snapshotter) undo(r RollbackRequest, fn func(Undone) Undone) ([]Undone, error) {
-	all, err := s.fates(r)
-	if err != nil {
-		return nil, err
-	}
+func allOf(all []Undone, is func(Undone) bool) bool {
+	return !slices.ContainsFunc(all, func(one Undone) bool { return !is(one) })
+}
+
+// carriedOut says why a rollback can no longer be withdrawn, and what to do.
+func (u Undone) carriedOut() error { return fmt.Errorf("%s: %w", u.Why, errdefs.ErrFailedPrecondition) }
+
+// undo withdraws what has not happened, and calls fn for every other storage.
+func (s *Snapshotter) undo(r RollbackRequest, all []Undone, fate fateOf, fn func(Undone) Undone) []Undone {
 	for i, one := range all {
-		for one.Fate == Withdraws {
-			err := s.do(dag.Withdraw{Update: r.Update, Storages: []string{one.Storage}, Reason: "an operator withdrew it", Now: now()})
+		for t := one.withdrawal(r.Update); t != nil; t = one.withdrawal(r.Update) {
+			err := s.do(t)
 			if err == nil {
 				break
 			}
@@ -133,18 +150,35 @@ func (s *Snapshotter) undo(r RollbackRequest, fn func(Undone) Undone) ([]Undone,
 				one.Fate, one.Err = Fails, err
 				break
 			}
-			one = s.fate(r, one.Storage) // it was applied in the meantime
+			s.store.View(func(g *dag.Graph) { one = fate(g, r, one.Storage) }) // it was carried out in the meantime
+			switch one.Fate {
+			case IsRolledBack:
+				one.Fate, one.Err = Fails, one.carriedOut()
+			case nothingToUndo:
+				one.Fate, one.Err = Fails, err
+			}
 		}
-		if one.Fate != Withdraws {
+		if one.withdrawal(r.Update) == nil {
 			one = fn(one)
 		}
 		all[i] = one
 	}
-	return all, nil
+	return all
+}
+
+// withdrawal returns what withdraws an update, or its rollback, for a storage; nil when there is nothing to withdraw.
+func (u Undone) withdrawal(id dag.UpdateID) dag.Transformation {
+	switch u.Fate {
+	case Withdraws:
+		return dag.Withdraw{Update: id, Storages: []string{u.Storage}, Reason: "an operator withdrew it", Now: now()}
+	case WithdrawsRollback:
+		return dag.WithdrawRollback{Update: id, Storage: u.Storage, Reason: "an operator withdrew its rollback", Now: now()}
+	}
+	return nil
 }
 
 // fates returns what undoing an update would come to for each storage that it concerns.
-func (s *Snapshotter) fates(r RollbackRequest) (all []Undone, err error) {
+func (s *Snapshotter) fates(r RollbackRequest, fate fateOf) (all []Undone, err error) {
 	var (
 		u  dag.Update
 		ok bool
@@ -162,11 +196,13 @@ func (s *Snapshotter) fates(r RollbackRequest) (all []Undone, err error) {
 		names = slices.Sorted(maps.Keys(u.Outcomes))
 	}
 	for _, name := range names {
+		var one Undone
+		s.store.View(func(g *dag.Graph) { one = fate(g, r, name) })
 		switch o, in := u.Outcomes[name]; {
 		case !in:
 			return nil, fmt.Errorf("update %v is not applied to storage %q, which is no part of it: %w", u.ID, name, errdefs.ErrFailedPrecondition)
-		case o.State == dag.Applied || o.State.Withdrawable():
-			all = append(all, s.fate(r, name))
+		case one.Fate != nothingToUndo:
+			all = append(all, one)
 		case len(r.Storages) > 0:
 			return nil, fmt.Errorf("update %v is not applied to storage %q, it is %s: %w", u.ID, name, o.State, errdefs.ErrFailedPrecondition)
 		}
@@ -177,34 +213,62 @@ func (s *Snapshotter) fates(r RollbackRequest) (all []Undone, err error) {
 	return all, nil
 }
 
-// fate returns what undoing an update would come to for a storage.
-func (s *Snapshotter) fate(r RollbackRequest, name string) (one Undone) {
+// fateOf returns what undoing an update would come to for a storage, in one of the ways to undo it.
+type fateOf func(*dag.Graph, RollbackRequest, string) Undone
+
+// nothingToUndo: the update neither has moved the storage nor will.
+const nothingToUndo Fate = ""
+
+// undoFate is that of [Snapshotter.Undo].
+func undoFate(g *dag.Graph, r RollbackRequest, name string) (one Undone) {
 	one.Storage = name
-	s.store.View(func(g *dag.Graph) {
-		u, _ := g.Update(r.Update)
-		if u.Outcomes[name].State.Withdrawable() {
-			one.Fate = Withdraws
-			return
+	u, _ := g.Update(r.Update)
+	switch state := u.Outcomes[name].State; {
+	case state.Withdrawable():
+		one.Fate = Withdraws
+		return one
+	case state != dag.Applied:
+		return one
+	}
+	st, exists := g.Storage(name)
+	at := slices.IndexFunc(st.Points, func(p dag.Point) bool { return p.Update == u.ID })
+	_, err := st.Newest(u.ID)
+	switch {
+	case !exists && len(r.Storages) == 0:
+		one.Fate = Ended
+	case !exists:
+		one.Fate, one.Err = Fails, fmt.Errorf("storage %q was removed since: %w", name, errdefs.ErrNotFound)
+	case at >= 0 && at < len(st.Points)-1:
+		one.Fate, one.By = MovedOn, st.Points[at+1].Update
+	case err != nil:
+		one.Fate, one.Err = Fails, err
+	default:
+		one.Fate, one.Why = RollsBack, leavesAsked(g, st, st.Points[at])
+		if one.Why != "" && len(r.Storages) == 0 {
+			one.Fate = NeedsName
 		}
-		st, exists := g.Storage(name)
-		at := slices.IndexFunc(st.Points, func(p dag.Point) bool { return p.Update == u.ID })
-		_, err := st.Newest(u.ID)
-		switch {
-		case !exists && len(r.Storages) == 0:
-			one.Fate = Ended
-		case !exists:
-			one.Fate, one.Err = Fails, fmt.Errorf("storage %q was removed since: %w", name, errdefs.ErrNotFound)
-		case at >= 0 && at < len(st.Points)-1:
-			one.Fate, one.By = MovedOn, st.Points[at+1].Update
-		case err != nil:
-			one.Fate, one.Err = Fails, err
-		default:
-			one.Fate, one.Why = RollsBack, leavesAsked(g, st, st.Points[at])
-			if one.Why != "" && len(r.Storages) == 0 {
-				one.Fate = NeedsName
-			}
+	}
+	return one
+}
+
+// cancelFate is that of [Snapshotter.Cancel].
+func cancelFate(g *dag.Graph, r RollbackRequest, name string) Undone {
+	st, _ := g.Storage(name)
+	if st.AwaitsRollback(r.Update) {
+		return Undone{Storage: name, Fate: WithdrawsRollback, Why: "the storage stays where the update moved it"}
+	}
+	one := undoFate(g, r, name)
+	u, _ := g.Update(r.Update)
+	switch one.Fate {
+	case RollsBack, MovedOn, NeedsName:
+		one.Fate, one.Err = Fails, fmt.Errorf("update %v of storage %q is already applied, use rollback: %w", u.ID, name, errdefs.ErrFailedPrecondition)
+	case nothingToUndo:
+		if u.Outcomes[name].State == dag.RolledBack {
+			one.Fate = IsRolledBack
+			one.Why = fmt.Sprintf("the rollback of update %v of storage %q is already carried out; "+
+				"`moltctl update create --storage %s --to %s` updates the storage again", u.ID, name, name, cmp.Or(u.ToRef, "IMAGE"))
 		}
-	})
+	}
 	return one
 }
 
@@ -220,7 +284,7 @@ func leavesAsked(g *dag.Graph, st dag.Storage, p dag.Point) string {
 // PreviewRollback calls fn with what a rollback would come to for each storage, until fn fails, without changing
 // anything. An exact rollback has no report: it gives back the tree from before.
 func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest, fn func(Preview) error) error {
-	all, err := s.fates(r)
+	all, err := s.fates(r, undoFate)
 	if err != nil {
 		return err
 	}
@@ -240,9 +304,9 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 	if one.Fate == RollsBack {
 		if !r.Carry {
 			st, _ := s.storageNamed(one.Storage)
-			p.Waits = s.waits(ctx, st)
+			p.Waits = s.waits(ctx, st, r.AssumeFree)
 		} else {
-			p = s.preview(ctx, one.Storage, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+			p = s.preview(ctx, one.Storage, r.AssumeFree, func(g *dag.Graph, st dag.Storage) (stacks, error) {
 				if _, err := st.Newest(r.Update); err != nil {
 					return stacks{}, err
 				}

@@ -93,7 +93,7 @@ func TestUndoEveryState(t *testing.T) {
 		"staging":              {snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws},
 		"held":                 {snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws},
 		"applied":              {snapshotter.RollsBack, snapshotter.RollsBack, snapshotter.Fails, snapshotter.Fails},
-		"waits for a rollback": {snapshotter.Awaits, snapshotter.Awaits, snapshotter.Fails, snapshotter.Fails},
+		"waits for a rollback": {snapshotter.Awaits, snapshotter.Awaits, snapshotter.WithdrawsRollback, snapshotter.WithdrawsRollback},
 		"moved on":             {snapshotter.MovedOn, snapshotter.MovedOn, snapshotter.Fails, snapshotter.Fails},
 		"removed":              {snapshotter.Ended, snapshotter.Fails, snapshotter.Ended, snapshotter.Fails},
 		"rolled back":          {"", "", "", ""},
@@ -118,7 +118,14 @@ func TestUndoEveryState(t *testing.T) {
 					}
 					f.expectFate(all, err, fate)
 				})
-				if fate == snapshotter.Withdraws {
+				switch fate {
+				case snapshotter.Withdraws:
+					f.made("next", one, "web")
+					f.expectOn("web", one)
+				case snapshotter.WithdrawsRollback:
+					f.made("next", one, "web")
+					f.expectOn("web", two)
+				case snapshotter.Awaits:
 					f.made("next", one, "web")
 					f.expectOn("web", one)
 				}
@@ -195,6 +202,54 @@ func TestCancelWinsUntilApplied(t *testing.T) {
 		}
 	}
 	t.Logf("%d withdrawn, %d applied", withdrawn, applied)
+}
+
+// TestCancelRollback: a rollback that waits can be withdrawn, and asked for again, until it is carried out. Then cancel says so, and
+// what to do.
+func TestCancelRollback(t *testing.T) {
+	f := newFixture(t)
+	one, two := f.bases()
+	f.made("web", one, "web")
+	f.made("db", one, "db")
+	id := f.update(one, two).ID
+	await := func(key string, carry bool) {
+		t.Helper()
+		all, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: id, Storages: []string{"test/web"}, Carry: carry})
+		f.must(err)
+		expectFates(t, all, "test/web waits")
+	}
+	cancel := func(storages []string, want ...string) {
+		t.Helper()
+		all, err := f.Cancel(t.Context(), id, storages)
+		f.must(err)
+		expectFates(t, all, want...)
+	}
+	carriedOut := func(storages ...string) {
+		t.Helper()
+		_, err := f.Cancel(t.Context(), id, storages)
+		refused(t, err, errdefs.ErrFailedPrecondition, `the rollback of update u1 of storage "test/web" is already carried out`,
+			"moltctl update create --storage test/web --to IMAGE")
+	}
+	key := f.container("again", one, "web")
+	f.in(key, func(string) {
+		await(key, true)
+		cancel(nil, "test/db failed", "test/web rollback withdrawn")
+		cancel([]string{"test/web"}, "test/web failed")
+	})
+	f.expect(key, "version", "2")
+	f.reopen()
+	f.expect(key, "version", "2")
+	if o := f.updates()[0].Outcomes["test/web"]; o.State != dag.Applied || o.Use != "" || !contains(o.Reasons[0], "withdrew its rollback") {
+		t.Errorf("on record is %+v", o)
+	}
+	f.in(key, func(string) { await(key, false) })
+	f.expect(key, "version", "1")
+	carriedOut("test/web")
+	cancel(nil, "test/db failed", "test/web is rolled back")
+	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: id, Storages: []string{"test/db"}}))
+	if _, err := f.Cancel(t.Context(), id, nil); !errdefs.IsFailedPrecondition(err) || !contains(err.Error(), "is already carried out") {
+		t.Errorf("cancel after both: %v", err)
+	}
 }
 
 // TestCancelAllOrNothing: an update that moves all storages together is withdrawn for all of them.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // UpdateRequest asks for the storages on one base to be moved to another one.
@@ -72,7 +73,8 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 }
 
 // PreviewUpdate calls fn with what an update would come to for each storage, until fn fails, without changing
-// anything. For a storage in use it is a guess: what the container writes until its next start is not known.
+// anything. For a storage in use it is a guess: what the container writes until its next start is not known. Each storage
+// is looked at by itself: with AllOrNothing one that is held or waits keeps all others from being updated.
 func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest, fn func(Preview) error) error {
 	names, err := s.affected(r)
 	if err != nil {
@@ -86,7 +88,7 @@ func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest, fn fun
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := fn(s.preview(ctx, name, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+		err := fn(s.preview(ctx, name, r.AssumeFree, func(g *dag.Graph, st dag.Storage) (stacks, error) {
 			return stacks{
 				old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head),
 				settings: settings, report: lastReport(g, st),
@@ -99,7 +101,9 @@ func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest, fn fun
 	return nil
 }
 
-func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Graph, dag.Storage) (stacks, error)) Preview {
+func (s *Snapshotter) preview(
+	ctx context.Context, name string, assumeFree bool, of func(*dag.Graph, dag.Storage) (stacks, error),
+) Preview {
 	p := Preview{Storage: name}
 	var (
 		st dag.Storage
@@ -119,7 +123,7 @@ func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Gra
 	if p.Err != nil {
 		return p
 	}
-	p.Waits = s.waits(ctx, st)
+	p.Waits = s.waits(ctx, st, assumeFree)
 	in, err := s.input(st, k)
 	if err != nil {
 		p.Err = err
@@ -143,11 +147,14 @@ func (s *Snapshotter) preview(ctx context.Context, name string, of func(*dag.Gra
 	return p
 }
 
-// waits says what a storage would have to wait for, empty if nothing.
-func (s *Snapshotter) waits(ctx context.Context, st dag.Storage) string {
+// waits says what a storage would have to wait for, empty if nothing. With assumeFree that is not what an operator may answer for.
+func (s *Snapshotter) waits(ctx context.Context, st dag.Storage, assumeFree bool) string {
 	_, u := s.seen(ctx, st)
-	if u.Free() && !s.handed.recently(st.Key) {
-		u = s.lookedAt(ctx, st.Name)
+	if u.Free() || assumeFree && u.Assumable() {
+		u = use.Use{}
+		if !s.handed.recently(st.Key) { // which ends by itself
+			u = s.lookedAt(ctx, st.Name, assumeFree)
+		}
 	}
 	if u.Free() || u.Soon() {
 		return ""

@@ -338,6 +338,12 @@ func TestAssumeFree(t *testing.T) {
 				f.unmounted(o.upper)
 				want = dag.Applied
 			}
+			work, err := os.Stat(o.work)
+			f.must(err)
+			f.expectAssumed(o, want == dag.Applied)
+			if again, err := os.Stat(o.work); err != nil || !os.SameFile(work, again) {
+				t.Errorf("the dry run changed the work directory of a mount: %v", err)
+			}
 			f.expectState(assumed(f, o), "web", want)
 		})
 	}
@@ -345,9 +351,25 @@ func TestAssumeFree(t *testing.T) {
 		f := newFixture(t)
 		o := stopped(f)
 		f.host.running["web"] = true
+		f.expectAssumed(o, false)
 		f.expectWaits(assumed(f, o), use.Running)
 		refused(t, f.Fork(t.Context(), "test/web", "test/copy", snapshotter.AssumeFree()), errdefs.ErrFailedPrecondition, "container web is running")
 	})
+}
+
+// expectAssumed checks that an update of a storage in use waits by its dry run, and whether it does when an operator answers for
+// the storage.
+func (f *fixture) expectAssumed(o overlay, free bool) {
+	f.t.Helper()
+	for _, assume := range []bool{false, true} {
+		previews, err := f.PreviewUpdate(f.t.Context(), snapshotter.UpdateRequest{
+			From: f.node(o.one), To: f.node(o.two), Storages: []string{"test/web"}, AssumeFree: assume,
+		})
+		f.must(err)
+		if p := previews[0]; p.Err != nil || p.Report == nil || (p.Waits == "") != (assume && free) {
+			f.t.Errorf("with assume-free %v it waits for %q, %v", assume, p.Waits, p.Err)
+		}
+	}
 }
 
 // TestNoAnswerIsUse: as long as containerd does not answer, or the host's processes are out of sight, nothing is
@@ -383,8 +405,18 @@ func TestNoAnswerIsUse(t *testing.T) {
 			if c.code == use.Blind {
 				f.expectProblem("does not see the processes of the host")
 			}
+			f.expectAssumed(o, true)
 			set(false)
 			f.goesOn(u)
+			set(true)
+			for _, r := range []snapshotter.RollbackRequest{{}, {Carry: true}, {AssumeFree: true}, {AssumeFree: true, Carry: true}} {
+				r.Update = u.ID
+				previews, err := f.PreviewRollback(t.Context(), r)
+				f.must(err)
+				if p := previews[0]; p.Err != nil || (p.Waits == "") != r.AssumeFree {
+					t.Errorf("%+v waits for %q, %v", r, p.Waits, p.Err)
+				}
+			}
 		})
 	}
 }

@@ -153,16 +153,22 @@ func (s *Snapshotter) tryLock(ctx context.Context, name string) (unlock func(), 
 
 // carry carries out what waits for a free storage, whose lock the caller holds.
 func (s *Snapshotter) carry(ctx context.Context, st dag.Storage) (err error) {
+	var state dag.State
 	if st.Pending.Rollback {
-		err = s.rollbackWaiting(ctx, st)
+		state, err = s.rollbackWaiting(ctx, st)
 	} else {
-		_, err = s.updateFree(ctx, st, st.Pending.Update)
+		state, err = s.updateFree(ctx, st, st.Pending.Update)
 	}
-	if err == nil {
-		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()}).
-			Info("carried out what waited for the storage")
+	if err != nil {
+		return err
 	}
-	return err
+	entry := log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String(), "state": state})
+	if state == dag.Withdrawn {
+		entry.Info("an operator withdrew what waited for the storage; it stays where it stands")
+	} else {
+		entry.Info("carried out what waited for the storage")
+	}
+	return nil
 }
 
 // checkSight looks for what keeps it from being found out whether storages are in use.

@@ -70,6 +70,11 @@ func TestExitCodes(t *testing.T) {
 			return d
 		}
 	}
+	inUse := func() *fakeDaemon {
+		d := ok()
+		d.preview = []preview{{&api.Preview{Storage: "default/web", Waits: "it is mounted"}, ""}, {&api.Preview{Storage: "default/db"}, ""}}
+		return d
+	}
 	for _, c := range []struct {
 		command string
 		daemon  func() *fakeDaemon
@@ -105,6 +110,12 @@ func TestExitCodes(t *testing.T) {
 		{"update create --from a --to b --dry-run", told(codes.OK, codes.NotFound), exitNotFound, "1 would be held"},
 		{"update create --from a --to b --dry-run", told(codes.NotFound, codes.FailedPrecondition), exitRefused, "(refused as things stand)"},
 		{"update create --from a --to b --dry-run", told(codes.Unknown, codes.OK), exitFailed, "1 cannot be told (failed); 1 would be held"},
+		{"update create --from a --to b --dry-run", inUse, exitOK, ""},
+		{"update create --from a --to b --dry-run --all-or-nothing", inUse, exitFailed, "of 2 storages: 1 in use; none of them would be updated"},
+		{"update create --from a --to b --dry-run --all-or-nothing", told(codes.OK), exitHeld, "1 would be held; none of them would be updated"},
+		{"update create --from a --to b --dry-run --all-or-nothing", ok, exitOK, ""},
+		{"--format json update create --from a --to b --dry-run --all-or-nothing", inUse, exitFailed, "none of them would be updated"},
+		{"update create --from a --to b --dry-run --detach", ok, exitUsage, "--detach"},
 		{"update rollback --dry-run u1", told(codes.OK), exitRefused, "1 could not be carried over"},
 		{"update rollback u1", fated("moved on", codes.FailedPrecondition), exitHeld, "1 moved on by a later update"},
 		{"update rollback u1", fated("needs its name", codes.FailedPrecondition), exitRefused, "1 not rolled back (refused"},
@@ -177,15 +188,19 @@ func TestRequests(t *testing.T) {
 		},
 		"-n other update create --storage x --to b --dry-run": &api.CreateUpdateRequest{Namespace: "other", To: "b", Storages: []string{"x"}},
 		"update rollback u7 --storage x --carry":              &api.RollbackUpdateRequest{Id: 7, Storages: []string{"x"}, Carry: true},
-		"update rollback --dry-run 7":                         &api.RollbackUpdateRequest{Id: 7},
-		"update report --storage x 7":                         &api.GetReportRequest{Id: 7, Storage: "x"},
-		"storage ls --all":                                    &api.ListStoragesRequest{Anonymous: true},
-		"storage inspect x":                                   &api.GetStorageRequest{Name: "x"},
-		"storage diff x":                                      &api.DiffStorageRequest{Name: "x"},
-		"storage fork x team/y":                               &api.ForkStorageRequest{Source: "x", Target: "team/y"},
-		"storage rm team/db/app":                              &api.RemoveStorageRequest{Name: "k8s.io/team/db/app"},
-		"storage rm default/web":                              &api.RemoveStorageRequest{Name: "default/web"},
-		"layer merge --dry-run":                               &api.MergeLayersRequest{DryRun: true},
+		"-n default update create --to b --dry-run --assume-free --all-or-nothing": &api.CreateUpdateRequest{
+			Namespace: "default", To: "b", AssumeFree: true, AllOrNothing: true,
+		},
+		"update rollback --dry-run --assume-free --carry 7": &api.RollbackUpdateRequest{Id: 7, AssumeFree: true, Carry: true},
+		"update rollback --dry-run 7":                       &api.RollbackUpdateRequest{Id: 7},
+		"update report --storage x 7":                       &api.GetReportRequest{Id: 7, Storage: "x"},
+		"storage ls --all":                                  &api.ListStoragesRequest{Anonymous: true},
+		"storage inspect x":                                 &api.GetStorageRequest{Name: "x"},
+		"storage diff x":                                    &api.DiffStorageRequest{Name: "x"},
+		"storage fork x team/y":                             &api.ForkStorageRequest{Source: "x", Target: "team/y"},
+		"storage rm team/db/app":                            &api.RemoveStorageRequest{Name: "k8s.io/team/db/app"},
+		"storage rm default/web":                            &api.RemoveStorageRequest{Name: "default/web"},
+		"layer merge --dry-run":                             &api.MergeLayersRequest{DryRun: true},
 	} {
 		t.Run(command, func(t *testing.T) {
 			d := &fakeDaemon{graph: graph(), update: &api.Update{}, report: []byte("{}")}

@@ -103,6 +103,18 @@ func TestTablesGolden(t *testing.T) {
 		"update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --detach", "update rollback u1")
 }
 
+// TestCancelGolden: what cancel comes to for storages of every kind.
+func TestCancelGolden(t *testing.T) {
+	golden(t, "cancel.golden", func() *fakeDaemon {
+		return &fakeDaemon{fates: []*api.Undone{
+			{Storage: "default/back", Fate: "rollback withdrawn", Why: "the storage stays where the update moved it"},
+			{Storage: "default/done", Fate: "is rolled back", Why: "the rollback of update u1 of storage \"default/done\" is already carried out"},
+			{Storage: "default/waits", Fate: "withdrawn"},
+			{Storage: "default/web", Fate: "failed", Code: uint32(codes.FailedPrecondition), Why: "it is already applied, use rollback"},
+		}}
+	}, "update cancel u1", "update cancel --help")
+}
+
 func TestReportsGolden(t *testing.T) {
 	daemon := func() *fakeDaemon {
 		return &fakeDaemon{
@@ -118,7 +130,7 @@ func TestReportsGolden(t *testing.T) {
 	}
 	golden(t, "reports.golden", daemon,
 		"update report u2", "update report --storage web u2 /usr/bin/app", "update report u2 etc/app.conf", "update report u2 /nothing",
-		"update create --from a --to b --dry-run", "update rollback u2 --dry-run")
+		"update create --from a --to b --dry-run", "update create --from a --to b --dry-run --all-or-nothing", "update rollback u2 --dry-run")
 	t.Run("of nothing", func(t *testing.T) {
 		out, errOut, code := (&fakeDaemon{}).ctl(t, "update", "create", "--from", "a", "--to", "b", "--dry-run")
 		if out != "no storage is concerned\n" || errOut != "" || code != exitOK {

@@ -76,6 +76,9 @@ func printPreviews(
 		show    = printPreview
 		w       = c.Root().Writer
 	)
+	if c.Bool(allOrNothingFlag) {
+		counted.so = "; none of them would be updated, because of --" + allOrNothingFlag
+	}
 	if c.String("format") == formatJSON {
 		show = (&previewList{w: w}).show
 	}
@@ -87,17 +90,7 @@ func printPreviews(
 		if err != nil {
 			return err
 		}
-		counted.of++
-		switch {
-		case one.GetError() != "":
-			counted.addCode(one.GetCode(), "cannot be told")
-		case one.GetUndone().GetFate() == fateMovedOn:
-			counted.add(exitHeld, "moved on by a later update")
-		case one.GetUndone().GetCode() != 0:
-			counted.addCode(one.GetUndone().GetCode(), "would stay")
-		case len(one.GetHolds()) > 0:
-			counted.add(refused.exit, refused.what)
-		}
+		counted.addPreview(c, one, refused)
 		if err := show(c, one, p); err != nil {
 			return err
 		}
@@ -113,6 +106,23 @@ func printPreviews(
 	return counted.err()
 }
 
+// addPreview counts a storage that the operation would not reach.
+func (s *shortfall) addPreview(c *cli.Command, one *api.Preview, refused previewed) {
+	s.of++
+	switch {
+	case one.GetError() != "":
+		s.addCode(one.GetCode(), "cannot be told")
+	case one.GetUndone().GetFate() == fateMovedOn:
+		s.add(exitHeld, "moved on by a later update")
+	case one.GetUndone().GetCode() != 0:
+		s.addCode(one.GetUndone().GetCode(), "would stay")
+	case len(one.GetHolds()) > 0:
+		s.add(refused.exit, refused.what)
+	case one.GetWaits() != "" && c.Bool(allOrNothingFlag):
+		s.add(exitFailed, "in use")
+	}
+}
+
 // printPreview prints a preview for people, with the report that comes after it; nil for the end.
 func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
 	t := newTable(c.Root().Writer)
@@ -121,6 +131,8 @@ func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
 		t.row(p.GetStorage()+":", "cannot be told: "+p.GetError())
 	case p.GetUndone() != nil && p.GetUndone().GetFate() != fateRollsBack:
 		t.row(p.GetStorage()+":", fateOf(p.GetUndone()), p.GetUndone().GetWhy())
+	case p.GetWaits() != "" && c.Bool(allOrNothingFlag):
+		t.row(p.GetStorage()+":", p.GetWaits()+"; this would keep all storages from being updated")
 	case p.GetWaits() != "":
 		t.row(p.GetStorage()+":", p.GetWaits()+"; this would wait for its next start")
 	case len(p.GetHolds()) > 0 && !p.GetReported():

@@ -16,6 +16,7 @@ import (
 type shortfall struct {
 	of     int // storages that the command was about
 	causes []cause
+	so     string // what follows for all of them
 }
 
 // cause is why storages were not reached, with the exit code that it gives.
@@ -73,5 +74,5 @@ func (s shortfall) Error() string {
 		parts = append(parts, fmt.Sprintf("%d %s", c.count, c.what))
 	}
 	noun := map[bool]string{true: "storage", false: "storages"}[s.of == 1]
-	return fmt.Sprintf("of %d %s: %s", s.of, noun, strings.Join(parts, "; "))
+	return fmt.Sprintf("of %d %s: %s%s", s.of, noun, strings.Join(parts, "; "), s.so)
 }

@@ -17,6 +17,8 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
+const allOrNothingFlag = "all-or-nothing"
+
 func updateCommand() *cli.Command {
 	storages := &cli.StringSliceFlag{Name: "storage", Usage: "only this `STORAGE`; can be given again"}
 	dryRun := &cli.BoolFlag{
@@ -38,7 +40,7 @@ updated is held, with the reasons, and does not stop the others.
 					&cli.StringFlag{Name: "to", Usage: "new `IMAGE` or layer", Required: true},
 					storages, dryRun,
 					&cli.BoolFlag{Name: "anonymous", Usage: "also storages of containers that asked for none"},
-					&cli.BoolFlag{Name: "all-or-nothing", Usage: "update all the storages or none"},
+					&cli.BoolFlag{Name: allOrNothingFlag, Usage: "update all the storages or none"},
 					&cli.StringSliceFlag{Name: "policy", Usage: "what to do about a kind of conflict, as `KIND=ACTION`; see moltctl storage policy --help"},
 					&cli.StringSliceFlag{Name: "pin", Usage: "keep this `PATH` as it is in this update"},
 					assumeFree(),
@@ -61,13 +63,18 @@ updated is held, with the reasons, and does not stop the others.
 				Flags:       []cli.Flag{storages, dryRun, assumeFree(), &cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"}},
 				Action:      action(rollbackUpdate),
 			},
-			{
-				Name: "cancel", Usage: "withdraw an update from the storages that it has not moved", ArgsUsage: "UPDATE",
-				Description: "Storages that wait for the update, are being serviced, or are held stay where they are. One that was moved needs rollback.",
-				Flags:       []cli.Flag{storages},
-				Action:      action(cancelUpdate),
-			},
+			cancelCommand(storages),
 		},
+	}
+}
+
+func cancelCommand(storages cli.Flag) *cli.Command {
+	return &cli.Command{
+		Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
+		Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and those that\n" +
+			"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a new update.",
+		Flags:  []cli.Flag{storages},
+		Action: action(cancelUpdate),
 	}
 }
 
@@ -77,7 +84,7 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	}
 	req := &api.CreateUpdateRequest{
 		Namespace: c.String("namespace"), From: c.String("from"), To: c.String("to"), Storages: c.StringSlice("storage"),
-		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool("all-or-nothing"), Force: c.Bool("force"), AssumeFree: c.Bool(assumeFreeFlag),
+		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool(allOrNothingFlag), Force: c.Bool("force"), AssumeFree: c.Bool(assumeFreeFlag),
 	}
 	var err error
 	if req.Policy, err = parsePolicy(c.StringSlice("policy")); err != nil {
@@ -87,6 +94,9 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 		req.Pin = append(req.Pin, &api.Pin{Path: path, Reason: "pinned for this update"})
 	}
 	if c.Bool("dry-run") {
+		if c.Bool("detach") {
+			return usagef("--dry-run begins nothing that --detach could leave behind; give one of both")
+		}
 		stream, err := client.PreviewUpdate(ctx, req)
 		return printPreviews(c, stream, err, previewedUpdate)
 	}

@@ -214,7 +214,9 @@ func (w *world) problems(ctx context.Context) ([]string, error) {
 		}
 		last = nil
 		for _, p := range found {
-			last = append(last, p.Subject+" "+p.What)
+			if p.Subject != "containerd" { // there is none
+				last = append(last, p.Subject+" "+p.What)
+			}
 		}
 		deep, err := w.CheckDeep(ctx) // does what is frozen still hold what it held before the death?
 		if err != nil {

@@ -48,6 +48,10 @@ func (images) Rehome(context.Context, string, string, json.RawMessage) error { r
 
 func (images) MarkHeld(context.Context, string, string, string) error { return nil }
 
+func (images) Held(context.Context) (map[snapshotter.Key]string, error) {
+	return map[snapshotter.Key]string{}, nil
+}
+
 func (images) Visible(context.Context) (bool, error) { return true, nil }
 
 // host is a containerd all of whose containers run, or none.
@@ -70,6 +74,8 @@ func (images) Images(context.Context) (map[string][]string, error) {
 }
 
 func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil, nil }
+
+func (images) Elsewhere(context.Context, func(snapshotter.Elsewhere) error) error { return nil }
 
 // world is a control API on a socket, and the snapshotter behind it with some storages.
 type world struct {

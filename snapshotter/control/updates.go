@@ -254,7 +254,7 @@ func (s *Service) RollbackUpdate(
 	return nil
 }
 
-// CancelUpdate withdraws an update for all its storages that it has not moved, or for some.
+// CancelUpdate withdraws what has not happened of an update, or of its rollback, for all its storages or for some.
 func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api.CancelUpdateResponse]) error {
 	names, err := s.resolveAll(req.GetStorages())
 	if err != nil {

@@ -18,13 +18,15 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
 // The labels of containers, and the annotations of pods, that molt reads.
 const (
 	// StorageKey names the storage that a container asks for.
 	StorageKey = "molt.dev/storage"
-	// HeldKey is written by molt: the update that is held for a container which started on the old base.
+	// HeldKey is written by molt: the update that is held for a container which started on the old base. It is taken away when that
+	// is no longer so.
 	HeldKey = "molt.dev/held"
 )
 
@@ -123,12 +125,38 @@ func onRecord(c containers.Container, given map[string]string, origin dag.LabelO
 	return r
 }
 
-// MarkHeld labels the record of a container that was started on the old base, because the update is held.
+// MarkHeld labels the record of a container that was started on the old base, because the update is held. With an empty update it
+// takes the label away. It fails with errdefs.ErrNotFound when there is no such container.
 func (h *Host) MarkHeld(ctx context.Context, namespace, key, update string) error {
 	ctx = namespaces.WithNamespace(ctx, namespace)
-	labelled := containers.Container{ID: key, Labels: map[string]string{HeldKey: update}}
+	labelled := containers.Container{ID: key, Labels: map[string]string{}}
+	if update != "" { // a label that is named and not there is removed
+		labelled.Labels[HeldKey] = update
+	}
 	if _, err := h.client.ContainerService().Update(ctx, labelled, "labels."+HeldKey); err != nil {
 		return fmt.Errorf("label container %q: %w", key, err)
 	}
 	return nil
+}
+
+// Held returns the update that the label of [Host.MarkHeld] names, for each container of this snapshotter that has the label, in
+// all namespaces.
+func (h *Host) Held(ctx context.Context) (map[snapshotter.Key]string, error) {
+	all, err := h.client.NamespaceService().List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces: %w", err)
+	}
+	found := map[snapshotter.Key]string{}
+	for _, namespace := range all {
+		list, err := h.client.ContainerService().List(namespaces.WithNamespace(ctx, namespace), fmt.Sprintf("labels.%q", HeldKey))
+		if err != nil {
+			return nil, fmt.Errorf("list the containers of namespace %s: %w", namespace, err)
+		}
+		for _, c := range list {
+			if c.Snapshotter == h.snapshotter {
+				found[snapshotter.Key{Namespace: namespace, Key: c.ID}] = c.Labels[HeldKey]
+			}
+		}
+	}
+	return found, nil
 }

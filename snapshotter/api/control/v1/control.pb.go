@@ -2906,7 +2906,8 @@ func (x *RollbackUpdateResponse) GetUndone() []*Undone {
 type Undone struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Storage string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
-	// "rolled back", "waits", "withdrawn", "moved on", "needs its name", "removed" or "failed".
+	// "rolled back", "waits", "withdrawn", "rollback withdrawn", "is rolled back", "moved on", "needs its name", "removed" or
+	// "failed".
 	Fate string `protobuf:"bytes,2,opt,name=fate,proto3" json:"fate,omitempty"`
 	// The later update that moved the storage on.
 	By uint64 `protobuf:"varint,3,opt,name=by,proto3" json:"by,omitempty"`

@@ -89,8 +89,8 @@ type ControlClient interface {
 	AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditStorageResponse], error)
 	// CreateUpdate records an update and begins it. It returns before the storages are serviced. Bound: an id.
 	CreateUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (*CreateUpdateResponse, error)
-	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing.
-	// Bound: a part.
+	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing. With
+	// all_or_nothing, one that is held or waits keeps all of them from being updated. Bound: a part.
 	PreviewUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error)
 	// ListUpdates returns the updates by id. Bound: a part.
 	ListUpdates(ctx context.Context, in *ListUpdatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListUpdatesResponse], error)
@@ -107,8 +107,8 @@ type ControlClient interface {
 	RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RollbackUpdateResponse], error)
 	// PreviewRollback returns what RollbackUpdate would come to, as PreviewUpdate does, and changes nothing. Bound: a part.
 	PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error)
-	// CancelUpdate withdraws an update for the storages that it has not moved, and returns what that came to for each.
-	// Bound: a part.
+	// CancelUpdate withdraws an update for the storages that it has not moved, and its rollback for those that wait for that, and
+	// returns what that came to for each. Bound: a part.
 	CancelUpdate(ctx context.Context, in *CancelUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CancelUpdateResponse], error)
 	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
 	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error)
@@ -575,8 +575,8 @@ type ControlServer interface {
 	AuditStorage(*AuditStorageRequest, grpc.ServerStreamingServer[AuditStorageResponse]) error
 	// CreateUpdate records an update and begins it. It returns before the storages are serviced. Bound: an id.
 	CreateUpdate(context.Context, *CreateUpdateRequest) (*CreateUpdateResponse, error)
-	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing.
-	// Bound: a part.
+	// PreviewUpdate returns what CreateUpdate would come to, storage by storage as each is known, and changes nothing. With
+	// all_or_nothing, one that is held or waits keeps all of them from being updated. Bound: a part.
 	PreviewUpdate(*CreateUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error
 	// ListUpdates returns the updates by id. Bound: a part.
 	ListUpdates(*ListUpdatesRequest, grpc.ServerStreamingServer[ListUpdatesResponse]) error
@@ -593,8 +593,8 @@ type ControlServer interface {
 	RollbackUpdate(*RollbackUpdateRequest, grpc.ServerStreamingServer[RollbackUpdateResponse]) error
 	// PreviewRollback returns what RollbackUpdate would come to, as PreviewUpdate does, and changes nothing. Bound: a part.
 	PreviewRollback(*RollbackUpdateRequest, grpc.ServerStreamingServer[PreviewResponse]) error
-	// CancelUpdate withdraws an update for the storages that it has not moved, and returns what that came to for each.
-	// Bound: a part.
+	// CancelUpdate withdraws an update for the storages that it has not moved, and its rollback for those that wait for that, and
+	// returns what that came to for each. Bound: a part.
 	CancelUpdate(*CancelUpdateRequest, grpc.ServerStreamingServer[CancelUpdateResponse]) error
 	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
 	MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error

@@ -83,22 +83,22 @@ func (c *client) step() error {
 		return err
 	}
 	c.underway.enter()
-	err, crossed := c.try(op)
+	crossed, failure := c.try(op)
 	c.underway.leave()
-	return c.conclude(op, err, crossed)
+	return c.conclude(op, crossed, failure)
 }
 
 // perform does an operation as a part of another one, which is under way.
 func (c *client) perform(op operation) error {
-	err, crossed := c.try(op)
-	return c.conclude(op, err, crossed)
+	crossed, failure := c.try(op)
+	return c.conclude(op, crossed, failure)
 }
 
 // try does an operation and reports whether the daemon died in the meantime.
-func (c *client) try(op operation) (failure error, crossed bool) {
+func (c *client) try(op operation) (crossed bool, failure error) {
 	life, err := c.d.awake(c.ctx)
 	if err != nil {
-		return err, false
+		return false, err
 	}
 	c.operations.Add(1)
 	c.log.note("%s", op.what)
@@ -107,11 +107,11 @@ func (c *client) try(op operation) (failure error, crossed bool) {
 	failure = op.do(ctx)
 	crossed = c.d.life() != life
 	c.log.note("    came to: %v, the daemon died: %v", failure, crossed)
-	return failure, crossed
+	return crossed, failure
 }
 
 // conclude takes over what an operation came to, and compares that with the storages.
-func (c *client) conclude(op operation, failure error, crossed bool) error {
+func (c *client) conclude(op operation, crossed bool, failure error) error {
 	if _, ok := errors.AsType[wrongError](failure); ok {
 		return fmt.Errorf("%s: %w", op.what, failure)
 	}
@@ -141,8 +141,8 @@ type wrongError struct{ error }
 
 func wrong(format string, args ...any) error { return wrongError{fmt.Errorf(format, args...)} }
 
-// settle waits until nothing is under way for the storages that an operation concerns, and has what waits for one of them
-// carried out.
+// settle waits until nothing is under way for the storages that an operation concerns, and has what waits for one of
+// them carried out.
 func (c *client) settle(op operation) error {
 	for _, name := range op.concerns {
 		for start := time.Now(); ; {
@@ -162,8 +162,8 @@ func (c *client) settle(op operation) error {
 	return nil
 }
 
-// busy reports whether something is under way for a storage, or waits for it. What waits is carried out by asking for the
-// mounts, as the start of a container does.
+// busy reports whether something is under way for a storage, or waits for it. What waits is carried out by asking for
+// the mounts, as the start of a container does.
 func (c *client) busy(name string) (busy bool, err error) {
 	err = c.steady(func(ctx context.Context) error {
 		r, err := api.Whole(c.d.GetStorage(ctx, &api.GetStorageRequest{Name: "soak/" + name}))
@@ -221,8 +221,8 @@ func (c *client) accept(op operation) error {
 	return nil
 }
 
-// judge finds out which of the states that an operation may have left is there: the one before it, the one after it, or one
-// of those that it went through.
+// judge finds out which of the states that an operation may have left is there: the one before it, the one after it, or
+// one of those that it went through.
 func (c *client) judge(op operation) error {
 	there, err := c.there()
 	if err != nil {

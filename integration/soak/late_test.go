@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// late takes the mounts of a storage, does something else to the storage, and mounts what it was given only then. The mount
-// fails, or what is written through it is seen later.
+// late takes the mounts of a storage, does something else to the storage, and mounts what it was given only then. The
+// mount fails, or what is written through it is seen later.
 func (c *client) late(name string) (operation, error) {
 	s := c.storages[name]
 	if s.key == "" {
@@ -45,13 +45,15 @@ func (c *client) late(name string) (operation, error) {
 
 // meanwhile draws what is done between the answer to Mounts and the mount.
 func (c *client) meanwhile(name string) (operation, error) {
-	switch c.random.IntN(6) {
+	switch c.random.IntN(7) {
 	case 0:
 		return c.rollback(name)
 	case 1:
 		return c.recreate(name)
 	case 2:
 		return c.fork(name), nil
+	case 3:
+		return c.check(), nil
 	default:
 		return c.updateOf([]string{name}, c.other(c.storages[name].base), c.random.IntN(3) == 0), nil
 	}
@@ -60,8 +62,8 @@ func (c *client) meanwhile(name string) (operation, error) {
 // other draws another base.
 func (c *client) other(base int) int { return (base + 1 + c.random.IntN(bases-1)) % bases }
 
-// raced takes the mounts of a storage, asks for an update of it, and mounts at about the time at which the daemon finds out
-// whether the storage is free. If the mount is first, the update waits until it has ended.
+// raced takes the mounts of a storage, asks for an update of it, and mounts at about the time at which the daemon finds
+// out whether the storage is free. If the mount is first, the update waits until it has ended.
 func (c *client) raced(name string) operation {
 	s := c.storages[name]
 	if s.key == "" {

@@ -118,8 +118,8 @@ func (c *client) compare(name string, want storage) error {
 	return nil
 }
 
-// asked returns the base that the last container of a storage asked for, -1 if that is the one that the storage stands on, or is
-// not on record.
+// asked returns the base that the last container of a storage asked for, -1 if that is the one that the storage stands
+// on, or is not on record.
 func (c *client) asked(name string) (base int, err error) {
 	r, err := c.storage(name)
 	if err != nil {

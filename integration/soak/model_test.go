@@ -111,8 +111,8 @@ func (s storage) wrote(file, content string) storage {
 	return next
 }
 
-// returnsTo reports whether a storage can return to these bases, the oldest first; the daemon may have forgotten the older
-// points.
+// returnsTo reports whether a storage can return to these bases, the oldest first; the daemon may have forgotten the
+// older points.
 func (s storage) returnsTo(bases []int) bool {
 	forgotten := len(s.points) - len(bases)
 	if forgotten < 0 {

@@ -23,8 +23,8 @@ type operation struct {
 	what     string
 	concerns []string // storages
 	do       func(context.Context) error
-	// after is, for each storage, the states that the operation goes through, the last of which is the one it ends in; none
-	// when the storage ends. A storage that is not in it stays as it is.
+	// after is, for each storage, the states that the operation goes through, the last of which is the one it ends in;
+	// none when the storage ends. A storage that is not in it stays as it is.
 	after map[string][]storage
 }
 
@@ -35,7 +35,7 @@ func (c *client) draw() (operation, error) {
 		return c.create(), nil
 	}
 	name := names[c.random.IntN(len(names))]
-	switch c.random.IntN(22) {
+	switch c.random.IntN(23) {
 	case 0, 1, 2:
 		return c.write(name), nil
 	case 3, 4:
@@ -56,6 +56,8 @@ func (c *client) draw() (operation, error) {
 		return c.late(name)
 	case 16, 17:
 		return c.raced(name), nil
+	case 18:
+		return c.heldRollback(name)
 	default:
 		return c.held(name), nil
 	}

@@ -61,8 +61,8 @@ func TestSoak(t *testing.T) {
 	t.Logf("soaked for %v: %v", duration, &w.counts)
 }
 
-// soak lets the clients go on by themselves, and the daemon die now and then, until the time is over or something is wrong.
-// When it returns the daemon runs.
+// soak lets the clients go on by themselves, and the daemon die now and then, until the time is over or something is
+// wrong. When it returns the daemon runs.
 func (w *world) soak(all []*client, k *killer, duration time.Duration) {
 	over := make(chan struct{})
 	var working, killing sync.WaitGroup

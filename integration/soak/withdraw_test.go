@@ -94,7 +94,8 @@ func (w *waiting) do(ctx context.Context, key string) error {
 	return w.applied()
 }
 
-// keep mounts the storage, has an update wait for that, withdraws it when that is what becomes of it, and ends the mount.
+// keep mounts the storage, has an update wait for that, withdraws it when that is what becomes of it, and ends the
+// mount.
 func (w *waiting) keep(ctx context.Context, key string) error {
 	mounts, err := w.given(key)
 	if err != nil {
@@ -133,7 +134,8 @@ func (w *waiting) write(dir string, i int) error {
 	return nil
 }
 
-// ask asks for the update. If the daemon dies before it answers, the update is on record or not: without one id stays 0.
+// ask asks for the update. If the daemon dies before it answers, the update is on record or not: without one id stays
+// 0.
 func (w *waiting) ask() error {
 	known, err := w.newest()
 	if err != nil {
@@ -176,7 +178,8 @@ func (w *waiting) planned() error {
 	return w.until("planned", nil)
 }
 
-// until waits until the update has come to a state, while fn does what is needed for that. It must come to no other one.
+// until waits until the update has come to a state, while fn does what is needed for that. It must come to no other
+// one.
 func (w *waiting) until(want string, fn func(context.Context) error) error {
 	for start := time.Now(); time.Since(start) < patience; time.Sleep(5 * time.Millisecond) {
 		state, err := w.state()
@@ -233,8 +236,8 @@ func (w *waiting) goOn(context.Context) error {
 	})
 }
 
-// contend has the next start and an operator who cancels the update come at once. Either may win, and the answers and the
-// record say which.
+// contend has the next start and an operator who cancels the update come at once. Either may win, and the answers and
+// the record say which.
 func (w *waiting) contend() error {
 	var starting sync.WaitGroup
 	var startErr error

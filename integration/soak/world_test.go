@@ -42,7 +42,8 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { w.stop(nil) })
 	w.underway.full = make(chan struct{}, 1)
 	for i := range bases {
-		extract := fmt.Sprintf("soak/%d/", 2*i+1) + fmt.Sprintf(snapshots.UnpackKeyFormat, "1-AbC_", digest.FromString("base"))
+		unpack := fmt.Sprintf(snapshots.UnpackKeyFormat, "1-AbC_", digest.FromString("base"))
+		extract := fmt.Sprintf("soak/%d/%s", 2*i+1, unpack)
 		mounts, err := w.d.Prepare(t.Context(), extract, "")
 		must(t, err)
 		must(t, mount.WithTempMount(t.Context(), mounts, func(dir string) error { return write(dir, baseFiles(i)) }))
@@ -80,8 +81,8 @@ func (w *world) node(base int) string {
 	return ""
 }
 
-// steady calls fn, and calls it again as often as the daemon died in the meantime. It returns the error of a call that no
-// death overlapped.
+// steady calls fn, and calls it again as often as the daemon died in the meantime. It returns the error of a call that
+// no death overlapped.
 func (w *world) steady(fn func(context.Context) error) error {
 	for {
 		life, err := w.d.awake(w.ctx)

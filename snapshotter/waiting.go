@@ -106,9 +106,9 @@ func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// due returns the storages for which something waits and that may be looked at now. It reports whether there are others that
-// are to be looked at soon: nobody announces that a mount which was handed out a moment ago does not come. What failed is
-// left to the next start of the container.
+// due returns the storages for which something waits and that may be looked at now. It reports whether there are others
+// that are to be looked at soon: nobody announces that a mount which was handed out a moment ago does not come. What
+// failed is left to the next start of the container.
 func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	names := map[string]bool{}
 	var waiting []dag.Storage

@@ -10,8 +10,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// TestDue: a storage whose mounts were handed out a moment ago is not looked at, and is looked at again soon: nobody announces
-// that the mount does not come. After a start of the daemon that is so for every key.
+// TestDue: a storage whose mounts were handed out a moment ago is not looked at, and is looked at again soon: nobody
+// announces that the mount does not come. After a start of the daemon that is so for every key.
 func TestDue(t *testing.T) {
 	i := newInside(t, WithGrace(time.Hour))
 	old, next := i.layer("default/1/old", "", "file"), i.layer("default/2/next", "", "file")

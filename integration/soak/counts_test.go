@@ -20,7 +20,8 @@ type counts struct {
 // String says how much that was.
 func (c *counts) String() string {
 	return fmt.Sprintf("%d operations (%d refused, at most %d under way at once), "+
-		"%d crashes, %d of them with a damaged database, %d comparisons of a whole storage, %d updates withdrawn, %d late mounts failed and %d succeeded",
+		"%d crashes, %d of them with a damaged database, %d comparisons of a whole storage, "+
+		"%d updates withdrawn, %d late mounts failed and %d succeeded",
 		c.operations.Load(), c.refused.Load(), c.underway.highest(), c.crashes.Load(), c.damages.Load(),
 		c.comparisons.Load(), c.withdrawn.Load(), c.lateFailed.Load(), c.lateSucceeded.Load())
 }

@@ -14,8 +14,8 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-// heldRollback keeps a storage mounted while a rollback of it is asked for: it waits until the mount has ended. Then the next
-// start carries it out, or the daemon by itself.
+// heldRollback keeps a storage mounted while a rollback of it is asked for: it waits until the mount has ended. Then
+// the next start carries it out, or the daemon by itself.
 func (c *client) heldRollback(name string) (operation, error) {
 	s, update, err := c.known(name)
 	if err != nil || update == 0 || s.key == "" {

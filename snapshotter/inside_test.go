@@ -20,7 +20,7 @@ type inside struct {
 	t *testing.T
 }
 
-func newInside(t *testing.T) inside {
+func newInside(t *testing.T, opts ...Opt) inside {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		if os.Getenv("MOLT_TEST_STRICT") != "" {
@@ -28,7 +28,7 @@ func newInside(t *testing.T) inside {
 		}
 		t.Skip("mounting overlays needs root")
 	}
-	s, err := New(filepath.Join(t.TempDir(), "root"), WithGrace(0))
+	s, err := New(filepath.Join(t.TempDir(), "root"), append([]Opt{WithGrace(0)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -79,20 +78,7 @@ func (u *uses) forget(waiting map[string]bool) {
 // again. What fails is left to the next start of the container, or of the daemon.
 func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 	var waiting []dag.Storage
-	names := map[string]bool{}
-	s.store.View(func(g *dag.Graph) {
-		for _, st := range g.Storages() {
-			if st.Pending != nil {
-				waiting = append(waiting, st)
-				names[st.Name] = true
-			}
-		}
-	})
-	s.uses.forget(names)
-	s.uses.held = false
-	waiting = slices.DeleteFunc(waiting, func(st dag.Storage) bool {
-		return s.handed.recently(st.Key) || s.uses.hasFailed(st.Name, *st.Pending)
-	})
+	waiting, s.uses.held = s.due()
 	if len(waiting) == 0 {
 		return nil
 	}
@@ -118,6 +104,33 @@ func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// due returns the storages for which something waits and that may be looked at now. It reports whether there are others
+// that are to be looked at soon: nobody announces that a mount which was handed out a moment ago does not come. What
+// failed is left to the next start of the container.
+func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
+	names := map[string]bool{}
+	var waiting []dag.Storage
+	s.store.View(func(g *dag.Graph) {
+		for _, st := range g.Storages() {
+			if st.Pending != nil {
+				waiting = append(waiting, st)
+				names[st.Name] = true
+			}
+		}
+	})
+	s.uses.forget(names)
+	for _, st := range waiting {
+		switch {
+		case s.uses.hasFailed(st.Name, *st.Pending):
+		case s.handed.recently(st.Key):
+			soon = true
+		default:
+			due = append(due, st)
+		}
+	}
+	return due, soon
 }
 
 // carryOutFree does what waits for a storage, if that is free and nobody is at work with it.

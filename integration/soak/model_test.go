@@ -103,3 +103,20 @@ func (s storage) returned(carry bool) storage {
 	}
 	return next
 }
+
+// wrote is the storage after a file was written in it.
+func (s storage) wrote(file, content string) storage {
+	next := s.clone()
+	next.files[file] = content
+	return next
+}
+
+// returnsTo reports whether a storage can return to these bases, the oldest first; the daemon may have forgotten the
+// older points.
+func (s storage) returnsTo(bases []int) bool {
+	forgotten := len(s.points) - len(bases)
+	if forgotten < 0 {
+		return false
+	}
+	return slices.EqualFunc(s.points[forgotten:], bases, func(p state, base int) bool { return p.base == base })
+}

@@ -18,68 +18,73 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-// operation is something that is done to the daemon.
+// operation is something that is done to the daemon. When do returns without an error, all of it is done.
 type operation struct {
 	what     string
 	concerns []string // storages
 	do       func(context.Context) error
-	// after is, for each storage, the states that the operation goes through, the last of which is the one it ends in; none
-	// when the storage ends.
+	// after is, for each storage, the states that the operation goes through, the last of which is the one it ends in;
+	// none when the storage ends. A storage that is not in it stays as it is.
 	after map[string][]storage
-	// acknowledged: when do returns without an error all is done.
-	acknowledged bool
 }
 
-// draw draws an operation that the model allows.
-func (w *world) draw() operation {
-	names := slices.Sorted(maps.Keys(w.storages))
-	if len(names) < 2 || len(names) < 8 && w.random.IntN(8) == 0 {
-		return w.create()
+// draw draws an operation that the model allows; one without do is none.
+func (c *client) draw() (operation, error) {
+	names := slices.Sorted(maps.Keys(c.storages))
+	if len(names) < 2 || len(names) < 5 && c.random.IntN(8) == 0 {
+		return c.create(), nil
 	}
-	name := names[w.random.IntN(len(names))]
-	switch w.random.IntN(13) {
+	name := names[c.random.IntN(len(names))]
+	switch c.random.IntN(23) {
 	case 0, 1, 2:
-		return w.write(name)
+		return c.write(name), nil
 	case 3, 4:
-		return w.update(names)
+		return c.update(names), nil
 	case 5, 6:
-		return w.rollback(name)
+		return c.rollback(name)
 	case 7, 8:
-		return w.recreate(name)
+		return c.recreate(name)
 	case 9:
-		return w.fork(name)
+		return c.fork(name), nil
 	case 10:
-		return w.remove(name)
+		return c.remove(name), nil
 	case 11:
-		return w.merge()
+		return c.merge(), nil
+	case 12:
+		return c.check(), nil
+	case 13, 14, 15:
+		return c.late(name)
+	case 16, 17:
+		return c.raced(name), nil
+	case 18:
+		return c.heldRollback(name)
 	default:
-		return w.check()
+		return c.held(name), nil
 	}
 }
 
 // create makes a storage with a key.
-func (w *world) create() operation {
-	w.numbers++
-	name, base := fmt.Sprintf("s%d", w.numbers), w.random.IntN(bases)
-	key := w.newKey(name)
+func (c *client) create() operation {
+	name, base := c.newName(), c.random.IntN(bases)
+	key := c.newKey(name)
 	return operation{
-		what: fmt.Sprintf("create %s on base %d", name, base), concerns: []string{name}, acknowledged: true,
+		what: fmt.Sprintf("create %s on base %d", name, base), concerns: []string{name},
 		after: map[string][]storage{name: {{state: state{base: base, files: map[string]string{}}, key: key}}},
 		do: func(ctx context.Context) error {
-			_, err := w.d.Prepare(ctx, key, w.bases[base], bound(name))
+			_, err := c.d.Prepare(ctx, key, c.bases[base], bound(name))
 			return err
 		},
 	}
 }
 
 // write writes through a mount. The daemon has no part in that but to hand out the mounts.
-func (w *world) write(name string) operation {
-	s := w.storages[name].clone()
+func (c *client) write(name string) operation {
+	s := c.storages[name].clone()
 	if s.key == "" {
 		return operation{}
 	}
-	file, content := fmt.Sprintf("home/f%d", w.random.IntN(6)), fmt.Sprint(w.random.IntN(1000))
-	switch w.random.IntN(4) {
+	file, content := fmt.Sprintf("home/f%d", c.random.IntN(6)), fmt.Sprint(c.random.IntN(1000))
+	switch c.random.IntN(4) {
 	case 0:
 		delete(s.files, file)
 		content = ""
@@ -90,10 +95,10 @@ func (w *world) write(name string) operation {
 		s.files[file] = content
 	}
 	return operation{
-		what: fmt.Sprintf("write %s in %s", file, name), concerns: []string{name}, acknowledged: true,
+		what: fmt.Sprintf("write %s in %s", file, name), concerns: []string{name},
 		after: map[string][]storage{name: {s}},
-		do: func(context.Context) error {
-			return w.in(s.key, func(dir string) error {
+		do: func(ctx context.Context) error {
+			return c.in(ctx, s.key, func(dir string) error {
 				if content != "" {
 					return write(dir, map[string]string{file: content})
 				}
@@ -107,86 +112,82 @@ func (w *world) write(name string) operation {
 }
 
 // update moves some of the storages on a base to another one.
-func (w *world) update(names []string) operation {
-	from, to := w.random.IntN(bases), w.random.IntN(bases)
-	var chosen, full []string
-	after := map[string][]storage{}
+func (c *client) update(names []string) operation {
+	from, to := c.random.IntN(bases), c.random.IntN(bases)
+	var chosen []string
 	for _, name := range names {
-		if s := w.storages[name]; s.base == from && w.random.IntN(3) > 0 {
-			chosen, full = append(chosen, name), append(full, "soak/"+name)
-			after[name] = []storage{s.moved(to)}
+		if c.storages[name].base == from && c.random.IntN(3) > 0 {
+			chosen = append(chosen, name)
 		}
 	}
 	if from == to || len(chosen) == 0 {
 		return operation{}
 	}
+	return c.updateOf(chosen, to, c.random.IntN(3) == 0)
+}
+
+// updateOf moves storages, all of which stand on one base, to another one.
+func (c *client) updateOf(names []string, to int, together bool) operation {
+	after := map[string][]storage{}
+	for _, name := range names {
+		after[name] = []storage{c.storages[name].moved(to)}
+	}
+	from := c.storages[names[0]].base
 	return operation{
-		what: fmt.Sprintf("update %v from base %d to %d", chosen, from, to), concerns: chosen, after: after, acknowledged: true,
+		what:     fmt.Sprintf("update %v from base %d to %d, together %v", names, from, to, together),
+		concerns: names, after: after,
 		do: func(ctx context.Context) error {
-			_, err := w.d.CreateUpdate(ctx, &api.CreateUpdateRequest{
-				From: w.node(from), To: w.node(to), Storages: full, AllOrNothing: w.random.IntN(3) == 0,
-			})
+			_, err := c.d.CreateUpdate(ctx, c.updateRequest(names, from, to, together))
 			return errgrpc.ToNative(err)
 		},
 	}
 }
 
-// node names the layer of a base.
-func (w *world) node(base int) string {
-	for id, b := range w.nodes {
-		if b == base {
-			return fmt.Sprintf("n%d", id)
-		}
+func (c *client) updateRequest(names []string, from, to int, together bool) *api.CreateUpdateRequest {
+	r := &api.CreateUpdateRequest{From: c.node(from), To: c.node(to), AllOrNothing: together}
+	for _, name := range names {
+		r.Storages = append(r.Storages, "soak/"+name)
 	}
-	return ""
-}
-
-// known is a storage with no more points than the daemon still has.
-func (w *world) known(name string) (s storage, update uint64) {
-	r, err := api.Whole(w.d.GetStorage(w.t.Context(), &api.GetStorageRequest{Name: "soak/" + name}))
-	must(w.t, err)
-	s = w.storages[name].clone()
-	points := r.GetStorage().GetPoints()
-	if len(points) > len(s.points) {
-		w.t.Errorf("storage %s can return to %d states, there were %d", name, len(points), len(s.points))
-		return s, 0
-	}
-	s.points = s.points[len(s.points)-len(points):]
-	w.storages[name] = s
-	if len(points) > 0 {
-		update = points[len(points)-1].GetUpdate()
-	}
-	return s, update
+	return r
 }
 
 // rollback undoes the newest update of a storage.
-func (w *world) rollback(name string) operation {
-	s, update := w.known(name)
-	if update == 0 {
-		return operation{}
+func (c *client) rollback(name string) (operation, error) {
+	s, update, err := c.known(name)
+	if err != nil || update == 0 {
+		return operation{}, err
 	}
-	carry := w.random.IntN(2) == 0
+	carry := c.random.IntN(2) == 0
 	return operation{
-		what: fmt.Sprintf("roll back %s, carry %v", name, carry), concerns: []string{name}, acknowledged: true,
+		what: fmt.Sprintf("roll back %s, carry %v", name, carry), concerns: []string{name},
 		after: map[string][]storage{name: {s.returned(carry)}},
 		do: func(ctx context.Context) error {
-			r, err := api.Whole(w.d.RollbackUpdate(ctx, &api.RollbackUpdateRequest{Id: update, Storages: []string{"soak/" + name}, Carry: carry}))
+			r, err := api.Whole(c.d.RollbackUpdate(ctx, &api.RollbackUpdateRequest{
+				Id: update, Storages: []string{"soak/" + name}, Carry: carry,
+			}))
 			if err == nil && len(r.GetFailures()) > 0 {
 				err = fmt.Errorf("%v: %w", r.GetFailures(), errdefs.ErrFailedPrecondition)
 			}
 			return errgrpc.ToNative(err)
 		},
-	}
+	}, nil
 }
 
 // recreate ends the container of a storage and makes another one, perhaps on another base.
-func (w *world) recreate(name string) operation {
-	s, _ := w.known(name)
-	base, key := w.random.IntN(bases), w.newKey(name)
+func (c *client) recreate(name string) (operation, error) {
+	s, _, err := c.known(name)
+	if err != nil {
+		return operation{}, err
+	}
+	asked, err := c.asked(name)
+	if err != nil {
+		return operation{}, err
+	}
+	base, key := c.random.IntN(bases), c.newKey(name)
 	through := []storage{s}
 	stood := slices.ContainsFunc(s.points, func(p state) bool { return p.base == base })
 	switch {
-	case s.base == base, w.asked(name) == base: // the same wish again is none
+	case s.base == base, asked == base: // the same wish again is none
 	case stood:
 		for next := s; next.base != base; {
 			next = next.returned(true)
@@ -198,64 +199,64 @@ func (w *world) recreate(name string) operation {
 	last := through[len(through)-1].clone()
 	last.key = key
 	return operation{
-		what: fmt.Sprintf("make %s anew on base %d, which it was on: %v", name, base, stood), concerns: []string{name}, acknowledged: true,
-		after: map[string][]storage{name: append(through, last)},
+		what:     fmt.Sprintf("make %s again on base %d, which it was on: %v", name, base, stood),
+		concerns: []string{name},
+		after:    map[string][]storage{name: append(through, last)},
 		do: func(ctx context.Context) error {
 			if s.key != "" {
-				if err := w.d.Remove(ctx, s.key); err != nil && !errdefs.IsNotFound(err) {
+				if err := c.d.Remove(ctx, s.key); err != nil && !errdefs.IsNotFound(err) {
 					return err
 				}
 			}
-			_, err := w.d.Prepare(ctx, key, w.bases[base], bound(name))
+			_, err := c.d.Prepare(ctx, key, c.bases[base], bound(name))
 			return err
 		},
-	}
+	}, nil
 }
 
 // fork makes a storage that has all that another one has.
-func (w *world) fork(name string) operation {
-	w.numbers++
-	target := fmt.Sprintf("s%d", w.numbers)
-	s := w.storages[name].clone()
+func (c *client) fork(name string) operation {
+	target := c.newName()
+	s := c.storages[name].clone()
 	s.key, s.points = "", nil
 	return operation{
-		what: fmt.Sprintf("fork %s as %s", name, target), concerns: []string{name, target}, acknowledged: true,
-		after: map[string][]storage{name: {w.storages[name]}, target: {s}},
+		what: fmt.Sprintf("fork %s as %s", name, target), concerns: []string{name, target},
+		after: map[string][]storage{name: {c.storages[name]}, target: {s}},
 		do: func(ctx context.Context) error {
-			_, err := w.d.ForkStorage(ctx, &api.ForkStorageRequest{Source: "soak/" + name, Target: "soak/" + target})
+			_, err := c.d.ForkStorage(ctx, &api.ForkStorageRequest{Source: "soak/" + name, Target: "soak/" + target})
 			return errgrpc.ToNative(err)
 		},
 	}
 }
 
 // remove ends a storage.
-func (w *world) remove(name string) operation {
-	s := w.storages[name]
+func (c *client) remove(name string) operation {
+	s := c.storages[name]
 	return operation{
-		what: "remove " + name, concerns: []string{name}, acknowledged: true, after: map[string][]storage{name: nil},
+		what: "remove " + name, concerns: []string{name}, after: map[string][]storage{name: nil},
 		do: func(ctx context.Context) error {
 			if s.key != "" {
-				if err := w.d.Remove(ctx, s.key); err != nil && !errdefs.IsNotFound(err) {
+				if err := c.d.Remove(ctx, s.key); err != nil && !errdefs.IsNotFound(err) {
 					return err
 				}
 			}
-			_, err := w.d.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: "soak/" + name})
+			_, err := c.d.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: "soak/" + name})
 			return errgrpc.ToNative(err)
 		},
 	}
 }
 
-func (w *world) merge() operation {
-	return operation{what: "merge layers", acknowledged: true, do: func(ctx context.Context) error {
-		_, err := api.Whole(w.d.MergeLayers(ctx, &api.MergeLayersRequest{}))
+func (c *client) merge() operation {
+	return operation{what: "merge layers", do: func(ctx context.Context) error {
+		_, err := api.Whole(c.d.MergeLayers(ctx, &api.MergeLayersRequest{}))
 		return errgrpc.ToNative(err)
 	}}
 }
 
 // check has the daemon check itself, and repair what is not as it should be.
-func (w *world) check() operation {
-	return operation{what: "check", acknowledged: true, do: func(ctx context.Context) error {
-		r, err := api.Whole(w.d.Check(ctx, &api.CheckRequest{Repair: true}))
+func (c *client) check() operation {
+	return operation{what: "check", do: func(ctx context.Context) error {
+		r, err := api.Whole(c.d.Check(ctx, &api.CheckRequest{Repair: true}))
 		for _, p := range r.GetProblems() {
 			if p.GetGrave() {
 				err = errors.Join(err, fmt.Errorf("%s: %s", p.GetSubject(), p.GetWhat()))

@@ -4,19 +4,15 @@
 package soak
 
 import (
-	"io/fs"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/containerd/containerd/v2/core/mount"
 )
 
-// envTime is how long to soak, envSeed a seed to repeat a run with.
+// envTime is how long to soak, envSeed a seed that repeats the draws of each client, and not how they interleave.
 const (
 	envTime = "MOLT_SOAK"
 	envSeed = "MOLT_SOAK_SEED"
@@ -24,6 +20,9 @@ const (
 
 // inTests is how long the soak takes among the other tests.
 const inTests = 15 * time.Second
+
+// clients is how many clients the daemon has at once.
+const clients = 4
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -49,36 +48,33 @@ func TestSoak(t *testing.T) {
 		must(t, err)
 	}
 	t.Logf("seed %d", seed)
-	w := newWorld(t, rand.New(rand.NewPCG(seed, 0)))
-	for end := time.Now().Add(duration); time.Now().Before(end) && !t.Failed(); {
-		w.step()
+	w := newWorld(t)
+	all := make([]*client, clients)
+	for i := range all {
+		all[i] = newClient(w, seed, i+1)
 	}
-	w.compareAll()
-	w.checkSound()
-	t.Logf("soaked for %v: %s", duration, w.counts)
+	w.soak(all, &killer{world: w, random: rand.New(rand.NewPCG(seed, 0))}, duration)
+	if !t.Failed() {
+		w.compareAll(all)
+		w.checkSound()
+	}
+	t.Logf("soaked for %v: %v", duration, &w.counts)
 }
 
-// in calls fn with the mounted directory of a key.
-func (w *world) in(key string, fn func(dir string) error) error {
-	mounts, err := w.d.Mounts(w.t.Context(), key)
-	if err != nil {
-		return err
+// soak lets the clients go on by themselves, and the daemon die now and then, until the time is over or something is
+// wrong. When it returns the daemon runs.
+func (w *world) soak(all []*client, k *killer, duration time.Duration) {
+	over := make(chan struct{})
+	var working, killing sync.WaitGroup
+	killing.Go(func() { k.run(over) })
+	for _, c := range all {
+		working.Go(func() { c.run(over) })
 	}
-	return mount.WithTempMount(w.t.Context(), mounts, fn)
-}
-
-// seen reads what a key shows.
-func (w *world) seen(key string) (map[string]string, error) {
-	all := map[string]string{}
-	err := w.in(key, func(dir string) error {
-		return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-			if err != nil || e.IsDir() {
-				return err
-			}
-			content, err := os.ReadFile(path)
-			all[strings.TrimPrefix(path, dir+"/")] = string(content)
-			return err
-		})
-	})
-	return all, err
+	select {
+	case <-time.After(duration):
+	case <-w.ctx.Done():
+	}
+	close(over)
+	killing.Wait()
+	working.Wait()
 }

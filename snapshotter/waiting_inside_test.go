@@ -1,0 +1,49 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"testing"
+	"time"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// TestDue: a storage whose mounts were handed out a moment ago is not looked at, and is looked at again soon: nobody
+// announces that the mount does not come. After a start of the daemon that is so for every key.
+func TestDue(t *testing.T) {
+	i := newInside(t, WithGrace(time.Hour))
+	old, next := i.layer("default/1/old", "", "file"), i.layer("default/2/next", "", "file")
+	i.bound("default/3/c", old, "s")
+	var from, to dag.NodeID
+	i.Graph(func(g *dag.Graph) {
+		a, _ := g.Name(old)
+		b, _ := g.Name(next)
+		from, to = a.Node, b.Node
+	})
+	unlock, err := i.locks.lock(t.Context(), "storage default/s") // so that nobody else carries it out
+	i.must(err)
+	defer unlock()
+	id := i.store.NewUpdate()
+	i.must(i.do(
+		dag.BeginUpdate{ID: id, From: from, To: to, Cause: dag.ByCommand, Storages: []string{"default/s"}, Now: now()},
+		dag.Record{Update: id, Storage: "default/s", State: dag.Planned, Now: now()},
+	))
+	check := func(when string, wantDue int, wantSoon bool) {
+		t.Helper()
+		if due, soon := i.due(); len(due) != wantDue || soon != wantSoon {
+			t.Errorf("%s: %d storages are due, want %d; others are soon: %t, want %t", when, len(due), wantDue, soon, wantSoon)
+		}
+	}
+	check("the mounts were handed out", 0, true)
+	i.handed.ended("default/3/c")
+	check("there is no doubt", 1, false)
+	i.handed.afresh(i.store)
+	check("the daemon has just started", 0, true)
+	i.handed.ended("default/3/c")
+	var st dag.Storage
+	i.Graph(func(g *dag.Graph) { st, _ = g.Storage("default/s") })
+	i.uses.fail(st.Name, *st.Pending)
+	check("it failed", 0, false)
+}

@@ -15,13 +15,13 @@ import (
 )
 
 // undoing is a way to withdraw an update from a storage that waits for it.
-type undoing func(w *world, ctx context.Context, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error)
+type undoing func(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error)
 
-func byCancel(w *world, ctx context.Context, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error) {
+func byCancel(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error) {
 	return w.Cancel(ctx, id, storages)
 }
 
-func byRollback(w *world, ctx context.Context, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error) {
+func byRollback(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error) {
 	return w.Undo(ctx, snapshotter.RollbackRequest{Update: id, Storages: storages})
 }
 
@@ -62,7 +62,7 @@ func (w *world) withdrawn(ctx context.Context, of, from, to string, undo undoing
 	if state := w.outcome(id, of); state != dag.Planned {
 		return fmt.Errorf("update %v of storage %s, which is mounted, is %s", id, of, state)
 	}
-	undone, err := undo(w, ctx, id, r.Storages)
+	undone, err := undo(ctx, w, id, r.Storages)
 	for _, one := range undone {
 		err = errors.Join(err, one.Err)
 	}

@@ -109,6 +109,9 @@ func (h *Harness) startDaemon(ctx context.Context) error {
 		logPath: h.Path("logs", "daemon.log"),
 		ready:   h.daemonReady,
 	}
+	if h.opts.daemonApart {
+		h.Daemon.program, h.Daemon.args = apart(daemon, h.Daemon.args)
+	}
 	if err := os.WriteFile(h.Path("daemon.toml"), []byte(h.daemonConfig()), 0o600); err != nil {
 		return fmt.Errorf("configure the daemon: %w", err)
 	}

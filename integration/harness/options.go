@@ -12,6 +12,7 @@ type options struct {
 	daemonTags       []string
 	daemonConfig     string
 	daemonEnv        []string
+	daemonApart      bool
 	containerdConfig string
 	cri              bool
 }
@@ -40,6 +41,12 @@ func WithDaemonEnv(variables ...string) Option {
 // WithFailpoints builds the daemon so that it can be told to die at a failpoint, see [Harness.DieAt].
 func WithFailpoints() Option {
 	return func(o *options) { o.daemonTags = append(o.daemonTags, "failpoints") }
+}
+
+// WithDaemonApart starts the daemon in a pid namespace of its own with a /proc of its own, as in a pod without hostPID. It can
+// be killed, but not be asked to end.
+func WithDaemonApart() Option {
+	return func(o *options) { o.daemonApart = true }
 }
 
 // WithContainerdConfig appends TOML to the configuration of containerd. It can add tables, not repeat them.

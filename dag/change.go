@@ -46,6 +46,7 @@ func (g *Graph) Plan(ts ...Transformation) (Change, error) {
 		if err := t.transform(d); err != nil {
 			return Change{}, err
 		}
+		d.unstage()
 		d.sweep()
 	}
 	return d.Change, nil
@@ -108,14 +109,19 @@ func (s Storage) states() []NodeID {
 	return ids
 }
 
-// refs of an update are its layers as long as some storage still has to move.
-func (u Update) refs(lookupNode) []NodeID {
+// refs of an update are its layers as long as some storage still has to move, and the delta storages that are ready.
+func (u Update) refs(lookupNode) (ids []NodeID) {
+	underway := false
 	for _, o := range u.Outcomes {
-		if !o.State.Final() {
-			return []NodeID{u.From, u.To}
+		underway = underway || !o.State.Final()
+		if o.ahead() && o.Delta != 0 {
+			ids = append(ids, o.Delta)
 		}
 	}
-	return nil
+	if underway {
+		ids = append(ids, u.From, u.To)
+	}
+	return ids
 }
 
 func replace[K comparable, V any](m map[K]V, changed map[K]*V) {

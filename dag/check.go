@@ -116,14 +116,18 @@ func (g *Graph) checkStorages(fail failf) {
 
 func (g *Graph) checkUpdates(fail failf) {
 	for _, u := range g.Updates() {
-		for _, id := range u.refs(g.Node) {
-			if id != 0 && g.nodes[id].Kind != Layer {
-				fail("update %v: %v is not a layer", u.ID, id)
-			}
-		}
 		for name, o := range u.Outcomes {
-			if _, ok := g.storages[name]; !ok && !o.State.Final() {
+			s, ok := g.storages[name]
+			if !ok && !o.State.Final() {
 				fail("update %v: storage %q is missing but %s", u.ID, name, o.State)
+			}
+			for _, id := range []NodeID{u.From, u.To} {
+				if id != 0 && !o.State.Final() && g.nodes[id].Kind != Layer {
+					fail("update %v: %v is not a layer", u.ID, id)
+				}
+			}
+			if o.ahead() && (s.Head != o.Open || o.Delta != 0 && !g.ready(u, o)) {
+				fail("update %v: what is staged for storage %q (%v below %v) is not for its head %v", u.ID, name, o.Delta, o.Open, s.Head)
 			}
 		}
 	}

@@ -60,6 +60,12 @@ func (h *healer) outcome(u Update, storage string, o Outcome, why string) {
 	h.updates[u.ID] = u.with(storage, o)
 }
 
+// ready reports whether what was staged ahead for a storage is there, and for its head.
+func (h *healer) ready(u Update, s Storage, o Outcome) bool {
+	delta, ok := h.nodes[o.Delta]
+	return s.Head == o.Open && (o.Delta == 0 || ok && delta.Kind == Delta && delta.Base == u.To && delta.Parent == h.nodes[o.Open].Parent)
+}
+
 // mendPending forgets what a storage waits for and cannot get.
 func (h *healer) mendPending(s Storage) {
 	if s.Pending == nil {
@@ -91,12 +97,14 @@ func (h *healer) mendOutcome(id UpdateID, name string) {
 		h.outcome(u, name, Outcome{State: Aborted, Reasons: []string{why}, Time: h.now}, why)
 	}
 	switch o.State {
-	case Applied, Held, Aborted, RolledBack, Withdrawn:
+	case Applied, Held, Aborted, RolledBack, Withdrawn, Announced:
 	case Planned, Staging, Staged:
 		waits := ok && s.Pending != nil && s.Pending.Update == id && !s.Pending.Rollback
 		switch {
 		case !ok:
 			aborted("the storage is lost")
+		case o.ahead() && !h.ready(u, s, o):
+			h.outcome(u, name, Outcome{State: Announced, Time: h.now}, "what was staged for it is lost")
 		case o.State != Planned || waits:
 		case s.Pending != nil:
 			aborted("the storage waits for " + s.Pending.String())

@@ -134,7 +134,13 @@ func (d *draft) redirect(from, to NodeID) {
 		}
 	}
 	for u := range merged(d.Updates, d.g.updates) {
-		if swap(&u.From, &u.To) {
+		changed := swap(&u.From, &u.To)
+		for name, o := range u.Outcomes {
+			if o.ahead() && swap(&o.Delta) {
+				u, changed = u.with(name, o), true
+			}
+		}
+		if changed {
 			d.putUpdate(u)
 		}
 	}

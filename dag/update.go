@@ -25,8 +25,10 @@ const (
 	Planned State = "planned"
 	// Staging: the side effects are being determined. Nothing of it shows yet.
 	Staging State = "staging"
-	// Staged: the side effects are written; nothing has switched yet.
+	// Staged: the side effects are determined and written; nothing has switched yet.
 	Staged State = "staged"
+	// Announced: the update is known, and left to whoever asks for it.
+	Announced State = "announced"
 	// Applied: the storage stands on the new base.
 	Applied State = "applied"
 	// Held: the storage cannot be serviced, for the reasons given, and stands where it stood.
@@ -48,6 +50,8 @@ const (
 	ByCommand Cause = "command"
 	// ByBind: the specification of a container names another base than before. Such an update is of one storage only.
 	ByBind Cause = "bind"
+	// ByCommit: a layer was committed that updates the base.
+	ByCommit Cause = "commit"
 )
 
 // Final tells whether nothing more will happen by itself.
@@ -84,8 +88,14 @@ type Outcome struct {
 	// Use is the kind of use that a planned move waits for, as the snapshotter calls it; empty when it waits for
 	// something else.
 	Use string `json:"use,omitempty"`
-	// Delta is the delta storage that was recorded, 0 when there were no side effects.
+	// Delta is the delta storage that was recorded, or that is ready while the update is staged; 0 when there are no side
+	// effects.
 	Delta NodeID `json:"delta,omitempty"`
+	// Until is Staged where the update goes no further by itself, and empty where it is to be applied.
+	Until State `json:"until,omitempty"`
+	// Open is the open node that the storage has since the update was staged ahead of time. What is staged is good as long as
+	// nothing is in it.
+	Open NodeID `json:"open,omitempty"`
 	// Report names the report of this storage, empty while there is none.
 	Report string    `json:"report,omitempty"`
 	Time   time.Time `json:"time"`
@@ -136,6 +146,8 @@ func (u Update) settled(now time.Time) Update {
 		u.State = Applied
 	case counts[Planned] > 0:
 		u.State = Planned
+	case counts[Announced] > 0:
+		u.State = Announced
 	case counts[RolledBack] > 0:
 		u.State = RolledBack
 	case counts[Withdrawn] > 0:

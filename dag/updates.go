@@ -4,6 +4,7 @@
 package dag
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -23,7 +24,9 @@ type BeginUpdate struct {
 	AssumeFree     bool
 	Settings       json.RawMessage
 	Storages       []string
-	Now            time.Time
+	// Until is Announced or Staged for an update that goes no further by itself, see [Proceed]; empty for one that is applied.
+	Until State
+	Now   time.Time
 }
 
 func (t BeginUpdate) transform(d *draft) error {
@@ -34,6 +37,9 @@ func (t BeginUpdate) transform(d *draft) error {
 	}
 	if sameBase(d.node, t.From, t.To) {
 		return fmt.Errorf("%v and %v are the same base, there is nothing to update: %w", t.From, t.To, errdefs.ErrInvalidArgument)
+	}
+	if t.Until != "" && t.Until != Announced && t.Until != Staged {
+		return fmt.Errorf("update of %v: it cannot end at %q: %w", t.From, t.Until, errdefs.ErrInvalidArgument)
 	}
 	if t.To == 0 {
 		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
@@ -52,13 +58,14 @@ func (t BeginUpdate) transform(d *draft) error {
 		if _, ok := d.storage(name); !ok {
 			return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 		}
-		u = u.with(name, Outcome{State: Staging, Time: t.Now})
+		u = u.with(name, begun(t.Until, t.Now))
 	}
 	d.putUpdate(u)
 	return nil
 }
 
-// Record says how far an update has come for a storage that it has not moved: Planned, Staging, Staged, Held or Aborted.
+// Record says how far an update has come for a storage that it has not moved: Announced, Planned, Staging, Staged, Held or
+// Aborted.
 // A Planned storage waits until it is no longer in use; an earlier update that it waited for is given up. It fails with
 // errdefs.ErrAborted when the update was withdrawn for the storage.
 type Record struct {
@@ -103,7 +110,11 @@ func (t Record) transform(d *draft) error {
 		d.putStorage(s)
 	}
 	u, _ = d.update(t.Update)
-	d.putUpdate(u.with(t.Storage, Outcome{State: t.State, Reasons: t.Reasons, Use: t.Use, Report: t.Report, Time: t.Now}))
+	o := Outcome{State: t.State, Reasons: t.Reasons, Use: t.Use, Report: t.Report, Time: t.Now}
+	if t.State == Staging {
+		o.Until = u.Outcomes[t.Storage].Until
+	}
+	d.putUpdate(u.with(t.Storage, o))
 	return nil
 }
 
@@ -148,15 +159,14 @@ func (t Withdraw) transform(d *draft) error {
 			s.Pending = nil
 			d.putStorage(s)
 		}
-		o.State, o.Reasons, o.Time = Withdrawn, []string{t.Reason}, t.Now
-		d.putUpdate(u.with(name, o))
+		d.putUpdate(u.with(name, Outcome{State: Withdrawn, Reasons: []string{t.Reason}, Report: o.Report, Time: t.Now}))
 	}
 	return nil
 }
 
 // Withdrawable reports whether an update can be taken back for a storage in this state: it has not moved the storage, and
 // may still do so, or would if it were asked again.
-func (s State) Withdrawable() bool { return !s.Final() || s == Held }
+func (s State) Withdrawable() bool { return !s.Final() || s == Held || s == Announced }
 
 // await notes what a storage is to do at its next start, in place of anything noted before.
 func (d *draft) await(s Storage, p Pending, now time.Time) {
@@ -193,7 +203,9 @@ type Switch struct {
 	Delta   NodeID // 0 when there are no side effects
 	Open    NodeID
 	Report  string
-	Now     time.Time
+	// Ahead is the update for which Delta was staged, see [Stage]; 0 when it is new.
+	Ahead UpdateID
+	Now   time.Time
 }
 
 func (t Switch) transform(d *draft) error {
@@ -226,7 +238,14 @@ func (t Switch) transform(d *draft) error {
 		u, _ = d.update(t.Update)
 	}
 	below := head.ID
-	if t.Delta != 0 {
+	switch {
+	case t.Ahead != 0:
+		if err := d.takeStaged(t, u); err != nil {
+			return err
+		}
+		head, _ = d.node(head.Parent) // the one that was frozen then: nothing was written since
+		below = cmp.Or(t.Delta, head.ID)
+	case t.Delta != 0:
 		if err := d.add(Node{ID: t.Delta, Kind: Delta, Parent: below, Base: u.To, Frozen: true, Created: t.Now}); err != nil {
 			return err
 		}
@@ -235,6 +254,7 @@ func (t Switch) transform(d *draft) error {
 	if err := d.add(Node{ID: t.Open, Kind: Persisted, Parent: below, Base: u.To, Created: t.Now}); err != nil {
 		return err
 	}
+	u, _ = d.update(t.Update)
 	s.Points = append(slices.Clone(s.Points), Point{Update: u.ID, Head: head.ID, Time: t.Now})
 	s.Head, s.Pending = t.Open, nil
 	d.putStorage(s)

@@ -149,7 +149,7 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
 		return err
 	}
 	defer done()
-	staged, err := s.stage(ctx, b.storage, u)
+	staged, err := s.ready(ctx, b.storage, u)
 	if err != nil {
 		return s.giveUp(u.ID, b.storage.Name, err)
 	}

@@ -134,7 +134,8 @@ func adapt(i snapshots.Info) filters.Adaptor {
 
 // Commit makes a layer of what was written under an active key. It is called inside containerd's write transaction: it
 // measures the layer but puts nothing on disk except the graph; the layer counts as not yet on disk until the background
-// has seen to it.
+// has seen to it. A layer that updates a base on which storages stand is on record as that with the same change, see
+// [WithOnCommit]; servicing begins behind it.
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
 	var base snapshots.Info
 	for _, opt := range opts {
@@ -157,14 +158,18 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return fmt.Errorf("commit snapshot %q: %w", key, err)
 	}
-	err = s.do(dag.Commit{
+	begin := s.begun(ctx, n, name, base.Labels)
+	err = s.commit(ctx, dag.Commit{
 		Key: key, Name: name, Labels: base.Labels, Origin: parseKey(name).origin(), Unsynced: s.boot,
 		Size: u.Size, Inodes: u.Inodes, Now: now(),
-	})
+	}, begin)
 	if err := errors.Join(err, claimed()); err != nil {
 		return err
 	}
 	s.handed.ended(key)
+	if begin != nil {
+		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, begin.ID) })
+	}
 	s.kick()
 	return nil
 }

@@ -42,6 +42,7 @@ type config struct {
 	onReturn  RollbackPolicy
 	onHold    OnHold
 	rebind    Rebind
+	onCommit  CommitPolicy
 	retention Retention
 	grace     time.Duration
 	workers   int
@@ -58,11 +59,17 @@ const (
 	DefaultAge    = 30 * 24 * time.Hour
 )
 
+// DefaultOnCommit stages what a client says is an update, and only tells of one by an image.
+func DefaultOnCommit() CommitPolicy {
+	return CommitPolicy{Client: StageCommit, Image: NotifyCommit, Written: IgnoreCommit}
+}
+
 func defaults() config {
 	return config{
 		onReturn:  CarryOver,
 		onHold:    RefuseStart,
 		rebind:    RebindOnChange,
+		onCommit:  DefaultOnCommit(),
 		retention: Retention{Points: DefaultPoints, Age: DefaultAge},
 		grace:     DefaultGrace,
 		workers:   2,
@@ -134,6 +141,11 @@ func WithRebind(p Rebind) Opt {
 		c.rebind = p
 		return nil
 	}
+}
+
+// WithOnCommit sets what is done when a layer is committed that updates a base on which storages stand.
+func WithOnCommit(p CommitPolicy) Opt {
+	return func(c *config) error { c.onCommit = p; return p.validate() }
 }
 
 // WithRetention sets how long rollback points are kept.

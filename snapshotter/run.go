@@ -74,7 +74,7 @@ func (s *Snapshotter) takeUp(context.Context) error {
 	s.store.View(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			// What a container asks for is done when it asks again, not in its absence.
-			if _, underway := s.underway.Load(u.ID); !underway && u.Cause != dag.ByBind && (u.State == dag.Staging || u.State == dag.Staged) {
+			if _, underway := s.underway.Load(u.ID); !underway && u.Cause != dag.ByBind && u.Underway() {
 				going = append(going, u.ID)
 			}
 		}
@@ -90,7 +90,7 @@ func (s *Snapshotter) unfinished(id dag.UpdateID) (names []string) {
 	s.store.View(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		for name, o := range u.Outcomes {
-			if o.State == dag.Staging || o.State == dag.Staged {
+			if o.Underway() {
 				names = append(names, name)
 			}
 		}
@@ -114,6 +114,10 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 			state, err = s.updateFree(ctx, st, id)
 			return err
 		}
+		if s.goesUntil(id, name) == dag.Staged {
+			state = dag.Announced
+			return s.notStaged(id, name, u)
+		}
 		state = dag.Planned
 		waits := dag.Record{
 			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: now(),
@@ -124,6 +128,15 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 		return nil
 	})
 	return state, err
+}
+
+// goesUntil returns how far an update goes for a storage by itself; empty for all the way.
+func (s *Snapshotter) goesUntil(id dag.UpdateID, storage string) (until dag.State) {
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(id)
+		until = u.Outcomes[storage].Until
+	})
+	return until
 }
 
 // concerned returns how far an update has come for a storage, and why it does not concern it any more: it may have been
@@ -144,7 +157,10 @@ func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.Stat
 func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (dag.State, error) {
 	var u dag.Update
 	s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
-	p, err := s.stage(ctx, st, u)
+	if u.Outcomes[st.Name].Until == dag.Staged {
+		return s.stageAhead(ctx, st, u)
+	}
+	p, err := s.ready(ctx, st, u)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return dag.Staging, err
@@ -277,7 +293,7 @@ func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.Upd
 		}
 		return p, c, u, err
 	}
-	if p, err = s.stage(ctx, st, update); err != nil {
+	if p, err = s.ready(ctx, st, update); err != nil {
 		return p, c, u, err
 	}
 	if len(p.holds) > 0 {

@@ -50,6 +50,7 @@ type Snapshotter struct {
 	leaving  time.Duration // see the constant; tests wait for less
 	kicked   chan struct{}
 	holds    *holds
+	ahead    *ahead
 	marks    *marks
 	turns    chan struct{}   // of the workers that service storages
 	underway sync.Map        // by the id of an update that somebody runs, what ends that: a context.CancelFunc
@@ -88,7 +89,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
 		reports: reports.Open(dir.Reports()),
-		locks:   newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(), marks: newMarks(),
+		locks:   newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(), ahead: newAhead(), marks: newMarks(),
 		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 		ageing: newAgeing(dir, c.clock), witness: newWitness(), young: newYoung(c.grace), leaving: leaving,
 	}

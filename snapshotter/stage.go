@@ -27,7 +27,8 @@ type staged struct {
 	update               dag.UpdateID
 	head                 dag.NodeID // the open node that it was determined from
 	carried, delta, open dag.NodeID
-	at                   time.Time // of the state that it leaves
+	ahead                dag.UpdateID // for which the delta storage was staged before; 0 when it is new
+	at                   time.Time    // of the state that it leaves
 	report               string
 	holds                []string
 	release              func()
@@ -35,7 +36,7 @@ type staged struct {
 
 func (p staged) switched(storage string) dag.Transformation {
 	return dag.Switch{
-		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at,
+		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Ahead: p.ahead, Now: p.at,
 	}
 }
 
@@ -50,9 +51,13 @@ func (p staged) held(storage string) dag.Transformation {
 	return dag.Record{Update: p.update, Storage: storage, State: dag.Held, Reasons: p.holds, Report: p.report, Now: now()}
 }
 
-// made returns the nodes that were staged.
+// made returns the nodes that were made for it.
 func (p staged) made() []dag.NodeID {
-	return slices.DeleteFunc([]dag.NodeID{p.carried, p.delta, p.open}, func(id dag.NodeID) bool { return id == 0 })
+	made := []dag.NodeID{p.carried, p.delta, p.open}
+	if p.ahead != 0 {
+		made = []dag.NodeID{p.open}
+	}
+	return slices.DeleteFunc(made, func(id dag.NodeID) bool { return id == 0 })
 }
 
 // frozen returns the nodes that are frozen when what was staged is shown.
@@ -62,6 +67,7 @@ func (p staged) frozen() []dag.NodeID { return []dag.NodeID{p.head, p.carried, p
 type stacks struct {
 	old, next, user []dag.NodeID    // as the engine takes them
 	below           []dag.NodeID    // storage nodes and layers under what is written
+	stays           bool            // the open node goes below what is written, not on it
 	base            dag.NodeID      // layer that the result stands on
 	settings        json.RawMessage // of the update
 	report          string          // of the update that put the storage on the old base, if there was one
@@ -72,12 +78,28 @@ func (k stacks) all() []dag.NodeID { return slices.Concat(k.old, k.next, k.user,
 // stage determines and writes the side effects of an update on a storage that is free, and puts them on disk. Nothing of
 // it shows until it is committed, see [Snapshotter.commitStaged]. The caller holds the lock of the storage.
 func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
+	return s.stageFor(ctx, st, u, func(g *dag.Graph, k *stacks) {
+		k.below, k.base = slices.Concat(k.user, g.Chain(u.To)), u.To
+	})
+}
+
+// stageBeside is stage, with an open node on the old base.
+func (s *Snapshotter) stageBeside(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
+	return s.stageFor(ctx, st, u, func(g *dag.Graph, k *stacks) {
+		k.below, k.base, k.stays = slices.Concat(k.user, g.Chain(g.Base(st))), g.Base(st), true
+	})
+}
+
+// stageFor is stage, with the open node where place says.
+func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update, place func(*dag.Graph, *stacks)) (staged, error) {
 	var k stacks
 	p := staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(now())}
 	var err error
 	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
-		user := g.Stack(st.Head)
-		k = stacks{old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: user, below: append(user, g.Chain(u.To)...), base: u.To, settings: u.Settings, report: lastReport(g, st)}
+		k = stacks{
+			old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: g.Stack(st.Head), settings: u.Settings, report: lastReport(g, st),
+		}
+		place(g, &k)
 		err = s.usable(g, k.all())
 		return k.all()
 	})
@@ -170,7 +192,7 @@ func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p staged, k sta
 	}
 	below := s.nodes.Stack(k.below)
 	for _, id := range []dag.NodeID{p.carried, p.delta} {
-		if id != 0 {
+		if id != 0 && !k.stays {
 			below = append(tree.Stack{filepath.Join(s.nodes.Staging(id), "fs")}, below...)
 		}
 	}

@@ -61,12 +61,19 @@ type logConfig struct {
 }
 
 type servicingConfig struct {
-	Workers int      `toml:"workers" comment:"How many storages are serviced at once."`
-	Grace   duration `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
-	OnHold  string   `toml:"on_hold" comment:"What happens when a container asks for a base that its storage cannot be serviced for: refuse, or start-on-old-base."`
-	Rebind  string   `toml:"rebind" comment:"Which containers have their storage moved to the image that they name: on-change (those that name another one than the container before), or spec (all whose storage stands elsewhere)."`
+	Workers  int            `toml:"workers" comment:"How many storages are serviced at once."`
+	Grace    duration       `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
+	OnHold   string         `toml:"on_hold" comment:"What happens when a container asks for a base that its storage cannot be serviced for: refuse, or start-on-old-base."`
+	Rebind   string         `toml:"rebind" comment:"Which containers have their storage moved to the image that they name: on-change (those that name another one than the container before), or spec (all whose storage stands elsewhere)."`
+	OnCommit onCommitConfig `toml:"on_commit" comment:"What is done when a layer is committed that updates a base on which storages stand: ignore, notify (record it), stage (determine the side effects, too) or apply."`
 	// What is told for all storages: policy, pins, exclude.
 	servicing.Options
+}
+
+type onCommitConfig struct {
+	Client  string `toml:"client" comment:"A client says so, by the label containerd.io/snapshot/molt.update-of."`
+	Image   string `toml:"image" comment:"The image says so, by an annotation of its topmost layer: ignore or notify."`
+	Written string `toml:"written" comment:"The layer was not unpacked from an image, and stands right on that base."`
 }
 
 type rollbackConfig struct {
@@ -101,9 +108,12 @@ func defaultConfig() config {
 		Control:    socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
 		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt", Unknown: string(host.RefuseUnknown)},
 		Log:        logConfig{Level: "info", Format: "text"},
-		Servicing:  servicingConfig{Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart), Rebind: string(snapshotter.RebindOnChange)},
-		Rollback:   rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
-		Retention:  retentionConfig{Points: snapshotter.DefaultPoints, Age: duration{snapshotter.DefaultAge}},
+		Servicing: servicingConfig{
+			Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart), Rebind: string(snapshotter.RebindOnChange),
+			OnCommit: onCommitConfigOf(snapshotter.DefaultOnCommit()),
+		},
+		Rollback:  rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
+		Retention: retentionConfig{Points: snapshotter.DefaultPoints, Age: duration{snapshotter.DefaultAge}},
 	}
 }
 
@@ -265,12 +275,23 @@ func (c *config) options() []snapshotter.Opt {
 		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(c.Rollback.OnReturn)),
 		snapshotter.WithOnHold(snapshotter.OnHold(c.Servicing.OnHold)),
 		snapshotter.WithRebind(snapshotter.Rebind(c.Servicing.Rebind)),
+		snapshotter.WithOnCommit(c.Servicing.OnCommit.policy()),
 		snapshotter.WithWorkers(c.Servicing.Workers),
 		snapshotter.WithGrace(c.Servicing.Grace.Duration),
 		snapshotter.WithServicing(c.Servicing.Options),
 		snapshotter.WithRetention(snapshotter.Retention{
 			Points: c.Retention.Points, Age: c.Retention.Age.Duration, Trash: c.Retention.Trash.Duration,
 		}),
+	}
+}
+
+func onCommitConfigOf(p snapshotter.CommitPolicy) onCommitConfig {
+	return onCommitConfig{Client: string(p.Client), Image: string(p.Image), Written: string(p.Written)}
+}
+
+func (c onCommitConfig) policy() snapshotter.CommitPolicy {
+	return snapshotter.CommitPolicy{
+		Client: snapshotter.OnCommit(c.Client), Image: snapshotter.OnCommit(c.Image), Written: snapshotter.OnCommit(c.Written),
 	}
 }
 

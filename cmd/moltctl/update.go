@@ -63,8 +63,19 @@ updated is held, with the reasons, and does not stop the others.
 				Flags:       []cli.Flag{storages, dryRun, assumeFree(), &cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"}},
 				Action:      action(rollbackUpdate),
 			},
+			applyCommand(storages),
 			cancelCommand(storages),
 		},
+	}
+}
+
+func applyCommand(storages cli.Flag) *cli.Command {
+	return &cli.Command{
+		Name: "apply", Usage: "move the storages of an update that was announced or staged", ArgsUsage: "UPDATE",
+		Description: "Such an update was begun by a layer that was committed; servicing.on_commit in the configuration of the daemon\n" +
+			"says how far it goes by itself.",
+		Flags:  []cli.Flag{storages},
+		Action: action(applyUpdate),
 	}
 }
 
@@ -224,7 +235,10 @@ func listUpdates(ctx context.Context, c *cli.Command, client api.ControlClient) 
 }
 
 // states are those that an outcome can have, in the order in which they are counted.
-var states = [...]string{"applied", "staged", "staging", "planned", "held", "aborted", "rolled-back"}
+var states = [...]string{"applied", "staged", "staging", "planned", "announced", "held", "aborted", "rolled-back"}
+
+// causes say what began an update, where no operator did.
+var causes = map[string]string{"bind": "the specification of a container", "commit": "a layer that was committed"}
 
 // tally counts the storages of an update by state.
 func tally(u *api.Update) string {
@@ -261,6 +275,9 @@ func printUpdate(c *cli.Command, u *api.Update) error {
 		t.row("from", baseName(u.GetFrom(), u.GetFromRef()))
 		t.row("to", baseName(u.GetTo(), u.GetToRef()))
 		t.row("state", u.GetState())
+		if begun := causes[u.GetCause()]; begun != "" {
+			t.row("begun by", begun)
+		}
 		t.row()
 		t.row("STORAGE", "STATE", "DELTA STORAGE", "WHY")
 		for _, o := range u.GetOutcomes() {
@@ -322,6 +339,24 @@ func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClien
 		return err
 	}
 	return left(r.GetUndone(), "not rolled back")
+}
+
+func applyUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	id, err := updateArgument(c)
+	if err != nil {
+		return err
+	}
+	if _, err := client.ApplyUpdate(ctx, &api.ApplyUpdateRequest{Id: id, Storages: c.StringSlice("storage")}); err != nil {
+		return err
+	}
+	u, err := follow(ctx, c, client, id)
+	if err != nil {
+		return err
+	}
+	if err := printUpdate(c, u); err != nil {
+		return err
+	}
+	return unreached(u)
 }
 
 func cancelUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {

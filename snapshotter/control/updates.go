@@ -157,6 +157,15 @@ func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, er
 	return u, err
 }
 
+// underway reports whether an update goes on by itself.
+func (s *Service) underway(id dag.UpdateID) (underway bool) {
+	s.snapshotter.Graph(func(g *dag.Graph) {
+		u, _ := g.Update(id)
+		underway = u.Underway()
+	})
+	return underway
+}
+
 // watchEvery is how often a watched update is looked at.
 const watchEvery = 50 * time.Millisecond
 
@@ -167,6 +176,8 @@ func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream streamOf[api.Get
 	defer ticker.Stop()
 	var last *api.Update
 	for {
+		// Whether it goes on is asked first: what it then came to is the end.
+		underway := s.underway(dag.UpdateID(req.GetId()))
 		u, err := s.update(dag.UpdateID(req.GetId()))
 		if err != nil {
 			return errgrpc.ToGRPC(err)
@@ -177,7 +188,7 @@ func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream streamOf[api.Get
 			}
 			last = u
 		}
-		if state := dag.State(u.GetState()); state != dag.Staging && state != dag.Staged {
+		if !underway {
 			return nil
 		}
 		select {
@@ -267,6 +278,15 @@ func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api
 	}
 	return sendList(stream, each(all, func(one snapshotter.Undone) *api.Undone { return undone(id, one) }),
 		func(l []*api.Undone) *api.CancelUpdateResponse { return &api.CancelUpdateResponse{Undone: l} })
+}
+
+// ApplyUpdate has an update that was announced or staged go on.
+func (s *Service) ApplyUpdate(ctx context.Context, req *api.ApplyUpdateRequest) (*api.ApplyUpdateResponse, error) {
+	names, err := s.resolveAll(req.GetStorages())
+	if err == nil {
+		err = s.snapshotter.Apply(ctx, dag.UpdateID(req.GetId()), names)
+	}
+	return &api.ApplyUpdateResponse{}, errgrpc.ToGRPC(err)
 }
 
 func undone(id dag.UpdateID, one snapshotter.Undone) *api.Undone {

@@ -3081,6 +3081,95 @@ func (x *CancelUpdateResponse) GetUndone() []*Undone {
 	return nil
 }
 
+type ApplyUpdateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Full names, or parts of them that are unique; all that are announced or staged when empty.
+	Storages      []string `protobuf:"bytes,2,rep,name=storages,proto3" json:"storages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyUpdateRequest) Reset() {
+	*x = ApplyUpdateRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyUpdateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyUpdateRequest) ProtoMessage() {}
+
+func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyUpdateRequest.ProtoReflect.Descriptor instead.
+func (*ApplyUpdateRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ApplyUpdateRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ApplyUpdateRequest) GetStorages() []string {
+	if x != nil {
+		return x.Storages
+	}
+	return nil
+}
+
+type ApplyUpdateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyUpdateResponse) Reset() {
+	*x = ApplyUpdateResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyUpdateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyUpdateResponse) ProtoMessage() {}
+
+func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyUpdateResponse.ProtoReflect.Descriptor instead.
+func (*ApplyUpdateResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+}
+
 type MergeLayersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	DryRun        bool                   `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
@@ -3090,7 +3179,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3191,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3204,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -3134,7 +3223,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3235,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3248,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -3182,7 +3271,7 @@ type RefreshContainerRequest struct {
 
 func (x *RefreshContainerRequest) Reset() {
 	*x = RefreshContainerRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3283,7 @@ func (x *RefreshContainerRequest) String() string {
 func (*RefreshContainerRequest) ProtoMessage() {}
 
 func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3296,7 @@ func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerRequest.ProtoReflect.Descriptor instead.
 func (*RefreshContainerRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RefreshContainerRequest) GetNamespace() string {
@@ -3254,7 +3343,7 @@ type RefreshContainerResponse struct {
 
 func (x *RefreshContainerResponse) Reset() {
 	*x = RefreshContainerResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3266,7 +3355,7 @@ func (x *RefreshContainerResponse) String() string {
 func (*RefreshContainerResponse) ProtoMessage() {}
 
 func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3279,7 +3368,7 @@ func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RefreshContainerResponse) GetChanges() []*RefreshContainerResponse_Change {
@@ -3299,7 +3388,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3400,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3413,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -3358,7 +3447,7 @@ type RefreshContainerResponse_Change struct {
 
 func (x *RefreshContainerResponse_Change) Reset() {
 	*x = RefreshContainerResponse_Change{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3370,7 +3459,7 @@ func (x *RefreshContainerResponse_Change) String() string {
 func (*RefreshContainerResponse_Change) ProtoMessage() {}
 
 func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3383,7 +3472,7 @@ func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse_Change.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse_Change) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54, 0}
 }
 
 func (x *RefreshContainerResponse_Change) GetSubject() string {
@@ -3643,7 +3732,11 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\"I\n" +
 	"\x14CancelUpdateResponse\x121\n" +
-	"\x06undone\x18\x01 \x03(\v2\x19.molt.control.v1r2.UndoneR\x06undone\"-\n" +
+	"\x06undone\x18\x01 \x03(\v2\x19.molt.control.v1r2.UndoneR\x06undone\"@\n" +
+	"\x12ApplyUpdateRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
+	"\bstorages\x18\x02 \x03(\tR\bstorages\"\x15\n" +
+	"\x13ApplyUpdateResponse\"-\n" +
 	"\x12MergeLayersRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\x8e\x01\n" +
 	"\x13MergeLayersResponse\x12C\n" +
@@ -3665,7 +3758,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\tR\x03old\x12\x10\n" +
 	"\x03new\x18\x05 \x01(\tR\x03new\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why2\xe1\x11\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why2\xbf\x12\n" +
 	"\aControl\x12P\n" +
 	"\aVersion\x12!.molt.control.v1r2.VersionRequest\x1a\".molt.control.v1r2.VersionResponse\x12L\n" +
 	"\x05Graph\x12\x1f.molt.control.v1r2.GraphRequest\x1a .molt.control.v1r2.GraphResponse0\x01\x12a\n" +
@@ -3687,7 +3780,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\bDiffPath\x12\".molt.control.v1r2.DiffPathRequest\x1a#.molt.control.v1r2.DiffPathResponse0\x01\x12g\n" +
 	"\x0eRollbackUpdate\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a).molt.control.v1r2.RollbackUpdateResponse0\x01\x12a\n" +
 	"\x0fPreviewRollback\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a\".molt.control.v1r2.PreviewResponse0\x01\x12a\n" +
-	"\fCancelUpdate\x12&.molt.control.v1r2.CancelUpdateRequest\x1a'.molt.control.v1r2.CancelUpdateResponse0\x01\x12^\n" +
+	"\fCancelUpdate\x12&.molt.control.v1r2.CancelUpdateRequest\x1a'.molt.control.v1r2.CancelUpdateResponse0\x01\x12\\\n" +
+	"\vApplyUpdate\x12%.molt.control.v1r2.ApplyUpdateRequest\x1a&.molt.control.v1r2.ApplyUpdateResponse\x12^\n" +
 	"\vMergeLayers\x12%.molt.control.v1r2.MergeLayersRequest\x1a&.molt.control.v1r2.MergeLayersResponse0\x01\x12m\n" +
 	"\x10RefreshContainer\x12*.molt.control.v1r2.RefreshContainerRequest\x1a+.molt.control.v1r2.RefreshContainerResponse0\x01\x12L\n" +
 	"\x05Check\x12\x1f.molt.control.v1r2.CheckRequest\x1a .molt.control.v1r2.CheckResponse0\x01\x12O\n" +
@@ -3705,7 +3799,7 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*VersionRequest)(nil),                  // 0: molt.control.v1r2.VersionRequest
 	(*VersionResponse)(nil),                 // 1: molt.control.v1r2.VersionResponse
@@ -3756,26 +3850,28 @@ var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*Undone)(nil),                          // 46: molt.control.v1r2.Undone
 	(*CancelUpdateRequest)(nil),             // 47: molt.control.v1r2.CancelUpdateRequest
 	(*CancelUpdateResponse)(nil),            // 48: molt.control.v1r2.CancelUpdateResponse
-	(*MergeLayersRequest)(nil),              // 49: molt.control.v1r2.MergeLayersRequest
-	(*MergeLayersResponse)(nil),             // 50: molt.control.v1r2.MergeLayersResponse
-	(*RefreshContainerRequest)(nil),         // 51: molt.control.v1r2.RefreshContainerRequest
-	(*RefreshContainerResponse)(nil),        // 52: molt.control.v1r2.RefreshContainerResponse
-	nil,                                     // 53: molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
-	nil,                                     // 54: molt.control.v1r2.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil),        // 55: molt.control.v1r2.MergeLayersResponse.Pair
-	(*RefreshContainerResponse_Change)(nil), // 56: molt.control.v1r2.RefreshContainerResponse.Change
-	(*timestamppb.Timestamp)(nil),           // 57: google.protobuf.Timestamp
+	(*ApplyUpdateRequest)(nil),              // 49: molt.control.v1r2.ApplyUpdateRequest
+	(*ApplyUpdateResponse)(nil),             // 50: molt.control.v1r2.ApplyUpdateResponse
+	(*MergeLayersRequest)(nil),              // 51: molt.control.v1r2.MergeLayersRequest
+	(*MergeLayersResponse)(nil),             // 52: molt.control.v1r2.MergeLayersResponse
+	(*RefreshContainerRequest)(nil),         // 53: molt.control.v1r2.RefreshContainerRequest
+	(*RefreshContainerResponse)(nil),        // 54: molt.control.v1r2.RefreshContainerResponse
+	nil,                                     // 55: molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
+	nil,                                     // 56: molt.control.v1r2.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil),        // 57: molt.control.v1r2.MergeLayersResponse.Pair
+	(*RefreshContainerResponse_Change)(nil), // 58: molt.control.v1r2.RefreshContainerResponse.Change
+	(*timestamppb.Timestamp)(nil),           // 59: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	57, // 0: molt.control.v1r2.Node.created:type_name -> google.protobuf.Timestamp
-	57, // 1: molt.control.v1r2.Point.time:type_name -> google.protobuf.Timestamp
+	59, // 0: molt.control.v1r2.Node.created:type_name -> google.protobuf.Timestamp
+	59, // 1: molt.control.v1r2.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1r2.Storage.points:type_name -> molt.control.v1r2.Point
 	4,  // 3: molt.control.v1r2.Storage.aside:type_name -> molt.control.v1r2.Point
-	57, // 4: molt.control.v1r2.Storage.created:type_name -> google.protobuf.Timestamp
-	57, // 5: molt.control.v1r2.Outcome.time:type_name -> google.protobuf.Timestamp
+	59, // 4: molt.control.v1r2.Storage.created:type_name -> google.protobuf.Timestamp
+	59, // 5: molt.control.v1r2.Outcome.time:type_name -> google.protobuf.Timestamp
 	6,  // 6: molt.control.v1r2.Update.outcomes:type_name -> molt.control.v1r2.Outcome
-	57, // 7: molt.control.v1r2.Update.created:type_name -> google.protobuf.Timestamp
-	57, // 8: molt.control.v1r2.Update.updated:type_name -> google.protobuf.Timestamp
+	59, // 7: molt.control.v1r2.Update.created:type_name -> google.protobuf.Timestamp
+	59, // 8: molt.control.v1r2.Update.updated:type_name -> google.protobuf.Timestamp
 	9,  // 9: molt.control.v1r2.CheckResponse.problems:type_name -> molt.control.v1r2.Problem
 	2,  // 10: molt.control.v1r2.GraphResponse.nodes:type_name -> molt.control.v1r2.Node
 	3,  // 11: molt.control.v1r2.GraphResponse.names:type_name -> molt.control.v1r2.Name
@@ -3785,10 +3881,10 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	5,  // 15: molt.control.v1r2.GetStorageResponse.storage:type_name -> molt.control.v1r2.Storage
 	2,  // 16: molt.control.v1r2.GetStorageResponse.nodes:type_name -> molt.control.v1r2.Node
 	7,  // 17: molt.control.v1r2.GetStorageResponse.updates:type_name -> molt.control.v1r2.Update
-	57, // 18: molt.control.v1r2.Pin.expires:type_name -> google.protobuf.Timestamp
+	59, // 18: molt.control.v1r2.Pin.expires:type_name -> google.protobuf.Timestamp
 	25, // 19: molt.control.v1r2.ConfigureStorageRequest.pin:type_name -> molt.control.v1r2.Pin
-	53, // 20: molt.control.v1r2.ConfigureStorageRequest.policy:type_name -> molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
-	54, // 21: molt.control.v1r2.CreateUpdateRequest.policy:type_name -> molt.control.v1r2.CreateUpdateRequest.PolicyEntry
+	55, // 20: molt.control.v1r2.ConfigureStorageRequest.policy:type_name -> molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
+	56, // 21: molt.control.v1r2.CreateUpdateRequest.policy:type_name -> molt.control.v1r2.CreateUpdateRequest.PolicyEntry
 	25, // 22: molt.control.v1r2.CreateUpdateRequest.pin:type_name -> molt.control.v1r2.Pin
 	46, // 23: molt.control.v1r2.Preview.undone:type_name -> molt.control.v1r2.Undone
 	34, // 24: molt.control.v1r2.PreviewResponse.preview:type_name -> molt.control.v1r2.Preview
@@ -3797,8 +3893,8 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	7,  // 27: molt.control.v1r2.RollbackUpdateResponse.update:type_name -> molt.control.v1r2.Update
 	46, // 28: molt.control.v1r2.RollbackUpdateResponse.undone:type_name -> molt.control.v1r2.Undone
 	46, // 29: molt.control.v1r2.CancelUpdateResponse.undone:type_name -> molt.control.v1r2.Undone
-	55, // 30: molt.control.v1r2.MergeLayersResponse.merged:type_name -> molt.control.v1r2.MergeLayersResponse.Pair
-	56, // 31: molt.control.v1r2.RefreshContainerResponse.changes:type_name -> molt.control.v1r2.RefreshContainerResponse.Change
+	57, // 30: molt.control.v1r2.MergeLayersResponse.merged:type_name -> molt.control.v1r2.MergeLayersResponse.Pair
+	58, // 31: molt.control.v1r2.RefreshContainerResponse.changes:type_name -> molt.control.v1r2.RefreshContainerResponse.Change
 	0,  // 32: molt.control.v1r2.Control.Version:input_type -> molt.control.v1r2.VersionRequest
 	13, // 33: molt.control.v1r2.Control.Graph:input_type -> molt.control.v1r2.GraphRequest
 	15, // 34: molt.control.v1r2.Control.ListStorages:input_type -> molt.control.v1r2.ListStoragesRequest
@@ -3819,36 +3915,38 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	44, // 49: molt.control.v1r2.Control.RollbackUpdate:input_type -> molt.control.v1r2.RollbackUpdateRequest
 	44, // 50: molt.control.v1r2.Control.PreviewRollback:input_type -> molt.control.v1r2.RollbackUpdateRequest
 	47, // 51: molt.control.v1r2.Control.CancelUpdate:input_type -> molt.control.v1r2.CancelUpdateRequest
-	49, // 52: molt.control.v1r2.Control.MergeLayers:input_type -> molt.control.v1r2.MergeLayersRequest
-	51, // 53: molt.control.v1r2.Control.RefreshContainer:input_type -> molt.control.v1r2.RefreshContainerRequest
-	8,  // 54: molt.control.v1r2.Control.Check:input_type -> molt.control.v1r2.CheckRequest
-	11, // 55: molt.control.v1r2.Control.Backup:input_type -> molt.control.v1r2.BackupRequest
-	1,  // 56: molt.control.v1r2.Control.Version:output_type -> molt.control.v1r2.VersionResponse
-	14, // 57: molt.control.v1r2.Control.Graph:output_type -> molt.control.v1r2.GraphResponse
-	16, // 58: molt.control.v1r2.Control.ListStorages:output_type -> molt.control.v1r2.ListStoragesResponse
-	18, // 59: molt.control.v1r2.Control.GetStorage:output_type -> molt.control.v1r2.GetStorageResponse
-	20, // 60: molt.control.v1r2.Control.DiffStorage:output_type -> molt.control.v1r2.DiffStorageResponse
-	22, // 61: molt.control.v1r2.Control.RemoveStorage:output_type -> molt.control.v1r2.RemoveStorageResponse
-	24, // 62: molt.control.v1r2.Control.ForkStorage:output_type -> molt.control.v1r2.ForkStorageResponse
-	27, // 63: molt.control.v1r2.Control.ConfigureStorage:output_type -> molt.control.v1r2.ConfigureStorageResponse
-	29, // 64: molt.control.v1r2.Control.ExplainPath:output_type -> molt.control.v1r2.ExplainPathResponse
-	31, // 65: molt.control.v1r2.Control.AuditStorage:output_type -> molt.control.v1r2.AuditStorageResponse
-	33, // 66: molt.control.v1r2.Control.CreateUpdate:output_type -> molt.control.v1r2.CreateUpdateResponse
-	35, // 67: molt.control.v1r2.Control.PreviewUpdate:output_type -> molt.control.v1r2.PreviewResponse
-	37, // 68: molt.control.v1r2.Control.ListUpdates:output_type -> molt.control.v1r2.ListUpdatesResponse
-	39, // 69: molt.control.v1r2.Control.GetUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
-	39, // 70: molt.control.v1r2.Control.WatchUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
-	41, // 71: molt.control.v1r2.Control.GetReport:output_type -> molt.control.v1r2.GetReportResponse
-	43, // 72: molt.control.v1r2.Control.DiffPath:output_type -> molt.control.v1r2.DiffPathResponse
-	45, // 73: molt.control.v1r2.Control.RollbackUpdate:output_type -> molt.control.v1r2.RollbackUpdateResponse
-	35, // 74: molt.control.v1r2.Control.PreviewRollback:output_type -> molt.control.v1r2.PreviewResponse
-	48, // 75: molt.control.v1r2.Control.CancelUpdate:output_type -> molt.control.v1r2.CancelUpdateResponse
-	50, // 76: molt.control.v1r2.Control.MergeLayers:output_type -> molt.control.v1r2.MergeLayersResponse
-	52, // 77: molt.control.v1r2.Control.RefreshContainer:output_type -> molt.control.v1r2.RefreshContainerResponse
-	10, // 78: molt.control.v1r2.Control.Check:output_type -> molt.control.v1r2.CheckResponse
-	12, // 79: molt.control.v1r2.Control.Backup:output_type -> molt.control.v1r2.BackupResponse
-	56, // [56:80] is the sub-list for method output_type
-	32, // [32:56] is the sub-list for method input_type
+	49, // 52: molt.control.v1r2.Control.ApplyUpdate:input_type -> molt.control.v1r2.ApplyUpdateRequest
+	51, // 53: molt.control.v1r2.Control.MergeLayers:input_type -> molt.control.v1r2.MergeLayersRequest
+	53, // 54: molt.control.v1r2.Control.RefreshContainer:input_type -> molt.control.v1r2.RefreshContainerRequest
+	8,  // 55: molt.control.v1r2.Control.Check:input_type -> molt.control.v1r2.CheckRequest
+	11, // 56: molt.control.v1r2.Control.Backup:input_type -> molt.control.v1r2.BackupRequest
+	1,  // 57: molt.control.v1r2.Control.Version:output_type -> molt.control.v1r2.VersionResponse
+	14, // 58: molt.control.v1r2.Control.Graph:output_type -> molt.control.v1r2.GraphResponse
+	16, // 59: molt.control.v1r2.Control.ListStorages:output_type -> molt.control.v1r2.ListStoragesResponse
+	18, // 60: molt.control.v1r2.Control.GetStorage:output_type -> molt.control.v1r2.GetStorageResponse
+	20, // 61: molt.control.v1r2.Control.DiffStorage:output_type -> molt.control.v1r2.DiffStorageResponse
+	22, // 62: molt.control.v1r2.Control.RemoveStorage:output_type -> molt.control.v1r2.RemoveStorageResponse
+	24, // 63: molt.control.v1r2.Control.ForkStorage:output_type -> molt.control.v1r2.ForkStorageResponse
+	27, // 64: molt.control.v1r2.Control.ConfigureStorage:output_type -> molt.control.v1r2.ConfigureStorageResponse
+	29, // 65: molt.control.v1r2.Control.ExplainPath:output_type -> molt.control.v1r2.ExplainPathResponse
+	31, // 66: molt.control.v1r2.Control.AuditStorage:output_type -> molt.control.v1r2.AuditStorageResponse
+	33, // 67: molt.control.v1r2.Control.CreateUpdate:output_type -> molt.control.v1r2.CreateUpdateResponse
+	35, // 68: molt.control.v1r2.Control.PreviewUpdate:output_type -> molt.control.v1r2.PreviewResponse
+	37, // 69: molt.control.v1r2.Control.ListUpdates:output_type -> molt.control.v1r2.ListUpdatesResponse
+	39, // 70: molt.control.v1r2.Control.GetUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
+	39, // 71: molt.control.v1r2.Control.WatchUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
+	41, // 72: molt.control.v1r2.Control.GetReport:output_type -> molt.control.v1r2.GetReportResponse
+	43, // 73: molt.control.v1r2.Control.DiffPath:output_type -> molt.control.v1r2.DiffPathResponse
+	45, // 74: molt.control.v1r2.Control.RollbackUpdate:output_type -> molt.control.v1r2.RollbackUpdateResponse
+	35, // 75: molt.control.v1r2.Control.PreviewRollback:output_type -> molt.control.v1r2.PreviewResponse
+	48, // 76: molt.control.v1r2.Control.CancelUpdate:output_type -> molt.control.v1r2.CancelUpdateResponse
+	50, // 77: molt.control.v1r2.Control.ApplyUpdate:output_type -> molt.control.v1r2.ApplyUpdateResponse
+	52, // 78: molt.control.v1r2.Control.MergeLayers:output_type -> molt.control.v1r2.MergeLayersResponse
+	54, // 79: molt.control.v1r2.Control.RefreshContainer:output_type -> molt.control.v1r2.RefreshContainerResponse
+	10, // 80: molt.control.v1r2.Control.Check:output_type -> molt.control.v1r2.CheckResponse
+	12, // 81: molt.control.v1r2.Control.Backup:output_type -> molt.control.v1r2.BackupResponse
+	57, // [57:82] is the sub-list for method output_type
+	32, // [32:57] is the sub-list for method input_type
 	32, // [32:32] is the sub-list for extension type_name
 	32, // [32:32] is the sub-list for extension extendee
 	0,  // [0:32] is the sub-list for field type_name
@@ -3869,7 +3967,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   57,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

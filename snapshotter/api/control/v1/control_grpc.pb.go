@@ -57,6 +57,7 @@ const (
 	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1r2.Control/RollbackUpdate"
 	Control_PreviewRollback_FullMethodName  = "/molt.control.v1r2.Control/PreviewRollback"
 	Control_CancelUpdate_FullMethodName     = "/molt.control.v1r2.Control/CancelUpdate"
+	Control_ApplyUpdate_FullMethodName      = "/molt.control.v1r2.Control/ApplyUpdate"
 	Control_MergeLayers_FullMethodName      = "/molt.control.v1r2.Control/MergeLayers"
 	Control_RefreshContainer_FullMethodName = "/molt.control.v1r2.Control/RefreshContainer"
 	Control_Check_FullMethodName            = "/molt.control.v1r2.Control/Check"
@@ -110,6 +111,9 @@ type ControlClient interface {
 	// CancelUpdate withdraws an update for the storages that it has not moved, and its rollback for those that wait for that, and
 	// returns what that came to for each. Bound: a part.
 	CancelUpdate(ctx context.Context, in *CancelUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CancelUpdateResponse], error)
+	// ApplyUpdate has an update that was announced or staged move its storages. It returns before they are serviced. Bound: none
+	// needed.
+	ApplyUpdate(ctx context.Context, in *ApplyUpdateRequest, opts ...grpc.CallOption) (*ApplyUpdateResponse, error)
 	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
 	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error)
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
@@ -473,6 +477,16 @@ func (c *controlClient) CancelUpdate(ctx context.Context, in *CancelUpdateReques
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_CancelUpdateClient = grpc.ServerStreamingClient[CancelUpdateResponse]
 
+func (c *controlClient) ApplyUpdate(ctx context.Context, in *ApplyUpdateRequest, opts ...grpc.CallOption) (*ApplyUpdateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApplyUpdateResponse)
+	err := c.cc.Invoke(ctx, Control_ApplyUpdate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[16], Control_MergeLayers_FullMethodName, cOpts...)
@@ -596,6 +610,9 @@ type ControlServer interface {
 	// CancelUpdate withdraws an update for the storages that it has not moved, and its rollback for those that wait for that, and
 	// returns what that came to for each. Bound: a part.
 	CancelUpdate(*CancelUpdateRequest, grpc.ServerStreamingServer[CancelUpdateResponse]) error
+	// ApplyUpdate has an update that was announced or staged move its storages. It returns before they are serviced. Bound: none
+	// needed.
+	ApplyUpdate(context.Context, *ApplyUpdateRequest) (*ApplyUpdateResponse, error)
 	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
 	MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
@@ -674,6 +691,9 @@ func (UnimplementedControlServer) PreviewRollback(*RollbackUpdateRequest, grpc.S
 }
 func (UnimplementedControlServer) CancelUpdate(*CancelUpdateRequest, grpc.ServerStreamingServer[CancelUpdateResponse]) error {
 	return status.Error(codes.Unimplemented, "method CancelUpdate not implemented")
+}
+func (UnimplementedControlServer) ApplyUpdate(context.Context, *ApplyUpdateRequest) (*ApplyUpdateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ApplyUpdate not implemented")
 }
 func (UnimplementedControlServer) MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error {
 	return status.Error(codes.Unimplemented, "method MergeLayers not implemented")
@@ -956,6 +976,24 @@ func _Control_CancelUpdate_Handler(srv interface{}, stream grpc.ServerStream) er
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_CancelUpdateServer = grpc.ServerStreamingServer[CancelUpdateResponse]
 
+func _Control_ApplyUpdate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApplyUpdateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).ApplyUpdate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_ApplyUpdate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).ApplyUpdate(ctx, req.(*ApplyUpdateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_MergeLayers_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(MergeLayersRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -1022,6 +1060,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateUpdate",
 			Handler:    _Control_CreateUpdate_Handler,
+		},
+		{
+			MethodName: "ApplyUpdate",
+			Handler:    _Control_ApplyUpdate_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,191 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
+)
+
+// ahead remembers what servicing was told when side effects were staged ahead of time, by their reports: what was staged is
+// taken only by a move that would be told the same. It is kept in memory only, as the configuration and the engine may change
+// with the next start of the daemon: what an earlier one staged is staged again.
+type ahead struct {
+	mu   sync.Mutex
+	told map[string][]byte
+}
+
+func newAhead() *ahead { return &ahead{told: map[string][]byte{}} }
+
+func (a *ahead) remember(report string, told []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.told[report] = told
+}
+
+// take reports whether the side effects of a report were staged with the same options, and forgets it.
+func (a *ahead) take(report string, told []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	same := report != "" && bytes.Equal(a.told[report], told)
+	delete(a.told, report)
+	return same
+}
+
+// told returns what servicing is told for a move of a storage, but for the time.
+func (s *Snapshotter) told(st dag.Storage, u dag.Update) ([]byte, error) {
+	o, err := s.optionsFor(st, u.Settings)
+	if err != nil {
+		return nil, err
+	}
+	var none servicing.Options
+	o.Now, o.Wall = none.Now, none.Wall
+	return json.Marshal(o)
+}
+
+// stageAhead determines and writes what an update would come to for a storage that is free and whose lock the caller holds.
+// The storage stays where it is, on an empty open node of its own.
+func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (dag.State, error) {
+	told, err := s.told(st, u)
+	if err != nil {
+		return s.updateFailed(st, u.ID, err)
+	}
+	p, err := s.stageBeside(ctx, st, u)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return dag.Staging, err
+	case err != nil:
+		return s.updateFailed(st, u.ID, err)
+	case len(p.holds) > 0:
+		return dag.Held, s.hold(p, st.Name)
+	}
+	s.ahead.remember(p.report, told)
+	err = s.commitStaged(p, dag.Stage{
+		Update: u.ID, Storage: st.Name, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at,
+	})
+	switch {
+	case err != nil && s.state(u.ID, st.Name) == dag.Withdrawn:
+		return dag.Withdrawn, nil
+	case err != nil:
+		return s.updateFailed(st, u.ID, err)
+	}
+	return dag.Staged, nil
+}
+
+// notStaged leaves an update that was to be staged to whoever asks for it, because the storage is in use.
+func (s *Snapshotter) notStaged(id dag.UpdateID, name string, u use.Use) error {
+	return s.do(dag.Record{
+		Update: id, Storage: name, State: dag.Announced, Use: string(u.Code), Now: now(),
+		Reasons: []string{fmt.Sprintf("%s; nothing was staged", u)},
+	})
+}
+
+// ready returns what moves a storage that is free and whose lock the caller holds: what was staged ahead of time, if nothing
+// was written since and servicing would be told the same, or what is staged now.
+func (s *Snapshotter) ready(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
+	p, ok, err := s.stagedAhead(ctx, st, u)
+	if ok || err != nil {
+		return p, err
+	}
+	return s.stage(ctx, st, u)
+}
+
+// stagedAhead returns what was staged for a storage, with an open node on the new base. It reports false when there is
+// nothing that is still good.
+func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Update) (p staged, ok bool, err error) {
+	var o dag.Outcome
+	p = staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(now())}
+	var under, below []dag.NodeID
+	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
+		if p.ahead, o, ok = g.Staged(st, u.To); !ok {
+			return nil
+		}
+		written := g.Stack(st.Head)[1:]
+		under = slices.Concat(written, g.Chain(g.Base(st)))
+		if o.Delta != 0 {
+			below = append(below, o.Delta)
+		}
+		below = slices.Concat(below, written, g.Chain(u.To))
+		return slices.Concat(below, under, []dag.NodeID{st.Head})
+	})
+	defer func() {
+		if !ok || err != nil {
+			err = errors.Join(err, s.discard(p))
+		}
+	}()
+	if !ok {
+		return p, false, nil
+	}
+	told, err := s.told(st, u)
+	if err != nil {
+		return p, false, err
+	}
+	if ok = s.ahead.take(o.Report, told); ok {
+		ok, err = s.untouched(st.Head, under)
+	}
+	if !ok || err != nil {
+		return p, false, err
+	}
+	s.store.View(func(g *dag.Graph) { err = s.usable(g, below) })
+	if err != nil {
+		return p, false, err
+	}
+	p.delta, p.report = o.Delta, o.Report
+	log.G(ctx).WithField("storage", st.Name).Debug("what was staged ahead of time is taken")
+	return p, true, s.openOn(&p, below)
+}
+
+// openOn publishes an empty open node on what is below.
+func (s *Snapshotter) openOn(p *staged, below []dag.NodeID) error {
+	p.open = s.store.NewNode()
+	if err := s.stageOpen(p.open, s.nodes.Stack(below)); err != nil {
+		return err
+	}
+	if err := s.nodes.Publish(p.open); err != nil {
+		return err
+	}
+	return s.sync(p.open)
+}
+
+// untouched reports whether nothing was written in an open node since it was made: it is empty, and its root is what it was.
+func (s *Snapshotter) untouched(id dag.NodeID, under []dag.NodeID) (bool, error) {
+	entries, err := os.ReadDir(s.nodes.FS(id))
+	if err != nil || len(entries) > 0 {
+		return false, err
+	}
+	own, err := rootOf(s.nodes.Stack([]dag.NodeID{id}))
+	if err != nil {
+		return false, err
+	}
+	made, err := rootOf(s.nodes.Stack(under))
+	return err == nil && reflect.DeepEqual(own, made), err
+}
+
+// rootOf returns the metadata of the root of a stack.
+func rootOf(stack tree.Stack) (m tree.Meta, err error) {
+	view, err := tree.Open(stack)
+	if err != nil {
+		return m, fmt.Errorf("read root: %w", err)
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	root, err := view.Lookup(".")
+	if err != nil {
+		return m, fmt.Errorf("read root: %w", err)
+	}
+	return root.Meta, nil
+}

@@ -1,0 +1,208 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// LabelUpdateOf is the label that marks a layer as an update of another one: the chain ID or the key of that, or the name of
+// an image. It counts on the active key, however it came there, and when it is given to Commit.
+const LabelUpdateOf = "containerd.io/snapshot/molt.update-of"
+
+// OnCommit says what is done when a layer is committed that updates a base on which storages stand.
+type OnCommit string
+
+// The policies for such a layer.
+const (
+	// IgnoreCommit does nothing.
+	IgnoreCommit OnCommit = "ignore"
+	// NotifyCommit records the update; somebody has to ask for it.
+	NotifyCommit OnCommit = "notify"
+	// StageCommit determines the side effects on each storage, too; somebody has to ask for the storages to be moved.
+	StageCommit OnCommit = "stage"
+	// ApplyCommit moves the storages.
+	ApplyCommit OnCommit = "apply"
+)
+
+// CommitPolicy says what is done when a layer is committed that updates a base, by who says that it does.
+type CommitPolicy struct {
+	// Client is for a layer that a client labels, see [LabelUpdateOf].
+	Client OnCommit
+	// Image is for a layer that an image marks by an annotation. Where an image comes from is not known here, so that it does
+	// not do more than notify.
+	Image OnCommit
+	// Written is for a layer that was not unpacked from an image, right on a layer on which storages stand.
+	Written OnCommit
+}
+
+// validate returns what is wrong with a policy.
+func (p CommitPolicy) validate() error {
+	for kind, policy := range map[string]OnCommit{"client": p.Client, "image": p.Image, "written": p.Written} {
+		if !slices.Contains([]OnCommit{IgnoreCommit, NotifyCommit, StageCommit, ApplyCommit}, policy) {
+			return fmt.Errorf("on commit, %s %q: must be %q, %q, %q or %q: %w",
+				kind, policy, IgnoreCommit, NotifyCommit, StageCommit, ApplyCommit, errdefs.ErrInvalidArgument)
+		}
+	}
+	if p.Image != IgnoreCommit && p.Image != NotifyCommit {
+		return fmt.Errorf("on commit, image %q: must be %q or %q, because nobody vouches for what an image says of itself: %w",
+			p.Image, IgnoreCommit, NotifyCommit, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+// supersedes is what a layer that is about to be committed updates.
+type supersedes struct {
+	base   dag.NodeID
+	ref    string // what the label calls it, empty without one
+	policy OnCommit
+}
+
+// supersedes returns what the layer of a key updates, and what is to be done about it. It asks containerd only for the name
+// of an image, which waits for nothing.
+func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[string]string) (supersedes, error) {
+	unpacked := parseKey(n.Key).unpacks(n.Labels)
+	ref := cmp.Or(labels[LabelUpdateOf], n.Labels[LabelUpdateOf])
+	switch {
+	case ref == "" && unpacked:
+		return supersedes{policy: IgnoreCommit}, nil
+	case ref == "":
+		var parent dag.Name
+		s.store.View(func(g *dag.Graph) { parent, _ = g.Name(n.Parent) })
+		return supersedes{base: parent.Node, policy: s.onCommit.Written}, nil
+	}
+	u := supersedes{ref: ref, policy: s.onCommit.Client}
+	if unpacked {
+		u.policy = s.onCommit.Image
+	}
+	if u.policy == IgnoreCommit {
+		return u, nil
+	}
+	var err error
+	u.base, err = s.layerCalled(ctx, parseKey(n.Key).namespace, ref)
+	return u, err
+}
+
+// layerCalled returns the layer that a label calls by its key, its chain ID, or the name of an image.
+func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (id dag.NodeID, err error) {
+	s.store.View(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			if k := parseKey(n.Key); n.Kind == dag.Committed && k.namespace == namespace && k.key == ref {
+				id = max(id, n.Node)
+			}
+		}
+	})
+	if id != 0 {
+		return id, nil
+	}
+	if s.host == nil {
+		return 0, fmt.Errorf("label %s: %q is no layer here: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	images, err := s.host.Images(ctx) // which, unlike a look at one image, unpacks nothing
+	if err != nil {
+		return 0, fmt.Errorf("label %s: look for image %q: %w", LabelUpdateOf, ref, err)
+	}
+	s.store.View(func(g *dag.Graph) {
+		for _, n := range g.Nodes() {
+			if of, _, _ := strings.Cut(n.Origin, "/"); of == namespace && slices.Contains(images[n.Origin], ref) {
+				id = max(id, n.ID)
+			}
+		}
+	})
+	if id == 0 {
+		err = fmt.Errorf("label %s: %q is neither a layer here nor an image that is unpacked: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
+	}
+	return id, err
+}
+
+// begun returns the update of the storages on the base that a layer updates, nil when there are none or none is to be begun.
+func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels map[string]string) *dag.BeginUpdate {
+	entry := log.G(ctx).WithField("layer", parseKey(name).key)
+	u, err := s.supersedes(ctx, n, labels)
+	if err != nil {
+		entry.WithError(err).Warn("a layer says that it is an update, of what is not known; no storage is updated")
+		return nil
+	}
+	if u.policy == IgnoreCommit || u.base == 0 {
+		return nil
+	}
+	begin := &dag.BeginUpdate{
+		From: u.base, FromRef: u.ref, ToRef: parseKey(name).key, Cause: dag.ByCommit, Until: u.policy.until(), Now: now(),
+	}
+	s.store.View(func(g *dag.Graph) {
+		for _, st := range g.Storages() {
+			if namespace, _, _ := strings.Cut(st.Name, "/"); !st.Anonymous && namespace == parseKey(name).namespace && g.SameBase(g.Base(st), u.base) {
+				begin.Storages = append(begin.Storages, st.Name)
+			}
+		}
+		own, _ := g.Storage(n.Storage)
+		begin.To = own.Head
+	})
+	if len(begin.Storages) == 0 {
+		return nil
+	}
+	begin.ID = s.store.NewUpdate()
+	return begin
+}
+
+// until returns how far an update goes by itself.
+func (p OnCommit) until() dag.State {
+	switch p {
+	case NotifyCommit:
+		return dag.Announced
+	case StageCommit:
+		return dag.Staged
+	}
+	return ""
+}
+
+// commit commits a layer and, in the same change, records the update that it is. A layer that cannot be an update is a layer
+// all the same.
+func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin *dag.BeginUpdate) error {
+	if begin == nil {
+		return s.do(c)
+	}
+	entry := log.G(ctx).WithFields(log.Fields{"layer": begin.ToRef, "update": begin.ID.String(), "storages": len(begin.Storages)})
+	var impossible error
+	s.store.View(func(g *dag.Graph) {
+		if _, err := g.Plan(c); err == nil {
+			_, impossible = g.Plan(c, *begin)
+		}
+	})
+	if impossible != nil {
+		entry.WithError(impossible).Warn("a layer says that it is an update, and cannot be one; no storage is updated")
+		return s.do(c)
+	}
+	if err := s.do(c, *begin); err != nil {
+		return err
+	}
+	entry.Info("a layer was committed that updates a base")
+	return nil
+}
+
+// Apply has an update that was announced or staged move its storages, or those that are named, in the background. It fails
+// with errdefs.ErrFailedPrecondition where the update waits for nobody to ask for it.
+func (s *Snapshotter) Apply(_ context.Context, id dag.UpdateID, storages []string) error {
+	err := s.do(dag.Proceed{Update: id, Storages: storages, Now: now()})
+	if errors.Is(err, errdefs.ErrFailedPrecondition) {
+		return fmt.Errorf("%w; `moltctl update inspect %v` shows what it came to", err, id)
+	}
+	if err != nil {
+		return err
+	}
+	s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	return nil
+}

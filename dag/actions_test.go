@@ -22,6 +22,7 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 		"rollback": x.rollback, "merge": x.merge, "retire": x.retire, "condition": x.condition, "write": x.write,
 		"merge all": x.mergeAll, "image": x.image, "update all": x.updateAll,
 		"delta layers": x.deltaLayers, "withdraw": x.withdraw, "withdraw rollback": x.withdrawRollback, "rehome": x.rehome,
+		"stage": x.stageOrProceed,
 	}
 	for name, action := range actions {
 		actions[name] = func(t *rapid.T) {
@@ -220,7 +221,7 @@ func (x *machine) storageOps(t *rapid.T) {
 
 // beginUpdate begins an update of the base of some storage, or of any layer.
 func (x *machine) beginUpdate(t *rapid.T) {
-	do := dag.BeginUpdate{ID: x.update + 1, From: x.layer(t, "from"), To: x.layer(t, "to"), Now: x.now()}
+	do := dag.BeginUpdate{ID: x.update + 1, From: x.layer(t, "from"), To: x.layer(t, "to"), Until: until(t), Now: x.now()}
 	for range rapid.IntRange(0, 3).Draw(t, "storages") {
 		name := x.storage(t, whatever)
 		do.Storages = append(do.Storages, name)
@@ -239,7 +240,7 @@ func (x *machine) beginUpdate(t *rapid.T) {
 func (x *machine) updateAll(t *rapid.T) { x.updateTo(t, x.layer(t, "from"), x.layer(t, "to")) }
 
 func (x *machine) updateTo(t *rapid.T, from, to dag.NodeID) {
-	do := dag.BeginUpdate{ID: x.update + 1, From: from, To: to, Now: x.now()}
+	do := dag.BeginUpdate{ID: x.update + 1, From: from, To: to, Until: until(t), Now: x.now()}
 	for _, s := range x.g.Storages() {
 		if x.g.SameBase(x.g.Base(s), do.From) {
 			do.Storages = append(do.Storages, s.Name)
@@ -252,8 +253,45 @@ func (x *machine) updateTo(t *rapid.T, from, to dag.NodeID) {
 	}
 	x.update++
 	for _, name := range do.Storages {
+		if do.Until == dag.Staged {
+			x.stage(t, do.ID, name)
+			continue
+		}
 		x.apply(t, do.ID, name)
 	}
+}
+
+// until draws how far an update goes by itself.
+func until(t *rapid.T) dag.State {
+	if odd(t, "an odd end") {
+		return dag.Held
+	}
+	return rapid.SampledFrom([]dag.State{"", "", dag.Staged, dag.Staged, dag.Announced}).Draw(t, "until")
+}
+
+// stageOrProceed stages an update ahead of time, or has one that was announced or staged go on.
+func (x *machine) stageOrProceed(t *rapid.T) {
+	if chance(t, "stage") {
+		update, storage := x.moving(t)
+		x.stage(t, update, storage)
+		return
+	}
+	update := x.updateID(t, func(u *modelUpdate) bool {
+		return len(u.stops) > 0 || slices.Contains(slices.Collect(maps.Values(u.outcomes)), dag.Announced)
+	})
+	do := dag.Proceed{Update: update, Now: x.now()}
+	if odd(t, "one storage") {
+		do.Storages = []string{x.storage(t, whatever)}
+	}
+	x.try(t, do, x.m.proceed(do))
+}
+
+func (x *machine) stage(t *rapid.T, update dag.UpdateID, storage string) {
+	do := dag.Stage{Update: update, Storage: storage, Head: x.head(t, storage), Open: x.node(), Now: x.now()}
+	if chance(t, "side effects") {
+		do.Delta = x.node()
+	}
+	x.try(t, do, x.m.stage(do))
 }
 
 // moving draws an update and one of its storages that still has to move, or any.
@@ -285,7 +323,13 @@ func (x *machine) switchTo(t *rapid.T) {
 
 func (x *machine) apply(t *rapid.T, update dag.UpdateID, storage string) {
 	do := dag.Switch{Update: update, Storage: storage, Head: x.head(t, storage), Open: x.node(), Now: x.now()}
-	if chance(t, "side effects") {
+	by := x.staged(t, storage)
+	switch {
+	case by != 0:
+		do.Ahead, do.Delta = by, x.m.updates[by].staged[storage].delta
+	case odd(t, "nothing that is staged"):
+		do.Ahead, do.Delta = x.updateID(t, whatever), x.node()
+	case chance(t, "side effects"):
 		do.Delta = x.node()
 	}
 	var was content
@@ -293,6 +337,20 @@ func (x *machine) apply(t *rapid.T, update dag.UpdateID, storage string) {
 		was = written(x.seenIn(s.Head))
 	}
 	x.try(t, do, x.m.switchTo(do, x.minute, was))
+}
+
+// staged draws an update of which something is ready for a storage in which nothing was written since; 0 for none.
+func (x *machine) staged(t *rapid.T, storage string) dag.UpdateID {
+	s := x.m.storages[storage]
+	if s == nil || len(x.m.disk[s.open]) > 1 || !chance(t, "take what is staged") {
+		return 0
+	}
+	for _, id := range slices.Sorted(maps.Keys(x.m.updates)) {
+		if x.m.updates[id].staged[storage].open != 0 {
+			return id
+		}
+	}
+	return 0
 }
 
 // written is what is seen, without what only tells that there are nodes.

@@ -96,7 +96,7 @@ func (t Proceed) transform(d *draft) error {
 	names := t.Storages
 	if len(names) == 0 {
 		for name, o := range u.Outcomes {
-			if o.proceeds() {
+			if _, there := d.storage(name); there && o.proceeds() {
 				names = append(names, name)
 			}
 		}

@@ -128,8 +128,8 @@ func (m *model) endRehoming(t dag.EndRehoming) bool {
 func (m *model) end(storage string) {
 	delete(m.storages, storage)
 	for _, u := range m.updates {
-		if s := u.outcomes[storage]; s == dag.Planned || s == dag.Staging || s == dag.Staged {
-			u.outcomes[storage] = dag.Aborted
+		if s := u.outcomes[storage]; s == dag.Planned || s == dag.Staging || s == dag.Staged || s == dag.Announced {
+			u.set(storage, dag.Aborted)
 		}
 	}
 }
@@ -185,8 +185,16 @@ func (m *model) rename(from, to string) {
 	m.storages[to] = s
 	for _, u := range m.updates {
 		if state, ok := u.outcomes[from]; ok {
+			stops, ready, isReady := u.stops[from], u.staged[from], u.staged[from].open != 0
+			u.set(from, state)
 			delete(u.outcomes, from)
-			u.outcomes[to] = state
+			u.set(to, state)
+			if stops {
+				u.stops[to] = true
+			}
+			if isReady {
+				u.staged[to] = ready
+			}
 		}
 	}
 }
@@ -212,6 +220,7 @@ func (m *model) fork(t dag.Fork) bool {
 	target := &modelStorage{open: t.TargetOpen, now: view{base: s.now.base, own: s.now.own.plus(m.create(t.TargetOpen))}}
 	m.storages[t.Target] = target
 	s.open, s.now.own = t.SourceOpen, s.now.own.plus(m.create(t.SourceOpen))
+	m.unstage(t.Source)
 	return true
 }
 
@@ -235,15 +244,23 @@ func (m *model) retire(t dag.Retire, before int) bool {
 }
 
 func (m *model) beginUpdate(t dag.BeginUpdate) bool {
-	if t.From != 0 && !m.layer(t.From) || !m.layer(t.To) || m.same(m.layers[t.From], m.layers[t.To]) {
+	if t.From != 0 && !m.layer(t.From) || !m.layer(t.To) || m.same(m.layers[t.From], m.layers[t.To]) || t.Until == dag.Held {
 		return false
 	}
-	u := &modelUpdate{from: t.From, to: t.To, outcomes: map[string]dag.State{}}
+	u := &modelUpdate{
+		from: t.From, to: t.To, outcomes: map[string]dag.State{}, stops: map[string]bool{}, staged: map[string]modelStaged{},
+	}
 	for _, name := range t.Storages {
 		if m.storages[name] == nil {
 			return false
 		}
 		u.outcomes[name] = dag.Staging
+		switch t.Until {
+		case dag.Announced:
+			u.outcomes[name] = dag.Announced
+		case dag.Staged:
+			u.stops[name] = true
+		}
 	}
 	if from, to := m.layers[t.From], m.layers[t.To]; len(from) > 0 && to.startsWith(from) {
 		for _, s := range to[len(from):] {
@@ -256,7 +273,7 @@ func (m *model) beginUpdate(t dag.BeginUpdate) bool {
 
 func (m *model) record(t dag.Record) bool {
 	u, s := m.updates[t.Update], m.storages[t.Storage]
-	final := t.State == dag.Held || t.State == dag.Aborted || t.State == dag.Withdrawn
+	final := t.State == dag.Held || t.State == dag.Aborted || t.State == dag.Withdrawn || t.State == dag.Announced
 	switch {
 	case u == nil, t.State == dag.Applied, t.State == dag.RolledBack, s == nil && !final:
 		return false
@@ -272,7 +289,11 @@ func (m *model) record(t dag.Record) bool {
 	if final && s != nil && s.pending != nil && s.pending.Update == t.Update {
 		s.pending = nil
 	}
-	u.outcomes[t.Storage] = t.State
+	stops := u.stops[t.Storage]
+	u.set(t.Storage, t.State)
+	if stops && t.State == dag.Staging {
+		u.stops[t.Storage] = true
+	}
 	return true
 }
 
@@ -282,14 +303,14 @@ func (m *model) withdraw(t dag.Withdraw) bool {
 		return false
 	}
 	switch u.outcomes[name] {
-	case dag.Planned, dag.Staging, dag.Staged, dag.Held:
+	case dag.Planned, dag.Staging, dag.Staged, dag.Held, dag.Announced:
 	default:
 		return false
 	}
 	if s := m.storages[name]; s != nil && s.pending != nil && s.pending.Update == t.Update {
 		s.pending = nil
 	}
-	u.outcomes[name] = dag.Withdrawn
+	u.set(name, dag.Withdrawn)
 	return true
 }
 
@@ -297,7 +318,7 @@ func (m *model) withdraw(t dag.Withdraw) bool {
 func (m *model) giveUp(storage string, but dag.UpdateID) {
 	p := m.storages[storage].pending
 	if p != nil && !p.Rollback && p.Update != but {
-		m.updates[p.Update].outcomes[storage] = dag.Aborted
+		m.updates[p.Update].set(storage, dag.Aborted)
 	}
 	m.storages[storage].pending = nil
 }
@@ -308,16 +329,92 @@ func (m *model) switchTo(t dag.Switch, minute int, was content) bool {
 		u.outcomes[t.Storage] == dag.Withdrawn {
 		return false
 	}
-	m.giveUp(t.Storage, t.Update)
-	s.points = append(s.points, modelPoint{update: t.Update, view: s.now, minute: minute, was: was})
-	own := s.now.own
-	if t.Delta != 0 {
+	before, own := s.now, s.now.own
+	switch ready, by := m.ready(t), m.updates[t.Ahead]; {
+	case t.Ahead != 0 && (ready == nil || by.to != u.to):
+		return false
+	case t.Ahead != 0: // what is in the open node, nothing, is not seen again
+		before.own, own = ready.before, ready.own
+		if by != u {
+			by.set(t.Storage, dag.Aborted)
+		}
+	case t.Delta != 0:
 		own = own.plus(m.create(t.Delta))
 		m.delta[t.Delta] = true
 	}
+	m.giveUp(t.Storage, t.Update)
+	s.points = append(s.points, modelPoint{update: t.Update, view: before, minute: minute, was: was})
 	m.move(s, t.Open, view{base: m.layers[u.to], own: own})
-	u.outcomes[t.Storage] = dag.Applied
+	u.set(t.Storage, dag.Applied)
+	m.unstage(t.Storage)
 	return true
+}
+
+// ready returns what is staged ahead for a storage that is to be switched, nil if it is not what is asked for.
+func (m *model) ready(t dag.Switch) *modelStaged {
+	by := m.updates[t.Ahead]
+	if by == nil {
+		return nil
+	}
+	if s := by.staged[t.Storage]; s.open == t.Head && s.delta == t.Delta && s.open != 0 {
+		return &s
+	}
+	return nil
+}
+
+func (m *model) stage(t dag.Stage) bool {
+	u, s := m.updates[t.Update], m.storages[t.Storage]
+	if u == nil || s == nil || u.outcomes[t.Storage] != dag.Staging || !u.stops[t.Storage] || s.open != t.Head || !m.layer(u.to) ||
+		!m.same(s.now.base, m.layers[u.from]) {
+		return false
+	}
+	ready := modelStaged{open: t.Open, delta: t.Delta, before: s.now.own, own: s.now.own}
+	if t.Delta != 0 {
+		ready.own = ready.own.plus(m.create(t.Delta))
+		m.delta[t.Delta] = true
+	}
+	s.open, s.now.own = t.Open, s.now.own.plus(m.create(t.Open))
+	m.unstage(t.Storage)
+	u.outcomes[t.Storage], u.staged[t.Storage] = dag.Staged, ready
+	return true
+}
+
+func (m *model) proceed(t dag.Proceed) bool {
+	u := m.updates[t.Update]
+	if u == nil || !m.layer(u.to) || u.from != 0 && !m.layer(u.from) {
+		return false
+	}
+	asked := func(name string) bool {
+		return m.storages[name] != nil && (u.outcomes[name] == dag.Announced || u.stops[name])
+	}
+	names := t.Storages
+	if len(names) == 0 {
+		names = slices.DeleteFunc(slices.Sorted(maps.Keys(u.outcomes)), func(name string) bool { return !asked(name) })
+	}
+	if len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return !asked(name) }) {
+		return false
+	}
+	for _, name := range names {
+		delete(u.stops, name)
+		if u.outcomes[name] == dag.Announced {
+			u.outcomes[name] = dag.Staging
+		}
+	}
+	return true
+}
+
+// unstage ends what was staged for a storage that has another open node now.
+func (m *model) unstage(storage string) {
+	for _, u := range m.updates {
+		if ready, ok := u.staged[storage]; !ok || ready.open == m.storages[storage].open {
+			continue
+		}
+		if u.stops[storage] {
+			u.set(storage, dag.Announced)
+		} else {
+			u.set(storage, dag.Staging)
+		}
+	}
 }
 
 // move makes a storage go on from a view, and its key with it.
@@ -349,7 +446,8 @@ func (m *model) rollback(t dag.Rollback, minute int) bool {
 		m.delta[t.Delta] = true
 	}
 	m.move(s, t.Open, v)
-	m.updates[t.Update].outcomes[t.Storage] = dag.RolledBack
+	m.updates[t.Update].set(t.Storage, dag.RolledBack)
+	m.unstage(t.Storage)
 	return true
 }
 

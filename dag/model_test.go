@@ -75,6 +75,21 @@ type modelPoint struct {
 type modelUpdate struct {
 	from, to dag.NodeID
 	outcomes map[string]dag.State
+	stops    map[string]bool        // the storages for which it goes no further than to be staged
+	staged   map[string]modelStaged // what is ready, by storage
+}
+
+// modelStaged is what is ready for a storage.
+type modelStaged struct {
+	open, delta dag.NodeID
+	before, own content // what the storage had when it was staged, and will have
+}
+
+// set sets what an update has come to for a storage, which ends what was ready for it.
+func (u *modelUpdate) set(storage string, state dag.State) {
+	u.outcomes[storage] = state
+	delete(u.stops, storage)
+	delete(u.staged, storage)
 }
 
 func newModel() *model {
@@ -107,7 +122,7 @@ func (u *modelUpdate) state() dag.State {
 	if len(u.outcomes) == 0 {
 		return dag.Applied
 	}
-	for _, s := range []dag.State{dag.Staging, dag.Staged, dag.Applied, dag.Planned, dag.RolledBack, dag.Withdrawn} {
+	for _, s := range []dag.State{dag.Staging, dag.Staged, dag.Applied, dag.Planned, dag.Announced, dag.RolledBack, dag.Withdrawn} {
 		if slices.Contains(slices.Collect(maps.Values(u.outcomes)), s) {
 			return s
 		}
@@ -134,6 +149,9 @@ func (m *model) sights() []content {
 	for _, u := range m.updates {
 		if u.underWay() {
 			all = append(all, m.layers[u.from], m.layers[u.to])
+		}
+		for _, s := range u.staged {
+			all = append(all, s.own)
 		}
 	}
 	return all

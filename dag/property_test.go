@@ -214,6 +214,13 @@ func (x *machine) checkUpdates(t *rapid.T) {
 				t.Fatalf("update %v is planned for storage %q, which does not wait for it", u.ID, name)
 			}
 		}
+		for name, ready := range m.staged {
+			o := u.Outcomes[name]
+			equal(t, []any{o.Open, o.Delta, o.Until == dag.Staged}, []any{ready.open, ready.delta, m.stops[name]}, "what %v has ready", u.ID)
+			if ready.delta != 0 {
+				equal(t, x.seen(x.g.Stack(ready.delta)), ready.own, "what is ready of %v for storage %q", u.ID, name)
+			}
+		}
 		equal(t, states, m.outcomes, "outcomes of update %v", u.ID)
 		equal(t, []any{u.From, u.To, u.State}, []any{m.from, m.to, m.state()}, "update %v", u.ID)
 	}

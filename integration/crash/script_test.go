@@ -11,17 +11,21 @@ func script() []step {
 	one := layer("one", "", func(p *pen) { image(p, "1") })
 	two := layer("two", "one", func(p *pen) { image(p, "2") })
 	three := layer("three", "", func(p *pen) { image(p, "3") })
-	steps := []step{together(one, three), two, onDisk(one, two, three)}
-	steps = append(steps, abreast(twoStorages("a", "b"), oftenMoved("c"), forked("d", "f"), removed("e"), slow("h"), withdrawing("w"))...)
+	base := layer("base", "", func(p *pen) { image(p, "1") })
+	steps := []step{together(one, three, base), two, onDisk(one, two, three, base)}
+	steps = append(steps, abreast(twoStorages("a", "b"), oftenMoved("c"), forked("d", "f"), removed("e"), slow("h"), withdrawing("w"),
+		committing("s", "base", "next"))...)
 	steps = append(steps, mergeStorage("c", 7))
 	steps = append(steps, abreast(deltaLayers(), []step{later("a", "while layers are pulled"), later("a", "once more")})...)
 	return append(steps, onDeltaLayers("g")...)
 }
 
 // begun is how the storage of a client begins.
-func begun(name string) []step {
+func begun(name string) []step { return begunOn("one", name) }
+
+func begunOn(base, name string) []step {
 	return []step{
-		container("c"+name, "one", name),
+		container("c"+name, base, name),
 		write("c"+name, name, "at first", func(p *pen) { customise(p, name) }),
 	}
 }
@@ -91,6 +95,16 @@ func withdrawing(name string) []step {
 		withdraw("c"+name, name, "one", "two", "rollback", byRollback),
 		later(name, "after that"),
 		update("one", "three", false, name), later(name, "after the update"),
+	)
+}
+
+// committing is a client that does nothing but commit a layer, and then asks for the update that this is. Once something is
+// written in the storage before that.
+func committing(name, base, next string) []step {
+	return append(begunOn(base, name),
+		commitUpdate(next, base, name, func(p *pen) { image(p, "2") }), applyUpdate(next, base, name),
+		later(name, "after the update"),
+		commitUpdate(next+"2", next, name, func(p *pen) { image(p, "3") }), later(name, "after it was staged"), applyUpdate(next+"2", next, name),
 	)
 }
 

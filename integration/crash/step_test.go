@@ -245,7 +245,7 @@ func (w *world) settled() error {
 	return eventually(patience, func() (missing string, _ error) {
 		w.Graph(func(g *dag.Graph) {
 			for _, u := range g.Updates() {
-				if u.State == dag.Staging || u.State == dag.Staged {
+				if u.Underway() {
 					missing = fmt.Sprintf("update %v is not carried out: %v", u.ID, u.Outcomes)
 				}
 			}

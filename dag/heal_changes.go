@@ -10,8 +10,15 @@ import (
 
 // The methods of this file find storages whose record is older than a change that other records know of.
 
-// dropRenamed drops the records of anonymous storages that have a name of their own by now.
+// dropRenamed drops the records of anonymous storages that have a name of their own by now, or that of another key.
 func (h *healer) dropRenamed() {
+	for _, old := range sorted(h.storages) {
+		s, ok := h.storages[h.found[old.Head].Storage]
+		if ok && strings.HasPrefix(old.Name, anonymous) && s.Name != old.Name && s.Head == old.Head {
+			delete(h.storages, old.Name)
+			h.mend(aboutStorage(old.Name), "is storage %q by now", s.Name)
+		}
+	}
 	for _, s := range sorted(h.storages) {
 		old, ok := h.storages[AnonymousName(s.Key)]
 		named := !strings.HasPrefix(s.Name, anonymous)

@@ -41,13 +41,14 @@ func TestGraphIsWhatTheModelSays(t *testing.T) {
 
 // machine drives a graph and a model by the same random transformations.
 type machine struct {
-	g      *dag.Graph
-	m      *model
-	ids    dag.NodeID
-	update dag.UpdateID
-	writes int
-	minute int
-	tried  map[string][2]int // how often each transformation was refused and carried out
+	g       *dag.Graph
+	m       *model
+	ids     dag.NodeID
+	update  dag.UpdateID
+	writes  int
+	minute  int
+	changed func(dag.Transformation, dag.Change)
+	tried   map[string][2]int // how often each transformation was refused and carried out
 
 	says   string             // what the graph says
 	before *dag.Graph         // the graph before the last transformation
@@ -87,6 +88,9 @@ func (x *machine) try(t *rapid.T, do dag.Transformation, possible bool) {
 	x.tried[op] = count
 	x.before, x.last = clone(x.g), do
 	x.g.Apply(c)
+	if x.changed != nil {
+		x.changed(do, c)
+	}
 	x.says = dump(t, x.g)
 	if both != nil {
 		equal(t, dump(t, both), x.says, "the graph after the last two transformations were made together, %s %+v the later", op, do)

@@ -65,13 +65,13 @@ func (m *mirror) do(ts ...dag.Transformation) (dag.Change, error) {
 	return change, nil
 }
 
-// copy writes the records of a change. What is referred to comes before what refers to it, new nodes first, and what is gone
-// goes last: should the database be lost at the same moment, the files say what was before or what is now, for each storage.
+// copy writes the records of a change. What is referred to comes before what refers to it, and what is gone goes last, in the
+// opposite order: should the database be lost at the same moment, the files say what was before or what is now, for each
+// storage.
 func (m *mirror) copy(c dag.Change) error {
 	sequence := m.store.Sequence()
 	concerned := m.nodeRecords(c)
-	ids := slices.Sorted(maps.Keys(concerned))
-	slices.Reverse(ids)
+	ids := dag.NeededFirst(slices.Collect(maps.Keys(concerned)), m.known(concerned))
 	for _, id := range ids {
 		if n := concerned[id]; n != nil {
 			if err := m.copyNode(sequence, id, n); err != nil {
@@ -87,7 +87,7 @@ func (m *mirror) copy(c dag.Change) error {
 	if err == nil {
 		err = copyRecords(m.files, records.Updates, sequence, c.Updates, dag.UpdateID.String)
 	}
-	for _, id := range ids {
+	for _, id := range slices.Backward(ids) {
 		if err == nil && concerned[id] == nil {
 			err = m.copyNode(sequence, id, nil)
 		}
@@ -97,6 +97,20 @@ func (m *mirror) copy(c dag.Change) error {
 	}
 	failpoint.RecordsWritten.Hit()
 	return m.files.SetPosition(records.Position{Sequence: sequence, Boot: m.boot})
+}
+
+// known returns what finds a node that a change concerns: in its record, where it is gone.
+func (m *mirror) known(concerned map[dag.NodeID]*nodeRecord) func(dag.NodeID) dag.Node {
+	return func(id dag.NodeID) dag.Node {
+		n := concerned[id]
+		if n == nil {
+			n = &nodeRecord{}
+			if _, err := records.ReadFile(m.nodes.Record(id), n); err != nil {
+				return dag.Node{} // nothing can be learnt from it when the graph is rebuilt, either
+			}
+		}
+		return n.Node
+	}
 }
 
 // copyRecords writes records, in the order of their keys, those that are gone last.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 )
 
 // Settle notes that everything that was written up to now, layers committed meanwhile included, is on disk.
@@ -72,7 +73,7 @@ func (t Measure) transform(d *draft) error {
 // Attest notes what was in a frozen node. What is empty stays as it was.
 type Attest struct {
 	Node             NodeID
-	Digest, Contents string
+	Digest, Contents digest.Digest
 }
 
 func (t Attest) transform(d *draft) error {

@@ -18,6 +18,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // NodeID names a node and its directory. Ids start at 1, rise, and are never used again; 0 means "no node".
@@ -62,9 +64,9 @@ type Node struct {
 	Inodes int64 `json:"inodes,omitempty"`
 	// Digest is the sum of the manifest of what was in a frozen node when it was frozen, without the content of files, and
 	// Contents that of their content as it was soon after; empty as long as they are not known.
-	Digest   string    `json:"digest,omitempty"`
-	Contents string    `json:"contents,omitempty"`
-	Created  time.Time `json:"created"`
+	Digest   digest.Digest `json:"digest,omitempty"`
+	Contents digest.Digest `json:"contents,omitempty"`
+	Created  time.Time     `json:"created"`
 }
 
 // NameKind is what containerd takes a name for.

@@ -6,12 +6,13 @@ package servicing
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
@@ -181,7 +182,7 @@ func (p *planner) reportPath(f finding) (PathReport, error) {
 		}
 	}
 	if result.made {
-		r.Result = digest(sha256.Sum256(result.content))
+		r.Result = digest.FromBytes(result.content).String()
 	}
 	if r.Result != r.New && (r.Old != r.New || f.n.dir()) && f.verdict != Take && f.verdict != Merge {
 		r.Hidden = p.packages.hidden(f.three)
@@ -269,7 +270,5 @@ func describe(n node) (string, error) {
 	if _, err := io.Copy(h, file); err != nil {
 		return "", fmt.Errorf("read %q: %w", n.Path, err)
 	}
-	return digest([sha256.Size]byte(h.Sum(nil))), nil
+	return digest.NewDigest(digest.SHA256, h).String(), nil
 }
-
-func digest(sum [sha256.Size]byte) string { return "sha256:" + hex.EncodeToString(sum[:]) }

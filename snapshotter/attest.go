@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
@@ -23,13 +24,13 @@ import (
 // witness knows what is in nodes that are about to be frozen, and which ones cannot be attested.
 type witness struct {
 	mu      sync.Mutex
-	digests map[dag.NodeID]string
+	digests map[dag.NodeID]digest.Digest
 	failed  map[dag.NodeID]bool
 	working bool // somebody sums up contents
 }
 
 func newWitness() *witness {
-	return &witness{digests: map[dag.NodeID]string{}, failed: map[dag.NodeID]bool{}}
+	return &witness{digests: map[dag.NodeID]digest.Digest{}, failed: map[dag.NodeID]bool{}}
 }
 
 // attest writes down what is in a node that is about to be frozen, its content not read. Until the node is frozen this
@@ -52,13 +53,13 @@ func (s *Snapshotter) attestStaged(ctx context.Context, ids ...dag.NodeID) error
 }
 
 func (s *Snapshotter) attestAt(ctx context.Context, id dag.NodeID, dir, path string) error {
-	digest, err := manifest.Write(path, factsOf(ctx, dir))
+	sum, err := manifest.Write(path, factsOf(ctx, dir))
 	if err != nil {
 		return fmt.Errorf("write down what is in %v: %w", id, err)
 	}
 	s.witness.mu.Lock()
 	defer s.witness.mu.Unlock()
-	s.witness.digests[id] = digest
+	s.witness.digests[id] = sum
 	return nil
 }
 
@@ -67,8 +68,8 @@ func (s *Snapshotter) attested(ids ...dag.NodeID) (ts []dag.Transformation) {
 	s.witness.mu.Lock()
 	defer s.witness.mu.Unlock()
 	for _, id := range ids {
-		if digest := s.witness.digests[id]; digest != "" {
-			ts = append(ts, dag.Attest{Node: id, Digest: digest})
+		if sum := s.witness.digests[id]; sum != "" {
+			ts = append(ts, dag.Attest{Node: id, Digest: sum})
 		}
 		delete(s.witness.digests, id)
 	}

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/manifest"
@@ -64,9 +65,10 @@ func (s *Snapshotter) checkFrozen(ctx context.Context, n dag.Node) (found []Prob
 	t := dag.Attest{Node: n.ID}
 	diffs := newDifferences()
 	for _, part := range []struct {
-		path, sum string
-		walk      manifest.Walk
-		now       *string
+		path string
+		sum  digest.Digest
+		walk manifest.Walk
+		now  *digest.Digest
 	}{
 		{s.nodes.Manifest(n.ID), n.Digest, factsOf(ctx, dir), &t.Digest},
 		{s.nodes.Contents(n.ID), n.Contents, contentsOf(ctx, dir), &t.Contents},
@@ -115,7 +117,7 @@ const (
 var errNoRecord = errors.New("there is no record")
 
 // restore writes a lost manifest again if the tree still is what it was, which it reports.
-func (s *Snapshotter) restore(path, sum string, walk manifest.Walk) (same bool, err error) {
+func (s *Snapshotter) restore(path string, sum digest.Digest, walk manifest.Walk) (same bool, err error) {
 	is, err := manifest.Sum(walk)
 	if err != nil || is != sum {
 		return false, err

@@ -14,24 +14,23 @@ package manifest
 import (
 	"bufio"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 )
 
 // Walk calls fn for each path of a tree, the first being "." for its root, with a sum that has no blank in it.
 type Walk func(fn func(path, sum string) error) error
 
-// Write writes the manifest of a tree to the file at path, in the place of what is there, and returns the sum of the
+// Write writes the manifest of a tree to the file at path, in the place of what is there, and returns the digest of the
 // file. The file is not put on disk.
-func Write(path string, walk Walk) (sum string, err error) {
+func Write(path string, walk Walk) (sum digest.Digest, err error) {
 	temporary := path + ".new"
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -49,20 +48,18 @@ func Write(path string, walk Walk) (sum string, err error) {
 	if err != nil {
 		return "", errors.Join(fmt.Errorf("write manifest: %w", err), os.RemoveAll(temporary))
 	}
-	return text(h), nil
+	return digest.NewDigest(digest.SHA256, h), nil
 }
 
 // Sum returns what [Write] would return for a tree.
-func Sum(walk Walk) (string, error) {
+func Sum(walk Walk) (digest.Digest, error) {
 	h := sha256.New()
 	err := walk(func(path, sum string) error {
 		_, err := io.WriteString(h, line(path, sum))
 		return err
 	})
-	return text(h), err
+	return digest.NewDigest(digest.SHA256, h), err
 }
-
-func text(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
 func line(path, sum string) string {
 	depth, name := 0, path
@@ -92,8 +89,8 @@ type Difference struct {
 }
 
 // Compare calls fn for each path of a tree that is not what the manifest at a path says, in order. It fails with
-// errdefs.ErrDataLoss when the file is not the one whose sum is given, and with fs.ErrNotExist when there is none.
-func Compare(path, sum string, walk Walk, fn func(Difference)) error {
+// errdefs.ErrDataLoss when the file is not the one whose digest is given, and with fs.ErrNotExist when there is none.
+func Compare(path string, sum digest.Digest, walk Walk, fn func(Difference)) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read manifest: %w", err)
@@ -103,7 +100,7 @@ func Compare(path, sum string, walk Walk, fn func(Difference)) error {
 	if _, err := io.Copy(h, f); err != nil {
 		return fmt.Errorf("read manifest: %w", err)
 	}
-	if text(h) != sum {
+	if digest.NewDigest(digest.SHA256, h) != sum {
 		return fmt.Errorf("%s is not the manifest that was written: %w", path, errdefs.ErrDataLoss)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {

@@ -14,26 +14,26 @@ import (
 )
 
 // The labels that Stat and Walk compute from the graph, besides [LabelStorage]. They are never stored: those that a client
-// gives are dropped. Active keys have them when their storage has a name, or when an update has moved it or is to move it.
+// gives are dropped. Active keys have them when their storage has a name, or when an update has moved it or is to.
 const (
-	// LabelBase is the layer that the storage of an active key stands on: its key in containerd, else what it was unpacked as,
-	// else its node. An empty base has none.
+	// LabelBase is the layer that the storage of an active key stands on: its key in containerd, else the chain ID that it was
+	// unpacked as, else its node. A storage on an empty base has none.
 	LabelBase = "containerd.io/snapshot/molt.base"
-	// LabelAskedBase is the layer that the container of the storage asks for. Only a storage that stands on another one has it.
+	// LabelAskedBase is the layer that the container of the storage asks for, if the storage stands on another one.
 	LabelAskedBase = "containerd.io/snapshot/molt.asked-base"
-	// LabelNodes lists the nodes of the storage, the newest first. Δ marks a delta storage: the side effects of an update.
+	// LabelNodes lists the nodes of the storage, the newest first. Δ marks a delta storage.
 	LabelNodes = "containerd.io/snapshot/molt.nodes"
 	// LabelPending is what happens to the storage at its next start: see [PendingText].
 	LabelPending = "containerd.io/snapshot/molt.pending"
-	// LabelKind is "delta" for a committed key whose layer an update added to the base it extends, and "base" for another one
-	// that is part of an update or that storages stand on.
+	// LabelKind is "delta" for a committed key whose layer an update added to the base below it, and "base" for another one
+	// that is an end of an update or that storages stand on.
 	LabelKind = "containerd.io/snapshot/molt.kind"
 	// LabelUpdate lists the updates that lead to the layer of a committed key, the newest first.
 	LabelUpdate = "containerd.io/snapshot/molt.update"
 )
 
-// maxLabel is how long a label may be for containerd, its key and its value together, in bytes. A client that writes back what
-// it read must not be refused.
+// maxLabel is how long a label may be for containerd, its key and its value together, in bytes. A client may write back what
+// it read.
 const maxLabel = 4096
 
 // Given returns the labels of a key without those that are computed.

@@ -91,7 +91,8 @@ func TestLabelsOfStorages(t *testing.T) {
 
 	u := f.update(one, two)
 	nodes := f.nodesOf("test/web")
-	if strings.Count(nodes, "Δ") != 1 || !strings.HasPrefix(nodes, fmt.Sprintf("nodes=%v Δ%v ", f.storage("web").Head, u.Outcomes["test/web"].Delta)) {
+	top := fmt.Sprintf("nodes=%v Δ%v ", f.storage("web").Head, u.Outcomes["test/web"].Delta)
+	if strings.Count(nodes, "Δ") != 1 || !strings.HasPrefix(nodes, top) {
 		t.Errorf("the nodes are %s", nodes)
 	}
 	f.expectLabels(web, "storage=web", base2, "asked-base="+chainID("one"), nodes)
@@ -106,7 +107,9 @@ func TestLabelsOfStorages(t *testing.T) {
 	f.expectLabels(web, "storage=web", base1, f.nodesOf("test/web"))
 
 	three := f.layer("three", "", map[string]string{"version": "3"})
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(three), Anonymous: true, Storages: []string{"~" + plain}})
+	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+		From: f.node(one), To: f.node(three), Anonymous: true, Storages: []string{"~" + plain},
+	})
 	f.must(err)
 	f.settled(id)
 	f.expectLabels(plain, "base="+chainID("three"), "asked-base="+chainID("one"), f.nodesOf("~"+plain))

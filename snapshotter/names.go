@@ -187,6 +187,12 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 // Remove drops a key. Directories are deleted later, in the background or by Cleanup; a storage with a name stays. Only
 // errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key it knows.
 func (s *Snapshotter) Remove(_ context.Context, key string) error {
+	var delta bool
+	s.store.View(func(g *dag.Graph) {
+		n, _ := g.Name(key)
+		layer, _ := g.Node(n.Node)
+		delta = n.Kind == dag.Committed && layer.Added
+	})
 	err := s.do(dag.Remove{Key: key, Now: now()})
 	switch {
 	case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err):
@@ -195,5 +201,8 @@ func (s *Snapshotter) Remove(_ context.Context, key string) error {
 		return fmt.Errorf("remove snapshot %q: %w: %w", key, errdefs.ErrFailedPrecondition, err)
 	}
 	s.handed.ended(key)
+	if delta { // it may be merged now
+		s.kick()
+	}
 	return nil
 }

@@ -110,7 +110,7 @@ type ControlClient interface {
 	// CancelUpdate withdraws an update for the storages that it has not moved, and its rollback for those that wait for that, and
 	// returns what that came to for each. Bound: a part.
 	CancelUpdate(ctx context.Context, in *CancelUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CancelUpdateResponse], error)
-	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
+	// MergeLayers merges the delta layers that no storage stands on, and says of each other pair of layers why not. Bound: a part.
 	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error)
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
 	// Bound: a part.
@@ -596,7 +596,7 @@ type ControlServer interface {
 	// CancelUpdate withdraws an update for the storages that it has not moved, and its rollback for those that wait for that, and
 	// returns what that came to for each. Bound: a part.
 	CancelUpdate(*CancelUpdateRequest, grpc.ServerStreamingServer[CancelUpdateResponse]) error
-	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
+	// MergeLayers merges the delta layers that no storage stands on, and says of each other pair of layers why not. Bound: a part.
 	MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
 	// Bound: a part.

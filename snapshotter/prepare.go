@@ -177,7 +177,11 @@ func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapsh
 	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: Given(labels), Now: now()}); err != nil {
 		return nil, err
 	}
-	return s.mountsOf(key)
+	mounts, err := s.mountsOf(key)
+	if err != nil {
+		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+	}
+	return mounts, nil
 }
 
 func labelsOf(opts []snapshots.Opt) (map[string]string, error) {

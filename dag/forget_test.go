@@ -60,8 +60,8 @@ func TestForget(t *testing.T) {
 	apply(Forget{Update: 1})
 }
 
-// TestForgetKeepsTheWay: updates by which a new container finds the newest base are not forgotten when the layers between are
-// merged.
+// TestForgetKeepsTheWay: updates by which a new container finds the newest base are not forgotten when the layers
+// between are merged.
 func TestForgetKeepsTheWay(t *testing.T) {
 	g := New()
 	apply := func(ts ...Transformation) {
@@ -75,13 +75,15 @@ func TestForgetKeepsTheWay(t *testing.T) {
 	now := time.Now()
 	for id, parent := range []string{"", "1", "2"} {
 		name := string(rune('1' + id))
-		apply(Prepare{Key: "x", Kind: Active, Parent: parent, Open: NodeID(id + 1), Now: now}, Commit{Key: "x", Name: name, Now: now})
+		apply(Prepare{Key: "x", Kind: Active, Parent: parent, Open: NodeID(id + 1), Now: now})
+		apply(Commit{Key: "x", Name: name, Now: now})
 	}
 	apply(Prepare{Key: "k", Kind: Active, Parent: "3", Open: 4, Now: now}, Bind{Key: "k", Storage: "s", Now: now})
 	apply(Prepare{Key: "by", Kind: Active, Parent: "1", Open: 5, Now: now}, Bind{Key: "by", Storage: "t", Now: now})
 	apply(BeginUpdate{ID: 1, From: 1, To: 2, Cause: "test", Now: now})
 	apply(BeginUpdate{ID: 2, From: 2, To: 3, Cause: "test", Storages: []string{"s"}, Now: now})
-	apply(Record{Update: 2, Storage: "s", State: Aborted, Now: now}, BeginUpdate{ID: 3, From: 2, To: 3, Cause: "test", Now: now})
+	apply(Record{Update: 2, Storage: "s", State: Aborted, Now: now})
+	apply(BeginUpdate{ID: 3, From: 2, To: 3, Cause: "test", Now: now})
 	apply(Remove{Key: "k", Now: now}, Remove{Key: "3", Now: now}, Remove{Key: "2", Now: now})
 	apply(Merge{Pair: Pair{Lower: 2, Upper: 3}, Into: 6, Now: now})
 	if got := g.Newest(1); got != 6 {

@@ -10,7 +10,8 @@ type ObstacleKind string
 
 // The kinds of obstacle.
 const (
-	// BaseLayer: the lower layer is of an image, not a delta layer; such layers are never merged with what stands on them.
+	// BaseLayer: the lower layer is of an image, not a delta layer; such layers are never merged with what stands on
+	// them.
 	BaseLayer ObstacleKind = "base-layer"
 	// Named: containerd knows Node by the committed name Key.
 	Named ObstacleKind = "named"
@@ -46,7 +47,7 @@ type LayerPair struct {
 }
 
 // LayerPairs returns all pairs of layers, the lowest first.
-func (g *Graph) LayerPairs() []LayerPair {
+func LayerPairs(g *Graph) []LayerPair {
 	o := obstacles{g: g, uses: map[NodeID][]Obstacle{}, names: map[NodeID][]Obstacle{}, above: map[NodeID][]NodeID{}}
 	o.collect()
 	var pairs []LayerPair

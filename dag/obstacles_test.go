@@ -14,7 +14,7 @@ import (
 // obstacles writes what keeps each pair of layers of which the lower one is a delta layer from being merged.
 func (w *world) obstacles() string {
 	var lines []string
-	for _, p := range w.g.LayerPairs() {
+	for _, p := range dag.LayerPairs(w.g) {
 		var why []string
 		for _, o := range p.Obstacles {
 			text := fmt.Sprintf("%s %s", o.Kind, w.label(o.Node))
@@ -27,13 +27,15 @@ func (w *world) obstacles() string {
 			why = append(why, text)
 		}
 		if n, _ := w.g.Node(p.Lower); n.Added || len(why) != 1 || why[0] != "base-layer "+w.label(p.Lower) {
-			lines = append(lines, strings.TrimSpace(w.label(p.Lower)+"+"+w.label(p.Upper)+": "+strings.Join(why, ", "))+"\n")
+			line := w.label(p.Lower) + "+" + w.label(p.Upper) + ": " + strings.Join(why, ", ")
+			lines = append(lines, strings.TrimSpace(line)+"\n")
 		}
 	}
 	return strings.Join(lines, "")
 }
 
-// TestObstacles: every reason why two layers are not merged is named, in Fig. 5 and for each kind of reference to a layer.
+// TestObstacles: every reason why two layers are not merged is named, in Fig. 5 and for each kind of reference to a
+// layer.
 func TestObstacles(t *testing.T) {
 	retired := func(t *testing.T) *world { return figure5(t, true) }
 	named := func(t *testing.T) *world {

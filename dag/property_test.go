@@ -224,7 +224,7 @@ func (x *machine) checkUpdates(t *rapid.T) {
 func (x *machine) checkNodes(t *rapid.T) {
 	var there []string
 	var unsynced []dag.NodeID
-	mergeable, pairs := x.g.Mergeable(), x.g.LayerPairs()
+	mergeable, pairs := x.g.Mergeable(), dag.LayerPairs(x.g)
 	for _, n := range x.g.Nodes() {
 		there = append(there, x.m.disk[n.ID]...)
 		if x.m.unsynced[n.ID] {
@@ -233,7 +233,8 @@ func (x *machine) checkNodes(t *rapid.T) {
 		p := dag.Pair{Lower: n.Parent, Upper: n.ID}
 		equal(t, slices.Contains(mergeable, p), x.m.mergeable(p.Lower, p.Upper), "%v can be merged", p)
 		if _, below := x.g.Node(n.Parent); below && n.Kind == dag.Layer {
-			free := slices.ContainsFunc(pairs, func(l dag.LayerPair) bool { return l.Pair == p && len(l.Obstacles) == 0 })
+			i := slices.IndexFunc(pairs, func(l dag.LayerPair) bool { return l.Pair == p })
+			free := i >= 0 && len(pairs[i].Obstacles) == 0
 			equal(t, free, x.m.mergeable(p.Lower, p.Upper), "nothing keeps %v from being merged", p)
 		}
 		equal(t, n.Damage, x.m.damage[n.ID], "damage of %v", n.ID)

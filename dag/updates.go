@@ -276,12 +276,12 @@ func (g *Graph) Forgettable(u Update) bool {
 			}
 		}
 	}
-	return u.State != Applied || !g.links(u)
+	return u.State != Applied || !links(g, u)
 }
 
-// links reports whether an update is a step on the way from a layer to another one, by it alone or with other updates that were
-// applied: the layers in between may be gone, for example because they were merged. See [Graph.Newest].
-func (g *Graph) links(u Update) bool {
+// links reports whether an update is a step on the way from a layer to another one, by it alone or with other updates
+// that were applied: the layers in between may be gone, for example because they were merged. See [Graph.Newest].
+func links(g *Graph, u Update) bool {
 	there := func(ids map[NodeID]bool) bool {
 		for id := range ids {
 			if _, ok := g.nodes[id]; ok {

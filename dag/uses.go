@@ -7,15 +7,16 @@ import "slices"
 
 // LayerUse is the part of a layer in updates and under storages.
 type LayerUse struct {
-	// Base is set for a layer that a storage with a name, or one that moved, stands on, and for the two ends of an update.
+	// Base is set for a layer that a storage with a name, or one that moved, stands on, and for the two ends of an
+	// update.
 	Base bool
 	// Updates lead to the layer, by rising id: it is their new base, or one of the layers they add below it.
 	Updates []UpdateID
 }
 
-// LayerUses returns the layers that are part of an update or that storages stand on. Updates that were given up, withdrawn or
-// rolled back for all their storages do not count, and neither do anonymous storages that never moved.
-func (g *Graph) LayerUses() map[NodeID]LayerUse {
+// LayerUses returns the layers that are part of an update or that storages stand on. Updates that were given up,
+// withdrawn or rolled back for all their storages do not count, and neither do anonymous storages that never moved.
+func LayerUses(g *Graph) map[NodeID]LayerUse {
 	uses := map[NodeID]LayerUse{}
 	base := func(id NodeID) {
 		if _, there := g.nodes[id]; there {
@@ -35,7 +36,7 @@ func (g *Graph) LayerUses() map[NodeID]LayerUse {
 		}
 		base(u.From)
 		base(u.To)
-		for _, id := range g.leadsTo(u) {
+		for _, id := range leadsTo(g, u) {
 			use := uses[id]
 			use.Updates = append(use.Updates, u.ID)
 			uses[id] = use
@@ -65,9 +66,9 @@ func (u Update) leads() bool {
 	return false
 }
 
-// leadsTo returns the layers that an update adds to its old base, or its new base alone where that does not extend the old one.
-// Layers that are gone are left out.
-func (g *Graph) leadsTo(u Update) []NodeID {
+// leadsTo returns the layers that an update adds to its old base, or its new base alone where that does not extend
+// the old one. Layers that are gone are left out.
+func leadsTo(g *Graph, u Update) []NodeID {
 	chain := g.Chain(u.To)
 	if added := slices.Index(chain, u.From); added >= 0 {
 		return chain[:added]
@@ -76,7 +77,7 @@ func (g *Graph) leadsTo(u Update) []NodeID {
 }
 
 // CommittedKeys returns the keys of the committed names of each layer that has one, in order.
-func (g *Graph) CommittedKeys() map[NodeID][]string {
+func CommittedKeys(g *Graph) map[NodeID][]string {
 	keys := map[NodeID][]string{}
 	for _, n := range g.names {
 		if n.Kind == Committed {

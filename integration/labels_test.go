@@ -20,7 +20,8 @@ import (
 func computed(t *testing.T, h *harness.Harness, key string) map[string]string {
 	t.Helper()
 	var info struct{ Labels map[string]string }
-	if err := json.Unmarshal([]byte(h.Ctr("snapshots", "--snapshotter", h.Snapshotter, "info", key)), &info); err != nil {
+	out := h.Ctr("snapshots", "--snapshotter", h.Snapshotter, "info", key)
+	if err := json.Unmarshal([]byte(out), &info); err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]string{}
@@ -39,8 +40,8 @@ func expectComputed(t *testing.T, h *harness.Harness, key string, want map[strin
 	}
 }
 
-// TestLabels: containerd's clients see where a storage stands, filter by it, and cannot change it; a key that is made again by a
-// refresh shows how it is then.
+// TestLabels: containerd's clients see where a storage stands, filter by it, and cannot change it; a key that is made
+// again by a refresh shows how it is then.
 func TestLabels(t *testing.T) {
 	t.Parallel()
 	h := harness.Start(t, impatient())
@@ -67,7 +68,8 @@ func TestLabels(t *testing.T) {
 
 	h.Moltctl("update", "create", "--from", appName(1), "--to", appName(2))
 	after := computed(t, h, "web")
-	if fields := strings.Fields(after["nodes"]); len(fields) != 3 || !strings.HasPrefix(fields[1], "Δ") || fields[2] != nodes {
+	fields := strings.Fields(after["nodes"])
+	if len(fields) != 3 || !strings.HasPrefix(fields[1], "Δ") || fields[2] != nodes {
 		t.Errorf("the nodes are %q, and were %q", after["nodes"], nodes)
 	}
 	moved := map[string]string{"storage": "web", "base": tops[2], "asked-base": tops[1], "nodes": after["nodes"]}
@@ -89,7 +91,8 @@ func TestLabels(t *testing.T) {
 		`labels."containerd.io/snapshot/molt.storage"==plain`:                      nil,
 	} {
 		var names []string
-		err := h.Client().SnapshotService(h.Snapshotter).Walk(h.Context(), func(_ context.Context, i snapshots.Info) error {
+		service := h.Client().SnapshotService(h.Snapshotter)
+		err := service.Walk(h.Context(), func(_ context.Context, i snapshots.Info) error {
 			names = append(names, i.Name)
 			return nil
 		}, filter)

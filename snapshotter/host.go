@@ -72,8 +72,8 @@ func parseKey(key string) backendKey {
 	return backendKey{namespace: namespace, key: own}
 }
 
-// OwnKey returns the containerd namespace of a snapshot key and the key as clients of containerd know it. Keys that were not made
-// by a metadata store have no namespace.
+// OwnKey returns the containerd namespace of a snapshot key and the key as clients of containerd know it. Keys that
+// were not made by a metadata store have no namespace.
 func OwnKey(key string) (namespace, own string) {
 	k := parseKey(key)
 	return k.namespace, k.key

@@ -13,11 +13,12 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 )
 
-// The labels that Stat and Walk compute from the graph, besides [LabelStorage]. They are never stored: those that a client
-// gives are dropped. Active keys have them when their storage has a name, or when an update has moved it or is to.
+// The labels that Stat and Walk compute from the graph, besides [LabelStorage]. They are never stored: those that a
+// client gives are dropped. Active keys have them when their storage has a name, or when an update has moved it or is
+// to.
 const (
-	// LabelBase is the layer that the storage of an active key stands on: its key in containerd, else the chain ID that it was
-	// unpacked as, else its node. A storage on an empty base has none.
+	// LabelBase is the layer that the storage of an active key stands on: its key in containerd, else the chain ID
+	// that it was unpacked as, else its node. A storage on an empty base has none.
 	LabelBase = "containerd.io/snapshot/molt.base"
 	// LabelAskedBase is the layer that the container of the storage asks for, if the storage stands on another one.
 	LabelAskedBase = "containerd.io/snapshot/molt.asked-base"
@@ -25,15 +26,15 @@ const (
 	LabelNodes = "containerd.io/snapshot/molt.nodes"
 	// LabelPending is what happens to the storage at its next start: see [PendingText].
 	LabelPending = "containerd.io/snapshot/molt.pending"
-	// LabelKind is "delta" for a committed key whose layer an update added to the base below it, and "base" for another one
-	// that is an end of an update or that storages stand on.
+	// LabelKind is "delta" for a committed key whose layer an update added to the base below it, and "base" for
+	// another one that is an end of an update or that storages stand on.
 	LabelKind = "containerd.io/snapshot/molt.kind"
 	// LabelUpdate lists the updates that lead to the layer of a committed key, the newest first.
 	LabelUpdate = "containerd.io/snapshot/molt.update"
 )
 
-// maxLabel is how long a label may be for containerd, its key and its value together, in bytes. A client may write back what
-// it read.
+// maxLabel is how long a label may be for containerd, its key and its value together, in bytes. A client may write
+// back what it read.
 const maxLabel = 4096
 
 // Given returns the labels of a key without those that are computed.
@@ -47,7 +48,8 @@ func Given(labels map[string]string) map[string]string {
 	return given
 }
 
-// PendingText writes what a storage waits for: "update u4", "rollback u4" or "rollback u4 and carry"; empty for nothing.
+// PendingText writes what a storage waits for: "update u4", "rollback u4" or "rollback u4 and carry"; empty for
+// nothing.
 func PendingText(p *dag.Pending) string {
 	switch {
 	case p == nil:
@@ -163,7 +165,7 @@ func (c *computed) layers(g *dag.Graph) (uses map[dag.NodeID]dag.LayerUse, keys 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if at := c.store.Sequence(); c.uses == nil || c.sequence != at {
-		c.sequence, c.uses, c.keys = at, g.LayerUses(), g.CommittedKeys()
+		c.sequence, c.uses, c.keys = at, dag.LayerUses(g), dag.CommittedKeys(g)
 	}
 	return c.uses, c.keys
 }

@@ -148,15 +148,16 @@ func TestLabelsOfLayers(t *testing.T) {
 	f.expectLabels(deltaTwo, "kind=delta", "update=u3")
 }
 
-// TestLabelsAreNotStored: computed labels that a client gives are dropped, by every call that takes labels; those of others stay.
+// TestLabelsAreNotStored: computed labels that a client gives are dropped, by every call that takes labels; those of
+// others stay.
 func TestLabelsAreNotStored(t *testing.T) {
 	f := newFixture(t)
 	ctx := t.Context()
 	one, two := f.bases()
 	all := map[string]string{labelUpdateOf: "app:1", "mine": "x"}
 	for _, label := range []string{
-		snapshotter.LabelBase, snapshotter.LabelAskedBase, snapshotter.LabelNodes, snapshotter.LabelPending, snapshotter.LabelKind,
-		snapshotter.LabelUpdate,
+		snapshotter.LabelBase, snapshotter.LabelAskedBase, snapshotter.LabelNodes, snapshotter.LabelPending,
+		snapshotter.LabelKind, snapshotter.LabelUpdate,
 	} {
 		all[label] = "forged"
 	}
@@ -178,9 +179,11 @@ func TestLabelsAreNotStored(t *testing.T) {
 	computed := []string{"storage=web", "base=" + chainID("two"), "asked-base=" + chainID("one"), f.nodesOf("test/web")}
 	all["mine"] = "y"
 	for what, paths := range map[string][]string{
-		"all":           nil,
-		"labels":        {"labels"},
-		"some":          {"labels.mine", "labels." + labelUpdateOf, "labels." + snapshotter.LabelStorage, "labels." + snapshotter.LabelKind},
+		"all":    nil,
+		"labels": {"labels"},
+		"some": {
+			"labels.mine", "labels." + labelUpdateOf, "labels." + snapshotter.LabelStorage, "labels." + snapshotter.LabelKind,
+		},
 		"what was read": nil,
 	} {
 		change := snapshots.Info{Name: web, Labels: all}
@@ -204,8 +207,8 @@ func TestLabelsAreNotStored(t *testing.T) {
 	}
 }
 
-// TestLabelsFilter: the filters of Walk match on computed labels, here and through containerd's metadata store, whose own
-// record of a key has none of them.
+// TestLabelsFilter: the filters of Walk match on computed labels, here and through containerd's metadata store, whose
+// own record of a key has none of them.
 func TestLabelsFilter(t *testing.T) {
 	s, done, err := open(filepath.Join(t.TempDir(), "root"))
 	if err != nil {
@@ -298,7 +301,8 @@ func TestLabelsFilter(t *testing.T) {
 func TestLabelsFitContainerd(t *testing.T) {
 	words := slices.Repeat([]string{"Δn123456"}, 1000)
 	got := snapshotter.Joined(words, 4000)
-	if len(got) > 4000 || len(got) < 3980 || !strings.HasSuffix(got, "Δn123456 …") || !strings.HasPrefix(got, "Δn123456 Δn123456 ") {
+	whole := strings.HasPrefix(got, "Δn123456 Δn123456 ") && strings.HasSuffix(got, " Δn123456 …")
+	if len(got) > 4000 || len(got) < 3980 || !whole {
 		t.Errorf("got %d bytes: %s", len(got), got)
 	}
 	if got := snapshotter.Joined(words[:2], 4000); got != "Δn123456 Δn123456" {

@@ -44,7 +44,7 @@ func (s *Snapshotter) MergeLayers(ctx context.Context) (LayerMerge, error) {
 	for _, p := range all.Merged {
 		why := put[p]
 		if why == nil {
-			why = fmt.Errorf("%v and %v have become free to be merged since: %w", p.Lower, p.Upper, errdefs.ErrUnavailable)
+			why = fmt.Errorf("%v and %v have become free since: %w", p.Lower, p.Upper, errdefs.ErrUnavailable)
 		}
 		all.Kept = append(all.Kept, KeptPair{LayerPair: dag.LayerPair{Pair: p}, Err: why})
 	}
@@ -55,7 +55,7 @@ func (s *Snapshotter) MergeLayers(ctx context.Context) (LayerMerge, error) {
 // PlanLayerMerge returns what MergeLayers would come to. Merging one pair may make another one mergeable.
 func (s *Snapshotter) PlanLayerMerge() (all LayerMerge) {
 	s.store.View(func(g *dag.Graph) {
-		for _, p := range g.LayerPairs() {
+		for _, p := range dag.LayerPairs(g) {
 			if len(p.Obstacles) > 0 {
 				all.Kept = append(all.Kept, KeptPair{LayerPair: p})
 				continue
@@ -70,8 +70,8 @@ func (s *Snapshotter) PlanLayerMerge() (all LayerMerge) {
 	return all
 }
 
-// mergeFree merges the nodes that nothing keeps apart any more: of storages, when no rollback point does, and delta layers,
-// when they have no name in containerd either. So the stack of a storage that is updated often stays bounded.
+// mergeFree merges the nodes that nothing keeps apart any more: of storages, when no rollback point does, and delta
+// layers, when they have no name in containerd either. So the stack of a storage that is updated often stays bounded.
 func (s *Snapshotter) mergeFree(ctx context.Context) error {
 	_, _, err := s.mergeAll(ctx, func(dag.Node) bool { return true })
 	return err
@@ -88,8 +88,8 @@ func (s *Snapshotter) mergeAll(
 	return s.mergeEach(ctx, wanted)
 }
 
-// mergeEach merges pairs until none is left that can be merged now, and returns which it merged, and which it put off and why.
-// The caller holds the lock of merging.
+// mergeEach merges pairs until none is left that can be merged now, and returns which it merged, and which it put off
+// and why. The caller holds the lock of merging.
 func (s *Snapshotter) mergeEach(
 	ctx context.Context, wanted func(upper dag.Node) bool,
 ) (done []dag.Pair, put map[dag.Pair]error, _ error) {
@@ -123,8 +123,8 @@ type merging struct {
 	release  func()
 }
 
-// nextPair returns a pair to merge that was not put off: the one with the fewest files, so that what many nodes become is not
-// made again for each of them.
+// nextPair returns a pair to merge that was not put off: the one with the fewest files, so that what many nodes
+// become is not made again for each of them.
 func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]error) (m merging, found bool) {
 	s.store.View(func(g *dag.Graph) {
 		pairs := g.Mergeable()

@@ -109,7 +109,8 @@ func TestMergePlanKnowsDamage(t *testing.T) {
 	}
 	i.must(i.do(dag.Quarantine{Node: from, Reason: "lost"}))
 	all := i.PlanLayerMerge()
-	if last := len(all.Kept) - 1; len(all.Merged) != 0 || last < 0 || !errdefs.IsFailedPrecondition(all.Kept[last].Err) {
+	last := len(all.Kept) - 1
+	if len(all.Merged) != 0 || last < 0 || !errdefs.IsFailedPrecondition(all.Kept[last].Err) {
 		t.Errorf("%v can be merged, and %+v not", all.Merged, all.Kept)
 	}
 }

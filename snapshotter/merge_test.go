@@ -34,8 +34,9 @@ func whyNot(all snapshotter.LayerMerge) (lines []string) {
 	return lines
 }
 
-// TestLayersMergeByThemselves: as long as containerd has names for delta layers, or a rollback needs them, they stay, and each
-// is said why; without names those that nothing needs are merged in the background, and what is seen and can be returned to stays.
+// TestLayersMergeByThemselves: as long as containerd has names for delta layers, or a rollback needs them, they stay,
+// and each is said why; without names those that nothing needs are merged in the background, and what is seen and can
+// be returned to stays.
 func TestLayersMergeByThemselves(t *testing.T) {
 	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
 	base, _ := f.bases()
@@ -43,7 +44,8 @@ func TestLayersMergeByThemselves(t *testing.T) {
 	web := f.container("web", base, "web")
 	f.write(web, "own", "mine")
 	for n := 1; n <= 4; n++ {
-		keys = append(keys, f.layer(fmt.Sprint("d", n), keys[n-1], map[string]string{"version": fmt.Sprint("d", n), fmt.Sprint("f", n): "x"}))
+		files := map[string]string{"version": fmt.Sprint("d", n), fmt.Sprint("f", n): "x"}
+		keys = append(keys, f.layer(fmt.Sprint("d", n), keys[n-1], files))
 		f.update(keys[n-1], keys[n])
 	}
 	f.eventually(func() bool { return len(f.storage("web").Points) == 1 }, "retention keeps one point")
@@ -77,8 +79,8 @@ func TestLayersMergeByThemselves(t *testing.T) {
 	f.expect(web, "own", "mine")
 }
 
-// TestMergeSaysWhatIsPutOff: two layers that nothing needs are not merged while somebody has mounted one of them to be written, and
-// it is said so.
+// TestMergeSaysWhatIsPutOff: two layers that nothing needs are not merged while somebody has mounted one of them to
+// be written, and it is said so.
 func TestMergeSaysWhatIsPutOff(t *testing.T) {
 	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 0}))
 	base, one := f.bases()
@@ -88,8 +90,9 @@ func TestMergeSaysWhatIsPutOff(t *testing.T) {
 	f.update(base, two)
 	target := t.TempDir()
 	fs := filepath.Join(f.dir(f.node(one)), "fs")
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", t.TempDir(), fs, filepath.Join(filepath.Dir(fs), "by-hand"))
-	f.must(os.Mkdir(filepath.Join(filepath.Dir(fs), "by-hand"), 0o700))
+	work := filepath.Join(filepath.Dir(fs), "by-hand")
+	f.must(os.Mkdir(work, 0o700))
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", t.TempDir(), fs, work)
 	f.must(unix.Mount("overlay", target, "overlay", 0, options))
 	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
 	f.must(f.Remove(t.Context(), two))
@@ -137,8 +140,8 @@ func (f *fixture) depth(storage string) (layers, nodes int) {
 	return layers, nodes
 }
 
-// TestManyLiteralDeltaLayers: a storage on 300 layers that were committed one on another can be mounted, and without their names
-// these layers become one.
+// TestManyLiteralDeltaLayers: a storage on 300 layers that were committed one on another can be mounted, and without
+// their names these layers become one.
 func TestManyLiteralDeltaLayers(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 0}))

@@ -17,8 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// LabelStorage is the label that, given to Prepare, binds the key to a storage. Stat and Walk compute it: the name of the storage
-// of an active key, without the namespace of the key. An anonymous storage has none.
+// LabelStorage is the label that, given to Prepare, binds the key to a storage. Stat and Walk compute it: the name of
+// the storage of an active key, without the namespace of the key. An anonymous storage has none.
 const LabelStorage = "containerd.io/snapshot/molt.storage"
 
 // Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and the
@@ -174,7 +174,8 @@ func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapsh
 		return nil, err
 	}
 	defer release()
-	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: Given(labels), Now: now()}); err != nil {
+	labels = Given(labels)
+	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: now()}); err != nil {
 		return nil, err
 	}
 	mounts, err := s.mountsOf(key)

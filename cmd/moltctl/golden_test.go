@@ -121,13 +121,15 @@ func TestMergeGolden(t *testing.T) {
 		}},
 		{Lower: 4, Upper: 5, Reasons: []*reason{
 			{Code: "named", Node: 4, Namespace: "default", Key: chain}, {Code: "key", Node: 4, Key: "view \x1b[2J"},
-			{Code: "storage", Node: 4, Storage: "default/web"}, {Code: "storage", Node: 4, Key: "job", Container: "job"},
+			{Code: "storage", Node: 4, Storage: "default/web"},
+			{Code: "storage", Node: 4, Key: "job", Container: "job"},
 			{Code: "set-aside", Node: 4, Storage: "default/web", Update: 5},
 		}, More: 12},
 		{Lower: 5, Upper: 6, Reasons: []*reason{
-			{Code: "update", Node: 5, Update: 7}, {Code: "layer", Node: 9}, {Code: "damaged", Node: 6}, {Code: "of a later daemon"},
+			{Code: "update", Node: 5, Update: 7}, {Code: "layer", Node: 9}, {Code: "damaged", Node: 6},
+			{Code: "of a later daemon"},
 		}},
-		{Lower: 6, Upper: 7, Reasons: []*reason{{Code: "put-off", Detail: "n6 is mounted to be written, though it is immutable"}}},
+		{Lower: 6, Upper: 7, Reasons: []*reason{{Code: "put-off", Detail: "n6 is mounted to be written"}}},
 	}
 	golden(t, "merge.golden", func() *fakeDaemon { return &fakeDaemon{kept: all} }, "layer merge")
 	golden(t, "merged.golden", func() *fakeDaemon {

@@ -22,9 +22,12 @@ func layerCommand() *cli.Command {
 			{Name: "ls", Usage: "list layers", Action: action(listLayers)},
 			{
 				Name: "merge", Usage: "merge delta layers that no storage stands on with the layer above them",
-				Description: `What any container sees stays the same. Layers that containerd knows by name, and layers that a rollback may need, are
-left as they are; the reasons are shown. The daemon merges such layers by itself some time after nothing needs them.`,
-				Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "tell which layers would be merged first, and change nothing"}},
+				Description: `What any container sees stays the same. Layers that containerd knows by name, and layers that a
+rollback may need, are left as they are; the reasons are shown. The daemon merges delta layers by itself some time after
+nothing needs them.`,
+				Flags: []cli.Flag{&cli.BoolFlag{
+					Name: "dry-run", Usage: "show which layers would be merged first, and change nothing",
+				}},
 				Action: action(mergeLayers),
 			},
 		},
@@ -125,8 +128,8 @@ func printKept(t *table, kept []*api.MergeLayersResponse_Kept) {
 // baseLayer is the code of the reason for layers of images.
 const baseLayer = "base-layer"
 
-// whyNot writes the reasons why two layers are not merged. That containerd knows a layer by a key is not said where images or
-// containers that have the key are.
+// whyNot writes the reasons why two layers are not merged. That containerd knows a layer by a key is not said where
+// images or containers that have the key are.
 func whyNot(k *api.MergeLayersResponse_Kept) (all []string) {
 	holders := map[uint64]bool{}
 	for _, r := range k.GetReasons() {

@@ -36,7 +36,9 @@ func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream streamOf[api.M
 	})
 	var kept []*api.MergeLayersResponse_Kept
 	s.snapshotter.Graph(func(g *dag.Graph) {
-		kept = each(all.Kept, func(p snapshotter.KeptPair) *api.MergeLayersResponse_Kept { return keptPair(g, p, images) })
+		for _, p := range all.Kept {
+			kept = append(kept, keptPair(g, p, images))
+		}
 	})
 	return errors.Join(
 		sendList(stream, merged, func(l []*api.MergeLayersResponse_Pair) *api.MergeLayersResponse {
@@ -54,7 +56,7 @@ func keptPair(g *dag.Graph, p snapshotter.KeptPair, images map[string][]string) 
 		kept.Reasons = append(kept.Reasons, &api.MergeLayersResponse_Reason{Code: "put-off", Detail: text(p.Err)})
 	}
 	shown := p.Obstacles[:min(maxReasons, len(p.Obstacles))]
-	kept.More = uint32(len(p.Obstacles) - len(shown)) //nolint:gosec // as many as there are records in memory
+	kept.More = uint32(len(p.Obstacles) - len(shown))
 	for _, o := range shown {
 		kept.Reasons = append(kept.Reasons, reason(g, o, images))
 	}

@@ -25,8 +25,8 @@ func (w *world) reasons(dryRun bool) (lines []string) {
 			if r.GetUpdate() != 0 {
 				words = append(words, fmt.Sprint("u", r.GetUpdate()))
 			}
-			if line := strings.Join(strings.Fields(strings.Join(words, " ")), " "); r.GetCode() != string(dag.BaseLayer) {
-				lines = append(lines, line)
+			if r.GetCode() != string(dag.BaseLayer) {
+				lines = append(lines, strings.Join(strings.Fields(strings.Join(words, " ")), " "))
 			}
 		}
 		if k.GetMore() > 0 {
@@ -36,7 +36,8 @@ func (w *world) reasons(dryRun bool) (lines []string) {
 	return lines
 }
 
-// TestMergeReasons: a client is told why layers are not merged in the words of containerd's clients, the same in a dry run.
+// TestMergeReasons: a client is told why layers are not merged in the words of containerd's clients, the same in a
+// dry run.
 func TestMergeReasons(t *testing.T) {
 	w := newWorld(t)
 	three := w.layer("default/7/"+chainID("three"), w.two, "version", "3")

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -132,9 +133,31 @@ func TestMergeGolden(t *testing.T) {
 		{Lower: 6, Upper: 7, Reasons: []*reason{{Code: "put-off", Detail: "n6 is mounted to be written"}}},
 	}
 	golden(t, "merge.golden", func() *fakeDaemon { return &fakeDaemon{kept: all} }, "layer merge")
-	golden(t, "merged.golden", func() *fakeDaemon {
+	some := func() *fakeDaemon {
 		return &fakeDaemon{merged: []*api.MergeLayersResponse_Pair{{Lower: 8, Upper: 9}}, kept: all[2:3]}
-	}, "layer merge --dry-run", "layer merge --format json")
+	}
+	golden(t, "merged.golden", some, "layer merge --dry-run")
+
+	// Programs get the reasons as data.
+	out, errOut, code := some().ctl(t, "layer", "merge", "--format", "json")
+	var got struct {
+		Merged []struct{ Lower, Upper string }
+		Kept   []struct {
+			Lower   string
+			Reasons []struct {
+				Code, Node, Container, Storage, Update string
+				Images                                 []string
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || len(got.Merged) != 1 || len(got.Kept) != 1 {
+		t.Fatalf("got %s%s, %d: %v", out, errOut, code, err)
+	}
+	reasons := got.Kept[0].Reasons
+	if got.Merged[0].Upper != "9" || got.Kept[0].Lower != "3" || len(reasons) != 4 || len(reasons[0].Images) != 2 ||
+		reasons[1].Container != "job" || reasons[2].Storage != "default/web" || reasons[2].Update != "4" {
+		t.Errorf("got %+v", got)
+	}
 }
 
 // TestCancelGolden: what cancel comes to for storages of every kind.

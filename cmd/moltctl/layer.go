@@ -121,7 +121,7 @@ func printKept(t *table, kept []*api.MergeLayersResponse_Kept) {
 	}
 	if base > 0 {
 		t.row()
-		t.row(fmt.Sprintf("pairs of base layers, which are never merged: %d", base))
+		t.row(fmt.Sprintf("pairs with a base layer below, which are never merged: %d", base))
 	}
 }
 

@@ -59,3 +59,43 @@ func TestForget(t *testing.T) {
 	apply(Remove{Key: "two", Now: now})
 	apply(Forget{Update: 1})
 }
+
+// TestForgetKeepsTheWay: updates by which a new container finds the newest base are not forgotten when the layers
+// between are merged.
+func TestForgetKeepsTheWay(t *testing.T) {
+	g := New()
+	apply := func(ts ...Transformation) {
+		t.Helper()
+		c, err := g.Plan(ts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Apply(c)
+	}
+	now := time.Now()
+	for id, parent := range []string{"", "1", "2"} {
+		name := string(rune('1' + id))
+		apply(Prepare{Key: "x", Kind: Active, Parent: parent, Open: NodeID(id + 1), Now: now})
+		apply(Commit{Key: "x", Name: name, Now: now})
+	}
+	apply(Prepare{Key: "k", Kind: Active, Parent: "3", Open: 4, Now: now}, Bind{Key: "k", Storage: "s", Now: now})
+	apply(Prepare{Key: "by", Kind: Active, Parent: "1", Open: 5, Now: now}, Bind{Key: "by", Storage: "t", Now: now})
+	apply(BeginUpdate{ID: 1, From: 1, To: 2, Cause: "test", Now: now})
+	apply(BeginUpdate{ID: 2, From: 2, To: 3, Cause: "test", Storages: []string{"s"}, Now: now})
+	apply(Record{Update: 2, Storage: "s", State: Aborted, Now: now})
+	apply(BeginUpdate{ID: 3, From: 2, To: 3, Cause: "test", Now: now})
+	apply(Remove{Key: "k", Now: now}, Remove{Key: "3", Now: now}, Remove{Key: "2", Now: now})
+	apply(Merge{Pair: Pair{Lower: 2, Upper: 3}, Into: 6, Now: now})
+	if got := g.Newest(1); got != 6 {
+		t.Fatalf("the newest base is %v", got)
+	}
+	apply(Forget{Update: 2})
+	for _, id := range []UpdateID{1, 3} {
+		if _, err := g.Plan(Forget{Update: id}); !errdefs.IsFailedPrecondition(err) {
+			t.Errorf("update %v was forgotten: %v", id, err)
+		}
+	}
+	apply(RemoveStorage{Name: "s", Now: now})
+	apply(Forget{Update: 3})
+	apply(Forget{Update: 1})
+}

@@ -26,7 +26,7 @@ func (g *Graph) Mergeable() []Pair {
 			pairs = append(pairs, p)
 		}
 	}
-	slices.SortFunc(pairs, func(a, b Pair) int { return len(g.down(a.Lower)) - len(g.down(b.Lower)) })
+	sortByDepth(g, pairs, func(p Pair) NodeID { return p.Lower })
 	return pairs
 }
 

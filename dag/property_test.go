@@ -235,7 +235,7 @@ func (x *machine) checkUpdates(t *rapid.T) {
 func (x *machine) checkNodes(t *rapid.T) {
 	var there []string
 	var unsynced []dag.NodeID
-	mergeable := x.g.Mergeable()
+	mergeable, pairs := x.g.Mergeable(), dag.LayerPairs(x.g)
 	for _, n := range x.g.Nodes() {
 		there = append(there, x.m.disk[n.ID]...)
 		if x.m.unsynced[n.ID] {
@@ -243,6 +243,11 @@ func (x *machine) checkNodes(t *rapid.T) {
 		}
 		p := dag.Pair{Lower: n.Parent, Upper: n.ID}
 		equal(t, slices.Contains(mergeable, p), x.m.mergeable(p.Lower, p.Upper), "%v can be merged", p)
+		if _, below := x.g.Node(n.Parent); below && n.Kind == dag.Layer {
+			i := slices.IndexFunc(pairs, func(l dag.LayerPair) bool { return l.Pair == p })
+			free := i >= 0 && len(pairs[i].Obstacles) == 0
+			equal(t, free, x.m.mergeable(p.Lower, p.Upper), "nothing keeps %v from being merged", p)
+		}
 		equal(t, n.Damage, x.m.damage[n.ID], "damage of %v", n.ID)
 		if n.Kind == dag.Layer {
 			equal(t, x.g.Newest(n.ID), x.m.newest(n.ID, 0), "newest layer from %v on", n.ID)

@@ -296,7 +296,31 @@ func (g *Graph) Forgettable(u Update) bool {
 			}
 		}
 	}
-	_, from := g.nodes[u.From]
-	_, to := g.nodes[u.To]
-	return u.State != Applied || !from || !to
+	return u.State != Applied || !links(g, u)
+}
+
+// links reports whether an update is a step on the way from a layer to another one, by it alone or with other updates
+// that were applied: the layers in between may be gone, for example because they were merged. See [Graph.Newest].
+func links(g *Graph, u Update) bool {
+	there := func(ids map[NodeID]bool) bool {
+		for id := range ids {
+			if _, ok := g.nodes[id]; ok {
+				return true
+			}
+		}
+		return false
+	}
+	below, above := map[NodeID]bool{u.From: true}, map[NodeID]bool{u.To: true}
+	all := g.Updates()
+	for _, v := range slices.Backward(all) {
+		if v.ID < u.ID && v.effective() && below[v.To] {
+			below[v.From] = true
+		}
+	}
+	for _, v := range all {
+		if v.ID > u.ID && v.effective() && above[v.From] {
+			above[v.To] = true
+		}
+	}
+	return there(below) && there(above)
 }

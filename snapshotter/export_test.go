@@ -19,3 +19,6 @@ func (s *Snapshotter) Retire(ctx context.Context) error { return s.retire(ctx) }
 
 // Unmark does what the work in the background does about the labels of held updates.
 func (s *Snapshotter) Unmark(ctx context.Context) error { return s.unmark(ctx) }
+
+// Joined is what joins the words of a label.
+var Joined = joined

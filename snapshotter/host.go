@@ -72,6 +72,13 @@ func parseKey(key string) backendKey {
 	return backendKey{namespace: namespace, key: own}
 }
 
+// OwnKey returns the containerd namespace of a snapshot key and the key as clients of containerd know it. Keys that
+// were not made by a metadata store have no namespace.
+func OwnKey(key string) (namespace, own string) {
+	k := parseKey(key)
+	return k.namespace, k.key
+}
+
 // Container returns the id of the container that a snapshot key belongs to, empty if it cannot be a container's:
 // containerd gives containers ids that are identifiers, and clients make keys of other forms for what they unpack or
 // look at.

@@ -29,8 +29,8 @@ func (s *Snapshotter) kick() {
 }
 
 // maintain does, until the context ends, what nobody waits for: it carries out what waited for a use to end, takes
-// labels away that are no longer true, puts layers on disk, forgets rollback points that are too old or too many, merges what they alone kept apart, and deletes
-// what nothing needs.
+// labels away that are no longer true, puts layers on disk, forgets rollback points that are too old or too many,
+// merges what nothing keeps apart any more, and deletes what nothing needs.
 func (s *Snapshotter) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintainEvery)
 	defer ticker.Stop()
@@ -53,7 +53,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			{"label the records of containers whose storage was held", s.unmark},
 			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},
 			{"retire rollback points", s.retire},
-			{"merge storage nodes", s.mergeStorages},
+			{"merge nodes that nothing keeps apart", s.mergeFree},
 			{"measure frozen nodes", s.measure},
 			{"sum up frozen nodes", s.attestContents},
 			{"delete removed nodes", s.Cleanup},

@@ -4,6 +4,7 @@
 package snapshotter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,51 +18,87 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// MergeLayers merges delta layers that no storage stands on with the layer that depends on them, until no such pair is
-// left, and returns the pairs it merged. What any container sees stays the same.
-func (s *Snapshotter) MergeLayers(ctx context.Context) ([]dag.Pair, error) {
-	return s.mergeAll(ctx, func(n dag.Node) bool { return n.Kind == dag.Layer })
+// LayerMerge is what merging layers came to, or would come to.
+type LayerMerge struct {
+	// Merged are the pairs that were merged, or that could be merged first.
+	Merged []dag.Pair
+	// Kept are the pairs of layers that stay as they are, the lowest first, with why.
+	Kept []KeptPair
 }
 
-// MergeableLayers returns the pairs of layers that could be merged now. Merging one pair may make another one mergeable.
-func (s *Snapshotter) MergeableLayers() (pairs []dag.Pair) {
+// KeptPair is two layers that are not merged.
+type KeptPair struct {
+	dag.LayerPair
+	// Err says why two layers that nothing else needs are not merged; nil for two layers with obstacles.
+	Err error
+}
+
+// MergeLayers merges delta layers that no storage stands on with the layer that depends on them, until no such pair is
+// left, and returns which it merged and why it left the others. What any container sees stays the same.
+func (s *Snapshotter) MergeLayers(ctx context.Context) (LayerMerge, error) {
+	done, put, err := s.mergeAll(ctx, func(n dag.Node) bool { return n.Kind == dag.Layer })
+	if err != nil {
+		return LayerMerge{}, err
+	}
+	all := s.PlanLayerMerge()
+	for _, p := range all.Merged {
+		why := put[p]
+		if why == nil {
+			why = fmt.Errorf("%v and %v have become free since: %w", p.Lower, p.Upper, errdefs.ErrUnavailable)
+		}
+		all.Kept = append(all.Kept, KeptPair{LayerPair: dag.LayerPair{Pair: p}, Err: why})
+	}
+	all.Merged = done
+	return all, nil
+}
+
+// PlanLayerMerge returns what MergeLayers would come to. Merging one pair may make another one mergeable.
+func (s *Snapshotter) PlanLayerMerge() (all LayerMerge) {
 	s.store.View(func(g *dag.Graph) {
-		for _, p := range g.Mergeable() {
-			if n, _ := g.Node(p.Upper); n.Kind == dag.Layer {
-				pairs = append(pairs, p)
+		for _, p := range dag.LayerPairs(g) {
+			if len(p.Obstacles) > 0 {
+				all.Kept = append(all.Kept, KeptPair{LayerPair: p})
+				continue
 			}
+			if err := s.usable(g, g.Chain(p.Upper)); err != nil {
+				all.Kept = append(all.Kept, KeptPair{LayerPair: p, Err: err})
+				continue
+			}
+			all.Merged = append(all.Merged, p.Pair)
 		}
 	})
-	return pairs
+	return all
 }
 
-// mergeStorages merges the storage nodes that no rollback point keeps apart any more, so that the stack of a storage that
-// is updated often stays bounded.
-func (s *Snapshotter) mergeStorages(ctx context.Context) error {
-	_, err := s.mergeAll(ctx, func(n dag.Node) bool { return n.Kind != dag.Layer })
+// mergeFree merges the nodes that nothing keeps apart any more: of storages, when no rollback point does, and delta
+// layers, when they have no name in containerd either. So the stack of a storage that is updated often stays bounded.
+func (s *Snapshotter) mergeFree(ctx context.Context) error {
+	_, _, err := s.mergeAll(ctx, func(dag.Node) bool { return true })
 	return err
 }
 
-func (s *Snapshotter) mergeAll(ctx context.Context, wanted func(upper dag.Node) bool) ([]dag.Pair, error) {
+func (s *Snapshotter) mergeAll(
+	ctx context.Context, wanted func(upper dag.Node) bool,
+) (done []dag.Pair, put map[dag.Pair]error, err error) {
 	unlock, err := s.locks.lock(ctx, "merge")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer unlock()
 	return s.mergeEach(ctx, wanted)
 }
 
-// mergeEach merges pairs until none is left that can be merged now. The caller holds the lock of merging.
-func (s *Snapshotter) mergeEach(ctx context.Context, wanted func(upper dag.Node) bool) ([]dag.Pair, error) {
-	var (
-		done []dag.Pair
-		errs []error
-	)
-	put := map[dag.Pair]bool{} // put off: cannot be merged for now
+// mergeEach merges pairs until none is left that can be merged now, and returns which it merged, and which it put off
+// and why. The caller holds the lock of merging.
+func (s *Snapshotter) mergeEach(
+	ctx context.Context, wanted func(upper dag.Node) bool,
+) (done []dag.Pair, put map[dag.Pair]error, _ error) {
+	var errs []error
+	put = map[dag.Pair]error{}
 	for ctx.Err() == nil {
 		merging, found := s.nextPair(wanted, put)
 		if !found {
-			return done, errors.Join(errs...)
+			return done, put, errors.Join(errs...)
 		}
 		err := s.mergePair(ctx, merging)
 		switch {
@@ -73,9 +110,9 @@ func (s *Snapshotter) mergeEach(ctx context.Context, wanted func(upper dag.Node)
 		default:
 			errs = append(errs, err) // which must not keep others from being merged
 		}
-		put[merging.Pair] = true
+		put[merging.Pair] = err
 	}
-	return done, errors.Join(append(errs, ctx.Err())...)
+	return done, put, errors.Join(append(errs, ctx.Err())...)
 }
 
 // merging is a pair to merge, pinned with what it is seen over.
@@ -86,12 +123,20 @@ type merging struct {
 	release  func()
 }
 
-// nextPair returns a pair to merge.
-func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]bool) (m merging, found bool) {
+// nextPair returns a pair to merge that was not put off: the one with the fewest files, so that what many nodes
+// become is not made again for each of them.
+func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]error) (m merging, found bool) {
 	s.store.View(func(g *dag.Graph) {
-		for _, p := range g.Mergeable() {
+		pairs := g.Mergeable()
+		files := func(p dag.Pair) int64 {
+			lower, _ := g.Node(p.Lower)
 			upper, _ := g.Node(p.Upper)
-			if put[p] || !wanted(upper) {
+			return lower.Inodes + upper.Inodes
+		}
+		slices.SortStableFunc(pairs, func(a, b dag.Pair) int { return cmp.Compare(files(a), files(b)) })
+		for _, p := range pairs {
+			upper, _ := g.Node(p.Upper)
+			if put[p] != nil || !wanted(upper) {
 				continue
 			}
 			views, storages := viewsOf(g, p)

@@ -78,12 +78,39 @@ func TestMergeGoesOn(t *testing.T) {
 	}
 	i.must(os.RemoveAll(i.nodes.FS(stack("test/lost")[1])))
 	i.must(i.do(dag.Quarantine{Node: stack("test/known")[1], Reason: "known to be damaged"}))
-	if _, err := i.mergeEach(t.Context(), ofStorages); err == nil || strings.Contains(err.Error(), "known") {
+	if _, _, err := i.mergeEach(t.Context(), ofStorages); err == nil || strings.Contains(err.Error(), "known") {
 		t.Errorf("got error %v", err)
 	}
 	for name, want := range map[string]int{"lost": 3, "known": 3, "sound": 2} {
 		if got := len(stack("test/" + name)); got != want {
 			t.Errorf("storage %s has %d nodes, not %d", name, got, want)
 		}
+	}
+}
+
+// TestMergePlanKnowsDamage: layers over a damaged one cannot be read as a whole and are not promised to be merged.
+func TestMergePlanKnowsDamage(t *testing.T) {
+	i := newInside(t)
+	one := i.layer("one", "")
+	two := i.layer("two", i.layer("d", one, "d"), "x")
+	i.bound("test/1/c", two, "web")
+	var from, to dag.NodeID
+	i.Graph(func(g *dag.Graph) {
+		a, _ := g.Name(one)
+		b, _ := g.Name(two)
+		from, to = a.Node, b.Node
+	})
+	i.must(i.do(dag.BeginUpdate{ID: i.store.NewUpdate(), From: from, To: to, Cause: dag.ByCommand, Now: now()}))
+	for _, key := range []string{"test/1/c", two, "d", one} {
+		i.must(i.Remove(t.Context(), key))
+	}
+	if all := i.PlanLayerMerge(); len(all.Merged) != 1 {
+		t.Fatalf("%v can be merged", all.Merged)
+	}
+	i.must(i.do(dag.Quarantine{Node: from, Reason: "lost"}))
+	all := i.PlanLayerMerge()
+	last := len(all.Kept) - 1
+	if len(all.Merged) != 0 || last < 0 || !errdefs.IsFailedPrecondition(all.Kept[last].Err) {
+		t.Errorf("%v can be merged, and %+v not", all.Merged, all.Kept)
 	}
 }

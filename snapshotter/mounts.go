@@ -109,7 +109,10 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		}
 		if n.Kind == dag.View {
 			layers := g.Chain(n.Node)
-			if err = s.usable(g, layers); err != nil {
+			if err = s.usable(g, layers); err == nil && len(layers) > s.lower {
+				err = fmt.Errorf("%d layers are more than one mount takes: %w", len(layers), errdefs.ErrFailedPrecondition)
+			}
+			if err != nil {
 				return
 			}
 			s.handed.out(key, layers)
@@ -122,7 +125,10 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 			return
 		}
 		stack := append(g.Stack(st.Head), g.Chain(g.Base(st))...)
-		if err = s.usable(g, stack); err != nil {
+		if err = s.usable(g, stack); err == nil {
+			err = s.mountable(stack)
+		}
+		if err != nil {
 			return
 		}
 		// Noted while the graph cannot change, so that nobody takes the storage for free in between.

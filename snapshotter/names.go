@@ -23,11 +23,19 @@ var kinds = map[dag.NameKind]snapshots.Kind{
 	dag.Committed: snapshots.KindCommitted,
 }
 
-func info(n dag.Name) snapshots.Info {
-	return snapshots.Info{
-		Kind: kinds[n.Kind], Name: n.Key, Parent: n.Parent, Labels: maps.Clone(n.Labels),
+// info returns what containerd is shown of a name. It is called while the graph is viewed.
+func (c *computed) info(g *dag.Graph, n dag.Name) snapshots.Info {
+	i := snapshots.Info{
+		Kind: kinds[n.Kind], Name: n.Key, Parent: n.Parent, Labels: Given(n.Labels),
 		Created: n.Created, Updated: n.Updated,
 	}
+	labels := c.labels(g, n)
+	if i.Labels == nil {
+		i.Labels = labels
+	} else {
+		maps.Copy(i.Labels, labels)
+	}
+	return i
 }
 
 // name returns a name, or errdefs.ErrNotFound.
@@ -41,16 +49,20 @@ func (s *Snapshotter) name(key string) (n dag.Name, err error) {
 	return n, err
 }
 
-// Stat returns what containerd knows of a key.
-func (s *Snapshotter) Stat(_ context.Context, key string) (snapshots.Info, error) {
-	n, err := s.name(key)
-	if err != nil {
-		return snapshots.Info{}, err
-	}
-	return info(n), nil
+// Stat returns what containerd knows of a key, and computed labels: see [LabelBase].
+func (s *Snapshotter) Stat(_ context.Context, key string) (i snapshots.Info, err error) {
+	s.store.View(func(g *dag.Graph) {
+		n, ok := g.Name(key)
+		if !ok {
+			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
+			return
+		}
+		i = s.computed.info(g, n)
+	})
+	return i, err
 }
 
-// Update replaces the labels of a key, all or those named by field paths.
+// Update replaces the labels of a key, all or those named by field paths. Computed labels stay as they are computed.
 func (s *Snapshotter) Update(_ context.Context, change snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
 	n, err := s.name(change.Name)
 	if err != nil {
@@ -87,20 +99,23 @@ func updatedLabels(old, given map[string]string, fieldpaths []string) (map[strin
 	}
 	// To containerd, a label without a value is none.
 	maps.DeleteFunc(labels, func(_, value string) bool { return value == "" })
-	return labels, nil
+	return Given(labels), nil
 }
 
 // Walk calls fn for every key that containerd made, and for nothing of ours: containerd's garbage collector removes every
-// key that it is shown and does not know.
+// key that it is shown and does not know. Filters see computed labels, too.
 func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) error {
 	filter, err := filters.ParseAll(fs...)
 	if err != nil {
 		return err
 	}
-	var names []dag.Name
-	s.store.View(func(g *dag.Graph) { names = g.Names() })
-	for _, n := range names {
-		i := info(n)
+	var infos []snapshots.Info
+	s.store.View(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			infos = append(infos, s.computed.info(g, n))
+		}
+	})
+	for _, i := range infos {
 		if !filter.Match(adapt(i)) {
 			continue
 		}
@@ -160,7 +175,7 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	}
 	begin := s.begun(ctx, n, name, base.Labels)
 	err = s.commit(ctx, dag.Commit{
-		Key: key, Name: name, Labels: base.Labels, Origin: parseKey(name).origin(), Unsynced: s.boot,
+		Key: key, Name: name, Labels: Given(base.Labels), Origin: parseKey(name).origin(), Unsynced: s.boot,
 		Size: u.Size, Inodes: u.Inodes, Now: now(),
 	}, begin)
 	if err := errors.Join(err, claimed()); err != nil {
@@ -177,6 +192,12 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 // Remove drops a key. Directories are deleted later, in the background or by Cleanup; a storage with a name stays. Only
 // errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key it knows.
 func (s *Snapshotter) Remove(_ context.Context, key string) error {
+	var delta bool
+	s.store.View(func(g *dag.Graph) {
+		n, _ := g.Name(key)
+		layer, _ := g.Node(n.Node)
+		delta = n.Kind == dag.Committed && layer.Added
+	})
 	err := s.do(dag.Remove{Key: key, Now: now()})
 	switch {
 	case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err):
@@ -185,5 +206,8 @@ func (s *Snapshotter) Remove(_ context.Context, key string) error {
 		return fmt.Errorf("remove snapshot %q: %w: %w", key, errdefs.ErrFailedPrecondition, err)
 	}
 	s.handed.ended(key)
+	if delta { // it may be merged now
+		s.kick()
+	}
 	return nil
 }

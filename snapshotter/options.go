@@ -49,6 +49,7 @@ type config struct {
 	servicing servicing.Options
 	mount     []string
 	shared    bool
+	lower     int // how many lower directories a mount takes
 	clock     func() (clock.Reading, error)
 }
 
@@ -73,6 +74,7 @@ func defaults() config {
 		retention: Retention{Points: DefaultPoints, Age: DefaultAge},
 		grace:     DefaultGrace,
 		workers:   2,
+		lower:     maxLower,
 		clock:     clock.Read,
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// LabelStorage is the label that, given to Prepare, binds the key to a storage.
+// LabelStorage is the label that, given to Prepare, binds the key to a storage. Stat and Walk compute it: the name of
+// the storage of an active key, without the namespace of the key. An anonymous storage has none.
 const LabelStorage = "containerd.io/snapshot/molt.storage"
 
 // Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and the
@@ -78,7 +79,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 		err = s.nodes.SyncEmpty(open)
 	}
 	if err == nil {
-		err = s.do(dag.Prepare{Key: key, Kind: dag.Active, Parent: parent, Labels: labels, Open: open, Now: now()})
+		err = s.do(dag.Prepare{Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open, Now: now()})
 	}
 	if err != nil {
 		return errors.Join(err, s.discardNodes(open))
@@ -173,10 +174,15 @@ func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapsh
 		return nil, err
 	}
 	defer release()
+	labels = Given(labels)
 	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: now()}); err != nil {
 		return nil, err
 	}
-	return s.mountsOf(key)
+	mounts, err := s.mountsOf(key)
+	if err != nil {
+		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+	}
+	return mounts, nil
 }
 
 func labelsOf(opts []snapshots.Opt) (map[string]string, error) {

@@ -31,13 +31,14 @@ import (
 // Snapshotter implements containerd's snapshots.Snapshotter. It is safe for concurrent use.
 type Snapshotter struct {
 	config
-	store   *store.Store
-	nodes   *nodes.Dir
-	mirror  *mirror
-	reports *reports.Dir
-	options []string // of every overlay mount
-	boot    string
-	first   dag.NodeID // the highest id that had a directory when the snapshotter was started
+	store    *store.Store
+	nodes    *nodes.Dir
+	mirror   *mirror
+	reports  *reports.Dir
+	computed *computed
+	options  []string // of every overlay mount
+	boot     string
+	first    dag.NodeID // the highest id that had a directory when the snapshotter was started
 
 	locks    *locks
 	busy     *pins
@@ -88,8 +89,8 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	}
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		reports: reports.Open(dir.Reports()),
-		locks:   newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(), ahead: newAhead(), marks: newMarks(),
+		reports: reports.Open(dir.Reports()), computed: &computed{store: st},
+		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(), ahead: newAhead(), marks: newMarks(),
 		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 		ageing: newAgeing(dir, c.clock), witness: newWitness(), young: newYoung(c.grace), leaving: leaving,
 	}

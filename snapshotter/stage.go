@@ -106,6 +106,9 @@ func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update
 	if err != nil {
 		return p, errors.Join(err, s.discard(p))
 	}
+	if p.holds = s.tooDeep(st, k.below); len(p.holds) > 0 {
+		return p, nil
+	}
 	if err := s.seal(ctx, st.Head); err != nil {
 		return s.holdRefused(p, err)
 	}

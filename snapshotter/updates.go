@@ -89,8 +89,9 @@ func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest, fn fun
 			return err
 		}
 		err := fn(s.preview(ctx, name, r.AssumeFree, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+			user := g.Stack(st.Head)
 			return stacks{
-				old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: g.Stack(st.Head),
+				old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: user, below: append(user, g.Chain(r.To)...),
 				settings: settings, report: lastReport(g, st),
 			}, nil
 		}))
@@ -123,6 +124,9 @@ func (s *Snapshotter) preview(
 	if p.Err != nil {
 		return p
 	}
+	if len(k.below) > 0 {
+		p.Holds = s.tooDeep(st, k.below)
+	}
 	p.Waits = s.waits(ctx, st, assumeFree)
 	in, err := s.input(st, k)
 	if err != nil {
@@ -132,7 +136,7 @@ func (s *Snapshotter) preview(
 	in.Live = true // a storage that is free now may be started at any time
 	plan, err := servicing.NewPlan(ctx, in)
 	if report, ok := servicing.RefusedReport(err); ok {
-		p.Report, p.Holds = report, []string{report.Holds[0].Message}
+		p.Report, p.Holds = report, append(p.Holds, report.Holds[0].Message)
 		return p
 	}
 	if err != nil {

@@ -47,6 +47,7 @@ type fakeDaemon struct {
 	diff     []*api.DiffStorageResponse
 	pathDiff []byte
 	merged   []*api.MergeLayersResponse_Pair
+	kept     []*api.MergeLayersResponse_Kept
 	problems []*api.Problem
 	asked    []proto.Message
 }
@@ -232,7 +233,7 @@ func (d *fakeDaemon) PreviewRollback(r *api.RollbackUpdateRequest, stream grpc.S
 }
 
 func (d *fakeDaemon) MergeLayers(r *api.MergeLayersRequest, stream grpc.ServerStreamingServer[api.MergeLayersResponse]) error {
-	return d.send(r, func() error { return stream.Send(&api.MergeLayersResponse{Merged: d.merged}) })
+	return d.send(r, func() error { return stream.Send(&api.MergeLayersResponse{Merged: d.merged, Kept: d.kept}) })
 }
 
 // serve serves the fake on a socket and returns where.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -101,6 +102,62 @@ func TestTablesGolden(t *testing.T) {
 		"version", "storage ls", "storage ls --all", "storage inspect web", "storage history web", "storage diff web", "storage rm web db",
 		"storage fork web copy", "layer ls", "layer merge --dry-run", "update ls", "update inspect u1", "update inspect 1",
 		"update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --detach", "update rollback u1")
+}
+
+// TestMergeGolden: why layers are not merged, for reasons of every kind.
+func TestMergeGolden(t *testing.T) {
+	type (
+		kept   = api.MergeLayersResponse_Kept
+		reason = api.MergeLayersResponse_Reason
+	)
+	chain := "sha256:" + strings.Repeat("ab", 32)
+	all := []*kept{
+		{Lower: 1, Upper: 2, Reasons: []*reason{{Code: "base-layer", Node: 1}}},
+		{Lower: 2, Upper: 3, Reasons: []*reason{{Code: "base-layer", Node: 2}}},
+		{Lower: 3, Upper: 4, Reasons: []*reason{
+			{Code: "named", Node: 3, Namespace: "default", Key: chain, Images: []string{"app:3", "app:latest"}},
+			{Code: "key", Node: 3, Namespace: "default", Key: "job", Container: "job"},
+			{Code: "rollback-point", Node: 3, Storage: "default/web", Update: 4},
+			{Code: "named", Node: 4, Namespace: "default", Key: chain},
+		}},
+		{Lower: 4, Upper: 5, Reasons: []*reason{
+			{Code: "named", Node: 4, Namespace: "default", Key: chain}, {Code: "key", Node: 4, Key: "view \x1b[2J"},
+			{Code: "storage", Node: 4, Storage: "default/web"},
+			{Code: "storage", Node: 4, Key: "job", Container: "job"},
+			{Code: "set-aside", Node: 4, Storage: "default/web", Update: 5},
+		}, More: 12},
+		{Lower: 5, Upper: 6, Reasons: []*reason{
+			{Code: "update", Node: 5, Update: 7}, {Code: "layer", Node: 9}, {Code: "damaged", Node: 6},
+			{Code: "of a later daemon"},
+		}},
+		{Lower: 6, Upper: 7, Reasons: []*reason{{Code: "put-off", Detail: "n6 is mounted to be written"}}},
+	}
+	golden(t, "merge.golden", func() *fakeDaemon { return &fakeDaemon{kept: all} }, "layer merge")
+	some := func() *fakeDaemon {
+		return &fakeDaemon{merged: []*api.MergeLayersResponse_Pair{{Lower: 8, Upper: 9}}, kept: all[2:3]}
+	}
+	golden(t, "merged.golden", some, "layer merge --dry-run")
+
+	// Programs get the reasons as data.
+	out, errOut, code := some().ctl(t, "layer", "merge", "--format", "json")
+	var got struct {
+		Merged []struct{ Lower, Upper string }
+		Kept   []struct {
+			Lower   string
+			Reasons []struct {
+				Code, Node, Container, Storage, Update string
+				Images                                 []string
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || len(got.Merged) != 1 || len(got.Kept) != 1 {
+		t.Fatalf("got %s%s, %d: %v", out, errOut, code, err)
+	}
+	reasons := got.Kept[0].Reasons
+	if got.Merged[0].Upper != "9" || got.Kept[0].Lower != "3" || len(reasons) != 4 || len(reasons[0].Images) != 2 ||
+		reasons[1].Container != "job" || reasons[2].Storage != "default/web" || reasons[2].Update != "4" {
+		t.Errorf("got %+v", got)
+	}
 }
 
 // TestCancelGolden: what cancel comes to for storages of every kind.

@@ -174,10 +174,11 @@ func (w *world) tree(g *dag.Graph, stack []dag.NodeID) (string, error) {
 // damaged begins the description of a tree that is known not to be whole.
 const damaged = "damaged: "
 
-// walk tells the keys as containerd sees them.
+// walk tells the keys as containerd sees them, without the labels that are computed: ids of nodes and updates are not the same in
+// every life, and where a storage stands is looked at by itself.
 func (w *world) walk(ctx context.Context, now state) error {
 	return w.Walk(ctx, func(_ context.Context, i snapshots.Info) error {
-		now["key "+i.Name] = fmt.Sprintf("%s on %q labels %v", i.Kind, i.Parent, i.Labels)
+		now["key "+i.Name] = fmt.Sprintf("%s on %q labels %v", i.Kind, i.Parent, snapshotter.Given(i.Labels))
 		return nil
 	})
 }

@@ -209,23 +209,6 @@ func assumeFree(req interface{ GetAssumeFree() bool }) []snapshotter.UseOpt {
 	return nil
 }
 
-// MergeLayers merges the delta layers that no storage stands on.
-func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream streamOf[api.MergeLayersResponse]) error {
-	pairs, err := s.snapshotter.MergeableLayers(), error(nil)
-	if !req.GetDryRun() {
-		pairs, err = s.snapshotter.MergeLayers(stream.Context())
-	}
-	if err != nil {
-		return errgrpc.ToGRPC(err)
-	}
-	merged := each(pairs, func(p dag.Pair) *api.MergeLayersResponse_Pair {
-		return &api.MergeLayersResponse_Pair{Lower: uint64(p.Lower), Upper: uint64(p.Upper)}
-	})
-	return sendList(stream, merged, func(l []*api.MergeLayersResponse_Pair) *api.MergeLayersResponse {
-		return &api.MergeLayersResponse{Merged: l}
-	})
-}
-
 // resolve finds a storage by its full name, or by parts of it that are unique. A storage without a name of its
 // own is found by its container.
 func (s *Service) resolve(given string) (string, error) {

@@ -70,7 +70,7 @@ func (i images) Layer(_ context.Context, namespace, image string) (string, error
 }
 
 func (images) Images(context.Context) (map[string][]string, error) {
-	return map[string][]string{"default/" + chainID("one"): {"app:1"}}, nil
+	return map[string][]string{"default/" + chainID("one"): {"app:1"}, "default/" + chainID("three"): {"app:3"}}, nil
 }
 
 func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil, nil }

@@ -46,7 +46,7 @@ func storage(g *dag.Graph, st dag.Storage, held dag.UpdateID) *api.Storage {
 	}
 	s := &api.Storage{
 		Name: st.Name, Anonymous: st.Anonymous, Head: uint64(st.Head), Base: uint64(g.Base(st)), Key: st.Key,
-		Points: each(st.Points, point), Aside: each(st.Aside, point), Pending: pending(st.Pending),
+		Points: each(st.Points, point), Aside: each(st.Aside, point), Pending: snapshotter.PendingText(st.Pending),
 		Stack:     each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
 		Created:   timestamppb.New(st.Created),
 		Container: snapshotter.Container(st.Key), Unpacking: snapshotter.Unpacking(st.Key),
@@ -87,18 +87,6 @@ func heldBy(g *dag.Graph) map[string]dag.UpdateID {
 		}
 	}
 	return held
-}
-
-func pending(p *dag.Pending) string {
-	switch {
-	case p == nil:
-		return ""
-	case !p.Rollback:
-		return "update " + p.Update.String()
-	case p.Carry:
-		return "rollback " + p.Update.String() + " and carry"
-	}
-	return "rollback " + p.Update.String()
 }
 
 func update(u dag.Update) *api.Update {

@@ -93,7 +93,7 @@ func (h *Host) planned(ctx context.Context, namespace string, r refreshed) ([]ru
 	info, err := h.client.SnapshotService(h.snapshotter).Stat(ctx, to.Key)
 	switch {
 	case err == nil:
-		was, to.Snapshot = info.Parent, info.Labels
+		was, to.Snapshot = info.Parent, snapshotter.Given(info.Labels)
 	case !errdefs.IsNotFound(err):
 		return nil, nil, fmt.Errorf("look up snapshot %q: %w", to.Key, err)
 	}

@@ -3216,7 +3216,8 @@ func (x *MergeLayersRequest) GetDryRun() bool {
 
 type MergeLayersResponse struct {
 	state         protoimpl.MessageState      `protogen:"open.v1"`
-	Merged        []*MergeLayersResponse_Pair `protobuf:"bytes,1,rep,name=merged,proto3" json:"merged,omitempty"`
+	Merged        []*MergeLayersResponse_Pair `protobuf:"bytes,1,rep,name=merged,proto3" json:"merged,omitempty"` // for a dry run, those that can be merged first
+	Kept          []*MergeLayersResponse_Kept `protobuf:"bytes,2,rep,name=kept,proto3" json:"kept,omitempty"`     // all other pairs of layers, the lowest first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3254,6 +3255,13 @@ func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
 	if x != nil {
 		return x.Merged
+	}
+	return nil
+}
+
+func (x *MergeLayersResponse) GetKept() []*MergeLayersResponse_Kept {
+	if x != nil {
+		return x.Kept
 	}
 	return nil
 }
@@ -3430,6 +3438,188 @@ func (x *MergeLayersResponse_Pair) GetUpper() uint64 {
 	return 0
 }
 
+// Reason is a reason why two layers are not merged. Which fields are set depends on the code.
+type MergeLayersResponse_Reason struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "base-layer": node is the lower layer, and one of an image. "named": containerd knows node by key, and images name it.
+	// "key": a container, or the view key, was made on a name of node, or shows it. "storage": storage stands on node.
+	// "rollback-point": undoing update returns storage to node. "set-aside": the rollback of update set a state of storage on node
+	// aside. "update": update begins or ends at node and is under way. "layer": node stands on the lower layer, too. "damaged": node
+	// is damaged. "put-off": detail says why it cannot be done now.
+	Code          string   `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Node          uint64   `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`
+	Namespace     string   `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Key           string   `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"` // as containerd's clients know it
+	Images        []string `protobuf:"bytes,5,rep,name=images,proto3" json:"images,omitempty"`
+	Container     string   `protobuf:"bytes,6,opt,name=container,proto3" json:"container,omitempty"`
+	Storage       string   `protobuf:"bytes,7,opt,name=storage,proto3" json:"storage,omitempty"` // in full; empty if the storage is that of container and has no name
+	Update        uint64   `protobuf:"varint,8,opt,name=update,proto3" json:"update,omitempty"`
+	Detail        string   `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MergeLayersResponse_Reason) Reset() {
+	*x = MergeLayersResponse_Reason{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MergeLayersResponse_Reason) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MergeLayersResponse_Reason) ProtoMessage() {}
+
+func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MergeLayersResponse_Reason.ProtoReflect.Descriptor instead.
+func (*MergeLayersResponse_Reason) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52, 1}
+}
+
+func (x *MergeLayersResponse_Reason) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *MergeLayersResponse_Reason) GetNode() uint64 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *MergeLayersResponse_Reason) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *MergeLayersResponse_Reason) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *MergeLayersResponse_Reason) GetImages() []string {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *MergeLayersResponse_Reason) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *MergeLayersResponse_Reason) GetStorage() string {
+	if x != nil {
+		return x.Storage
+	}
+	return ""
+}
+
+func (x *MergeLayersResponse_Reason) GetUpdate() uint64 {
+	if x != nil {
+		return x.Update
+	}
+	return 0
+}
+
+func (x *MergeLayersResponse_Reason) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type MergeLayersResponse_Kept struct {
+	state         protoimpl.MessageState        `protogen:"open.v1"`
+	Lower         uint64                        `protobuf:"varint,1,opt,name=lower,proto3" json:"lower,omitempty"`
+	Upper         uint64                        `protobuf:"varint,2,opt,name=upper,proto3" json:"upper,omitempty"`
+	Reasons       []*MergeLayersResponse_Reason `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	More          uint32                        `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"` // reasons that are left out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MergeLayersResponse_Kept) Reset() {
+	*x = MergeLayersResponse_Kept{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MergeLayersResponse_Kept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MergeLayersResponse_Kept) ProtoMessage() {}
+
+func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MergeLayersResponse_Kept.ProtoReflect.Descriptor instead.
+func (*MergeLayersResponse_Kept) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52, 2}
+}
+
+func (x *MergeLayersResponse_Kept) GetLower() uint64 {
+	if x != nil {
+		return x.Lower
+	}
+	return 0
+}
+
+func (x *MergeLayersResponse_Kept) GetUpper() uint64 {
+	if x != nil {
+		return x.Upper
+	}
+	return 0
+}
+
+func (x *MergeLayersResponse_Kept) GetReasons() []*MergeLayersResponse_Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *MergeLayersResponse_Kept) GetMore() uint32 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
 type RefreshContainerResponse_Change struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One of env, args, cwd, user, label, image; with the name of the variable or label.
@@ -3447,7 +3637,7 @@ type RefreshContainerResponse_Change struct {
 
 func (x *RefreshContainerResponse_Change) Reset() {
 	*x = RefreshContainerResponse_Change{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3459,7 +3649,7 @@ func (x *RefreshContainerResponse_Change) String() string {
 func (*RefreshContainerResponse_Change) ProtoMessage() {}
 
 func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3738,12 +3928,28 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\"\x15\n" +
 	"\x13ApplyUpdateResponse\"-\n" +
 	"\x12MergeLayersRequest\x12\x17\n" +
-	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\x8e\x01\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\xc4\x04\n" +
 	"\x13MergeLayersResponse\x12C\n" +
-	"\x06merged\x18\x01 \x03(\v2+.molt.control.v1r2.MergeLayersResponse.PairR\x06merged\x1a2\n" +
+	"\x06merged\x18\x01 \x03(\v2+.molt.control.v1r2.MergeLayersResponse.PairR\x06merged\x12?\n" +
+	"\x04kept\x18\x02 \x03(\v2+.molt.control.v1r2.MergeLayersResponse.KeptR\x04kept\x1a2\n" +
 	"\x04Pair\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
-	"\x05upper\x18\x02 \x01(\x04R\x05upper\"\x92\x01\n" +
+	"\x05upper\x18\x02 \x01(\x04R\x05upper\x1a\xe0\x01\n" +
+	"\x06Reason\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\x04R\x04node\x12\x1c\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\x12\x16\n" +
+	"\x06images\x18\x05 \x03(\tR\x06images\x12\x1c\n" +
+	"\tcontainer\x18\x06 \x01(\tR\tcontainer\x12\x18\n" +
+	"\astorage\x18\a \x01(\tR\astorage\x12\x16\n" +
+	"\x06update\x18\b \x01(\x04R\x06update\x12\x16\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\x1a\x8f\x01\n" +
+	"\x04Kept\x12\x14\n" +
+	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
+	"\x05upper\x18\x02 \x01(\x04R\x05upper\x12G\n" +
+	"\areasons\x18\x03 \x03(\v2-.molt.control.v1r2.MergeLayersResponse.ReasonR\areasons\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\rR\x04more\"\x92\x01\n" +
 	"\x17RefreshContainerRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1c\n" +
 	"\tcontainer\x18\x02 \x01(\tR\tcontainer\x12\x12\n" +
@@ -3799,7 +4005,7 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*VersionRequest)(nil),                  // 0: molt.control.v1r2.VersionRequest
 	(*VersionResponse)(nil),                 // 1: molt.control.v1r2.VersionResponse
@@ -3859,19 +4065,21 @@ var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	nil,                                     // 55: molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
 	nil,                                     // 56: molt.control.v1r2.CreateUpdateRequest.PolicyEntry
 	(*MergeLayersResponse_Pair)(nil),        // 57: molt.control.v1r2.MergeLayersResponse.Pair
-	(*RefreshContainerResponse_Change)(nil), // 58: molt.control.v1r2.RefreshContainerResponse.Change
-	(*timestamppb.Timestamp)(nil),           // 59: google.protobuf.Timestamp
+	(*MergeLayersResponse_Reason)(nil),      // 58: molt.control.v1r2.MergeLayersResponse.Reason
+	(*MergeLayersResponse_Kept)(nil),        // 59: molt.control.v1r2.MergeLayersResponse.Kept
+	(*RefreshContainerResponse_Change)(nil), // 60: molt.control.v1r2.RefreshContainerResponse.Change
+	(*timestamppb.Timestamp)(nil),           // 61: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	59, // 0: molt.control.v1r2.Node.created:type_name -> google.protobuf.Timestamp
-	59, // 1: molt.control.v1r2.Point.time:type_name -> google.protobuf.Timestamp
+	61, // 0: molt.control.v1r2.Node.created:type_name -> google.protobuf.Timestamp
+	61, // 1: molt.control.v1r2.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1r2.Storage.points:type_name -> molt.control.v1r2.Point
 	4,  // 3: molt.control.v1r2.Storage.aside:type_name -> molt.control.v1r2.Point
-	59, // 4: molt.control.v1r2.Storage.created:type_name -> google.protobuf.Timestamp
-	59, // 5: molt.control.v1r2.Outcome.time:type_name -> google.protobuf.Timestamp
+	61, // 4: molt.control.v1r2.Storage.created:type_name -> google.protobuf.Timestamp
+	61, // 5: molt.control.v1r2.Outcome.time:type_name -> google.protobuf.Timestamp
 	6,  // 6: molt.control.v1r2.Update.outcomes:type_name -> molt.control.v1r2.Outcome
-	59, // 7: molt.control.v1r2.Update.created:type_name -> google.protobuf.Timestamp
-	59, // 8: molt.control.v1r2.Update.updated:type_name -> google.protobuf.Timestamp
+	61, // 7: molt.control.v1r2.Update.created:type_name -> google.protobuf.Timestamp
+	61, // 8: molt.control.v1r2.Update.updated:type_name -> google.protobuf.Timestamp
 	9,  // 9: molt.control.v1r2.CheckResponse.problems:type_name -> molt.control.v1r2.Problem
 	2,  // 10: molt.control.v1r2.GraphResponse.nodes:type_name -> molt.control.v1r2.Node
 	3,  // 11: molt.control.v1r2.GraphResponse.names:type_name -> molt.control.v1r2.Name
@@ -3881,7 +4089,7 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	5,  // 15: molt.control.v1r2.GetStorageResponse.storage:type_name -> molt.control.v1r2.Storage
 	2,  // 16: molt.control.v1r2.GetStorageResponse.nodes:type_name -> molt.control.v1r2.Node
 	7,  // 17: molt.control.v1r2.GetStorageResponse.updates:type_name -> molt.control.v1r2.Update
-	59, // 18: molt.control.v1r2.Pin.expires:type_name -> google.protobuf.Timestamp
+	61, // 18: molt.control.v1r2.Pin.expires:type_name -> google.protobuf.Timestamp
 	25, // 19: molt.control.v1r2.ConfigureStorageRequest.pin:type_name -> molt.control.v1r2.Pin
 	55, // 20: molt.control.v1r2.ConfigureStorageRequest.policy:type_name -> molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
 	56, // 21: molt.control.v1r2.CreateUpdateRequest.policy:type_name -> molt.control.v1r2.CreateUpdateRequest.PolicyEntry
@@ -3894,62 +4102,64 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	46, // 28: molt.control.v1r2.RollbackUpdateResponse.undone:type_name -> molt.control.v1r2.Undone
 	46, // 29: molt.control.v1r2.CancelUpdateResponse.undone:type_name -> molt.control.v1r2.Undone
 	57, // 30: molt.control.v1r2.MergeLayersResponse.merged:type_name -> molt.control.v1r2.MergeLayersResponse.Pair
-	58, // 31: molt.control.v1r2.RefreshContainerResponse.changes:type_name -> molt.control.v1r2.RefreshContainerResponse.Change
-	0,  // 32: molt.control.v1r2.Control.Version:input_type -> molt.control.v1r2.VersionRequest
-	13, // 33: molt.control.v1r2.Control.Graph:input_type -> molt.control.v1r2.GraphRequest
-	15, // 34: molt.control.v1r2.Control.ListStorages:input_type -> molt.control.v1r2.ListStoragesRequest
-	17, // 35: molt.control.v1r2.Control.GetStorage:input_type -> molt.control.v1r2.GetStorageRequest
-	19, // 36: molt.control.v1r2.Control.DiffStorage:input_type -> molt.control.v1r2.DiffStorageRequest
-	21, // 37: molt.control.v1r2.Control.RemoveStorage:input_type -> molt.control.v1r2.RemoveStorageRequest
-	23, // 38: molt.control.v1r2.Control.ForkStorage:input_type -> molt.control.v1r2.ForkStorageRequest
-	26, // 39: molt.control.v1r2.Control.ConfigureStorage:input_type -> molt.control.v1r2.ConfigureStorageRequest
-	28, // 40: molt.control.v1r2.Control.ExplainPath:input_type -> molt.control.v1r2.ExplainPathRequest
-	30, // 41: molt.control.v1r2.Control.AuditStorage:input_type -> molt.control.v1r2.AuditStorageRequest
-	32, // 42: molt.control.v1r2.Control.CreateUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
-	32, // 43: molt.control.v1r2.Control.PreviewUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
-	36, // 44: molt.control.v1r2.Control.ListUpdates:input_type -> molt.control.v1r2.ListUpdatesRequest
-	38, // 45: molt.control.v1r2.Control.GetUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
-	38, // 46: molt.control.v1r2.Control.WatchUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
-	40, // 47: molt.control.v1r2.Control.GetReport:input_type -> molt.control.v1r2.GetReportRequest
-	42, // 48: molt.control.v1r2.Control.DiffPath:input_type -> molt.control.v1r2.DiffPathRequest
-	44, // 49: molt.control.v1r2.Control.RollbackUpdate:input_type -> molt.control.v1r2.RollbackUpdateRequest
-	44, // 50: molt.control.v1r2.Control.PreviewRollback:input_type -> molt.control.v1r2.RollbackUpdateRequest
-	47, // 51: molt.control.v1r2.Control.CancelUpdate:input_type -> molt.control.v1r2.CancelUpdateRequest
-	49, // 52: molt.control.v1r2.Control.ApplyUpdate:input_type -> molt.control.v1r2.ApplyUpdateRequest
-	51, // 53: molt.control.v1r2.Control.MergeLayers:input_type -> molt.control.v1r2.MergeLayersRequest
-	53, // 54: molt.control.v1r2.Control.RefreshContainer:input_type -> molt.control.v1r2.RefreshContainerRequest
-	8,  // 55: molt.control.v1r2.Control.Check:input_type -> molt.control.v1r2.CheckRequest
-	11, // 56: molt.control.v1r2.Control.Backup:input_type -> molt.control.v1r2.BackupRequest
-	1,  // 57: molt.control.v1r2.Control.Version:output_type -> molt.control.v1r2.VersionResponse
-	14, // 58: molt.control.v1r2.Control.Graph:output_type -> molt.control.v1r2.GraphResponse
-	16, // 59: molt.control.v1r2.Control.ListStorages:output_type -> molt.control.v1r2.ListStoragesResponse
-	18, // 60: molt.control.v1r2.Control.GetStorage:output_type -> molt.control.v1r2.GetStorageResponse
-	20, // 61: molt.control.v1r2.Control.DiffStorage:output_type -> molt.control.v1r2.DiffStorageResponse
-	22, // 62: molt.control.v1r2.Control.RemoveStorage:output_type -> molt.control.v1r2.RemoveStorageResponse
-	24, // 63: molt.control.v1r2.Control.ForkStorage:output_type -> molt.control.v1r2.ForkStorageResponse
-	27, // 64: molt.control.v1r2.Control.ConfigureStorage:output_type -> molt.control.v1r2.ConfigureStorageResponse
-	29, // 65: molt.control.v1r2.Control.ExplainPath:output_type -> molt.control.v1r2.ExplainPathResponse
-	31, // 66: molt.control.v1r2.Control.AuditStorage:output_type -> molt.control.v1r2.AuditStorageResponse
-	33, // 67: molt.control.v1r2.Control.CreateUpdate:output_type -> molt.control.v1r2.CreateUpdateResponse
-	35, // 68: molt.control.v1r2.Control.PreviewUpdate:output_type -> molt.control.v1r2.PreviewResponse
-	37, // 69: molt.control.v1r2.Control.ListUpdates:output_type -> molt.control.v1r2.ListUpdatesResponse
-	39, // 70: molt.control.v1r2.Control.GetUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
-	39, // 71: molt.control.v1r2.Control.WatchUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
-	41, // 72: molt.control.v1r2.Control.GetReport:output_type -> molt.control.v1r2.GetReportResponse
-	43, // 73: molt.control.v1r2.Control.DiffPath:output_type -> molt.control.v1r2.DiffPathResponse
-	45, // 74: molt.control.v1r2.Control.RollbackUpdate:output_type -> molt.control.v1r2.RollbackUpdateResponse
-	35, // 75: molt.control.v1r2.Control.PreviewRollback:output_type -> molt.control.v1r2.PreviewResponse
-	48, // 76: molt.control.v1r2.Control.CancelUpdate:output_type -> molt.control.v1r2.CancelUpdateResponse
-	50, // 77: molt.control.v1r2.Control.ApplyUpdate:output_type -> molt.control.v1r2.ApplyUpdateResponse
-	52, // 78: molt.control.v1r2.Control.MergeLayers:output_type -> molt.control.v1r2.MergeLayersResponse
-	54, // 79: molt.control.v1r2.Control.RefreshContainer:output_type -> molt.control.v1r2.RefreshContainerResponse
-	10, // 80: molt.control.v1r2.Control.Check:output_type -> molt.control.v1r2.CheckResponse
-	12, // 81: molt.control.v1r2.Control.Backup:output_type -> molt.control.v1r2.BackupResponse
-	57, // [57:82] is the sub-list for method output_type
-	32, // [32:57] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	59, // 31: molt.control.v1r2.MergeLayersResponse.kept:type_name -> molt.control.v1r2.MergeLayersResponse.Kept
+	60, // 32: molt.control.v1r2.RefreshContainerResponse.changes:type_name -> molt.control.v1r2.RefreshContainerResponse.Change
+	58, // 33: molt.control.v1r2.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r2.MergeLayersResponse.Reason
+	0,  // 34: molt.control.v1r2.Control.Version:input_type -> molt.control.v1r2.VersionRequest
+	13, // 35: molt.control.v1r2.Control.Graph:input_type -> molt.control.v1r2.GraphRequest
+	15, // 36: molt.control.v1r2.Control.ListStorages:input_type -> molt.control.v1r2.ListStoragesRequest
+	17, // 37: molt.control.v1r2.Control.GetStorage:input_type -> molt.control.v1r2.GetStorageRequest
+	19, // 38: molt.control.v1r2.Control.DiffStorage:input_type -> molt.control.v1r2.DiffStorageRequest
+	21, // 39: molt.control.v1r2.Control.RemoveStorage:input_type -> molt.control.v1r2.RemoveStorageRequest
+	23, // 40: molt.control.v1r2.Control.ForkStorage:input_type -> molt.control.v1r2.ForkStorageRequest
+	26, // 41: molt.control.v1r2.Control.ConfigureStorage:input_type -> molt.control.v1r2.ConfigureStorageRequest
+	28, // 42: molt.control.v1r2.Control.ExplainPath:input_type -> molt.control.v1r2.ExplainPathRequest
+	30, // 43: molt.control.v1r2.Control.AuditStorage:input_type -> molt.control.v1r2.AuditStorageRequest
+	32, // 44: molt.control.v1r2.Control.CreateUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
+	32, // 45: molt.control.v1r2.Control.PreviewUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
+	36, // 46: molt.control.v1r2.Control.ListUpdates:input_type -> molt.control.v1r2.ListUpdatesRequest
+	38, // 47: molt.control.v1r2.Control.GetUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
+	38, // 48: molt.control.v1r2.Control.WatchUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
+	40, // 49: molt.control.v1r2.Control.GetReport:input_type -> molt.control.v1r2.GetReportRequest
+	42, // 50: molt.control.v1r2.Control.DiffPath:input_type -> molt.control.v1r2.DiffPathRequest
+	44, // 51: molt.control.v1r2.Control.RollbackUpdate:input_type -> molt.control.v1r2.RollbackUpdateRequest
+	44, // 52: molt.control.v1r2.Control.PreviewRollback:input_type -> molt.control.v1r2.RollbackUpdateRequest
+	47, // 53: molt.control.v1r2.Control.CancelUpdate:input_type -> molt.control.v1r2.CancelUpdateRequest
+	49, // 54: molt.control.v1r2.Control.ApplyUpdate:input_type -> molt.control.v1r2.ApplyUpdateRequest
+	51, // 55: molt.control.v1r2.Control.MergeLayers:input_type -> molt.control.v1r2.MergeLayersRequest
+	53, // 56: molt.control.v1r2.Control.RefreshContainer:input_type -> molt.control.v1r2.RefreshContainerRequest
+	8,  // 57: molt.control.v1r2.Control.Check:input_type -> molt.control.v1r2.CheckRequest
+	11, // 58: molt.control.v1r2.Control.Backup:input_type -> molt.control.v1r2.BackupRequest
+	1,  // 59: molt.control.v1r2.Control.Version:output_type -> molt.control.v1r2.VersionResponse
+	14, // 60: molt.control.v1r2.Control.Graph:output_type -> molt.control.v1r2.GraphResponse
+	16, // 61: molt.control.v1r2.Control.ListStorages:output_type -> molt.control.v1r2.ListStoragesResponse
+	18, // 62: molt.control.v1r2.Control.GetStorage:output_type -> molt.control.v1r2.GetStorageResponse
+	20, // 63: molt.control.v1r2.Control.DiffStorage:output_type -> molt.control.v1r2.DiffStorageResponse
+	22, // 64: molt.control.v1r2.Control.RemoveStorage:output_type -> molt.control.v1r2.RemoveStorageResponse
+	24, // 65: molt.control.v1r2.Control.ForkStorage:output_type -> molt.control.v1r2.ForkStorageResponse
+	27, // 66: molt.control.v1r2.Control.ConfigureStorage:output_type -> molt.control.v1r2.ConfigureStorageResponse
+	29, // 67: molt.control.v1r2.Control.ExplainPath:output_type -> molt.control.v1r2.ExplainPathResponse
+	31, // 68: molt.control.v1r2.Control.AuditStorage:output_type -> molt.control.v1r2.AuditStorageResponse
+	33, // 69: molt.control.v1r2.Control.CreateUpdate:output_type -> molt.control.v1r2.CreateUpdateResponse
+	35, // 70: molt.control.v1r2.Control.PreviewUpdate:output_type -> molt.control.v1r2.PreviewResponse
+	37, // 71: molt.control.v1r2.Control.ListUpdates:output_type -> molt.control.v1r2.ListUpdatesResponse
+	39, // 72: molt.control.v1r2.Control.GetUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
+	39, // 73: molt.control.v1r2.Control.WatchUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
+	41, // 74: molt.control.v1r2.Control.GetReport:output_type -> molt.control.v1r2.GetReportResponse
+	43, // 75: molt.control.v1r2.Control.DiffPath:output_type -> molt.control.v1r2.DiffPathResponse
+	45, // 76: molt.control.v1r2.Control.RollbackUpdate:output_type -> molt.control.v1r2.RollbackUpdateResponse
+	35, // 77: molt.control.v1r2.Control.PreviewRollback:output_type -> molt.control.v1r2.PreviewResponse
+	48, // 78: molt.control.v1r2.Control.CancelUpdate:output_type -> molt.control.v1r2.CancelUpdateResponse
+	50, // 79: molt.control.v1r2.Control.ApplyUpdate:output_type -> molt.control.v1r2.ApplyUpdateResponse
+	52, // 80: molt.control.v1r2.Control.MergeLayers:output_type -> molt.control.v1r2.MergeLayersResponse
+	54, // 81: molt.control.v1r2.Control.RefreshContainer:output_type -> molt.control.v1r2.RefreshContainerResponse
+	10, // 82: molt.control.v1r2.Control.Check:output_type -> molt.control.v1r2.CheckResponse
+	12, // 83: molt.control.v1r2.Control.Backup:output_type -> molt.control.v1r2.BackupResponse
+	59, // [59:84] is the sub-list for method output_type
+	34, // [34:59] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
@@ -3967,7 +4177,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   59,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -114,7 +114,7 @@ type ControlClient interface {
 	// ApplyUpdate has an update that was announced or staged move its storages. It returns before they are serviced. Bound: none
 	// needed.
 	ApplyUpdate(ctx context.Context, in *ApplyUpdateRequest, opts ...grpc.CallOption) (*ApplyUpdateResponse, error)
-	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
+	// MergeLayers merges the delta layers that no storage stands on, and says of each other pair of layers why not. Bound: a part.
 	MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error)
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
 	// Bound: a part.
@@ -613,7 +613,7 @@ type ControlServer interface {
 	// ApplyUpdate has an update that was announced or staged move its storages. It returns before they are serviced. Bound: none
 	// needed.
 	ApplyUpdate(context.Context, *ApplyUpdateRequest) (*ApplyUpdateResponse, error)
-	// MergeLayers merges the delta layers that no storage stands on. Bound: a part.
+	// MergeLayers merges the delta layers that no storage stands on, and says of each other pair of layers why not. Bound: a part.
 	MergeLayers(*MergeLayersRequest, grpc.ServerStreamingServer[MergeLayersResponse]) error
 	// RefreshContainer takes what containerd has on record of a container from the defaults of one image to those of another.
 	// Bound: a part.

@@ -46,6 +46,7 @@ func (g *Graph) Plan(ts ...Transformation) (Change, error) {
 		if err := t.transform(d); err != nil {
 			return Change{}, err
 		}
+		d.markAdded()
 		d.sweep()
 	}
 	return d.Change, nil
@@ -108,8 +109,11 @@ func (s Storage) states() []NodeID {
 	return ids
 }
 
-// refs of an update are its layers as long as some storage still has to move.
+// refs of an update are its layers as long as some storage still has to move, or may come to.
 func (u Update) refs(lookupNode) []NodeID {
+	if u.Standing {
+		return []NodeID{u.From, u.To}
+	}
 	for _, o := range u.Outcomes {
 		if !o.State.Final() {
 			return []NodeID{u.From, u.To}
@@ -148,10 +152,11 @@ func count[K comparable](m map[K]int, k K, by int) {
 type draft struct {
 	g *Graph
 	Change
+	led map[UpdateID]bool // of updates that have come to lead, or no longer do: which, see [draft.markAdded]
 }
 
 func newDraft(g *Graph) *draft {
-	return &draft{g: g, Change: Change{
+	return &draft{g: g, led: map[UpdateID]bool{}, Change: Change{
 		Nodes:    map[NodeID]*Node{},
 		Names:    map[string]*Name{},
 		Storages: map[string]*Storage{},

@@ -67,6 +67,13 @@ type Update struct {
 	AllOrNothing bool `json:"all_or_nothing,omitempty"`
 	// AssumeFree updates have an operator answer for storages of which it cannot be found out whether they are in use.
 	AssumeFree bool `json:"assume_free,omitempty"`
+	// Standing updates take in the storages that come to stand on the old base later, too, see [Graph.Joining]. Their layers
+	// are kept.
+	Standing bool `json:"standing,omitempty"`
+	// Anonymous updates are of storages without a name, too.
+	Anonymous bool `json:"anonymous,omitempty"`
+	// Retracted updates were rolled back as a whole: they lead no new container to their new base.
+	Retracted bool `json:"retracted,omitempty"`
 	// Settings are what servicing was told for this update. The graph does not look into them.
 	Settings json.RawMessage `json:"settings,omitempty"`
 	State    State           `json:"state"`
@@ -84,21 +91,14 @@ type Outcome struct {
 	// Use is the kind of use that a planned move waits for, as the snapshotter calls it; empty when it waits for
 	// something else.
 	Use string `json:"use,omitempty"`
-	// Delta is the delta storage that was recorded, 0 when there were no side effects.
+	// Delta is the delta storage that was recorded, 0 when there were no side effects. After a rollback, and after a merge,
+	// the node may be gone.
 	Delta NodeID `json:"delta,omitempty"`
 	// Report names the report of this storage, empty while there is none.
-	Report string    `json:"report,omitempty"`
-	Time   time.Time `json:"time"`
-}
-
-// effective tells whether the update was applied to some storage and not undone there, or needs none to be applied.
-func (u Update) effective() bool {
-	for _, o := range u.Outcomes {
-		if o.State == Applied {
-			return true
-		}
-	}
-	return u.State == Applied
+	Report string `json:"report,omitempty"`
+	// Gone is set once the storage was removed: a later one of that name is another one.
+	Gone bool      `json:"gone,omitempty"`
+	Time time.Time `json:"time"`
 }
 
 // renamed returns a copy of the update in which the outcome of one storage is that of another one.

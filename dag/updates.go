@@ -21,6 +21,8 @@ type BeginUpdate struct {
 	Cause          Cause
 	AllOrNothing   bool
 	AssumeFree     bool
+	Standing       bool
+	Anonymous      bool
 	Settings       json.RawMessage
 	Storages       []string
 	Now            time.Time
@@ -38,15 +40,10 @@ func (t BeginUpdate) transform(d *draft) error {
 	if t.To == 0 {
 		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
 	}
-	chain := down(d.node, t.To)
-	for _, id := range chain[:max(0, slices.Index(chain, t.From))] {
-		n, _ := d.node(id)
-		n.Added = true
-		d.putNode(n)
-	}
 	u := Update{
 		ID: t.ID, From: t.From, To: t.To, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
-		AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
+		AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
+		Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
 	}
 	for _, name := range t.Storages {
 		if _, ok := d.storage(name); !ok {
@@ -259,8 +256,11 @@ func (t Forget) transform(d *draft) error {
 	return nil
 }
 
-// Forgettable tells whether an update is history, so that its record can be dropped with [Forget].
+// Forgettable reports whether an update is history, so that its record can be dropped with [Forget].
 func (g *Graph) Forgettable(u Update) bool {
+	if u.Standing {
+		return false
+	}
 	for _, o := range u.Outcomes {
 		if !o.State.Final() {
 			return false
@@ -278,5 +278,5 @@ func (g *Graph) Forgettable(u Update) bool {
 	}
 	_, from := g.nodes[u.From]
 	_, to := g.nodes[u.To]
-	return u.State != Applied || !from || !to
+	return u.State != Applied || u.Retracted || !from || !to
 }

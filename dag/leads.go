@@ -186,6 +186,16 @@ func (g *Graph) Joining(u Update) (names []string) {
 	return names
 }
 
+// HasStanding reports whether there is a standing update.
+func (g *Graph) HasStanding() bool {
+	for _, u := range g.updates {
+		if u.Standing {
+			return true
+		}
+	}
+	return false
+}
+
 // Joins reports whether a standing update is still to take in a storage, see [Graph.Joining].
 func (g *Graph) Joins(u Update, s Storage) bool {
 	return u.Standing && s.Pending == nil && s.Rehoming == nil && u.Covers(s) && !u.Took(s) && g.SameBase(g.Base(s), u.From)

@@ -38,10 +38,13 @@ type Retention struct {
 
 // config is what the options set.
 type config struct {
-	host      Host
-	onReturn  RollbackPolicy
-	onHold    OnHold
-	rebind    Rebind
+	host     Host
+	onReturn RollbackPolicy
+	onHold   OnHold
+	rebind   Rebind
+
+	newContainers NewContainers
+
 	retention Retention
 	grace     time.Duration
 	workers   int
@@ -60,9 +63,12 @@ const (
 
 func defaults() config {
 	return config{
-		onReturn:  CarryOver,
-		onHold:    RefuseStart,
-		rebind:    RebindOnChange,
+		onReturn: CarryOver,
+		onHold:   RefuseStart,
+		rebind:   RebindOnChange,
+
+		newContainers: BeginAsNamed,
+
 		retention: Retention{Points: DefaultPoints, Age: DefaultAge},
 		grace:     DefaultGrace,
 		workers:   2,
@@ -132,6 +138,17 @@ func WithRebind(p Rebind) Opt {
 			return fmt.Errorf("rebind %q: must be %q or %q: %w", p, RebindOnChange, RebindToSpec, errdefs.ErrInvalidArgument)
 		}
 		c.rebind = p
+		return nil
+	}
+}
+
+// WithNewContainers sets where the storages of new containers begin. A container goes by what was set when its key was prepared.
+func WithNewContainers(p NewContainers) Opt {
+	return func(c *config) error {
+		if p != BeginAsNamed && p != BeginOnNewest {
+			return fmt.Errorf("new containers %q: must be %q or %q: %w", p, BeginAsNamed, BeginOnNewest, errdefs.ErrInvalidArgument)
+		}
+		c.newContainers = p
 		return nil
 	}
 }

@@ -61,10 +61,11 @@ type logConfig struct {
 }
 
 type servicingConfig struct {
-	Workers int      `toml:"workers" comment:"How many storages are serviced at once."`
-	Grace   duration `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
-	OnHold  string   `toml:"on_hold" comment:"What happens when a container asks for a base that its storage cannot be serviced for: refuse, or start-on-old-base."`
-	Rebind  string   `toml:"rebind" comment:"Which containers have their storage moved to the image that they name: on-change (those that name another one than the container before), or spec (all whose storage stands elsewhere)."`
+	Workers       int      `toml:"workers" comment:"How many storages are serviced at once."`
+	Grace         duration `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
+	OnHold        string   `toml:"on_hold" comment:"What happens when a container asks for a base that its storage cannot be serviced for: refuse, or start-on-old-base."`
+	Rebind        string   `toml:"rebind" comment:"Which containers have their storage moved to the image that they name: on-change (those that name another one than the container before), or spec (all whose storage stands elsewhere)."`
+	NewContainers string   `toml:"new_containers" comment:"Where the storage of a new container begins whose base was updated: as-named (on the base that the container names) or newest (where the updates of that base lead)."`
 	// What is told for all storages: policy, pins, exclude.
 	servicing.Options
 }
@@ -101,7 +102,7 @@ func defaultConfig() config {
 		Control:    socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
 		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt", Unknown: string(host.RefuseUnknown)},
 		Log:        logConfig{Level: "info", Format: "text"},
-		Servicing:  servicingConfig{Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart), Rebind: string(snapshotter.RebindOnChange)},
+		Servicing:  servicingConfig{Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart), Rebind: string(snapshotter.RebindOnChange), NewContainers: string(snapshotter.BeginAsNamed)},
 		Rollback:   rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
 		Retention:  retentionConfig{Points: snapshotter.DefaultPoints, Age: duration{snapshotter.DefaultAge}},
 	}
@@ -265,6 +266,7 @@ func (c *config) options() []snapshotter.Opt {
 		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(c.Rollback.OnReturn)),
 		snapshotter.WithOnHold(snapshotter.OnHold(c.Servicing.OnHold)),
 		snapshotter.WithRebind(snapshotter.Rebind(c.Servicing.Rebind)),
+		snapshotter.WithNewContainers(snapshotter.NewContainers(c.Servicing.NewContainers)),
 		snapshotter.WithWorkers(c.Servicing.Workers),
 		snapshotter.WithGrace(c.Servicing.Grace.Duration),
 		snapshotter.WithServicing(c.Servicing.Options),

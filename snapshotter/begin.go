@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
@@ -42,7 +43,11 @@ func (s *Snapshotter) begin(ctx context.Context, key string) error {
 			return fmt.Errorf("storage %q cannot begin on the newest base: %w", st.Name, err)
 		}
 	}
-	return s.join(ctx, st.Name)
+	if err := s.join(ctx, st.Name); err != nil {
+		log.G(ctx).WithError(err).WithField("storage", st.Name).
+			Error("a standing update failed to take in a storage, which starts where it stands; it is tried again")
+	}
+	return nil
 }
 
 // starting returns the storage of a key that a container is known to have.
@@ -67,7 +72,7 @@ func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (err error) {
 		head, _ := g.Node(st.Head)
 		fresh := head.Parent == 0 && len(st.Points)+len(st.Aside) == 0 && st.Pending == nil
 		lead, led = g.Leads().From(head.Base)
-		led = led && fresh
+		led = led && fresh && head.Base != 0 // what has no layers is a bind mount, which nothing keeps from coming late
 	})
 	stays := dag.Place{Storage: st.Name, Head: st.Head, Now: now()}
 	if !led {
@@ -207,8 +212,11 @@ func (s *Snapshotter) joinStanding(ctx context.Context) error {
 
 func (s *Snapshotter) joinOne(ctx context.Context, name string) error {
 	unlock, err := s.tryLock(ctx, name)
+	if errdefs.IsUnavailable(err) { // somebody is at work with it, perhaps the start that takes it in; it is looked at again
+		return nil
+	}
 	if err != nil {
-		return nil //nolint:nilerr // somebody is at work with it, perhaps the start that takes it in; it is looked at again
+		return err
 	}
 	defer unlock()
 	return s.join(ctx, name)

@@ -46,6 +46,7 @@ func TestNewContainers(t *testing.T) {
 			f.expect(key, "version", c.want)
 			f.write(key, "own", "new")
 			f.reopen()
+			f.loseDatabase()
 			f.expect(key, "version", c.want)
 			f.expect(key, "own", "new")
 			var st dag.Storage

@@ -152,7 +152,7 @@ func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, er
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		if found, ok := g.Update(id); ok {
 			u, err = update(g, only(found, storages...)), nil
-			u.MadeSince = uint64(snapshotter.MadeSince(g, found)) //nolint:gosec // a count
+			u.MadeSince = uint64(snapshotter.MadeSince(g, found))
 		}
 	})
 	return u, err

@@ -30,7 +30,7 @@ type baseKey struct {
 	node   NodeID
 }
 
-func (g *Graph) baseKey(id NodeID) baseKey {
+func keyOfBase(g *Graph, id NodeID) baseKey {
 	if n := g.nodes[id]; n.Origin != "" {
 		return baseKey{origin: n.Origin}
 	}
@@ -43,12 +43,12 @@ func (g *Graph) baseKey(id NodeID) baseKey {
 func (g *Graph) Leads() Leads {
 	leads := Leads{g: g, to: map[baseKey]Lead{}}
 	for _, u := range slices.Backward(g.Updates()) {
-		from := g.baseKey(u.From)
+		from := keyOfBase(g, u.From)
 		if _, later := leads.to[from]; later || !u.effective() {
 			continue
 		}
 		lead := Lead{To: u.To, Update: u.ID}
-		if further, ok := leads.to[g.baseKey(u.To)]; ok {
+		if further, ok := leads.to[keyOfBase(g, u.To)]; ok {
 			lead = further
 		}
 		if _, there := g.nodes[lead.To]; there {
@@ -60,7 +60,7 @@ func (g *Graph) Leads() Leads {
 
 // From returns where the updates from a layer lead. It reports false when they lead nowhere else.
 func (l Leads) From(layer NodeID) (Lead, bool) {
-	lead, ok := l.to[l.g.baseKey(layer)]
+	lead, ok := l.to[keyOfBase(l.g, layer)]
 	return lead, ok && !l.g.SameBase(lead.To, layer)
 }
 
@@ -173,12 +173,12 @@ func (t EndUpdate) transform(d *draft) error {
 // Joining returns the storages that a standing update is still to take in, by name: those that came to stand on its old base
 // and wait for nothing. A storage that the update took in before is left alone, whatever became of it. Storages without a
 // name are among them if the update is also of those.
-func (g *Graph) Joining(u Update) (names []string) {
+func (u Update) Joining(g *Graph) (names []string) {
 	if !u.Standing {
 		return nil
 	}
 	for name, s := range g.storages {
-		if g.Joins(u, s) {
+		if u.Joins(g, s) {
 			names = append(names, name)
 		}
 	}
@@ -196,8 +196,8 @@ func (g *Graph) HasStanding() bool {
 	return false
 }
 
-// Joins reports whether a standing update is still to take in a storage, see [Graph.Joining].
-func (g *Graph) Joins(u Update, s Storage) bool {
+// Joins reports whether a standing update is still to take in a storage, see [Update.Joining].
+func (u Update) Joins(g *Graph, s Storage) bool {
 	return u.Standing && s.Pending == nil && s.Rehoming == nil && u.Covers(s) && !u.Took(s) && g.SameBase(g.Base(s), u.From)
 }
 
@@ -212,7 +212,7 @@ func (u Update) Took(s Storage) bool {
 
 // Begun reports whether a storage that stands on the new base of an update was begun there, or forked from one that was
 // moved there: no update has moved it there itself.
-func (g *Graph) Begun(u Update, s Storage) bool {
+func (u Update) Begun(g *Graph, s Storage) bool {
 	if !g.SameBase(g.Base(s), u.To) {
 		return false
 	}

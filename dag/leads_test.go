@@ -116,7 +116,7 @@ func TestStandingUpdate(t *testing.T) {
 	joining := func(want ...string) {
 		t.Helper()
 		u, _ := w.g.Update(1)
-		if got := w.g.Joining(u); fmt.Sprint(got) != fmt.Sprint(want) {
+		if got := u.Joining(w.g); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%v are to be taken in, want %v", got, want)
 		}
 	}
@@ -158,7 +158,7 @@ func TestBegun(t *testing.T) {
 	w.apply(2, "asked", "", "x4")
 	u, _ := w.g.Update(1)
 	for name, want := range map[string]bool{"c": false, "new": true, "old": false, "fork": true, "asked": false} {
-		if s, _ := w.g.Storage(name); w.g.Begun(u, s) != want {
+		if s, _ := w.g.Storage(name); u.Begun(w.g, s) != want {
 			t.Errorf("%s was begun on the new base: %v", name, !want)
 		}
 	}

@@ -63,15 +63,7 @@ type Update struct {
 	ToRef   string `json:"to_ref,omitempty"`
 	// Cause says what began the update.
 	Cause Cause `json:"cause"`
-	// AllOrNothing updates switch every storage in one transaction, or none.
-	AllOrNothing bool `json:"all_or_nothing,omitempty"`
-	// AssumeFree updates have an operator answer for storages of which it cannot be found out whether they are in use.
-	AssumeFree bool `json:"assume_free,omitempty"`
-	// Standing updates take in the storages that come to stand on the old base later, too, see [Graph.Joining]. Their layers
-	// are kept.
-	Standing bool `json:"standing,omitempty"`
-	// Anonymous updates are of storages without a name, too.
-	Anonymous bool `json:"anonymous,omitempty"`
+	Terms
 	// Retracted updates were rolled back as a whole: they lead no new container to their new base.
 	Retracted bool `json:"retracted,omitempty"`
 	// Settings are what servicing was told for this update. The graph does not look into them.
@@ -81,6 +73,19 @@ type Update struct {
 	Outcomes map[string]Outcome `json:"outcomes,omitempty"`
 	Created  time.Time          `json:"created"`
 	Updated  time.Time          `json:"updated"`
+}
+
+// Terms are how an update was asked for.
+type Terms struct {
+	// AllOrNothing updates switch every storage in one transaction, or none.
+	AllOrNothing bool `json:"all_or_nothing,omitempty"`
+	// AssumeFree updates have an operator answer for storages of which it cannot be found out whether they are in use.
+	AssumeFree bool `json:"assume_free,omitempty"`
+	// Standing updates take in the storages that come to stand on the old base later, too, see [Update.Joining]. Their layers
+	// are kept.
+	Standing bool `json:"standing,omitempty"`
+	// Anonymous updates are of storages without a name, too.
+	Anonymous bool `json:"anonymous,omitempty"`
 }
 
 // Outcome is what an update came to for one storage.

@@ -42,7 +42,9 @@ func (t BeginUpdate) transform(d *draft) error {
 	}
 	u := Update{
 		ID: t.ID, From: t.From, To: t.To, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
-		AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
+		Terms: Terms{
+			AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
+		},
 		Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
 	}
 	for _, name := range t.Storages {

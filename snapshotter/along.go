@@ -29,7 +29,7 @@ func (s *Snapshotter) undoFates(r RollbackRequest) (all, begun []Undone, err err
 			u, _ := g.Update(r.Update)
 			otherwise = otherwise || len(u.Outcomes) == 0 && u.State == dag.Applied
 			for _, st := range g.Storages() {
-				if g.Begun(u, st) && u.Covers(st) && contained(g, st) {
+				if u.Begun(g, st) && u.Covers(st) && contained(g, st) {
 					begun = append(begun, Undone{
 						Storage: st.Name, Fate: BegunThere,
 						Why: "it was made on the new base, and stays there; --with-new takes it to the old base",

@@ -175,7 +175,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 	s.store.View(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		for _, u := range g.Updates() {
-			if g.Joins(u, st) {
+			if u.Joins(g, st) {
 				to, joins = u.ID, true
 			}
 		}
@@ -195,7 +195,7 @@ func (s *Snapshotter) joinStanding(ctx context.Context) error {
 	joining := map[string]bool{}
 	s.store.View(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
-			for _, name := range g.Joining(u) {
+			for _, name := range u.Joining(g) {
 				st, _ := g.Storage(name)
 				joining[name] = contained(g, st)
 			}

@@ -22,7 +22,8 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 		"rollback": x.rollback, "merge": x.merge, "retire": x.retire, "condition": x.condition, "write": x.write,
 		"merge all": x.mergeAll, "image": x.image, "update all": x.updateAll,
 		"delta layers": x.deltaLayers, "withdraw": x.withdraw, "withdraw rollback": x.withdrawRollback, "rehome": x.rehome,
-		"stage": x.stageOrProceed,
+		"stage":      x.stageOrProceed,
+		"end update": x.endUpdate, "place": x.place,
 	}
 	for name, action := range actions {
 		actions[name] = func(t *rapid.T) {
@@ -111,6 +112,7 @@ func (x *machine) prepare(t *rapid.T) {
 		key = x.key(t, "key", dag.Active, dag.Committed)
 	}
 	do := dag.Prepare{Key: key, Kind: dag.Active, Parent: x.parent(t), Labels: labels(t), Open: x.node(), Now: x.now()}
+	do.Follows = chance(t, "follows")
 	x.try(t, do, x.m.prepare(do))
 }
 
@@ -222,6 +224,8 @@ func (x *machine) storageOps(t *rapid.T) {
 // beginUpdate begins an update of the base of some storage, or of any layer.
 func (x *machine) beginUpdate(t *rapid.T) {
 	do := dag.BeginUpdate{ID: x.update + 1, From: x.layer(t, "from"), To: x.layer(t, "to"), Until: until(t), Now: x.now()}
+	do.Cause = rapid.SampledFrom([]dag.Cause{dag.ByCommand, dag.ByBind}).Draw(t, "cause")
+	do.Standing = rapid.IntRange(0, 3).Draw(t, "standing") == 3
 	for range rapid.IntRange(0, 3).Draw(t, "storages") {
 		name := x.storage(t, whatever)
 		do.Storages = append(do.Storages, name)
@@ -378,6 +382,7 @@ func (x *machine) rollback(t *rapid.T) {
 			do.Delta = x.node()
 		}
 	}
+	do.Discard = do.Carried == 0 && chance(t, "discard")
 	if s := x.m.storages[name]; s != nil && s.awaitsRollback(update) || odd(t, "awaited") {
 		do.Awaited = chance(t, "awaited")
 	}
@@ -390,6 +395,27 @@ func (x *machine) rollback(t *rapid.T) {
 	if possible && do.Carried == 0 {
 		equal(t, written(x.seenIn(do.Open)), was, "what is seen in storage %q after an exact rollback of %v", name, update)
 	}
+}
+
+func (x *machine) endUpdate(t *rapid.T) {
+	do := dag.EndUpdate{
+		Update: x.updateID(t, func(u *modelUpdate) bool { return !u.retracted }), Retract: chance(t, "retract"), Now: x.now(),
+	}
+	x.try(t, do, x.m.endUpdate(do))
+}
+
+// place starts a container, which moves its storage where updates lead, or to any layer.
+func (x *machine) place(t *rapid.T) {
+	name := x.storage(t, func(s *modelStorage) bool { return s.follows })
+	do := dag.Place{Storage: name, Head: x.head(t, name), Open: x.node(), Now: x.now()}
+	if s, ok := x.g.Storage(name); ok {
+		if lead, ok := x.g.Leads().From(x.g.Base(s)); ok {
+			do.Layer, do.Update = lead.To, lead.Update
+		} else if chance(t, "any layer") {
+			do.Layer = x.layer(t, "layer")
+		}
+	}
+	x.try(t, do, x.m.place(do))
 }
 
 func (x *machine) withdraw(t *rapid.T) {
@@ -416,7 +442,7 @@ func (x *machine) rehome(t *rapid.T) {
 
 func (x *machine) await(t *rapid.T) {
 	name, update := x.updated(t)
-	do := dag.AwaitRollback{Update: update, Storage: name, Carry: chance(t, "carry over"), Reason: "in use", Now: x.now()}
+	do := dag.AwaitRollback{Update: update, Storage: name, Carry: chance(t, "carry over"), Discard: chance(t, "discard"), Reason: "in use", Now: x.now()}
 	if s := x.m.storages[name]; s != nil && s.awaitsRollback(update) || odd(t, "again") {
 		do.Again = chance(t, "again")
 	}

@@ -47,6 +47,7 @@ func (g *Graph) Plan(ts ...Transformation) (Change, error) {
 			return Change{}, err
 		}
 		d.unstage()
+		d.markAdded()
 		d.sweep()
 	}
 	return d.Change, nil
@@ -109,9 +110,10 @@ func (s Storage) states() []NodeID {
 	return ids
 }
 
-// refs of an update are its layers as long as some storage still has to move, and the delta storages that are ready.
+// refs of an update are its layers as long as some storage still has to move, or may come to, and the delta storages that are
+// ready.
 func (u Update) refs(lookupNode) (ids []NodeID) {
-	underway := false
+	underway := u.Standing
 	for _, o := range u.Outcomes {
 		underway = underway || !o.State.Final()
 		if o.ahead() && o.Delta != 0 {
@@ -154,10 +156,11 @@ func count[K comparable](m map[K]int, k K, by int) {
 type draft struct {
 	g *Graph
 	Change
+	led map[UpdateID]bool // of updates that have come to lead, or no longer do: which, see [draft.markAdded]
 }
 
 func newDraft(g *Graph) *draft {
-	return &draft{g: g, Change: Change{
+	return &draft{g: g, led: map[UpdateID]bool{}, Change: Change{
 		Nodes:    map[NodeID]*Node{},
 		Names:    map[string]*Name{},
 		Storages: map[string]*Storage{},

@@ -50,7 +50,7 @@ type Node struct {
 	Base NodeID `json:"base,omitempty"`
 	// Frozen nodes are immutable; only the open head of a storage is not frozen.
 	Frozen bool `json:"frozen,omitempty"`
-	// Added marks a layer that an update put on top of the base layer it extends: a delta layer.
+	// Added marks a layer that an update, applied or under way, puts on top of the base layer it extends: a delta layer.
 	Added bool `json:"added,omitempty"`
 	// Origin is what a layer was committed as, without the parts that change when the same image is unpacked again.
 	Origin string `json:"origin,omitempty"`
@@ -133,7 +133,11 @@ type Storage struct {
 	Container *Container `json:"container,omitempty"`
 	// Rehoming is a move of the storage to a new key of the same container that is under way, nil if there is none.
 	Rehoming *Rehoming `json:"rehoming,omitempty"`
-	Created  time.Time `json:"created"`
+	// Follows storages are new and begin, at the first start of their container, where the updates of their base lead.
+	Follows bool `json:"follows,omitempty"`
+	// Placed is how a storage that followed came to begin elsewhere than it was prepared, nil if it did not.
+	Placed  *Placement `json:"placed,omitempty"`
+	Created time.Time  `json:"created"`
 }
 
 // Asked is a base by what stays the same of it: its node, and its origin, which outlives that node.
@@ -189,6 +193,8 @@ type Pending struct {
 	Update   UpdateID `json:"update"`
 	Rollback bool     `json:"rollback,omitempty"`
 	Carry    bool     `json:"carry,omitempty"`
+	// Discard has a rollback delete what it would set aside.
+	Discard bool `json:"discard,omitempty"`
 }
 
 // String says what is waited for.
@@ -287,29 +293,6 @@ func sameBase(node lookupNode, a, b NodeID) bool {
 // Extends tells whether the chain of upper contains lower.
 func (g *Graph) Extends(upper, lower NodeID) bool {
 	return lower == 0 || slices.Contains(g.Chain(upper), lower)
-}
-
-// Newest follows the updates that were applied from a layer on, each time the latest one, and returns the layer on which a
-// new container of that base should stand; the layer itself when it was never updated. Layers on the way may be gone,
-// removed or merged.
-func (g *Graph) Newest(layer NodeID) NodeID {
-	leads := map[NodeID]NodeID{} // where the updates that came later lead
-	for _, u := range slices.Backward(g.Updates()) {
-		if _, later := leads[u.From]; later || !u.effective() {
-			continue
-		}
-		to := u.To
-		if further, ok := leads[to]; ok {
-			to = further
-		}
-		if _, there := g.nodes[to]; there {
-			leads[u.From] = to
-		}
-	}
-	if to, ok := leads[layer]; ok {
-		return to
-	}
-	return layer
 }
 
 // sorted returns the values of a map in the order of its keys.

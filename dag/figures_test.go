@@ -156,7 +156,7 @@ func TestFigure4AForAll(t *testing.T) {
 	}
 	same(t, w.updates(), `
 		u1 base -> (delta) rolled-back
-		  c1 rolled-back, report
+		  c1 rolled-back with (d1), report
 		  c2 rolled-back, report
 	`)
 }

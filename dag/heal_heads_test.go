@@ -169,7 +169,7 @@ func TestHealHeads(t *testing.T) {
 			want: `
 				base
 				  c of k-c: y* > w
-				  delta, added
+				  delta
 				    c aside of u1: x > d > w
 				rebuilt
 				base: committed on base
@@ -177,7 +177,7 @@ func TestHealHeads(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 				storage "c": its head n6 was frozen since, it goes on with n7
 			`,
 		}, {

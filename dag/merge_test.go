@@ -140,14 +140,14 @@ func TestMerge(t *testing.T) {
 				base
 				  delta1, added
 				    c of k-c: z* > x > m
-				    delta2, added
+				    delta2
 				      c aside of u2: y > d2 > x > m
 				base: committed on base
 				k-c: active on delta1, parent base, storage c, bound
 				u1 base -> delta1 applied
 				  c applied with (d1), report
 				u2 delta1 -> delta2 rolled-back
-				  c rolled-back, report
+				  c rolled-back with d2, report
 			`,
 		}, {
 			name: "a state set aside as the upper one", do: merge("x", "y", "m"),
@@ -160,7 +160,7 @@ func TestMerge(t *testing.T) {
 			want: `
 				base
 				  c of k-c: r* > w
-				  delta, added
+				  delta
 				    c aside of u1: m > d > w
 				rebuilt
 				base: committed on base
@@ -168,7 +168,7 @@ func TestMerge(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 			`,
 		}, {
 			name: "layers of an update under way", do: merge("delta1", "delta2", "m"),

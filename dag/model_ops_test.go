@@ -29,7 +29,7 @@ func (m *model) prepare(t dag.Prepare) bool {
 	if t.Kind == dag.Active {
 		n.storage = "~" + t.Key
 		m.storages[n.storage] = &modelStorage{
-			key: t.Key, anonymous: true, open: t.Open, now: view{base: n.sees, own: content{m.create(t.Open)}},
+			key: t.Key, anonymous: true, open: t.Open, now: view{base: n.sees, own: content{m.create(t.Open)}}, follows: t.Follows,
 		}
 	}
 	m.names[t.Key] = n
@@ -249,6 +249,7 @@ func (m *model) beginUpdate(t dag.BeginUpdate) bool {
 	}
 	u := &modelUpdate{
 		from: t.From, to: t.To, outcomes: map[string]dag.State{}, stops: map[string]bool{}, staged: map[string]modelStaged{},
+		cause: t.Cause, standing: t.Standing,
 	}
 	for _, name := range t.Storages {
 		if m.storages[name] == nil {
@@ -260,11 +261,6 @@ func (m *model) beginUpdate(t dag.BeginUpdate) bool {
 			u.outcomes[name] = dag.Announced
 		case dag.Staged:
 			u.stops[name] = true
-		}
-	}
-	if from, to := m.layers[t.From], m.layers[t.To]; len(from) > 0 && to.startsWith(from) {
-		for _, s := range to[len(from):] {
-			m.added[s] = true
 		}
 	}
 	m.updates[t.ID] = u
@@ -435,7 +431,9 @@ func (m *model) rollback(t dag.Rollback, minute int) bool {
 	p := s.points[last]
 	m.giveUp(t.Storage, t.Update)
 	s.points = s.points[:last:last]
-	s.aside = append(s.aside, modelPoint{update: t.Update, view: s.now, minute: minute})
+	if !t.Discard {
+		s.aside = append(s.aside, modelPoint{update: t.Update, view: s.now, minute: minute})
+	}
 	v := p.view
 	for _, id := range []dag.NodeID{t.Carried, t.Delta} {
 		if id != 0 {
@@ -458,7 +456,32 @@ func (m *model) awaitRollback(t dag.AwaitRollback) bool {
 		return false
 	}
 	m.giveUp(t.Storage, t.Update)
-	s.pending = &dag.Pending{Update: t.Update, Rollback: true, Carry: t.Carry}
+	s.pending = &dag.Pending{Update: t.Update, Rollback: true, Carry: t.Carry, Discard: t.Discard}
+	return true
+}
+
+func (m *model) endUpdate(t dag.EndUpdate) bool {
+	u := m.updates[t.Update]
+	if u == nil {
+		return false
+	}
+	u.standing, u.retracted = false, u.retracted || t.Retract
+	return true
+}
+
+func (m *model) place(t dag.Place) bool {
+	s := m.storages[t.Storage]
+	if s == nil || !s.follows {
+		return false
+	}
+	if t.Layer != 0 {
+		fresh := s.open == t.Head && s.now.own[0] == symbol(s.open) && len(s.points)+len(s.aside) == 0 && s.pending == nil
+		if !fresh || !m.layer(t.Layer) || m.same(s.now.base, m.layers[t.Layer]) {
+			return false
+		}
+		m.move(s, t.Open, view{base: m.layers[t.Layer]})
+	}
+	s.follows = false
 	return true
 }
 

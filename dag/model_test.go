@@ -44,6 +44,7 @@ type model struct {
 	damage   map[dag.NodeID]string
 	delta    map[dag.NodeID]bool // directories that hold nothing but side effects
 	away     map[dag.NodeID]bool // directories that were merged into another one
+	there    map[dag.NodeID]bool // layers that were still needed after the last transformation
 }
 
 type modelName struct {
@@ -63,6 +64,7 @@ type modelStorage struct {
 	points, aside []modelPoint
 	pending       *dag.Pending
 	rehoming      bool
+	follows       bool
 }
 
 type modelPoint struct {
@@ -77,6 +79,11 @@ type modelUpdate struct {
 	outcomes map[string]dag.State
 	stops    map[string]bool        // the storages for which it goes no further than to be staged
 	staged   map[string]modelStaged // what is ready, by storage
+	cause    dag.Cause
+
+	standing, retracted bool
+
+	led bool // by it, layers were delta layers after the last transformation
 }
 
 // modelStaged is what is ready for a storage.
@@ -119,6 +126,9 @@ func (u *modelUpdate) underWay() bool {
 
 // state of an update: that of the storage in it that most has to be looked after.
 func (u *modelUpdate) state() dag.State {
+	if len(u.outcomes) == 0 && u.retracted {
+		return dag.RolledBack
+	}
 	if len(u.outcomes) == 0 {
 		return dag.Applied
 	}
@@ -132,7 +142,48 @@ func (u *modelUpdate) state() dag.State {
 
 // effective tells whether new containers of the old base stand on the new one.
 func (u *modelUpdate) effective() bool {
-	return len(u.outcomes) == 0 || slices.Contains(slices.Collect(maps.Values(u.outcomes)), dag.Applied)
+	return u.cause != dag.ByBind && !u.retracted && u.applied()
+}
+
+// applied tells whether an update was applied to some storage, or needed none.
+func (u *modelUpdate) applied() bool {
+	return u.state() == dag.Applied || slices.Contains(slices.Collect(maps.Values(u.outcomes)), dag.Applied)
+}
+
+// mark makes the layers of updates that have come to lead, or no longer do, delta layers or base layers. What is needed no
+// more after this very transformation still was there when it was made.
+func (m *model) mark() {
+	led := map[string]bool{}
+	for _, u := range m.updates {
+		if u.leads() {
+			for _, s := range m.addedBy(u) {
+				led[s] = true
+			}
+		}
+	}
+	for _, u := range m.updates {
+		if u.led != u.leads() {
+			u.led = u.leads()
+			for _, s := range m.addedBy(u) {
+				m.added[s] = led[s]
+			}
+		}
+	}
+	m.there = map[dag.NodeID]bool{}
+	for id := range m.layers {
+		m.there[id] = m.layer(id)
+	}
+}
+
+func (u *modelUpdate) leads() bool { return u.standing || u.underWay() || u.applied() }
+
+// addedBy returns the symbols that an update puts on its old base.
+func (m *model) addedBy(u *modelUpdate) content {
+	from, to := m.layers[u.from], m.layers[u.to]
+	if !m.there[u.to] || len(from) == 0 || !to.startsWith(from) {
+		return nil
+	}
+	return to[len(from):]
 }
 
 // sights returns all that can still be seen, layers and storages each by themselves.
@@ -147,7 +198,7 @@ func (m *model) sights() []content {
 		}
 	}
 	for _, u := range m.updates {
-		if u.underWay() {
+		if u.underWay() || u.standing {
 			all = append(all, m.layers[u.from], m.layers[u.to])
 		}
 		for _, s := range u.staged {
@@ -208,7 +259,7 @@ func (m *model) moved(storage string, update dag.UpdateID) bool {
 func (m *model) newest(layer dag.NodeID, after dag.UpdateID) dag.NodeID {
 	for _, id := range slices.Backward(slices.Sorted(maps.Keys(m.updates))) {
 		u := m.updates[id]
-		if id <= after || u.from != layer || !u.effective() {
+		if id <= after || u.from != layer && !m.twins(u.from, layer) || !u.effective() {
 			continue
 		}
 		if to := m.newest(u.to, id); m.layer(to) {
@@ -216,6 +267,11 @@ func (m *model) newest(layer dag.NodeID, after dag.UpdateID) dag.NodeID {
 		}
 	}
 	return layer
+}
+
+// twins tells whether two layers that are there are the same base.
+func (m *model) twins(a, b dag.NodeID) bool {
+	return m.layer(a) && m.layer(b) && m.same(m.layers[a], m.layers[b])
 }
 
 // mergeable tells whether two directories can become one without anybody noticing: wherever the lower one is seen, the

@@ -45,7 +45,9 @@ type Prepare struct {
 	Parent string // key of a committed name, or empty
 	Labels map[string]string
 	Open   NodeID // the new, empty node of an active name
-	Now    time.Time
+	// Follows has the storage of an active name follow updates, see [Storage.Follows].
+	Follows bool
+	Now     time.Time
 }
 
 func (t Prepare) transform(d *draft) error {
@@ -78,7 +80,7 @@ func (t Prepare) transform(d *draft) error {
 		if err := d.add(Node{ID: t.Open, Kind: Persisted, Base: base, Created: t.Now}); err != nil {
 			return err
 		}
-		d.putStorage(Storage{Name: n.Storage, Anonymous: true, Head: t.Open, Key: t.Key, Created: t.Now})
+		d.putStorage(Storage{Name: n.Storage, Anonymous: true, Head: t.Open, Key: t.Key, Follows: t.Follows, Created: t.Now})
 	}
 	d.putName(n)
 	return nil

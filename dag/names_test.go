@@ -116,7 +116,7 @@ func TestCommit(t *testing.T) {
 				base
 				  c of k-c: cw*
 				  w, unsynced
-				  delta, added
+				  delta
 				base: committed on base
 				delta: committed on delta, parent base
 				image: committed on w, parent base, map[a:b]
@@ -262,7 +262,7 @@ func TestRemove(t *testing.T) {
 			want: `
 				base
 				  c of k-c: cw*
-				  delta, added
+				  delta
 				base: committed on base
 				delta: committed on delta, parent base
 				k-c: active on base, parent base, storage c, bound

@@ -69,6 +69,7 @@ func (x *machine) node() dag.NodeID {
 // try plans and carries out a transformation and compares what the graph says to it to what the model says.
 func (x *machine) try(t *rapid.T, do dag.Transformation, possible bool) {
 	op := strings.TrimPrefix(fmt.Sprintf("%T", do), "*")
+	x.m.mark()
 	c, err := x.g.Plan(do)
 	equal(t, dump(t, x.g), x.says, "the graph after planning %s %+v", op, do)
 	if (err == nil) != possible {
@@ -183,7 +184,7 @@ func (x *machine) checkStorages(t *rapid.T) {
 		equal(t, x.seenIn(s.Head), m.now, "what is seen in storage %q", s.Name)
 		equal(t, x.points(s.Points), modelPoints(m.points), "rollback points of storage %q", s.Name)
 		equal(t, x.points(s.Aside), modelPoints(m.aside), "what storage %q set aside", s.Name)
-		equal(t, []any{s.Key, s.Anonymous, s.Head}, []any{m.key, m.anonymous, m.open}, "storage %q", s.Name)
+		equal(t, []any{s.Key, s.Anonymous, s.Head, s.Follows}, []any{m.key, m.anonymous, m.open, m.follows}, "storage %q", s.Name)
 		equal(t, waits(s, s.Head), waits(dag.Storage{Pending: m.pending}, 0), "what storage %q waits for", s.Name)
 		if s.Pending != nil && s.Pending.Rollback {
 			if _, err := s.Newest(s.Pending.Update); err != nil {
@@ -226,7 +227,7 @@ func (x *machine) checkUpdates(t *rapid.T) {
 			}
 		}
 		equal(t, states, m.outcomes, "outcomes of update %v", u.ID)
-		equal(t, []any{u.From, u.To, u.State}, []any{m.from, m.to, m.state()}, "update %v", u.ID)
+		equal(t, []any{u.From, u.To, u.State, u.Standing, u.Retracted}, []any{m.from, m.to, m.state(), m.standing, m.retracted}, "update %v", u.ID)
 	}
 	equal(t, len(x.g.Updates()), len(x.m.updates), "number of updates")
 }
@@ -250,7 +251,12 @@ func (x *machine) checkNodes(t *rapid.T) {
 		}
 		equal(t, n.Damage, x.m.damage[n.ID], "damage of %v", n.ID)
 		if n.Kind == dag.Layer {
-			equal(t, x.g.Newest(n.ID), x.m.newest(n.ID, 0), "newest layer from %v on", n.ID)
+			want := x.m.newest(n.ID, 0)
+			if x.m.twins(want, n.ID) {
+				want = n.ID
+			}
+			equal(t, x.g.Newest(n.ID), want, "newest layer from %v on", n.ID)
+			equal(t, n.Added, x.m.added[x.m.disk[n.ID][0]], "%v is a delta layer", n.ID)
 		}
 	}
 	slices.Sort(there)

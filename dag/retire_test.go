@@ -96,9 +96,9 @@ func TestRetire(t *testing.T) {
 				base
 				  b1, added
 				    c of k-c: y1* > w1 > w0
-				    b2, added
+				    b2
 				      c aside of u2: y2 > w2 > w1 > w0
-				      b3, added
+				      b3
 			`,
 		}, {
 			name:  "a point that is to be rolled back to stays",

@@ -12,8 +12,9 @@ import (
 )
 
 // Rollback returns a storage to its newest rollback point. Nothing that was written since is deleted: it is set aside,
-// and, when Carried is given, continues in a node that holds it, reconciled by the delta storage Delta. A rollback that was
-// awaited fails with errdefs.ErrAborted when it was withdrawn.
+// and, when Carried is given, continues in a node that holds it, reconciled by the delta storage Delta. With Discard it is
+// dropped with the delta storage of the update instead. A rollback that was awaited fails with errdefs.ErrAborted when it was
+// withdrawn.
 type Rollback struct {
 	Update  UpdateID
 	Storage string
@@ -21,6 +22,7 @@ type Rollback struct {
 	Carried NodeID // 0 for an exact rollback
 	Delta   NodeID // 0 when carrying over had no side effects
 	Open    NodeID
+	Discard bool     // what was written since is dropped
 	Awaited bool     // the storage waited for it when the caller began
 	Reasons []string // why, where no operator asked for it
 	Now     time.Time
@@ -51,13 +53,17 @@ func (t Rollback) transform(d *draft) error {
 	}
 	d.abandon(s, fmt.Sprintf("%v was rolled back", t.Update), t.Now)
 	s.Points = slices.Clone(s.Points[:len(s.Points)-1])
-	s.Aside = append(slices.Clone(s.Aside), Point{Update: t.Update, Head: head.ID, Time: t.Now})
+	if !t.Discard {
+		s.Aside = append(slices.Clone(s.Aside), Point{Update: t.Update, Head: head.ID, Time: t.Now})
+	}
 	s.Head, s.Pending = t.Open, nil
 	d.putStorage(s)
 	d.follow(s, point.Base, t.Now)
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[s.Name]
-		d.putUpdate(u.with(s.Name, Outcome{State: RolledBack, Reasons: t.Reasons, Report: o.Report, Time: t.Now}))
+		d.putUpdate(u.with(s.Name, Outcome{
+			State: RolledBack, Reasons: t.Reasons, Delta: o.Delta, Report: o.Report, Time: t.Now,
+		}))
 	}
 	return nil
 }
@@ -97,6 +103,7 @@ type AwaitRollback struct {
 	Update  UpdateID
 	Storage string
 	Carry   bool
+	Discard bool
 	// Again has the storage go on waiting. It fails with errdefs.ErrAborted when the rollback was withdrawn.
 	Again  bool
 	Reason string
@@ -115,7 +122,7 @@ func (t AwaitRollback) transform(d *draft) error {
 	if t.Again && !s.AwaitsRollback(t.Update) {
 		return rollbackWithdrawnError(s, t.Update)
 	}
-	d.await(s, Pending{Update: t.Update, Rollback: true, Carry: t.Carry}, t.Now)
+	d.await(s, Pending{Update: t.Update, Rollback: true, Carry: t.Carry, Discard: t.Discard}, t.Now)
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[t.Storage]
 		o.Reasons, o.Use, o.Time = []string{t.Reason}, t.Use, t.Now

@@ -26,7 +26,7 @@ func TestRollback(t *testing.T) {
 			want: `
 				base
 				  c of k-c: r* > w
-				  delta, added
+				  delta
 				    c aside of u1: x > d > w
 				rebuilt
 				base: committed on base
@@ -34,14 +34,14 @@ func TestRollback(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 			`,
 		}, {
 			name: "carried over", given: applied, do: back(1, "c", "x", "carried", "", "r"),
 			want: `
 				base
 				  c of k-c: r* > carried > w
-				  delta, added
+				  delta
 				    c aside of u1: x > d > w
 				rebuilt
 				base: committed on base
@@ -49,14 +49,14 @@ func TestRollback(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 			`,
 		}, {
 			name: "carried over with side effects", given: applied, do: back(1, "c", "x", "carried", "e", "r"),
 			want: `
 				base
 				  c of k-c: r* > e > carried > w
-				  delta, added
+				  delta
 				    c aside of u1: x > d > w
 				rebuilt
 				base: committed on base
@@ -64,7 +64,7 @@ func TestRollback(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 			`,
 		}, {
 			name: "the newer of two", given: appliedTwice, do: back(2, "c", "y", "", "", "r"),
@@ -82,7 +82,7 @@ func TestRollback(t *testing.T) {
 				u1 base -> delta applied
 				  c applied with d, report
 				u2 delta -> rebuilt rolled-back
-				  c rolled-back, report
+				  c rolled-back with e, report
 			`,
 		}, {
 			name: "one after the other", do: back(1, "c", "r", "", "", "s"),
@@ -90,7 +90,7 @@ func TestRollback(t *testing.T) {
 			want: `
 				base
 				  c of k-c: s* > w
-				  delta, added
+				  delta
 				    c aside of u1: r > x > d > w
 				rebuilt
 				  c aside of u2: y > e > x > d > w
@@ -99,9 +99,9 @@ func TestRollback(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 				u2 delta -> rebuilt rolled-back
-				  c rolled-back, report
+				  c rolled-back with e, report
 			`,
 		}, {
 			name: "of a storage that waits for it", do: back(1, "c", "x", "", "", "r"),
@@ -112,7 +112,7 @@ func TestRollback(t *testing.T) {
 			want: `
 				base
 				  c of k-c: r* > w
-				  delta, added
+				  delta
 				    c aside of u1: x > d > w
 				rebuilt
 				base: committed on base
@@ -120,7 +120,7 @@ func TestRollback(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 			`,
 		}, {
 			name: "of a storage that waits for the next update", do: back(1, "c", "x", "", "", "r"),
@@ -132,7 +132,7 @@ func TestRollback(t *testing.T) {
 			want: `
 				base
 				  c of k-c: r* > w
-				  delta, added
+				  delta
 				    c aside of u1: x > d > w
 				rebuilt
 				base: committed on base
@@ -140,7 +140,7 @@ func TestRollback(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 				u2 delta -> rebuilt aborted
 				  c aborted: u1 was rolled back
 			`,
@@ -152,7 +152,7 @@ func TestRollback(t *testing.T) {
 			want: `
 				base
 				  c of k-c: r* > w
-				  delta, added
+				  delta
 				    c aside of u1: x > d > w
 				rebuilt
 				base: committed on base
@@ -160,7 +160,7 @@ func TestRollback(t *testing.T) {
 				k-c: active on base, parent base, storage c, bound
 				rebuilt: committed on rebuilt
 				u1 base -> delta rolled-back
-				  c rolled-back, report
+				  c rolled-back with d, report
 			`,
 		},
 		{name: "unknown storage", given: applied, do: back(1, "none", "x", "", "", "r"), kind: errdefs.ErrNotFound, says: `storage "none"`},

@@ -147,9 +147,18 @@ func (d *draft) keysOf(s Storage) (keys []string) {
 // end deletes a storage, and gives up every update that is not done with it.
 func (d *draft) end(s Storage, reason string, now time.Time) {
 	for u := range merged(d.Updates, d.g.updates) {
-		if o, ok := u.Outcomes[s.Name]; ok && (!o.State.Final() || o.State == Announced) {
-			d.putUpdate(u.with(s.Name, Outcome{State: Aborted, Reasons: []string{reason}, Time: now}))
+		o, ok := u.Outcomes[s.Name]
+		if !ok || o.Gone {
+			continue
 		}
+		updated := u.Updated
+		if !o.State.Final() || o.State == Announced {
+			o, updated = Outcome{State: Aborted, Reasons: []string{reason}, Time: now}, now
+		}
+		o.Gone = true
+		u = u.with(s.Name, o)
+		u.Updated = updated
+		d.putUpdate(u)
 	}
 	d.Storages[s.Name] = nil
 }

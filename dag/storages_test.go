@@ -98,7 +98,7 @@ func TestBind(t *testing.T) {
 				base
 				  c of k-c: cw*
 				  f of k: fw*
-				  delta, added
+				  delta
 				base: committed on base
 				delta: committed on delta, parent base
 				k: active on base, parent base, storage f, bound
@@ -231,7 +231,7 @@ func TestRemoveStorage(t *testing.T) {
 				  c of k-c: cw*
 				  ~k of k: w*
 				u1 base -> (delta) rolled-back
-				  f rolled-back, report
+				  f rolled-back with (d), report
 				u2 base -> (delta) applied
 				  f applied with (e), report
 			`,
@@ -247,7 +247,7 @@ func TestRemoveStorage(t *testing.T) {
 				base
 				  c of k-c: cw*
 				  ~k of k: w*
-				  delta, added
+				  delta
 				u1 base -> delta aborted
 				  f aborted: the storage was removed
 			`,

@@ -67,10 +67,9 @@ type Update struct {
 	ToRef   string `json:"to_ref,omitempty"`
 	// Cause says what began the update.
 	Cause Cause `json:"cause"`
-	// AllOrNothing updates switch every storage in one transaction, or none.
-	AllOrNothing bool `json:"all_or_nothing,omitempty"`
-	// AssumeFree updates have an operator answer for storages of which it cannot be found out whether they are in use.
-	AssumeFree bool `json:"assume_free,omitempty"`
+	Terms
+	// Retracted updates were rolled back as a whole: they lead no new container to their new base.
+	Retracted bool `json:"retracted,omitempty"`
 	// Settings are what servicing was told for this update. The graph does not look into them.
 	Settings json.RawMessage `json:"settings,omitempty"`
 	State    State           `json:"state"`
@@ -78,6 +77,19 @@ type Update struct {
 	Outcomes map[string]Outcome `json:"outcomes,omitempty"`
 	Created  time.Time          `json:"created"`
 	Updated  time.Time          `json:"updated"`
+}
+
+// Terms are how an update was asked for.
+type Terms struct {
+	// AllOrNothing updates switch every storage in one transaction, or none.
+	AllOrNothing bool `json:"all_or_nothing,omitempty"`
+	// AssumeFree updates have an operator answer for storages of which it cannot be found out whether they are in use.
+	AssumeFree bool `json:"assume_free,omitempty"`
+	// Standing updates take in the storages that come to stand on the old base later, too, see [Update.Joining]. Their layers
+	// are kept.
+	Standing bool `json:"standing,omitempty"`
+	// Anonymous updates are of storages without a name, too.
+	Anonymous bool `json:"anonymous,omitempty"`
 }
 
 // Outcome is what an update came to for one storage.
@@ -89,7 +101,7 @@ type Outcome struct {
 	// something else.
 	Use string `json:"use,omitempty"`
 	// Delta is the delta storage that was recorded, or that is ready while the update is staged; 0 when there are no side
-	// effects.
+	// effects. After a rollback, and after a merge, the node may be gone.
 	Delta NodeID `json:"delta,omitempty"`
 	// Until is Staged where the update goes no further by itself, and empty where it is to be applied.
 	Until State `json:"until,omitempty"`
@@ -97,18 +109,10 @@ type Outcome struct {
 	// nothing is in it.
 	Open NodeID `json:"open,omitempty"`
 	// Report names the report of this storage, empty while there is none.
-	Report string    `json:"report,omitempty"`
-	Time   time.Time `json:"time"`
-}
-
-// effective tells whether the update was applied to some storage and not undone there, or needs none to be applied.
-func (u Update) effective() bool {
-	for _, o := range u.Outcomes {
-		if o.State == Applied {
-			return true
-		}
-	}
-	return u.State == Applied
+	Report string `json:"report,omitempty"`
+	// Gone is set once the storage was removed: a later one of that name is another one.
+	Gone bool      `json:"gone,omitempty"`
+	Time time.Time `json:"time"`
 }
 
 // renamed returns a copy of the update in which the outcome of one storage is that of another one.

@@ -22,6 +22,8 @@ type BeginUpdate struct {
 	Cause          Cause
 	AllOrNothing   bool
 	AssumeFree     bool
+	Standing       bool
+	Anonymous      bool
 	Settings       json.RawMessage
 	Storages       []string
 	// Until is Announced or Staged for an update that goes no further by itself, see [Proceed]; empty for one that is applied.
@@ -44,15 +46,12 @@ func (t BeginUpdate) transform(d *draft) error {
 	if t.To == 0 {
 		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
 	}
-	chain := down(d.node, t.To)
-	for _, id := range chain[:max(0, slices.Index(chain, t.From))] {
-		n, _ := d.node(id)
-		n.Added = true
-		d.putNode(n)
-	}
 	u := Update{
 		ID: t.ID, From: t.From, To: t.To, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
-		AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
+		Terms: Terms{
+			AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
+		},
+		Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
 	}
 	for _, name := range t.Storages {
 		if _, ok := d.storage(name); !ok {
@@ -279,8 +278,11 @@ func (t Forget) transform(d *draft) error {
 	return nil
 }
 
-// Forgettable tells whether an update is history, so that its record can be dropped with [Forget].
+// Forgettable reports whether an update is history, so that its record can be dropped with [Forget].
 func (g *Graph) Forgettable(u Update) bool {
+	if u.Standing {
+		return false
+	}
 	for _, o := range u.Outcomes {
 		if !o.State.Final() {
 			return false
@@ -296,7 +298,7 @@ func (g *Graph) Forgettable(u Update) bool {
 			}
 		}
 	}
-	return u.State != Applied || !links(g, u)
+	return u.State != Applied || u.Retracted || !links(g, u)
 }
 
 // links reports whether an update is a step on the way from a layer to another one, by it alone or with other updates

@@ -174,6 +174,12 @@ func TestRecord(t *testing.T) {
 		  delta, added
 		rebuilt
 		u1 base -> delta `
+	const over = `
+		base
+		  c of k-c: w*
+		  delta
+		rebuilt
+		u1 base -> delta `
 	run(t, []step{
 		{name: "planned", given: begun, do: record(1, "c", dag.Planned), want: waits + `planned
 		  c planned: reason, report
@@ -184,10 +190,10 @@ func TestRecord(t *testing.T) {
 		{name: "staged", given: begun, do: record(1, "c", dag.Staged), want: free + `staged
 		  c staged: reason, report
 		`},
-		{name: "held", given: begun, do: record(1, "c", dag.Held), want: free + `aborted
+		{name: "held", given: begun, do: record(1, "c", dag.Held), want: over + `aborted
 		  c held: reason, report
 		`},
-		{name: "aborted", given: begun, do: record(1, "c", dag.Aborted), want: free + `aborted
+		{name: "aborted", given: begun, do: record(1, "c", dag.Aborted), want: over + `aborted
 		  c aborted: reason, report
 		`},
 		{name: "staged while it waits", given: waiting, do: record(1, "c", dag.Staged), want: waits + `staged
@@ -195,7 +201,7 @@ func TestRecord(t *testing.T) {
 		u2 base -> rebuilt staging
 		  c staging
 		`},
-		{name: "held while it waits", given: waiting, do: record(1, "c", dag.Held), want: free + `aborted
+		{name: "held while it waits", given: waiting, do: record(1, "c", dag.Held), want: over + `aborted
 		  c held: reason, report
 		u2 base -> rebuilt staging
 		  c staging
@@ -208,7 +214,7 @@ func TestRecord(t *testing.T) {
 		{name: "planned while it waits for another", given: waiting, do: record(2, "c", dag.Planned), want: `
 		base
 		  c of k-c: w*, waits for u2
-		  delta, added
+		  delta
 		rebuilt
 		u1 base -> delta aborted
 		  c aborted: superseded by u2
@@ -249,7 +255,7 @@ func TestRecord(t *testing.T) {
 			given: func(w *world) { begun(w); w.remove("k-c"); w.do(dag.RemoveStorage{Name: "c"}) },
 			want: `
 				base
-				  delta, added
+				  delta
 				rebuilt
 				u1 base -> delta aborted
 				  c held: reason, report
@@ -359,7 +365,7 @@ func TestSwitch(t *testing.T) {
 			want: `
 				base
 				  c before u2: w
-				  delta, added
+				  delta
 				rebuilt
 				  c of k-c: x* > w
 				base: committed on base

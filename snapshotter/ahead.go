@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"slices"
@@ -136,7 +137,7 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 		return p, false, err
 	}
 	if ok = s.ahead.take(o.Report, told); ok {
-		ok, err = s.untouched(st.Head, under)
+		ok, err = s.untouched(st.Head, under, func(own, made tree.Meta) bool { return reflect.DeepEqual(own, made) })
 	}
 	if !ok || err != nil {
 		return p, false, err
@@ -163,30 +164,24 @@ func (s *Snapshotter) openOn(p *staged, below []dag.NodeID) error {
 	return s.sync(p.open)
 }
 
-// untouched reports whether nothing was written in an open node since it was made: it is empty, and its root is what it was.
-func (s *Snapshotter) untouched(id dag.NodeID, under []dag.NodeID) (bool, error) {
-	entries, err := os.ReadDir(s.nodes.FS(id))
-	if err != nil || len(entries) > 0 {
+// untouched reports whether nothing was written in an open node since it was made: it is empty, and its root is the same as
+// that of the nodes under it, which it was made with.
+func (s *Snapshotter) untouched(id dag.NodeID, under []dag.NodeID, same func(own, made tree.Meta) bool) (empty bool, err error) {
+	dir, err := os.Open(s.nodes.FS(id))
+	if err != nil {
 		return false, err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	if _, err := dir.Readdirnames(1); !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	if len(under) == 0 {
+		return true, nil
 	}
 	own, err := rootOf(s.nodes.Stack([]dag.NodeID{id}))
 	if err != nil {
 		return false, err
 	}
 	made, err := rootOf(s.nodes.Stack(under))
-	return err == nil && reflect.DeepEqual(own, made), err
-}
-
-// rootOf returns the metadata of the root of a stack.
-func rootOf(stack tree.Stack) (m tree.Meta, err error) {
-	view, err := tree.Open(stack)
-	if err != nil {
-		return m, fmt.Errorf("read root: %w", err)
-	}
-	defer func() { err = errors.Join(err, view.Close()) }()
-	root, err := view.Lookup(".")
-	if err != nil {
-		return m, fmt.Errorf("read root: %w", err)
-	}
-	return root.Meta, nil
+	return err == nil && same(own, made), err
 }

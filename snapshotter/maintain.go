@@ -28,9 +28,9 @@ func (s *Snapshotter) kick() {
 	}
 }
 
-// maintain does, until the context ends, what nobody waits for: it carries out what waited for a use to end, takes
-// labels away that are no longer true, puts layers on disk, forgets rollback points that are too old or too many,
-// merges what nothing keeps apart any more, and deletes what nothing needs.
+// maintain does, until the context ends, what nobody waits for: it has storages join standing updates, carries out what
+// waited for a use to end, takes labels away that are no longer true, puts layers on disk, forgets rollback points that are
+// too old or too many, merges what nothing keeps apart any more, and deletes what nothing needs.
 func (s *Snapshotter) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintainEvery)
 	defer ticker.Stop()
@@ -49,6 +49,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 		}{
 			{"copy the records of the graph", func(context.Context) error { return s.mirror.catchUpIfLate() }},
 			{"take up updates", s.takeUp},
+			{"take storages into standing updates", s.joinStanding},
 			{"carry out what waits for storages", s.carryOutWaiting},
 			{"label the records of containers whose storage was held", s.unmark},
 			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},

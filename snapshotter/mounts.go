@@ -43,14 +43,15 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, er
 		if err != nil {
 			return nil, err
 		}
-		return s.handOut(ctx, n, claim)
+		return s.handOut(ctx, n, claim, true)
 	})
 }
 
 // handOut returns the mounts of an active key after binding it to the storage that it claims, if any, and after carrying out
-// what waits for its storage to be free. The storage's lock is held until the mounts are on record as handed out: whoever
-// has it knows that nobody is given the storage meanwhile.
-func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim) ([]mount.Mount, error) {
+// what waits for its storage to be free. It may be the start of the container, see [Snapshotter.begin], or not, while the key is
+// being prepared. The storage's lock is held until the mounts are on record as handed out: whoever has it knows that nobody is
+// given the storage meanwhile.
+func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim, start bool) ([]mount.Mount, error) {
 	names := []string{n.Storage}
 	if claim.Storage != "" {
 		names = append(names, claim.Storage)
@@ -62,6 +63,11 @@ func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim) ([]m
 	defer unlock()
 	if claim.Storage != "" {
 		if err := s.bind(ctx, n.Key, claim); err != nil {
+			return nil, err
+		}
+	}
+	if start {
+		if err := s.begin(ctx, n.Key); err != nil {
 			return nil, err
 		}
 	}

@@ -38,19 +38,20 @@ type Retention struct {
 
 // config is what the options set.
 type config struct {
-	host      Host
-	onReturn  RollbackPolicy
-	onHold    OnHold
-	rebind    Rebind
-	onCommit  CommitPolicy
-	retention Retention
-	grace     time.Duration
-	workers   int
-	servicing servicing.Options
-	mount     []string
-	shared    bool
-	lower     int // how many lower directories a mount takes
-	clock     func() (clock.Reading, error)
+	host          Host
+	onReturn      RollbackPolicy
+	onHold        OnHold
+	rebind        Rebind
+	onCommit      CommitPolicy
+	newContainers NewContainers
+	retention     Retention
+	grace         time.Duration
+	workers       int
+	servicing     servicing.Options
+	mount         []string
+	shared        bool
+	lower         int // how many lower directories a mount takes
+	clock         func() (clock.Reading, error)
 }
 
 // The defaults of the options.
@@ -67,15 +68,16 @@ func DefaultOnCommit() CommitPolicy {
 
 func defaults() config {
 	return config{
-		onReturn:  CarryOver,
-		onHold:    RefuseStart,
-		rebind:    RebindOnChange,
-		onCommit:  DefaultOnCommit(),
-		retention: Retention{Points: DefaultPoints, Age: DefaultAge},
-		grace:     DefaultGrace,
-		workers:   2,
-		lower:     maxLower,
-		clock:     clock.Read,
+		onReturn:      CarryOver,
+		onHold:        RefuseStart,
+		rebind:        RebindOnChange,
+		onCommit:      DefaultOnCommit(),
+		newContainers: BeginAsNamed,
+		retention:     Retention{Points: DefaultPoints, Age: DefaultAge},
+		grace:         DefaultGrace,
+		workers:       2,
+		lower:         maxLower,
+		clock:         clock.Read,
 	}
 }
 
@@ -148,6 +150,17 @@ func WithRebind(p Rebind) Opt {
 // WithOnCommit sets what is done when a layer is committed that updates a base on which storages stand.
 func WithOnCommit(p CommitPolicy) Opt {
 	return func(c *config) error { c.onCommit = p; return p.validate() }
+}
+
+// WithNewContainers sets where the storages of new containers begin. A container goes by what was set when its key was prepared.
+func WithNewContainers(p NewContainers) Opt {
+	return func(c *config) error {
+		if p != BeginAsNamed && p != BeginOnNewest {
+			return fmt.Errorf("new containers %q: must be %q or %q: %w", p, BeginAsNamed, BeginOnNewest, errdefs.ErrInvalidArgument)
+		}
+		c.newContainers = p
+		return nil
+	}
 }
 
 // WithRetention sets how long rollback points are kept.

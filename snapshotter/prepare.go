@@ -55,7 +55,7 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 		}
 		return mounts, nil
 	}
-	mounts, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage})
+	mounts, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage}, false)
 	if err != nil {
 		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
 	}
@@ -79,7 +79,10 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 		err = s.nodes.SyncEmpty(open)
 	}
 	if err == nil {
-		err = s.do(dag.Prepare{Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open, Now: now()})
+		err = s.do(dag.Prepare{
+			Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
+			Follows: s.newContainers == BeginOnNewest && !parseKey(key).unpacks(labels), Now: now(),
+		})
 	}
 	if err != nil {
 		return errors.Join(err, s.discardNodes(open))
@@ -146,21 +149,30 @@ func (s *Snapshotter) stageOpen(id dag.NodeID, below tree.Stack) error {
 }
 
 // copyRoot gives the root of a directory the metadata of the root of a stack.
-func copyRoot(dir string, from tree.Stack) (err error) {
-	view, err := tree.Open(from)
+func copyRoot(dir string, from tree.Stack) error {
+	root, err := rootOf(from)
 	if err != nil {
-		return fmt.Errorf("read root: %w", err)
-	}
-	defer func() { err = errors.Join(err, view.Close()) }()
-	root, err := view.Lookup(".")
-	if err != nil {
-		return fmt.Errorf("read root: %w", err)
+		return err
 	}
 	w, err := tree.NewWriter(dir)
 	if err != nil {
 		return fmt.Errorf("write root: %w", err)
 	}
-	return errors.Join(w.Mkdir(".", root.Meta), w.Close())
+	return errors.Join(w.Mkdir(".", root), w.Close())
+}
+
+// rootOf returns the metadata of the root of a stack.
+func rootOf(stack tree.Stack) (m tree.Meta, err error) {
+	view, err := tree.Open(stack)
+	if err != nil {
+		return m, fmt.Errorf("read root: %w", err)
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	root, err := view.Lookup(".")
+	if err != nil {
+		return m, fmt.Errorf("read root: %w", err)
+	}
+	return root.Meta, nil
 }
 
 // View begins a key that shows a committed one, to be read only.

@@ -21,7 +21,7 @@ import (
 // storage goes on waiting, and the record of the update says why. An operator may withdraw the rollback until its transaction:
 // then it is dag.Withdrawn, and the storage stays where it stands.
 func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.State, error) {
-	err := s.rollbackFree(ctx, st, st.Pending.Carry)
+	err := s.rollbackFree(ctx, st, *st.Pending)
 	switch {
 	case err == nil:
 		return dag.RolledBack, nil
@@ -29,7 +29,7 @@ func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.
 		return dag.Applied, err
 	}
 	again := s.do(dag.AwaitRollback{
-		Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Again: true,
+		Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Discard: st.Pending.Discard, Again: true,
 		Reason: err.Error() + "; it will be tried again at its next start", Now: now(),
 	})
 	if errdefs.IsAborted(again) {
@@ -39,16 +39,18 @@ func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.
 	return dag.Applied, errors.Join(err, again)
 }
 
-// rollbackFree rolls a storage back that is free and whose lock the caller holds.
-func (s *Snapshotter) rollbackFree(ctx context.Context, st dag.Storage, carry bool) error {
-	p, err := s.stageRollback(ctx, st, carry)
+// rollbackFree rolls a storage back, as it was asked for, that is free and whose lock the caller holds.
+func (s *Snapshotter) rollbackFree(ctx context.Context, st dag.Storage, how dag.Pending) error {
+	p, err := s.stageRollback(ctx, st, how.Carry)
 	if err != nil {
 		return err
 	}
 	if len(p.holds) > 0 {
 		return errors.Join(p.cannotCarry(st.Name), s.discard(p))
 	}
+	p.dropsHead = how.Discard
 	back := p.rolledBack(st.Name)
+	back.Discard = how.Discard
 	back.Awaited = st.AwaitsRollback(p.update)
 	return s.commitStaged(p, back)
 }

@@ -212,7 +212,11 @@ func (s *Snapshotter) do(ts ...dag.Transformation) error {
 	}
 	gone := change.Unreachable()
 	s.doomed.add(gone...)
-	if len(gone) > 0 || s.marks.some() { // a label may no longer be true
+	joins := false // a storage may have come to stand on the old base of a standing update
+	if len(change.Storages) > 0 {
+		s.store.View(func(g *dag.Graph) { joins = g.HasStanding() })
+	}
+	if len(gone) > 0 || joins || s.marks.some() { // a label may no longer be true
 		s.kick()
 	}
 	return nil

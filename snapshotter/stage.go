@@ -31,6 +31,7 @@ type staged struct {
 	at                   time.Time    // of the state that it leaves
 	report               string
 	holds                []string
+	dropsHead            bool // nothing refers to head afterwards
 	release              func()
 }
 
@@ -61,7 +62,12 @@ func (p staged) made() []dag.NodeID {
 }
 
 // frozen returns the nodes that are frozen when what was staged is shown.
-func (p staged) frozen() []dag.NodeID { return []dag.NodeID{p.head, p.carried, p.delta} }
+func (p staged) frozen() []dag.NodeID {
+	if p.dropsHead {
+		return []dag.NodeID{p.carried, p.delta}
+	}
+	return []dag.NodeID{p.head, p.carried, p.delta}
+}
 
 // stacks are the nodes that a servicing reads.
 type stacks struct {
@@ -301,6 +307,9 @@ func (s *Snapshotter) sync(ids ...dag.NodeID) error {
 func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
 	if err := s.do(append(ts, s.attested(p.frozen()...)...)...); err != nil {
 		return errors.Join(err, s.discard(p))
+	}
+	if p.dropsHead {
+		s.attested(p.head) // nobody freezes it
 	}
 	p.release()
 	s.kick()

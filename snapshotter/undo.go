@@ -25,6 +25,11 @@ type RollbackRequest struct {
 	Storages []string
 	// Carry carries over what was written since the update. Otherwise it is set aside.
 	Carry bool
+	// Discard deletes what was written since the update, and its delta storage, instead of setting both aside.
+	Discard bool
+	// WithNew also takes the storages back that were begun on the new base, by an update from there to the old base that
+	// keeps what was written. It goes with the update as a whole, not with Storages.
+	WithNew bool
 	// AssumeFree has the operator answer for the storages not being in use where nobody else can. See [UpdateRequest].
 	AssumeFree bool
 }
@@ -50,6 +55,12 @@ const (
 	NeedsName Fate = "needs its name"
 	// Ended: the storage was removed since.
 	Ended Fate = "removed"
+	// BegunThere: the storage was begun on the new base, and stays there.
+	BegunThere Fate = "begun there"
+	// TakenAlong: the storage was begun on the new base, and is updated to the old one.
+	TakenAlong Fate = "taken along"
+	// Ends: the update no longer concerns storages that come. It is the fate of the update, not of a storage.
+	Ends Fate = "ends"
 	// Fails: the storage stands where it stood, and the error says why.
 	Fails Fate = "failed"
 )
@@ -58,7 +69,7 @@ const (
 type Undone struct {
 	Storage string
 	Fate    Fate
-	// By is the later update that moved the storage on.
+	// By is the later update that moved the storage on, or the one that takes it along.
 	By dag.UpdateID
 	// Why says more, for people.
 	Why string
@@ -89,35 +100,57 @@ func (u Undone) Failure(id dag.UpdateID) error {
 
 // Undo undoes an update: storages that it moved return to their state from before, each by itself, at once or at their
 // next start; storages that it has not moved are withdrawn from it. Without names it covers what an operator named for the
-// update, and leaves out a storage whose container asks for the base that it would leave. It fails, and changes nothing,
-// when there is nothing to undo. Whatever the crash, each storage is exactly in its old or its new state.
+// update, and leaves out a storage whose container asks for the base that it would leave. From then on the update leads no new
+// container to its new base, and takes in no further storage; the storages that were begun on that base are named, or, with
+// WithNew, taken along. It fails, and changes nothing, when there is nothing to undo. Whatever the crash, each storage is exactly
+// in its old or its new state.
 func (s *Snapshotter) Undo(ctx context.Context, r RollbackRequest) ([]Undone, error) {
-	all, err := s.fates(r, undoFate)
+	all, begun, err := s.undoFates(r)
 	if err != nil {
 		return nil, err
 	}
-	return s.undo(r, all, undoFate, func(one Undone) Undone {
+	if len(r.Storages) == 0 {
+		if err := s.do(dag.EndUpdate{Update: r.Update, Retract: true, Now: now()}); err != nil {
+			return nil, err
+		}
+	}
+	all = s.undo(r, all, undoFate, func(one Undone) Undone {
 		if one.Fate == RollsBack {
 			return s.rollbackOne(ctx, one, r)
 		}
 		return one
-	}), nil
+	})
+	if len(all) == 0 {
+		all = append(all, Undone{Fate: Ends, Why: "the update leads no new container to its new base"})
+	}
+	if r.WithNew && len(begun) > 0 {
+		begun = s.takeAlong(ctx, r, begun)
+	}
+	return append(all, begun...), nil
 }
 
 // Cancel withdraws what has not happened of an update, so that its storages stay where they stand: the update for those that
 // wait for it, are being serviced, or are held, and its rollback for those that wait for that. It wins until the transaction
 // that moves a storage. A storage that the update has moved is left alone, and its fate is [Fails] with
 // errdefs.ErrFailedPrecondition; so is one whose rollback was carried out in the meantime. Cancel fails, and changes nothing,
-// when a storage that is named, or every one, was rolled back before.
+// when a storage that is named, or every one, was rolled back before. A standing update that is withdrawn as a whole takes in no
+// further storage; the storages that it has moved are no failure then.
 func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []string) ([]Undone, error) {
 	r := RollbackRequest{Update: id, Storages: storages}
-	fates, err := s.fates(r, cancelFate)
+	stands := s.stands(r)
+	fates, err := s.fates(r, cancelFate, stands)
 	if err != nil {
 		return nil, err
 	}
 	back := func(one Undone) bool { return one.Fate == IsRolledBack }
-	if at := slices.IndexFunc(fates, back); at >= 0 && (len(storages) > 0 || allOf(fates, back)) {
+	if at := slices.IndexFunc(fates, back); !stands && at >= 0 && (len(storages) > 0 || allOf(fates, back)) {
 		return nil, fates[at].carriedOut()
+	}
+	if stands {
+		if err := s.do(dag.EndUpdate{Update: id, Now: now()}); err != nil {
+			return nil, err
+		}
+		fates = slices.DeleteFunc(fates, func(one Undone) bool { return one.Fate == Fails || back(one) })
 	}
 	all := s.undo(r, fates, cancelFate, func(one Undone) Undone { return one })
 	if left := s.unfinished(id); len(left) == 0 {
@@ -127,6 +160,9 @@ func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []stri
 				cancel()
 			}
 		}
+	}
+	if stands {
+		all = append(all, Undone{Fate: Ends, Why: "the update takes in no further storages"})
 	}
 	return all, nil
 }
@@ -177,8 +213,9 @@ func (u Undone) withdrawal(id dag.UpdateID) dag.Transformation {
 	return nil
 }
 
-// fates returns what undoing an update would come to for each storage that it concerns.
-func (s *Snapshotter) fates(r RollbackRequest, fate fateOf) (all []Undone, err error) {
+// fates returns what undoing an update would come to for each storage that it concerns. It fails when there is none, unless
+// there is something else to undo.
+func (s *Snapshotter) fates(r RollbackRequest, fate fateOf, otherwise bool) (all []Undone, err error) {
 	var (
 		u  dag.Update
 		ok bool
@@ -207,7 +244,7 @@ func (s *Snapshotter) fates(r RollbackRequest, fate fateOf) (all []Undone, err e
 			return nil, fmt.Errorf("update %v is not applied to storage %q, it is %s: %w", u.ID, name, o.State, errdefs.ErrFailedPrecondition)
 		}
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && !otherwise {
 		return nil, fmt.Errorf("update %v is applied to no storage, and waits for none: %w", u.ID, errdefs.ErrFailedPrecondition)
 	}
 	return all, nil
@@ -231,6 +268,7 @@ func undoFate(g *dag.Graph, r RollbackRequest, name string) (one Undone) {
 		return one
 	}
 	st, exists := g.Storage(name)
+	exists = exists && !u.Outcomes[name].Gone // there may be another one of that name
 	at := slices.IndexFunc(st.Points, func(p dag.Point) bool { return p.Update == u.ID })
 	_, err := st.Newest(u.ID)
 	switch {
@@ -284,11 +322,11 @@ func leavesAsked(g *dag.Graph, st dag.Storage, p dag.Point) string {
 // PreviewRollback calls fn with what a rollback would come to for each storage, until fn fails, without changing
 // anything. An exact rollback has no report: it gives back the tree from before.
 func (s *Snapshotter) PreviewRollback(ctx context.Context, r RollbackRequest, fn func(Preview) error) error {
-	all, err := s.fates(r, undoFate)
+	all, begun, err := s.undoFates(r)
 	if err != nil {
 		return err
 	}
-	for _, one := range all {
+	for _, one := range append(all, begun...) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -314,6 +352,16 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 			})
 		}
 	}
+	if one.Fate == BegunThere && r.WithNew {
+		one.Fate, one.Why = TakenAlong, ""
+		p = s.preview(ctx, one.Storage, r.AssumeFree, func(g *dag.Graph, st dag.Storage) (stacks, error) {
+			u, _ := g.Update(r.Update)
+			if _, err := g.Plan(takingAlong(u, 1)); err != nil {
+				return stacks{}, err
+			}
+			return updateStacks(g, st, u.From, u.Settings), nil
+		})
+	}
 	p.Undone, p.Update = &one, r.Update
 	return p
 }
@@ -335,10 +383,10 @@ func (s *Snapshotter) rollbackOne(ctx context.Context, one Undone, r RollbackReq
 		if !u.Free() {
 			one.Fate, one.Why = Awaits, u.Waiting("rolled back")
 			return s.do(dag.AwaitRollback{
-				Update: r.Update, Storage: one.Storage, Carry: r.Carry, Reason: one.Why, Use: string(u.Code), Now: now(),
+				Update: r.Update, Storage: one.Storage, Carry: r.Carry, Discard: r.Discard, Reason: one.Why, Use: string(u.Code), Now: now(),
 			})
 		}
-		return s.rollbackFree(ctx, st, r.Carry)
+		return s.rollbackFree(ctx, st, dag.Pending{Update: r.Update, Rollback: true, Carry: r.Carry, Discard: r.Discard})
 	})
 	if err != nil {
 		one.Fate, one.Err = Fails, fmt.Errorf("storage %q: %w", one.Storage, err)

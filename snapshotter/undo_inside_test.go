@@ -84,7 +84,7 @@ func TestRollbackWithdrawnMeanwhile(t *testing.T) {
 	i.must(i.do(await))
 	st, _ = look()
 	// What cancel finds waiting is carried out before it is withdrawn.
-	fates, err := i.fates(RollbackRequest{Update: id}, cancelFate)
+	fates, err := i.fates(RollbackRequest{Update: id}, cancelFate, false)
 	i.must(err)
 	if state, err := i.rollbackWaiting(t.Context(), st); err != nil || state != dag.RolledBack {
 		t.Errorf("it came to %q, %v", state, err)

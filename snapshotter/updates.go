@@ -5,6 +5,7 @@ package snapshotter
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -24,6 +25,9 @@ type UpdateRequest struct {
 	Storages []string
 	// Anonymous includes containers whose storage has no name.
 	Anonymous bool
+	// Standing has the update take in the storages that come to stand on the old base later, too, until it is rolled back as a
+	// whole or cancelled. It goes neither with Storages nor with AllOrNothing.
+	Standing bool
 	// AllOrNothing aborts the whole update when one storage is held or in use.
 	AllOrNothing bool
 	// AssumeFree has the operator answer for the storages not being in use where nobody else can: the kernel reports a
@@ -51,6 +55,16 @@ type Preview struct {
 // BeginUpdate records an update and services the storages in the background. It returns as soon as the update is on
 // record; its progress shows in the record. After a crash it goes on by itself.
 func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.UpdateID, error) {
+	id, err := s.recordUpdate(ctx, r)
+	if err != nil {
+		return 0, err
+	}
+	s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	return id, nil
+}
+
+// recordUpdate records an update, and leaves it to the caller to run it.
+func (s *Snapshotter) recordUpdate(ctx context.Context, r UpdateRequest) (dag.UpdateID, error) {
 	names, err := s.affected(r)
 	if err != nil {
 		return 0, err
@@ -62,13 +76,13 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	id := s.store.NewUpdate()
 	err = s.do(dag.BeginUpdate{
 		ID: id, From: r.From, To: r.To, FromRef: r.FromRef, ToRef: r.ToRef, Cause: dag.ByCommand,
-		AllOrNothing: r.AllOrNothing, AssumeFree: r.AssumeFree, Settings: settings, Storages: names, Now: now(),
+		AllOrNothing: r.AllOrNothing, AssumeFree: r.AssumeFree, Standing: r.Standing, Anonymous: r.Anonymous,
+		Settings: settings, Storages: names, Now: now(),
 	})
 	if err != nil {
 		return 0, err
 	}
 	log.G(ctx).WithFields(log.Fields{"update": id.String(), "from": r.FromRef, "to": r.ToRef, "storages": len(names)}).Info("update begun")
-	s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
 	return id, nil
 }
 
@@ -89,17 +103,22 @@ func (s *Snapshotter) PreviewUpdate(ctx context.Context, r UpdateRequest, fn fun
 			return err
 		}
 		err := fn(s.preview(ctx, name, r.AssumeFree, func(g *dag.Graph, st dag.Storage) (stacks, error) {
-			user := g.Stack(st.Head)
-			return stacks{
-				old: g.Chain(g.Base(st)), next: g.Chain(r.To), user: user, below: append(user, g.Chain(r.To)...),
-				settings: settings, report: lastReport(g, st),
-			}, nil
+			return updateStacks(g, st, r.To, settings), nil
 		}))
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// updateStacks are the stacks for an update of a storage to another base, as far as it is planned.
+func updateStacks(g *dag.Graph, st dag.Storage, to dag.NodeID, settings json.RawMessage) stacks {
+	user := g.Stack(st.Head)
+	return stacks{
+		old: g.Chain(g.Base(st)), next: g.Chain(to), user: user, below: slices.Concat(user, g.Chain(to)),
+		settings: settings, report: lastReport(g, st),
+	}
 }
 
 func (s *Snapshotter) preview(
@@ -169,6 +188,10 @@ func (s *Snapshotter) waits(ctx context.Context, st dag.Storage, assumeFree bool
 // affected returns the names of the storages that an update concerns: those that stand on the old base, or wait for an
 // update to it.
 func (s *Snapshotter) affected(r UpdateRequest) (names []string, err error) {
+	if r.Standing && (len(r.Storages) > 0 || r.AllOrNothing) {
+		return nil, fmt.Errorf("a standing update is of every storage on its old base, each by itself; "+
+			"it takes neither names of storages nor all-or-nothing: %w", errdefs.ErrInvalidArgument)
+	}
 	var on []string
 	s.store.View(func(g *dag.Graph) {
 		if _, err = g.Plan(dag.BeginUpdate{ID: 1, From: r.From, To: r.To}); err != nil {

@@ -61,11 +61,12 @@ type logConfig struct {
 }
 
 type servicingConfig struct {
-	Workers  int            `toml:"workers" comment:"How many storages are serviced at once."`
-	Grace    duration       `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
-	OnHold   string         `toml:"on_hold" comment:"What happens when a container asks for a base that its storage cannot be serviced for: refuse, or start-on-old-base."`
-	Rebind   string         `toml:"rebind" comment:"Which containers have their storage moved to the image that they name: on-change (those that name another one than the container before), or spec (all whose storage stands elsewhere)."`
-	OnCommit onCommitConfig `toml:"on_commit" comment:"What is done when a layer is committed that updates a base on which storages stand: ignore, notify (record it), stage (determine the side effects, too) or apply."`
+	Workers       int            `toml:"workers" comment:"How many storages are serviced at once."`
+	Grace         duration       `toml:"grace" comment:"How long a storage counts as in use after its mounts were handed out, unless containerd tells of its task before."`
+	OnHold        string         `toml:"on_hold" comment:"What happens when a container asks for a base that its storage cannot be serviced for: refuse, or start-on-old-base."`
+	Rebind        string         `toml:"rebind" comment:"Which containers have their storage moved to the image that they name: on-change (those that name another one than the container before), or spec (all whose storage stands elsewhere)."`
+	NewContainers string         `toml:"new_containers" comment:"Where the storage of a new container begins whose base was updated: as-named (on the base that the container names) or newest (where the updates of that base lead)."`
+	OnCommit      onCommitConfig `toml:"on_commit" comment:"What is done when a layer is committed that updates a base on which storages stand: ignore, notify (record it), stage (determine the side effects, too) or apply."`
 	// What is told for all storages: policy, pins, exclude.
 	servicing.Options
 }
@@ -110,7 +111,7 @@ func defaultConfig() config {
 		Log:        logConfig{Level: "info", Format: "text"},
 		Servicing: servicingConfig{
 			Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart), Rebind: string(snapshotter.RebindOnChange),
-			OnCommit: onCommitConfigOf(snapshotter.DefaultOnCommit()),
+			NewContainers: string(snapshotter.BeginAsNamed), OnCommit: onCommitConfigOf(snapshotter.DefaultOnCommit()),
 		},
 		Rollback:  rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
 		Retention: retentionConfig{Points: snapshotter.DefaultPoints, Age: duration{snapshotter.DefaultAge}},
@@ -276,6 +277,7 @@ func (c *config) options() []snapshotter.Opt {
 		snapshotter.WithOnHold(snapshotter.OnHold(c.Servicing.OnHold)),
 		snapshotter.WithRebind(snapshotter.Rebind(c.Servicing.Rebind)),
 		snapshotter.WithOnCommit(c.Servicing.OnCommit.policy()),
+		snapshotter.WithNewContainers(snapshotter.NewContainers(c.Servicing.NewContainers)),
 		snapshotter.WithWorkers(c.Servicing.Workers),
 		snapshotter.WithGrace(c.Servicing.Grace.Duration),
 		snapshotter.WithServicing(c.Servicing.Options),

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
 	case p.GetError() != "":
 		t.row(p.GetStorage()+":", "cannot be told: "+p.GetError())
 	case p.GetUndone() != nil && p.GetUndone().GetFate() != fateRollsBack:
-		t.row(p.GetStorage()+":", fateOf(p.GetUndone()), p.GetUndone().GetWhy())
+		t.row(p.GetStorage()+":", fateOf(p.GetUndone()), cmp.Or(p.GetWaits(), p.GetUndone().GetWhy()))
 	case p.GetWaits() != "" && c.Bool(allOrNothingFlag):
 		t.row(p.GetStorage()+":", p.GetWaits()+"; this would keep all storages from being updated")
 	case p.GetWaits() != "":
@@ -139,6 +140,8 @@ func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
 		for _, reason := range p.GetHolds() {
 			t.row(p.GetStorage()+":", "held: "+reason)
 		}
+	case p != nil && !p.GetReported() && c.Bool(discardFlag):
+		t.row(p.GetStorage()+":", "returns to exactly what it was; what was written since is deleted")
 	case p != nil && !p.GetReported():
 		t.row(p.GetStorage()+":", "returns to exactly what it was; what was written since is set aside")
 	}

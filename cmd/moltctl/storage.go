@@ -65,16 +65,24 @@ func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient)
 	}
 	stream, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: c.Bool("all")})
 	t := newTable(c.Root().Writer)
-	t.row("STORAGE", "CONTAINER", "BASE", "ASKS FOR", "NODES", "POINTS", "NEXT START", "CREATED")
+	t.row("STORAGE", "CONTAINER", "BASE", "ASKS FOR", "NEWER BASE", "NODES", "POINTS", "NEXT START", "CREATED")
 	return shown(c, noted(stream, func(part *api.ListStoragesResponse) {
 		part.Storages = slices.DeleteFunc(part.GetStorages(), func(s *api.Storage) bool {
 			return s.GetAnonymous() && s.GetUnpacking()
 		})
 	}), err, t, func(part *api.ListStoragesResponse) {
 		for _, s := range part.GetStorages() {
-			t.row(s.GetName(), orDash(ownKey(s.GetKey())), nodeID(s.GetBase()), orDash(s.GetAsksFor()), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
+			t.row(s.GetName(), orDash(ownKey(s.GetKey())), nodeID(s.GetBase()), orDash(s.GetAsksFor()), newer(s), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
 		}
 	}, func() {})
+}
+
+// newer says to which layer the updates in effect lead from where a storage stands.
+func newer(s *api.Storage) string {
+	if s.GetNewer() == 0 {
+		return orDash("")
+	}
+	return nodeID(s.GetNewer()) + " by " + updateID(s.GetNewerBy())
 }
 
 func getStorage(ctx context.Context, c *cli.Command, client api.ControlClient) (*api.GetStorageResponse, error) {
@@ -187,6 +195,11 @@ func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClien
 	}
 	return printed(c, r, func(t *table) {
 		name := r.GetStorage().GetName()
+		if p := r.GetStorage().GetPlaced(); p != nil {
+			t.row("begun on", nodeID(p.GetTo()), fmt.Sprintf("and not on %s, which its container named: %s leads there (servicing.new_containers)",
+				nodeID(p.GetFrom()), updateID(p.GetUpdate())), when(p.GetTime()))
+			t.row()
+		}
 		t.row("UPDATE", "STATE", "FROM", "TO", "DELTA STORAGE", "TIME", "WHY")
 		for _, u := range r.GetUpdates() {
 			for _, o := range u.GetOutcomes() {

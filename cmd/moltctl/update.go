@@ -17,7 +17,10 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-const allOrNothingFlag = "all-or-nothing"
+const (
+	allOrNothingFlag = "all-or-nothing"
+	standingFlag     = "standing"
+)
 
 func updateCommand() *cli.Command {
 	storages := &cli.StringSliceFlag{Name: "storage", Usage: "only this `STORAGE`; can be given again"}
@@ -28,27 +31,7 @@ func updateCommand() *cli.Command {
 		Name:  "update",
 		Usage: "move storages from one base to another, and back",
 		Commands: []*cli.Command{
-			{
-				Name: "create", Usage: "update the storages on a base",
-				Description: `A stopped container's storage is updated at once, a running one's at its next start. A storage that cannot be
-updated is held, with the reasons, and does not stop the others.
-
-   moltctl update create --from app:v1 --to app:v2
-   moltctl update create --storage web --to app:v2 --dry-run`,
-				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "from", Usage: "old `IMAGE` or layer (n12); may be left out when storages are named"},
-					&cli.StringFlag{Name: "to", Usage: "new `IMAGE` or layer", Required: true},
-					storages, dryRun,
-					&cli.BoolFlag{Name: "anonymous", Usage: "also storages of containers that asked for none"},
-					&cli.BoolFlag{Name: allOrNothingFlag, Usage: "update all the storages or none"},
-					&cli.StringSliceFlag{Name: "policy", Usage: "what to do about a kind of conflict, as `KIND=ACTION`; see moltctl storage policy --help"},
-					&cli.StringSliceFlag{Name: "pin", Usage: "keep this `PATH` as it is in this update"},
-					assumeFree(),
-					&cli.BoolFlag{Name: "force", Usage: "update storages that would be held, for instance because the new base is another distribution"},
-					&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait for the storages to be serviced"},
-				},
-				Action: action(createUpdate),
-			},
+			createCommand(storages, dryRun),
 			{Name: "ls", Usage: "list updates", Action: action(listUpdates)},
 			{Name: "inspect", Usage: "show an update, storage by storage", ArgsUsage: "UPDATE", Action: action(inspectUpdate)},
 			{
@@ -57,12 +40,7 @@ updated is held, with the reasons, and does not stop the others.
 				Flags:       []cli.Flag{&cli.StringFlag{Name: "storage", Usage: "`STORAGE`; may be left out when the update has just one"}},
 				Action:      action(reportUpdate),
 			},
-			{
-				Name: "rollback", Usage: "undo an update", ArgsUsage: "UPDATE",
-				Description: "The storages return to exactly what they were. What was written since is set aside, or carried over with --carry.",
-				Flags:       []cli.Flag{storages, dryRun, assumeFree(), &cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"}},
-				Action:      action(rollbackUpdate),
-			},
+			rollbackCommand(storages, dryRun),
 			applyCommand(storages),
 			cancelCommand(storages),
 		},
@@ -79,13 +57,31 @@ func applyCommand(storages cli.Flag) *cli.Command {
 	}
 }
 
-func cancelCommand(storages cli.Flag) *cli.Command {
+func createCommand(storages, dryRun cli.Flag) *cli.Command {
 	return &cli.Command{
-		Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
-		Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and those that\n" +
-			"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a new update.",
-		Flags:  []cli.Flag{storages},
-		Action: action(cancelUpdate),
+		Name: "create", Usage: "update the storages on a base",
+		Description: `A stopped container's storage is updated at once, a running one's at its next start. A storage that cannot be
+updated is held, with the reasons, and does not stop the others.
+
+   moltctl update create --from app:v1 --to app:v2
+   moltctl update create --storage web --to app:v2 --dry-run`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "from", Usage: "old `IMAGE` or layer (n12); may be left out when storages are named"},
+			&cli.StringFlag{Name: "to", Usage: "new `IMAGE` or layer", Required: true},
+			storages, dryRun,
+			&cli.BoolFlag{Name: "anonymous", Usage: "also storages of containers that asked for none"},
+			&cli.BoolFlag{
+				Name:  standingFlag,
+				Usage: "also storages that come to stand on the old base later, until the update is rolled back or cancelled",
+			},
+			&cli.BoolFlag{Name: allOrNothingFlag, Usage: "update all the storages or none"},
+			&cli.StringSliceFlag{Name: "policy", Usage: "what to do about a kind of conflict, as `KIND=ACTION`; see moltctl storage policy --help"},
+			&cli.StringSliceFlag{Name: "pin", Usage: "keep this `PATH` as it is in this update"},
+			assumeFree(),
+			&cli.BoolFlag{Name: "force", Usage: "update storages that would be held, for instance because the new base is another distribution"},
+			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait for the storages to be serviced"},
+		},
+		Action: action(createUpdate),
 	}
 }
 
@@ -96,6 +92,7 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	req := &api.CreateUpdateRequest{
 		Namespace: c.String("namespace"), From: c.String("from"), To: c.String("to"), Storages: c.StringSlice("storage"),
 		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool(allOrNothingFlag), Force: c.Bool("force"), AssumeFree: c.Bool(assumeFreeFlag),
+		Standing: c.Bool(standingFlag),
 	}
 	var err error
 	if req.Policy, err = parsePolicy(c.StringSlice("policy")); err != nil {
@@ -131,7 +128,36 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if err := printDrift(ctx, c, client, u); err != nil {
 		return err
 	}
+	if err := printMadeSince(c, u); err != nil {
+		return err
+	}
 	return unreached(u)
+}
+
+// printMadeSince tells people how many containers were made on the old base after the update began.
+func printMadeSince(c *cli.Command, u *api.Update) error {
+	since := madeSince(u)
+	if since == "" || c.String("format") == formatJSON {
+		return nil
+	}
+	do := fmt.Sprintf("; moltctl update create --%s takes such containers in, too", standingFlag)
+	if u.GetStanding() || u.GetRetracted() {
+		do = ""
+	}
+	_, err := fmt.Fprintf(c.Root().Writer, "note: %s%s\n", since, do)
+	return err
+}
+
+// madeSince says how many containers were made on the old base of an update after it began, empty for none.
+func madeSince(u *api.Update) string {
+	switch n := u.GetMadeSince(); n {
+	case 0:
+		return ""
+	case 1:
+		return "1 container was made on the old base since"
+	default:
+		return fmt.Sprintf("%d containers were made on the old base since", n)
+	}
 }
 
 // printDrift names, for people, the storages of an update whose containers ask for another base: the update holds until
@@ -265,7 +291,10 @@ func inspectUpdate(ctx context.Context, c *cli.Command, client api.ControlClient
 	if err != nil {
 		return err
 	}
-	return printUpdate(c, u)
+	if err := printUpdate(c, u); err != nil {
+		return err
+	}
+	return printMadeSince(c, u)
 }
 
 // printUpdate prints an update.
@@ -277,6 +306,12 @@ func printUpdate(c *cli.Command, u *api.Update) error {
 		t.row("state", u.GetState())
 		if begun := causes[u.GetCause()]; begun != "" {
 			t.row("begun by", begun)
+		}
+		if u.GetStanding() {
+			t.row("standing", "storages that come to stand on the old base are updated, too")
+		}
+		if u.GetRetracted() {
+			t.row("new containers", "are not given the new base: the update was rolled back as a whole")
 		}
 		t.row()
 		t.row("STORAGE", "STATE", "DELTA STORAGE", "WHY")
@@ -317,30 +352,6 @@ func parseUpdate(arg string) (uint64, error) {
 	return id, nil
 }
 
-func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
-	id, err := updateArgument(c)
-	if err != nil {
-		return err
-	}
-	req := &api.RollbackUpdateRequest{
-		Id: id, Storages: c.StringSlice("storage"), Carry: c.Bool("carry"), AssumeFree: c.Bool(assumeFreeFlag),
-	}
-	if c.Bool("dry-run") {
-		stream, err := client.PreviewRollback(ctx, req)
-		return printPreviews(c, stream, err, previewedRollback)
-	}
-	r, err := api.Whole(client.RollbackUpdate(ctx, req))
-	if err != nil {
-		return err
-	}
-	if err := printed(c, r, func(t *table) {
-		undoneRows(t, r.GetUndone())
-	}); err != nil {
-		return err
-	}
-	return left(r.GetUndone(), "not rolled back")
-}
-
 func applyUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
 	id, err := updateArgument(c)
 	if err != nil {
@@ -357,59 +368,4 @@ func applyUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) 
 		return err
 	}
 	return unreached(u)
-}
-
-func cancelUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
-	id, err := updateArgument(c)
-	if err != nil {
-		return err
-	}
-	r, err := api.Whole(client.CancelUpdate(ctx, &api.CancelUpdateRequest{Id: id, Storages: c.StringSlice("storage")}))
-	if err != nil {
-		return err
-	}
-	if err := printed(c, r, func(t *table) { undoneRows(t, r.GetUndone()) }); err != nil {
-		return err
-	}
-	return left(r.GetUndone(), "not withdrawn")
-}
-
-// undoneRows shows what undoing an update came to.
-func undoneRows(t *table, all []*api.Undone) {
-	t.row("STORAGE", "RESULT", "WHY")
-	for _, one := range all {
-		t.row(one.GetStorage(), fateOf(one), one.GetWhy())
-	}
-}
-
-// The fates that say more than their name.
-const (
-	fateRollsBack = "rolled back"
-	fateMovedOn   = "moved on"
-	fateWaits     = "waits"
-)
-
-// fateOf says what became of a storage.
-func fateOf(one *api.Undone) string {
-	switch one.GetFate() {
-	case fateMovedOn:
-		return "moved on by " + updateID(one.GetBy())
-	case fateWaits:
-		return "waits for its next start"
-	}
-	return one.GetFate()
-}
-
-// left says for which storages an update stays, nil if for none.
-func left(all []*api.Undone, what string) error {
-	counted := shortfall{of: len(all)}
-	for _, one := range all {
-		switch {
-		case one.GetFate() == fateMovedOn:
-			counted.add(exitHeld, "moved on by a later update")
-		case one.GetCode() != 0:
-			counted.addCode(one.GetCode(), what)
-		}
-	}
-	return counted.err()
 }

@@ -65,9 +65,11 @@ inside web 'app; cat /etc/app.conf /data'
 [ "$(in_container web app)" = 'app 1, with a hole' ] || fail "web was not rolled back"
 [ "$(in_container job app)" = 'app 2, hole closed' ] || fail "job was rolled back, too"
 
-say "A new container stands on the newest layer; nothing has to be done for it"
-show ctr run -d --snapshotter molt --label molt.dev/storage=new demo/app:2 new
+say "A new container is made by the old name, and stands on the newest layer (servicing.new_containers = newest)"
+show ctr run -d --snapshotter molt --label molt.dev/storage=new demo/app:1 new
 in_container new app
+[ "$(in_container new app)" = 'app 2, hole closed' ] || fail "new does not stand on the newest layer"
+show moltctl storage history new
 
 say "Two more updates of job. Then the images go, and the delta layers nobody stands on merge by themselves, or at once; the others say why not"
 for v in 3 4; do

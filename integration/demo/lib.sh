@@ -52,6 +52,8 @@ start() {
 		address = "$root/control.sock"
 		[containerd]
 		address = "$root/containerd.sock"
+		[servicing]
+		new_containers = "newest"
 	TOML
 	cat >"$root/containerd.toml" <<-TOML
 		version = 4

@@ -62,7 +62,7 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 		})
 		all.Names = each(g.Names(), name)
 		all.Storages = each(g.Storages(), storages(g))
-		all.Updates = each(g.Updates(), update)
+		all.Updates = each(g.Updates(), updates(g))
 	})
 	return errors.Join(
 		sendList(stream, all.GetNodes(), func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),
@@ -108,7 +108,7 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 		}
 		for _, u := range g.Updates() {
 			if _, ok := u.Outcomes[full]; ok {
-				r.Updates = append(r.Updates, update(only(u, full)))
+				r.Updates = append(r.Updates, update(g, only(u, full)))
 			}
 		}
 	})

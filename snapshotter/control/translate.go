@@ -35,11 +35,18 @@ func name(n dag.Name) *api.Name {
 
 // storages returns what translates the storages of a graph.
 func storages(g *dag.Graph) func(dag.Storage) *api.Storage {
-	held := heldBy(g)
-	return func(st dag.Storage) *api.Storage { return storage(g, st, held[st.Name]) }
+	held, leads := heldBy(g), g.Leads()
+	return func(st dag.Storage) *api.Storage {
+		s := storage(g, st)
+		s.HeldBy = uint64(held[st.Name])
+		if lead, ok := leads.From(g.Base(st)); ok {
+			s.Newer, s.NewerBy = uint64(lead.To), uint64(lead.Update)
+		}
+		return s
+	}
 }
 
-func storage(g *dag.Graph, st dag.Storage, held dag.UpdateID) *api.Storage {
+func storage(g *dag.Graph, st dag.Storage) *api.Storage {
 	point := func(p dag.Point) *api.Point {
 		head, _ := g.Node(p.Head)
 		return &api.Point{Update: uint64(p.Update), Head: uint64(p.Head), Base: uint64(head.Base), Time: timestamppb.New(p.Time)}
@@ -50,12 +57,19 @@ func storage(g *dag.Graph, st dag.Storage, held dag.UpdateID) *api.Storage {
 		Stack:     each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
 		Created:   timestamppb.New(st.Created),
 		Container: snapshotter.Container(st.Key), Unpacking: snapshotter.Unpacking(st.Key),
-		AsksFor: asksFor(g, st), HeldBy: uint64(held),
+		AsksFor: asksFor(g, st), Placed: placement(st.Placed),
 	}
 	if st.Container != nil {
 		s.Pod = st.Container.Pod
 	}
 	return s
+}
+
+func placement(p *dag.Placement) *api.Placement {
+	if p == nil {
+		return nil
+	}
+	return &api.Placement{From: uint64(p.From), To: uint64(p.To), Update: uint64(p.Update), Time: timestamppb.New(p.Time)}
 }
 
 // asksFor returns what the last container of a storage asked for, where the storage stands on another base: the image that
@@ -89,14 +103,37 @@ func heldBy(g *dag.Graph) map[string]dag.UpdateID {
 	return held
 }
 
-func update(u dag.Update) *api.Update {
+func pending(p *dag.Pending) string {
+	switch {
+	case p == nil:
+		return ""
+	case !p.Rollback:
+		return "update " + p.Update.String()
+	case p.Carry:
+		return "rollback " + p.Update.String() + " and carry"
+	case p.Discard:
+		return "rollback " + p.Update.String() + " and discard"
+	}
+	return "rollback " + p.Update.String()
+}
+
+// updates returns what translates the updates of a graph.
+func updates(g *dag.Graph) func(dag.Update) *api.Update {
+	return func(u dag.Update) *api.Update { return update(g, u) }
+}
+
+// update translates an update. The delta storage of one that was rolled back is named as long as it is there.
+func update(g *dag.Graph, u dag.Update) *api.Update {
 	r := &api.Update{
 		Id: uint64(u.ID), From: uint64(u.From), To: uint64(u.To), FromRef: u.FromRef, ToRef: u.ToRef, Cause: string(u.Cause),
-		AllOrNothing: u.AllOrNothing, State: string(u.State),
+		AllOrNothing: u.AllOrNothing, State: string(u.State), Standing: u.Standing, Retracted: u.Retracted,
 		Created: timestamppb.New(u.Created), Updated: timestamppb.New(u.Updated),
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.Outcomes)) {
 		o := u.Outcomes[name]
+		if _, there := g.Node(o.Delta); o.State == dag.RolledBack && !there {
+			o.Delta = 0
+		}
 		r.Outcomes = append(r.Outcomes, &api.Outcome{
 			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta),
 			Report: o.Report != "", Time: timestamppb.New(o.Time),

@@ -44,7 +44,7 @@ func (s *Service) PreviewUpdate(req *api.CreateUpdateRequest, stream streamOf[ap
 func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateRequest) (r snapshotter.UpdateRequest, err error) {
 	r = snapshotter.UpdateRequest{
 		FromRef: req.GetFrom(), ToRef: req.GetTo(),
-		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(),
+		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(), Standing: req.GetStanding(),
 		Options: servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
 	}
 	if r.Storages, err = s.resolveAll(req.GetStorages()); err != nil {
@@ -121,9 +121,9 @@ func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID,
 
 // ListUpdates returns the updates by id.
 func (s *Service) ListUpdates(_ *api.ListUpdatesRequest, stream streamOf[api.ListUpdatesResponse]) error {
-	var updates []*api.Update
-	s.snapshotter.Graph(func(g *dag.Graph) { updates = each(g.Updates(), update) })
-	return sendList(stream, updateParts(updates...), func(l []*api.Update) *api.ListUpdatesResponse {
+	var all []*api.Update
+	s.snapshotter.Graph(func(g *dag.Graph) { all = each(g.Updates(), updates(g)) })
+	return sendList(stream, updateParts(all...), func(l []*api.Update) *api.ListUpdatesResponse {
 		return &api.ListUpdatesResponse{Updates: l}
 	})
 }
@@ -151,7 +151,8 @@ func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, er
 	err = fmt.Errorf("update %v: %w", id, errdefs.ErrNotFound)
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		if found, ok := g.Update(id); ok {
-			u, err = update(only(found, storages...)), nil
+			u, err = update(g, only(found, storages...)), nil
+			u.MadeSince = uint64(snapshotter.MadeSince(g, found))
 		}
 	})
 	return u, err
@@ -312,7 +313,8 @@ func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream streamO
 func (s *Service) rollbackRequest(req *api.RollbackUpdateRequest) (snapshotter.RollbackRequest, error) {
 	names, err := s.resolveAll(req.GetStorages())
 	return snapshotter.RollbackRequest{
-		Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry(), AssumeFree: req.GetAssumeFree(),
+		Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry(), Discard: req.GetDiscard(),
+		WithNew: req.GetWithNew(), AssumeFree: req.GetAssumeFree(),
 	}, err
 }
 

@@ -431,7 +431,12 @@ type Storage struct {
 	// The pod of the last container, as NAMESPACE/NAME; empty where there is none.
 	Pod string `protobuf:"bytes,14,opt,name=pod,proto3" json:"pod,omitempty"`
 	// The update that is held for the storage and would move it from where it stands; 0 if none.
-	HeldBy        uint64 `protobuf:"varint,15,opt,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`
+	HeldBy uint64 `protobuf:"varint,15,opt,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`
+	// The layer to which the updates in effect lead from the base of the storage, and the last of them; 0 if to none.
+	Newer   uint64 `protobuf:"varint,40,opt,name=newer,proto3" json:"newer,omitempty"`
+	NewerBy uint64 `protobuf:"varint,41,opt,name=newer_by,json=newerBy,proto3" json:"newer_by,omitempty"`
+	// How a new storage came to begin on another base than its container named; not set if it did not.
+	Placed        *Placement `protobuf:"bytes,42,opt,name=placed,proto3" json:"placed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -571,6 +576,97 @@ func (x *Storage) GetHeldBy() uint64 {
 	return 0
 }
 
+func (x *Storage) GetNewer() uint64 {
+	if x != nil {
+		return x.Newer
+	}
+	return 0
+}
+
+func (x *Storage) GetNewerBy() uint64 {
+	if x != nil {
+		return x.NewerBy
+	}
+	return 0
+}
+
+func (x *Storage) GetPlaced() *Placement {
+	if x != nil {
+		return x.Placed
+	}
+	return nil
+}
+
+// Placement is the move of a new, empty storage to where the updates of its base led. The layers may be gone.
+type Placement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    uint64                 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The update that led there.
+	Update        uint64                 `protobuf:"varint,3,opt,name=update,proto3" json:"update,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Placement) Reset() {
+	*x = Placement{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Placement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Placement) ProtoMessage() {}
+
+func (x *Placement) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Placement.ProtoReflect.Descriptor instead.
+func (*Placement) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Placement) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Placement) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *Placement) GetUpdate() uint64 {
+	if x != nil {
+		return x.Update
+	}
+	return 0
+}
+
+func (x *Placement) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 type Outcome struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Storage string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
@@ -588,7 +684,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[6]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +696,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[6]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +709,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Outcome) GetStorage() string {
@@ -666,25 +762,31 @@ func (x *Outcome) GetUse() string {
 }
 
 type Update struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	From          uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
-	To            uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
-	FromRef       string                 `protobuf:"bytes,4,opt,name=from_ref,json=fromRef,proto3" json:"from_ref,omitempty"`
-	ToRef         string                 `protobuf:"bytes,5,opt,name=to_ref,json=toRef,proto3" json:"to_ref,omitempty"`
-	Cause         string                 `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
-	AllOrNothing  bool                   `protobuf:"varint,7,opt,name=all_or_nothing,json=allOrNothing,proto3" json:"all_or_nothing,omitempty"`
-	State         string                 `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
-	Outcomes      []*Outcome             `protobuf:"bytes,9,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created,proto3" json:"created,omitempty"`
-	Updated       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=updated,proto3" json:"updated,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Id           uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	From         uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
+	To           uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	FromRef      string                 `protobuf:"bytes,4,opt,name=from_ref,json=fromRef,proto3" json:"from_ref,omitempty"`
+	ToRef        string                 `protobuf:"bytes,5,opt,name=to_ref,json=toRef,proto3" json:"to_ref,omitempty"`
+	Cause        string                 `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
+	AllOrNothing bool                   `protobuf:"varint,7,opt,name=all_or_nothing,json=allOrNothing,proto3" json:"all_or_nothing,omitempty"`
+	State        string                 `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	Outcomes     []*Outcome             `protobuf:"bytes,9,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Created      *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created,proto3" json:"created,omitempty"`
+	Updated      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=updated,proto3" json:"updated,omitempty"`
+	// The update takes in the storages that come to stand on the old base later, too.
+	Standing bool `protobuf:"varint,40,opt,name=standing,proto3" json:"standing,omitempty"`
+	// An operator has rolled the update back as a whole.
+	Retracted bool `protobuf:"varint,41,opt,name=retracted,proto3" json:"retracted,omitempty"`
+	// How many containers were made on the old base since and still stand there. Only GetUpdate and WatchUpdate tell.
+	MadeSince     uint64 `protobuf:"varint,42,opt,name=made_since,json=madeSince,proto3" json:"made_since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[7]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +798,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[7]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +811,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Update) GetId() uint64 {
@@ -789,6 +891,27 @@ func (x *Update) GetUpdated() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Update) GetStanding() bool {
+	if x != nil {
+		return x.Standing
+	}
+	return false
+}
+
+func (x *Update) GetRetracted() bool {
+	if x != nil {
+		return x.Retracted
+	}
+	return false
+}
+
+func (x *Update) GetMadeSince() uint64 {
+	if x != nil {
+		return x.MadeSince
+	}
+	return 0
+}
+
 type CheckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Do what has one right answer.
@@ -801,7 +924,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +936,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +949,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CheckRequest) GetRepair() bool {
@@ -859,7 +982,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +994,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1007,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Problem) GetSubject() string {
@@ -933,7 +1056,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1068,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1081,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CheckResponse) GetProblems() []*Problem {
@@ -983,7 +1106,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1118,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1131,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 type BackupResponse struct {
@@ -1020,7 +1143,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1155,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1168,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -1063,7 +1186,7 @@ type GraphRequest struct {
 
 func (x *GraphRequest) Reset() {
 	*x = GraphRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1198,7 @@ func (x *GraphRequest) String() string {
 func (*GraphRequest) ProtoMessage() {}
 
 func (x *GraphRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1211,7 @@ func (x *GraphRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraphRequest.ProtoReflect.Descriptor instead.
 func (*GraphRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 type GraphResponse struct {
@@ -1103,7 +1226,7 @@ type GraphResponse struct {
 
 func (x *GraphResponse) Reset() {
 	*x = GraphResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1238,7 @@ func (x *GraphResponse) String() string {
 func (*GraphResponse) ProtoMessage() {}
 
 func (x *GraphResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1251,7 @@ func (x *GraphResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraphResponse.ProtoReflect.Descriptor instead.
 func (*GraphResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GraphResponse) GetNodes() []*Node {
@@ -1169,7 +1292,7 @@ type ListStoragesRequest struct {
 
 func (x *ListStoragesRequest) Reset() {
 	*x = ListStoragesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1304,7 @@ func (x *ListStoragesRequest) String() string {
 func (*ListStoragesRequest) ProtoMessage() {}
 
 func (x *ListStoragesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1317,7 @@ func (x *ListStoragesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoragesRequest.ProtoReflect.Descriptor instead.
 func (*ListStoragesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListStoragesRequest) GetAnonymous() bool {
@@ -1213,7 +1336,7 @@ type ListStoragesResponse struct {
 
 func (x *ListStoragesResponse) Reset() {
 	*x = ListStoragesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1348,7 @@ func (x *ListStoragesResponse) String() string {
 func (*ListStoragesResponse) ProtoMessage() {}
 
 func (x *ListStoragesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1361,7 @@ func (x *ListStoragesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoragesResponse.ProtoReflect.Descriptor instead.
 func (*ListStoragesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListStoragesResponse) GetStorages() []*Storage {
@@ -1258,7 +1381,7 @@ type GetStorageRequest struct {
 
 func (x *GetStorageRequest) Reset() {
 	*x = GetStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1393,7 @@ func (x *GetStorageRequest) String() string {
 func (*GetStorageRequest) ProtoMessage() {}
 
 func (x *GetStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1406,7 @@ func (x *GetStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageRequest.ProtoReflect.Descriptor instead.
 func (*GetStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetStorageRequest) GetName() string {
@@ -1306,7 +1429,7 @@ type GetStorageResponse struct {
 
 func (x *GetStorageResponse) Reset() {
 	*x = GetStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1441,7 @@ func (x *GetStorageResponse) String() string {
 func (*GetStorageResponse) ProtoMessage() {}
 
 func (x *GetStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1454,7 @@ func (x *GetStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageResponse.ProtoReflect.Descriptor instead.
 func (*GetStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetStorageResponse) GetStorage() *Storage {
@@ -1364,7 +1487,7 @@ type DiffStorageRequest struct {
 
 func (x *DiffStorageRequest) Reset() {
 	*x = DiffStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1499,7 @@ func (x *DiffStorageRequest) String() string {
 func (*DiffStorageRequest) ProtoMessage() {}
 
 func (x *DiffStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1512,7 @@ func (x *DiffStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffStorageRequest.ProtoReflect.Descriptor instead.
 func (*DiffStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DiffStorageRequest) GetName() string {
@@ -1414,7 +1537,7 @@ type DiffStorageResponse struct {
 
 func (x *DiffStorageResponse) Reset() {
 	*x = DiffStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1549,7 @@ func (x *DiffStorageResponse) String() string {
 func (*DiffStorageResponse) ProtoMessage() {}
 
 func (x *DiffStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1562,7 @@ func (x *DiffStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffStorageResponse.ProtoReflect.Descriptor instead.
 func (*DiffStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DiffStorageResponse) GetPath() []byte {
@@ -1489,7 +1612,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1624,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1637,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -1539,7 +1662,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1674,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1687,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 type ForkStorageRequest struct {
@@ -1581,7 +1704,7 @@ type ForkStorageRequest struct {
 
 func (x *ForkStorageRequest) Reset() {
 	*x = ForkStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1716,7 @@ func (x *ForkStorageRequest) String() string {
 func (*ForkStorageRequest) ProtoMessage() {}
 
 func (x *ForkStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1729,7 @@ func (x *ForkStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkStorageRequest.ProtoReflect.Descriptor instead.
 func (*ForkStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ForkStorageRequest) GetSource() string {
@@ -1639,7 +1762,7 @@ type ForkStorageResponse struct {
 
 func (x *ForkStorageResponse) Reset() {
 	*x = ForkStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1774,7 @@ func (x *ForkStorageResponse) String() string {
 func (*ForkStorageResponse) ProtoMessage() {}
 
 func (x *ForkStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1787,7 @@ func (x *ForkStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkStorageResponse.ProtoReflect.Descriptor instead.
 func (*ForkStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ForkStorageResponse) GetName() string {
@@ -1686,7 +1809,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1821,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1834,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Pin) GetPath() string {
@@ -1749,7 +1872,7 @@ type ConfigureStorageRequest struct {
 
 func (x *ConfigureStorageRequest) Reset() {
 	*x = ConfigureStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1884,7 @@ func (x *ConfigureStorageRequest) String() string {
 func (*ConfigureStorageRequest) ProtoMessage() {}
 
 func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1897,7 @@ func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureStorageRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ConfigureStorageRequest) GetName() string {
@@ -1815,7 +1938,7 @@ type ConfigureStorageResponse struct {
 
 func (x *ConfigureStorageResponse) Reset() {
 	*x = ConfigureStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1827,7 +1950,7 @@ func (x *ConfigureStorageResponse) String() string {
 func (*ConfigureStorageResponse) ProtoMessage() {}
 
 func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1840,7 +1963,7 @@ func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureStorageResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ConfigureStorageResponse) GetOptions() []byte {
@@ -1860,7 +1983,7 @@ type ExplainPathRequest struct {
 
 func (x *ExplainPathRequest) Reset() {
 	*x = ExplainPathRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +1995,7 @@ func (x *ExplainPathRequest) String() string {
 func (*ExplainPathRequest) ProtoMessage() {}
 
 func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2008,7 @@ func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathRequest.ProtoReflect.Descriptor instead.
 func (*ExplainPathRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainPathRequest) GetName() string {
@@ -1912,7 +2035,7 @@ type ExplainPathResponse struct {
 
 func (x *ExplainPathResponse) Reset() {
 	*x = ExplainPathResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2047,7 @@ func (x *ExplainPathResponse) String() string {
 func (*ExplainPathResponse) ProtoMessage() {}
 
 func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2060,7 @@ func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathResponse.ProtoReflect.Descriptor instead.
 func (*ExplainPathResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainPathResponse) GetExplanation() []byte {
@@ -1956,7 +2079,7 @@ type AuditStorageRequest struct {
 
 func (x *AuditStorageRequest) Reset() {
 	*x = AuditStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2091,7 @@ func (x *AuditStorageRequest) String() string {
 func (*AuditStorageRequest) ProtoMessage() {}
 
 func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2104,7 @@ func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageRequest.ProtoReflect.Descriptor instead.
 func (*AuditStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AuditStorageRequest) GetName() string {
@@ -2001,7 +2124,7 @@ type AuditStorageResponse struct {
 
 func (x *AuditStorageResponse) Reset() {
 	*x = AuditStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2136,7 @@ func (x *AuditStorageResponse) String() string {
 func (*AuditStorageResponse) ProtoMessage() {}
 
 func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2149,7 @@ func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageResponse.ProtoReflect.Descriptor instead.
 func (*AuditStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AuditStorageResponse) GetAudit() []byte {
@@ -2051,14 +2174,16 @@ type CreateUpdateRequest struct {
 	Force  bool              `protobuf:"varint,9,opt,name=force,proto3" json:"force,omitempty"`
 	// The operator answers for the storages not being in use where nothing else can be found out. A mount that is seen, and a task
 	// that runs, are not overridden.
-	AssumeFree    bool `protobuf:"varint,20,opt,name=assume_free,json=assumeFree,proto3" json:"assume_free,omitempty"`
+	AssumeFree bool `protobuf:"varint,20,opt,name=assume_free,json=assumeFree,proto3" json:"assume_free,omitempty"`
+	// Take in the storages that come to stand on the old base later, too. Not together with storages or all_or_nothing.
+	Standing      bool `protobuf:"varint,40,opt,name=standing,proto3" json:"standing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateUpdateRequest) Reset() {
 	*x = CreateUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2195,7 @@ func (x *CreateUpdateRequest) String() string {
 func (*CreateUpdateRequest) ProtoMessage() {}
 
 func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2208,7 @@ func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CreateUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateUpdateRequest) GetNamespace() string {
@@ -2156,6 +2281,13 @@ func (x *CreateUpdateRequest) GetAssumeFree() bool {
 	return false
 }
 
+func (x *CreateUpdateRequest) GetStanding() bool {
+	if x != nil {
+		return x.Standing
+	}
+	return false
+}
+
 type CreateUpdateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
@@ -2165,7 +2297,7 @@ type CreateUpdateResponse struct {
 
 func (x *CreateUpdateResponse) Reset() {
 	*x = CreateUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2309,7 @@ func (x *CreateUpdateResponse) String() string {
 func (*CreateUpdateResponse) ProtoMessage() {}
 
 func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2322,7 @@ func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CreateUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CreateUpdateResponse) GetId() uint64 {
@@ -2220,7 +2352,7 @@ type Preview struct {
 
 func (x *Preview) Reset() {
 	*x = Preview{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2232,7 +2364,7 @@ func (x *Preview) String() string {
 func (*Preview) ProtoMessage() {}
 
 func (x *Preview) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2245,7 +2377,7 @@ func (x *Preview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preview.ProtoReflect.Descriptor instead.
 func (*Preview) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Preview) GetStorage() string {
@@ -2310,7 +2442,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2454,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2467,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PreviewResponse) GetPart() isPreviewResponse_Part {
@@ -2388,7 +2520,7 @@ type ListUpdatesRequest struct {
 
 func (x *ListUpdatesRequest) Reset() {
 	*x = ListUpdatesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2532,7 @@ func (x *ListUpdatesRequest) String() string {
 func (*ListUpdatesRequest) ProtoMessage() {}
 
 func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +2545,7 @@ func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesRequest.ProtoReflect.Descriptor instead.
 func (*ListUpdatesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 type ListUpdatesResponse struct {
@@ -2425,7 +2557,7 @@ type ListUpdatesResponse struct {
 
 func (x *ListUpdatesResponse) Reset() {
 	*x = ListUpdatesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2569,7 @@ func (x *ListUpdatesResponse) String() string {
 func (*ListUpdatesResponse) ProtoMessage() {}
 
 func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2582,7 @@ func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesResponse.ProtoReflect.Descriptor instead.
 func (*ListUpdatesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListUpdatesResponse) GetUpdates() []*Update {
@@ -2469,7 +2601,7 @@ type GetUpdateRequest struct {
 
 func (x *GetUpdateRequest) Reset() {
 	*x = GetUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2613,7 @@ func (x *GetUpdateRequest) String() string {
 func (*GetUpdateRequest) ProtoMessage() {}
 
 func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2626,7 @@ func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateRequest.ProtoReflect.Descriptor instead.
 func (*GetUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetUpdateRequest) GetId() uint64 {
@@ -2513,7 +2645,7 @@ type GetUpdateResponse struct {
 
 func (x *GetUpdateResponse) Reset() {
 	*x = GetUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2657,7 @@ func (x *GetUpdateResponse) String() string {
 func (*GetUpdateResponse) ProtoMessage() {}
 
 func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2670,7 @@ func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateResponse.ProtoReflect.Descriptor instead.
 func (*GetUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetUpdateResponse) GetUpdate() *Update {
@@ -2560,7 +2692,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2704,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2717,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetReportRequest) GetId() uint64 {
@@ -2619,7 +2751,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2763,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2776,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetReportResponse) GetReport() []byte {
@@ -2666,7 +2798,7 @@ type DiffPathRequest struct {
 
 func (x *DiffPathRequest) Reset() {
 	*x = DiffPathRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2678,7 +2810,7 @@ func (x *DiffPathRequest) String() string {
 func (*DiffPathRequest) ProtoMessage() {}
 
 func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2691,7 +2823,7 @@ func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffPathRequest.ProtoReflect.Descriptor instead.
 func (*DiffPathRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DiffPathRequest) GetId() uint64 {
@@ -2725,7 +2857,7 @@ type DiffPathResponse struct {
 
 func (x *DiffPathResponse) Reset() {
 	*x = DiffPathResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +2869,7 @@ func (x *DiffPathResponse) String() string {
 func (*DiffPathResponse) ProtoMessage() {}
 
 func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +2882,7 @@ func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffPathResponse.ProtoReflect.Descriptor instead.
 func (*DiffPathResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DiffPathResponse) GetDiff() []byte {
@@ -2767,14 +2899,18 @@ type RollbackUpdateRequest struct {
 	Carry    bool                   `protobuf:"varint,3,opt,name=carry,proto3" json:"carry,omitempty"`
 	// The operator answers for the storages not being in use where nothing else can be found out. A mount that is seen, and a task
 	// that runs, are not overridden.
-	AssumeFree    bool `protobuf:"varint,20,opt,name=assume_free,json=assumeFree,proto3" json:"assume_free,omitempty"`
+	AssumeFree bool `protobuf:"varint,20,opt,name=assume_free,json=assumeFree,proto3" json:"assume_free,omitempty"`
+	// Delete what was written since, and the delta storage. Not together with carry.
+	Discard bool `protobuf:"varint,40,opt,name=discard,proto3" json:"discard,omitempty"`
+	// Take the storages along that were begun on the new base. Not together with storages.
+	WithNew       bool `protobuf:"varint,41,opt,name=with_new,json=withNew,proto3" json:"with_new,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RollbackUpdateRequest) Reset() {
 	*x = RollbackUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2786,7 +2922,7 @@ func (x *RollbackUpdateRequest) String() string {
 func (*RollbackUpdateRequest) ProtoMessage() {}
 
 func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2799,7 +2935,7 @@ func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateRequest.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RollbackUpdateRequest) GetId() uint64 {
@@ -2830,6 +2966,20 @@ func (x *RollbackUpdateRequest) GetAssumeFree() bool {
 	return false
 }
 
+func (x *RollbackUpdateRequest) GetDiscard() bool {
+	if x != nil {
+		return x.Discard
+	}
+	return false
+}
+
+func (x *RollbackUpdateRequest) GetWithNew() bool {
+	if x != nil {
+		return x.WithNew
+	}
+	return false
+}
+
 type RollbackUpdateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The update with the outcomes for the storages that it was to be undone for.
@@ -2846,7 +2996,7 @@ type RollbackUpdateResponse struct {
 
 func (x *RollbackUpdateResponse) Reset() {
 	*x = RollbackUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +3008,7 @@ func (x *RollbackUpdateResponse) String() string {
 func (*RollbackUpdateResponse) ProtoMessage() {}
 
 func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +3021,7 @@ func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateResponse.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RollbackUpdateResponse) GetUpdate() *Update {
@@ -2906,10 +3056,10 @@ func (x *RollbackUpdateResponse) GetUndone() []*Undone {
 type Undone struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Storage string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
-	// "rolled back", "waits", "withdrawn", "rollback withdrawn", "is rolled back", "moved on", "needs its name", "removed" or
-	// "failed".
+	// "rolled back", "waits", "withdrawn", "rollback withdrawn", "is rolled back", "moved on", "needs its name", "begun there",
+	// "taken along", "removed" or "failed"; without a storage "ends", which is about the update.
 	Fate string `protobuf:"bytes,2,opt,name=fate,proto3" json:"fate,omitempty"`
-	// The later update that moved the storage on.
+	// The later update that moved the storage on, or the one that takes it along.
 	By uint64 `protobuf:"varint,3,opt,name=by,proto3" json:"by,omitempty"`
 	// What more there is to say, and why it failed.
 	Why string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
@@ -2921,7 +3071,7 @@ type Undone struct {
 
 func (x *Undone) Reset() {
 	*x = Undone{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2933,7 +3083,7 @@ func (x *Undone) String() string {
 func (*Undone) ProtoMessage() {}
 
 func (x *Undone) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2946,7 +3096,7 @@ func (x *Undone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Undone.ProtoReflect.Descriptor instead.
 func (*Undone) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Undone) GetStorage() string {
@@ -2995,7 +3145,7 @@ type CancelUpdateRequest struct {
 
 func (x *CancelUpdateRequest) Reset() {
 	*x = CancelUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3157,7 @@ func (x *CancelUpdateRequest) String() string {
 func (*CancelUpdateRequest) ProtoMessage() {}
 
 func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3170,7 @@ func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CancelUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CancelUpdateRequest) GetId() uint64 {
@@ -3046,7 +3196,7 @@ type CancelUpdateResponse struct {
 
 func (x *CancelUpdateResponse) Reset() {
 	*x = CancelUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3058,7 +3208,7 @@ func (x *CancelUpdateResponse) String() string {
 func (*CancelUpdateResponse) ProtoMessage() {}
 
 func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3071,7 +3221,7 @@ func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CancelUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CancelUpdateResponse) GetUndone() []*Undone {
@@ -3092,7 +3242,7 @@ type ApplyUpdateRequest struct {
 
 func (x *ApplyUpdateRequest) Reset() {
 	*x = ApplyUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3104,7 +3254,7 @@ func (x *ApplyUpdateRequest) String() string {
 func (*ApplyUpdateRequest) ProtoMessage() {}
 
 func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3117,7 +3267,7 @@ func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyUpdateRequest.ProtoReflect.Descriptor instead.
 func (*ApplyUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ApplyUpdateRequest) GetId() uint64 {
@@ -3142,7 +3292,7 @@ type ApplyUpdateResponse struct {
 
 func (x *ApplyUpdateResponse) Reset() {
 	*x = ApplyUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3304,7 @@ func (x *ApplyUpdateResponse) String() string {
 func (*ApplyUpdateResponse) ProtoMessage() {}
 
 func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3167,7 +3317,7 @@ func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyUpdateResponse.ProtoReflect.Descriptor instead.
 func (*ApplyUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 type MergeLayersRequest struct {
@@ -3179,7 +3329,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3191,7 +3341,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3204,7 +3354,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -3224,7 +3374,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3386,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3399,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -3279,7 +3429,7 @@ type RefreshContainerRequest struct {
 
 func (x *RefreshContainerRequest) Reset() {
 	*x = RefreshContainerRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3291,7 +3441,7 @@ func (x *RefreshContainerRequest) String() string {
 func (*RefreshContainerRequest) ProtoMessage() {}
 
 func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3304,7 +3454,7 @@ func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerRequest.ProtoReflect.Descriptor instead.
 func (*RefreshContainerRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RefreshContainerRequest) GetNamespace() string {
@@ -3351,7 +3501,7 @@ type RefreshContainerResponse struct {
 
 func (x *RefreshContainerResponse) Reset() {
 	*x = RefreshContainerResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3513,7 @@ func (x *RefreshContainerResponse) String() string {
 func (*RefreshContainerResponse) ProtoMessage() {}
 
 func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3526,7 @@ func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RefreshContainerResponse) GetChanges() []*RefreshContainerResponse_Change {
@@ -3396,7 +3546,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3558,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3571,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -3461,7 +3611,7 @@ type MergeLayersResponse_Reason struct {
 
 func (x *MergeLayersResponse_Reason) Reset() {
 	*x = MergeLayersResponse_Reason{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3473,7 +3623,7 @@ func (x *MergeLayersResponse_Reason) String() string {
 func (*MergeLayersResponse_Reason) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3486,7 +3636,7 @@ func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Reason.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Reason) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52, 1}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53, 1}
 }
 
 func (x *MergeLayersResponse_Reason) GetCode() string {
@@ -3564,7 +3714,7 @@ type MergeLayersResponse_Kept struct {
 
 func (x *MergeLayersResponse_Kept) Reset() {
 	*x = MergeLayersResponse_Kept{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3576,7 +3726,7 @@ func (x *MergeLayersResponse_Kept) String() string {
 func (*MergeLayersResponse_Kept) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3589,7 +3739,7 @@ func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Kept.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Kept) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52, 2}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53, 2}
 }
 
 func (x *MergeLayersResponse_Kept) GetLower() uint64 {
@@ -3637,7 +3787,7 @@ type RefreshContainerResponse_Change struct {
 
 func (x *RefreshContainerResponse_Change) Reset() {
 	*x = RefreshContainerResponse_Change{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3649,7 +3799,7 @@ func (x *RefreshContainerResponse_Change) String() string {
 func (*RefreshContainerResponse_Change) ProtoMessage() {}
 
 func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3662,7 +3812,7 @@ func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse_Change.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse_Change) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55, 0}
 }
 
 func (x *RefreshContainerResponse_Change) GetSubject() string {
@@ -3711,7 +3861,7 @@ var File_snapshotter_api_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"(snapshotter/api/control/v1/control.proto\x12\x11molt.control.v1r2\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
+	"(snapshotter/api/control/v1/control.proto\x12\x11molt.control.v1r3\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
 	"\x0eVersionRequest\"?\n" +
 	"\x0fVersionResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
@@ -3740,15 +3890,15 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06update\x18\x01 \x01(\x04R\x06update\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xbf\x03\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xa6\x04\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tanonymous\x18\x02 \x01(\bR\tanonymous\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x04 \x01(\x04R\x04base\x12\x10\n" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x120\n" +
-	"\x06points\x18\x06 \x03(\v2\x18.molt.control.v1r2.PointR\x06points\x12.\n" +
-	"\x05aside\x18\a \x03(\v2\x18.molt.control.v1r2.PointR\x05aside\x12\x18\n" +
+	"\x06points\x18\x06 \x03(\v2\x18.molt.control.v1r3.PointR\x06points\x12.\n" +
+	"\x05aside\x18\a \x03(\v2\x18.molt.control.v1r3.PointR\x05aside\x12\x18\n" +
 	"\apending\x18\b \x01(\tR\apending\x12\x14\n" +
 	"\x05stack\x18\t \x03(\x04R\x05stack\x124\n" +
 	"\acreated\x18\n" +
@@ -3757,7 +3907,15 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\tunpacking\x18\f \x01(\bR\tunpacking\x12\x19\n" +
 	"\basks_for\x18\r \x01(\tR\aasksFor\x12\x10\n" +
 	"\x03pod\x18\x0e \x01(\tR\x03pod\x12\x17\n" +
-	"\aheld_by\x18\x0f \x01(\x04R\x06heldBy\"\xc3\x01\n" +
+	"\aheld_by\x18\x0f \x01(\x04R\x06heldBy\x12\x14\n" +
+	"\x05newer\x18( \x01(\x04R\x05newer\x12\x19\n" +
+	"\bnewer_by\x18) \x01(\x04R\anewerBy\x124\n" +
+	"\x06placed\x18* \x01(\v2\x1c.molt.control.v1r3.PlacementR\x06placed\"w\n" +
+	"\tPlacement\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x16\n" +
+	"\x06update\x18\x03 \x01(\x04R\x06update\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xc3\x01\n" +
 	"\aOutcome\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
@@ -3765,7 +3923,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05delta\x18\x04 \x01(\x04R\x05delta\x12\x16\n" +
 	"\x06report\x18\x05 \x01(\bR\x06report\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
-	"\x03use\x18\x14 \x01(\tR\x03use\"\xe4\x02\n" +
+	"\x03use\x18\x14 \x01(\tR\x03use\"\xbd\x03\n" +
 	"\x06Update\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
@@ -3775,10 +3933,14 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05cause\x18\x06 \x01(\tR\x05cause\x12$\n" +
 	"\x0eall_or_nothing\x18\a \x01(\bR\fallOrNothing\x12\x14\n" +
 	"\x05state\x18\b \x01(\tR\x05state\x126\n" +
-	"\boutcomes\x18\t \x03(\v2\x1a.molt.control.v1r2.OutcomeR\boutcomes\x124\n" +
+	"\boutcomes\x18\t \x03(\v2\x1a.molt.control.v1r3.OutcomeR\boutcomes\x124\n" +
 	"\acreated\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
-	"\aupdated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\":\n" +
+	"\aupdated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x12\x1a\n" +
+	"\bstanding\x18( \x01(\bR\bstanding\x12\x1c\n" +
+	"\tretracted\x18) \x01(\bR\tretracted\x12\x1d\n" +
+	"\n" +
+	"made_since\x18* \x01(\x04R\tmadeSince\":\n" +
 	"\fCheckRequest\x12\x16\n" +
 	"\x06repair\x18\x01 \x01(\bR\x06repair\x12\x12\n" +
 	"\x04deep\x18\x02 \x01(\bR\x04deep\"\x81\x01\n" +
@@ -3789,27 +3951,27 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x12\x1a\n" +
 	"\brepaired\x18\x05 \x01(\bR\brepaired\"c\n" +
 	"\rCheckResponse\x126\n" +
-	"\bproblems\x18\x01 \x03(\v2\x1a.molt.control.v1r2.ProblemR\bproblems\x12\x1a\n" +
+	"\bproblems\x18\x01 \x03(\v2\x1a.molt.control.v1r3.ProblemR\bproblems\x12\x1a\n" +
 	"\bfailures\x18\x02 \x03(\tR\bfailures\"\x0f\n" +
 	"\rBackupRequest\"$\n" +
 	"\x0eBackupResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
 	"\fGraphRequest\"\xda\x01\n" +
 	"\rGraphResponse\x12-\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x17.molt.control.v1r2.NodeR\x05nodes\x12-\n" +
-	"\x05names\x18\x02 \x03(\v2\x17.molt.control.v1r2.NameR\x05names\x126\n" +
-	"\bstorages\x18\x03 \x03(\v2\x1a.molt.control.v1r2.StorageR\bstorages\x123\n" +
-	"\aupdates\x18\x04 \x03(\v2\x19.molt.control.v1r2.UpdateR\aupdates\"3\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x17.molt.control.v1r3.NodeR\x05nodes\x12-\n" +
+	"\x05names\x18\x02 \x03(\v2\x17.molt.control.v1r3.NameR\x05names\x126\n" +
+	"\bstorages\x18\x03 \x03(\v2\x1a.molt.control.v1r3.StorageR\bstorages\x123\n" +
+	"\aupdates\x18\x04 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdates\"3\n" +
 	"\x13ListStoragesRequest\x12\x1c\n" +
 	"\tanonymous\x18\x01 \x01(\bR\tanonymous\"N\n" +
 	"\x14ListStoragesResponse\x126\n" +
-	"\bstorages\x18\x01 \x03(\v2\x1a.molt.control.v1r2.StorageR\bstorages\"'\n" +
+	"\bstorages\x18\x01 \x03(\v2\x1a.molt.control.v1r3.StorageR\bstorages\"'\n" +
 	"\x11GetStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\xb4\x01\n" +
 	"\x12GetStorageResponse\x124\n" +
-	"\astorage\x18\x01 \x01(\v2\x1a.molt.control.v1r2.StorageR\astorage\x12-\n" +
-	"\x05nodes\x18\x02 \x03(\v2\x17.molt.control.v1r2.NodeR\x05nodes\x123\n" +
-	"\aupdates\x18\x03 \x03(\v2\x19.molt.control.v1r2.UpdateR\aupdatesJ\x04\b\x04\x10\x05\"(\n" +
+	"\astorage\x18\x01 \x01(\v2\x1a.molt.control.v1r3.StorageR\astorage\x12-\n" +
+	"\x05nodes\x18\x02 \x03(\v2\x17.molt.control.v1r3.NodeR\x05nodes\x123\n" +
+	"\aupdates\x18\x03 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdatesJ\x04\b\x04\x10\x05\"(\n" +
 	"\x12DiffStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"}\n" +
 	"\x13DiffStorageResponse\x12\x12\n" +
@@ -3836,9 +3998,9 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xf8\x01\n" +
 	"\x17ConfigureStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
-	"\x03pin\x18\x02 \x03(\v2\x16.molt.control.v1r2.PinR\x03pin\x12\x14\n" +
+	"\x03pin\x18\x02 \x03(\v2\x16.molt.control.v1r3.PinR\x03pin\x12\x14\n" +
 	"\x05unpin\x18\x03 \x03(\tR\x05unpin\x12N\n" +
-	"\x06policy\x18\x04 \x03(\v26.molt.control.v1r2.ConfigureStorageRequest.PolicyEntryR\x06policy\x1a9\n" +
+	"\x06policy\x18\x04 \x03(\v26.molt.control.v1r3.ConfigureStorageRequest.PolicyEntryR\x06policy\x1a9\n" +
 	"\vPolicyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"4\n" +
@@ -3852,7 +4014,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x13AuditStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
 	"\x14AuditStorageResponse\x12\x14\n" +
-	"\x05audit\x18\x01 \x01(\fR\x05audit\"\x9f\x03\n" +
+	"\x05audit\x18\x01 \x01(\fR\x05audit\"\xbb\x03\n" +
 	"\x13CreateUpdateRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -3860,11 +4022,12 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\bstorages\x18\x04 \x03(\tR\bstorages\x12\x1c\n" +
 	"\tanonymous\x18\x05 \x01(\bR\tanonymous\x12$\n" +
 	"\x0eall_or_nothing\x18\x06 \x01(\bR\fallOrNothing\x12J\n" +
-	"\x06policy\x18\a \x03(\v22.molt.control.v1r2.CreateUpdateRequest.PolicyEntryR\x06policy\x12(\n" +
-	"\x03pin\x18\b \x03(\v2\x16.molt.control.v1r2.PinR\x03pin\x12\x14\n" +
+	"\x06policy\x18\a \x03(\v22.molt.control.v1r3.CreateUpdateRequest.PolicyEntryR\x06policy\x12(\n" +
+	"\x03pin\x18\b \x03(\v2\x16.molt.control.v1r3.PinR\x03pin\x12\x14\n" +
 	"\x05force\x18\t \x01(\bR\x05force\x12\x1f\n" +
 	"\vassume_free\x18\x14 \x01(\bR\n" +
-	"assumeFree\x1a9\n" +
+	"assumeFree\x12\x1a\n" +
+	"\bstanding\x18( \x01(\bR\bstanding\x1a9\n" +
 	"\vPolicyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
@@ -3877,18 +4040,18 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
 	"\x04code\x18\x06 \x01(\rR\x04code\x12\x1a\n" +
 	"\breported\x18\a \x01(\bR\breported\x121\n" +
-	"\x06undone\x18\b \x01(\v2\x19.molt.control.v1r2.UndoneR\x06undoneJ\x04\b\x04\x10\x05\"q\n" +
+	"\x06undone\x18\b \x01(\v2\x19.molt.control.v1r3.UndoneR\x06undoneJ\x04\b\x04\x10\x05\"q\n" +
 	"\x0fPreviewResponse\x126\n" +
-	"\apreview\x18\x02 \x01(\v2\x1a.molt.control.v1r2.PreviewH\x00R\apreview\x12\x18\n" +
+	"\apreview\x18\x02 \x01(\v2\x1a.molt.control.v1r3.PreviewH\x00R\apreview\x12\x18\n" +
 	"\x06report\x18\x03 \x01(\fH\x00R\x06reportB\x06\n" +
 	"\x04partJ\x04\b\x01\x10\x02\"\x14\n" +
 	"\x12ListUpdatesRequest\"J\n" +
 	"\x13ListUpdatesResponse\x123\n" +
-	"\aupdates\x18\x01 \x03(\v2\x19.molt.control.v1r2.UpdateR\aupdates\"\"\n" +
+	"\aupdates\x18\x01 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdates\"\"\n" +
 	"\x10GetUpdateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"F\n" +
 	"\x11GetUpdateResponse\x121\n" +
-	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r2.UpdateR\x06update\"P\n" +
+	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r3.UpdateR\x06update\"P\n" +
 	"\x10GetReportRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\astorage\x18\x02 \x01(\tR\astorage\x12\x12\n" +
@@ -3900,18 +4063,20 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\astorage\x18\x02 \x01(\tR\astorage\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\fR\x04path\"&\n" +
 	"\x10DiffPathResponse\x12\x12\n" +
-	"\x04diff\x18\x01 \x01(\fR\x04diff\"z\n" +
+	"\x04diff\x18\x01 \x01(\fR\x04diff\"\xaf\x01\n" +
 	"\x15RollbackUpdateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\x12\x14\n" +
 	"\x05carry\x18\x03 \x01(\bR\x05carry\x12\x1f\n" +
 	"\vassume_free\x18\x14 \x01(\bR\n" +
-	"assumeFree\"\xbf\x01\n" +
+	"assumeFree\x12\x18\n" +
+	"\adiscard\x18( \x01(\bR\adiscard\x12\x19\n" +
+	"\bwith_new\x18) \x01(\bR\awithNew\"\xbf\x01\n" +
 	"\x16RollbackUpdateResponse\x121\n" +
-	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r2.UpdateR\x06update\x12\x1a\n" +
+	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r3.UpdateR\x06update\x12\x1a\n" +
 	"\bfailures\x18\x02 \x03(\tR\bfailures\x12#\n" +
 	"\rfailure_codes\x18\x03 \x03(\rR\ffailureCodes\x121\n" +
-	"\x06undone\x18\x04 \x03(\v2\x19.molt.control.v1r2.UndoneR\x06undone\"l\n" +
+	"\x06undone\x18\x04 \x03(\v2\x19.molt.control.v1r3.UndoneR\x06undone\"l\n" +
 	"\x06Undone\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x12\n" +
 	"\x04fate\x18\x02 \x01(\tR\x04fate\x12\x0e\n" +
@@ -3922,7 +4087,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\"I\n" +
 	"\x14CancelUpdateResponse\x121\n" +
-	"\x06undone\x18\x01 \x03(\v2\x19.molt.control.v1r2.UndoneR\x06undone\"@\n" +
+	"\x06undone\x18\x01 \x03(\v2\x19.molt.control.v1r3.UndoneR\x06undone\"@\n" +
 	"\x12ApplyUpdateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\"\x15\n" +
@@ -3930,8 +4095,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x12MergeLayersRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\xc4\x04\n" +
 	"\x13MergeLayersResponse\x12C\n" +
-	"\x06merged\x18\x01 \x03(\v2+.molt.control.v1r2.MergeLayersResponse.PairR\x06merged\x12?\n" +
-	"\x04kept\x18\x02 \x03(\v2+.molt.control.v1r2.MergeLayersResponse.KeptR\x04kept\x1a2\n" +
+	"\x06merged\x18\x01 \x03(\v2+.molt.control.v1r3.MergeLayersResponse.PairR\x06merged\x12?\n" +
+	"\x04kept\x18\x02 \x03(\v2+.molt.control.v1r3.MergeLayersResponse.KeptR\x04kept\x1a2\n" +
 	"\x04Pair\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
 	"\x05upper\x18\x02 \x01(\x04R\x05upper\x1a\xe0\x01\n" +
@@ -3948,7 +4113,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04Kept\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
 	"\x05upper\x18\x02 \x01(\x04R\x05upper\x12G\n" +
-	"\areasons\x18\x03 \x03(\v2-.molt.control.v1r2.MergeLayersResponse.ReasonR\areasons\x12\x12\n" +
+	"\areasons\x18\x03 \x03(\v2-.molt.control.v1r3.MergeLayersResponse.ReasonR\areasons\x12\x12\n" +
 	"\x04more\x18\x04 \x01(\rR\x04more\"\x92\x01\n" +
 	"\x17RefreshContainerRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1c\n" +
@@ -3957,7 +4122,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x02to\x18\x04 \x01(\tR\x02to\x12\x17\n" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xef\x01\n" +
 	"\x18RefreshContainerResponse\x12L\n" +
-	"\achanges\x18\x01 \x03(\v22.molt.control.v1r2.RefreshContainerResponse.ChangeR\achanges\x1a\x84\x01\n" +
+	"\achanges\x18\x01 \x03(\v22.molt.control.v1r3.RefreshContainerResponse.ChangeR\achanges\x1a\x84\x01\n" +
 	"\x06Change\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -3966,32 +4131,32 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x03new\x18\x05 \x01(\tR\x03new\x12\x10\n" +
 	"\x03why\x18\x06 \x01(\tR\x03why2\xbf\x12\n" +
 	"\aControl\x12P\n" +
-	"\aVersion\x12!.molt.control.v1r2.VersionRequest\x1a\".molt.control.v1r2.VersionResponse\x12L\n" +
-	"\x05Graph\x12\x1f.molt.control.v1r2.GraphRequest\x1a .molt.control.v1r2.GraphResponse0\x01\x12a\n" +
-	"\fListStorages\x12&.molt.control.v1r2.ListStoragesRequest\x1a'.molt.control.v1r2.ListStoragesResponse0\x01\x12[\n" +
+	"\aVersion\x12!.molt.control.v1r3.VersionRequest\x1a\".molt.control.v1r3.VersionResponse\x12L\n" +
+	"\x05Graph\x12\x1f.molt.control.v1r3.GraphRequest\x1a .molt.control.v1r3.GraphResponse0\x01\x12a\n" +
+	"\fListStorages\x12&.molt.control.v1r3.ListStoragesRequest\x1a'.molt.control.v1r3.ListStoragesResponse0\x01\x12[\n" +
 	"\n" +
-	"GetStorage\x12$.molt.control.v1r2.GetStorageRequest\x1a%.molt.control.v1r2.GetStorageResponse0\x01\x12^\n" +
-	"\vDiffStorage\x12%.molt.control.v1r2.DiffStorageRequest\x1a&.molt.control.v1r2.DiffStorageResponse0\x01\x12b\n" +
-	"\rRemoveStorage\x12'.molt.control.v1r2.RemoveStorageRequest\x1a(.molt.control.v1r2.RemoveStorageResponse\x12\\\n" +
-	"\vForkStorage\x12%.molt.control.v1r2.ForkStorageRequest\x1a&.molt.control.v1r2.ForkStorageResponse\x12m\n" +
-	"\x10ConfigureStorage\x12*.molt.control.v1r2.ConfigureStorageRequest\x1a+.molt.control.v1r2.ConfigureStorageResponse0\x01\x12^\n" +
-	"\vExplainPath\x12%.molt.control.v1r2.ExplainPathRequest\x1a&.molt.control.v1r2.ExplainPathResponse0\x01\x12a\n" +
-	"\fAuditStorage\x12&.molt.control.v1r2.AuditStorageRequest\x1a'.molt.control.v1r2.AuditStorageResponse0\x01\x12_\n" +
-	"\fCreateUpdate\x12&.molt.control.v1r2.CreateUpdateRequest\x1a'.molt.control.v1r2.CreateUpdateResponse\x12]\n" +
-	"\rPreviewUpdate\x12&.molt.control.v1r2.CreateUpdateRequest\x1a\".molt.control.v1r2.PreviewResponse0\x01\x12^\n" +
-	"\vListUpdates\x12%.molt.control.v1r2.ListUpdatesRequest\x1a&.molt.control.v1r2.ListUpdatesResponse0\x01\x12X\n" +
-	"\tGetUpdate\x12#.molt.control.v1r2.GetUpdateRequest\x1a$.molt.control.v1r2.GetUpdateResponse0\x01\x12Z\n" +
-	"\vWatchUpdate\x12#.molt.control.v1r2.GetUpdateRequest\x1a$.molt.control.v1r2.GetUpdateResponse0\x01\x12X\n" +
-	"\tGetReport\x12#.molt.control.v1r2.GetReportRequest\x1a$.molt.control.v1r2.GetReportResponse0\x01\x12U\n" +
-	"\bDiffPath\x12\".molt.control.v1r2.DiffPathRequest\x1a#.molt.control.v1r2.DiffPathResponse0\x01\x12g\n" +
-	"\x0eRollbackUpdate\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a).molt.control.v1r2.RollbackUpdateResponse0\x01\x12a\n" +
-	"\x0fPreviewRollback\x12(.molt.control.v1r2.RollbackUpdateRequest\x1a\".molt.control.v1r2.PreviewResponse0\x01\x12a\n" +
-	"\fCancelUpdate\x12&.molt.control.v1r2.CancelUpdateRequest\x1a'.molt.control.v1r2.CancelUpdateResponse0\x01\x12\\\n" +
-	"\vApplyUpdate\x12%.molt.control.v1r2.ApplyUpdateRequest\x1a&.molt.control.v1r2.ApplyUpdateResponse\x12^\n" +
-	"\vMergeLayers\x12%.molt.control.v1r2.MergeLayersRequest\x1a&.molt.control.v1r2.MergeLayersResponse0\x01\x12m\n" +
-	"\x10RefreshContainer\x12*.molt.control.v1r2.RefreshContainerRequest\x1a+.molt.control.v1r2.RefreshContainerResponse0\x01\x12L\n" +
-	"\x05Check\x12\x1f.molt.control.v1r2.CheckRequest\x1a .molt.control.v1r2.CheckResponse0\x01\x12O\n" +
-	"\x06Backup\x12 .molt.control.v1r2.BackupRequest\x1a!.molt.control.v1r2.BackupResponse0\x01BSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
+	"GetStorage\x12$.molt.control.v1r3.GetStorageRequest\x1a%.molt.control.v1r3.GetStorageResponse0\x01\x12^\n" +
+	"\vDiffStorage\x12%.molt.control.v1r3.DiffStorageRequest\x1a&.molt.control.v1r3.DiffStorageResponse0\x01\x12b\n" +
+	"\rRemoveStorage\x12'.molt.control.v1r3.RemoveStorageRequest\x1a(.molt.control.v1r3.RemoveStorageResponse\x12\\\n" +
+	"\vForkStorage\x12%.molt.control.v1r3.ForkStorageRequest\x1a&.molt.control.v1r3.ForkStorageResponse\x12m\n" +
+	"\x10ConfigureStorage\x12*.molt.control.v1r3.ConfigureStorageRequest\x1a+.molt.control.v1r3.ConfigureStorageResponse0\x01\x12^\n" +
+	"\vExplainPath\x12%.molt.control.v1r3.ExplainPathRequest\x1a&.molt.control.v1r3.ExplainPathResponse0\x01\x12a\n" +
+	"\fAuditStorage\x12&.molt.control.v1r3.AuditStorageRequest\x1a'.molt.control.v1r3.AuditStorageResponse0\x01\x12_\n" +
+	"\fCreateUpdate\x12&.molt.control.v1r3.CreateUpdateRequest\x1a'.molt.control.v1r3.CreateUpdateResponse\x12]\n" +
+	"\rPreviewUpdate\x12&.molt.control.v1r3.CreateUpdateRequest\x1a\".molt.control.v1r3.PreviewResponse0\x01\x12^\n" +
+	"\vListUpdates\x12%.molt.control.v1r3.ListUpdatesRequest\x1a&.molt.control.v1r3.ListUpdatesResponse0\x01\x12X\n" +
+	"\tGetUpdate\x12#.molt.control.v1r3.GetUpdateRequest\x1a$.molt.control.v1r3.GetUpdateResponse0\x01\x12Z\n" +
+	"\vWatchUpdate\x12#.molt.control.v1r3.GetUpdateRequest\x1a$.molt.control.v1r3.GetUpdateResponse0\x01\x12X\n" +
+	"\tGetReport\x12#.molt.control.v1r3.GetReportRequest\x1a$.molt.control.v1r3.GetReportResponse0\x01\x12U\n" +
+	"\bDiffPath\x12\".molt.control.v1r3.DiffPathRequest\x1a#.molt.control.v1r3.DiffPathResponse0\x01\x12g\n" +
+	"\x0eRollbackUpdate\x12(.molt.control.v1r3.RollbackUpdateRequest\x1a).molt.control.v1r3.RollbackUpdateResponse0\x01\x12a\n" +
+	"\x0fPreviewRollback\x12(.molt.control.v1r3.RollbackUpdateRequest\x1a\".molt.control.v1r3.PreviewResponse0\x01\x12a\n" +
+	"\fCancelUpdate\x12&.molt.control.v1r3.CancelUpdateRequest\x1a'.molt.control.v1r3.CancelUpdateResponse0\x01\x12\\\n" +
+	"\vApplyUpdate\x12%.molt.control.v1r3.ApplyUpdateRequest\x1a&.molt.control.v1r3.ApplyUpdateResponse\x12^\n" +
+	"\vMergeLayers\x12%.molt.control.v1r3.MergeLayersRequest\x1a&.molt.control.v1r3.MergeLayersResponse0\x01\x12m\n" +
+	"\x10RefreshContainer\x12*.molt.control.v1r3.RefreshContainerRequest\x1a+.molt.control.v1r3.RefreshContainerResponse0\x01\x12L\n" +
+	"\x05Check\x12\x1f.molt.control.v1r3.CheckRequest\x1a .molt.control.v1r3.CheckResponse0\x01\x12O\n" +
+	"\x06Backup\x12 .molt.control.v1r3.BackupRequest\x1a!.molt.control.v1r3.BackupResponse0\x01BSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
 
 var (
 	file_snapshotter_api_control_v1_control_proto_rawDescOnce sync.Once
@@ -4005,161 +4170,164 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
-	(*VersionRequest)(nil),                  // 0: molt.control.v1r2.VersionRequest
-	(*VersionResponse)(nil),                 // 1: molt.control.v1r2.VersionResponse
-	(*Node)(nil),                            // 2: molt.control.v1r2.Node
-	(*Name)(nil),                            // 3: molt.control.v1r2.Name
-	(*Point)(nil),                           // 4: molt.control.v1r2.Point
-	(*Storage)(nil),                         // 5: molt.control.v1r2.Storage
-	(*Outcome)(nil),                         // 6: molt.control.v1r2.Outcome
-	(*Update)(nil),                          // 7: molt.control.v1r2.Update
-	(*CheckRequest)(nil),                    // 8: molt.control.v1r2.CheckRequest
-	(*Problem)(nil),                         // 9: molt.control.v1r2.Problem
-	(*CheckResponse)(nil),                   // 10: molt.control.v1r2.CheckResponse
-	(*BackupRequest)(nil),                   // 11: molt.control.v1r2.BackupRequest
-	(*BackupResponse)(nil),                  // 12: molt.control.v1r2.BackupResponse
-	(*GraphRequest)(nil),                    // 13: molt.control.v1r2.GraphRequest
-	(*GraphResponse)(nil),                   // 14: molt.control.v1r2.GraphResponse
-	(*ListStoragesRequest)(nil),             // 15: molt.control.v1r2.ListStoragesRequest
-	(*ListStoragesResponse)(nil),            // 16: molt.control.v1r2.ListStoragesResponse
-	(*GetStorageRequest)(nil),               // 17: molt.control.v1r2.GetStorageRequest
-	(*GetStorageResponse)(nil),              // 18: molt.control.v1r2.GetStorageResponse
-	(*DiffStorageRequest)(nil),              // 19: molt.control.v1r2.DiffStorageRequest
-	(*DiffStorageResponse)(nil),             // 20: molt.control.v1r2.DiffStorageResponse
-	(*RemoveStorageRequest)(nil),            // 21: molt.control.v1r2.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),           // 22: molt.control.v1r2.RemoveStorageResponse
-	(*ForkStorageRequest)(nil),              // 23: molt.control.v1r2.ForkStorageRequest
-	(*ForkStorageResponse)(nil),             // 24: molt.control.v1r2.ForkStorageResponse
-	(*Pin)(nil),                             // 25: molt.control.v1r2.Pin
-	(*ConfigureStorageRequest)(nil),         // 26: molt.control.v1r2.ConfigureStorageRequest
-	(*ConfigureStorageResponse)(nil),        // 27: molt.control.v1r2.ConfigureStorageResponse
-	(*ExplainPathRequest)(nil),              // 28: molt.control.v1r2.ExplainPathRequest
-	(*ExplainPathResponse)(nil),             // 29: molt.control.v1r2.ExplainPathResponse
-	(*AuditStorageRequest)(nil),             // 30: molt.control.v1r2.AuditStorageRequest
-	(*AuditStorageResponse)(nil),            // 31: molt.control.v1r2.AuditStorageResponse
-	(*CreateUpdateRequest)(nil),             // 32: molt.control.v1r2.CreateUpdateRequest
-	(*CreateUpdateResponse)(nil),            // 33: molt.control.v1r2.CreateUpdateResponse
-	(*Preview)(nil),                         // 34: molt.control.v1r2.Preview
-	(*PreviewResponse)(nil),                 // 35: molt.control.v1r2.PreviewResponse
-	(*ListUpdatesRequest)(nil),              // 36: molt.control.v1r2.ListUpdatesRequest
-	(*ListUpdatesResponse)(nil),             // 37: molt.control.v1r2.ListUpdatesResponse
-	(*GetUpdateRequest)(nil),                // 38: molt.control.v1r2.GetUpdateRequest
-	(*GetUpdateResponse)(nil),               // 39: molt.control.v1r2.GetUpdateResponse
-	(*GetReportRequest)(nil),                // 40: molt.control.v1r2.GetReportRequest
-	(*GetReportResponse)(nil),               // 41: molt.control.v1r2.GetReportResponse
-	(*DiffPathRequest)(nil),                 // 42: molt.control.v1r2.DiffPathRequest
-	(*DiffPathResponse)(nil),                // 43: molt.control.v1r2.DiffPathResponse
-	(*RollbackUpdateRequest)(nil),           // 44: molt.control.v1r2.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),          // 45: molt.control.v1r2.RollbackUpdateResponse
-	(*Undone)(nil),                          // 46: molt.control.v1r2.Undone
-	(*CancelUpdateRequest)(nil),             // 47: molt.control.v1r2.CancelUpdateRequest
-	(*CancelUpdateResponse)(nil),            // 48: molt.control.v1r2.CancelUpdateResponse
-	(*ApplyUpdateRequest)(nil),              // 49: molt.control.v1r2.ApplyUpdateRequest
-	(*ApplyUpdateResponse)(nil),             // 50: molt.control.v1r2.ApplyUpdateResponse
-	(*MergeLayersRequest)(nil),              // 51: molt.control.v1r2.MergeLayersRequest
-	(*MergeLayersResponse)(nil),             // 52: molt.control.v1r2.MergeLayersResponse
-	(*RefreshContainerRequest)(nil),         // 53: molt.control.v1r2.RefreshContainerRequest
-	(*RefreshContainerResponse)(nil),        // 54: molt.control.v1r2.RefreshContainerResponse
-	nil,                                     // 55: molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
-	nil,                                     // 56: molt.control.v1r2.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil),        // 57: molt.control.v1r2.MergeLayersResponse.Pair
-	(*MergeLayersResponse_Reason)(nil),      // 58: molt.control.v1r2.MergeLayersResponse.Reason
-	(*MergeLayersResponse_Kept)(nil),        // 59: molt.control.v1r2.MergeLayersResponse.Kept
-	(*RefreshContainerResponse_Change)(nil), // 60: molt.control.v1r2.RefreshContainerResponse.Change
-	(*timestamppb.Timestamp)(nil),           // 61: google.protobuf.Timestamp
+	(*VersionRequest)(nil),                  // 0: molt.control.v1r3.VersionRequest
+	(*VersionResponse)(nil),                 // 1: molt.control.v1r3.VersionResponse
+	(*Node)(nil),                            // 2: molt.control.v1r3.Node
+	(*Name)(nil),                            // 3: molt.control.v1r3.Name
+	(*Point)(nil),                           // 4: molt.control.v1r3.Point
+	(*Storage)(nil),                         // 5: molt.control.v1r3.Storage
+	(*Placement)(nil),                       // 6: molt.control.v1r3.Placement
+	(*Outcome)(nil),                         // 7: molt.control.v1r3.Outcome
+	(*Update)(nil),                          // 8: molt.control.v1r3.Update
+	(*CheckRequest)(nil),                    // 9: molt.control.v1r3.CheckRequest
+	(*Problem)(nil),                         // 10: molt.control.v1r3.Problem
+	(*CheckResponse)(nil),                   // 11: molt.control.v1r3.CheckResponse
+	(*BackupRequest)(nil),                   // 12: molt.control.v1r3.BackupRequest
+	(*BackupResponse)(nil),                  // 13: molt.control.v1r3.BackupResponse
+	(*GraphRequest)(nil),                    // 14: molt.control.v1r3.GraphRequest
+	(*GraphResponse)(nil),                   // 15: molt.control.v1r3.GraphResponse
+	(*ListStoragesRequest)(nil),             // 16: molt.control.v1r3.ListStoragesRequest
+	(*ListStoragesResponse)(nil),            // 17: molt.control.v1r3.ListStoragesResponse
+	(*GetStorageRequest)(nil),               // 18: molt.control.v1r3.GetStorageRequest
+	(*GetStorageResponse)(nil),              // 19: molt.control.v1r3.GetStorageResponse
+	(*DiffStorageRequest)(nil),              // 20: molt.control.v1r3.DiffStorageRequest
+	(*DiffStorageResponse)(nil),             // 21: molt.control.v1r3.DiffStorageResponse
+	(*RemoveStorageRequest)(nil),            // 22: molt.control.v1r3.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),           // 23: molt.control.v1r3.RemoveStorageResponse
+	(*ForkStorageRequest)(nil),              // 24: molt.control.v1r3.ForkStorageRequest
+	(*ForkStorageResponse)(nil),             // 25: molt.control.v1r3.ForkStorageResponse
+	(*Pin)(nil),                             // 26: molt.control.v1r3.Pin
+	(*ConfigureStorageRequest)(nil),         // 27: molt.control.v1r3.ConfigureStorageRequest
+	(*ConfigureStorageResponse)(nil),        // 28: molt.control.v1r3.ConfigureStorageResponse
+	(*ExplainPathRequest)(nil),              // 29: molt.control.v1r3.ExplainPathRequest
+	(*ExplainPathResponse)(nil),             // 30: molt.control.v1r3.ExplainPathResponse
+	(*AuditStorageRequest)(nil),             // 31: molt.control.v1r3.AuditStorageRequest
+	(*AuditStorageResponse)(nil),            // 32: molt.control.v1r3.AuditStorageResponse
+	(*CreateUpdateRequest)(nil),             // 33: molt.control.v1r3.CreateUpdateRequest
+	(*CreateUpdateResponse)(nil),            // 34: molt.control.v1r3.CreateUpdateResponse
+	(*Preview)(nil),                         // 35: molt.control.v1r3.Preview
+	(*PreviewResponse)(nil),                 // 36: molt.control.v1r3.PreviewResponse
+	(*ListUpdatesRequest)(nil),              // 37: molt.control.v1r3.ListUpdatesRequest
+	(*ListUpdatesResponse)(nil),             // 38: molt.control.v1r3.ListUpdatesResponse
+	(*GetUpdateRequest)(nil),                // 39: molt.control.v1r3.GetUpdateRequest
+	(*GetUpdateResponse)(nil),               // 40: molt.control.v1r3.GetUpdateResponse
+	(*GetReportRequest)(nil),                // 41: molt.control.v1r3.GetReportRequest
+	(*GetReportResponse)(nil),               // 42: molt.control.v1r3.GetReportResponse
+	(*DiffPathRequest)(nil),                 // 43: molt.control.v1r3.DiffPathRequest
+	(*DiffPathResponse)(nil),                // 44: molt.control.v1r3.DiffPathResponse
+	(*RollbackUpdateRequest)(nil),           // 45: molt.control.v1r3.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),          // 46: molt.control.v1r3.RollbackUpdateResponse
+	(*Undone)(nil),                          // 47: molt.control.v1r3.Undone
+	(*CancelUpdateRequest)(nil),             // 48: molt.control.v1r3.CancelUpdateRequest
+	(*CancelUpdateResponse)(nil),            // 49: molt.control.v1r3.CancelUpdateResponse
+	(*ApplyUpdateRequest)(nil),              // 50: molt.control.v1r3.ApplyUpdateRequest
+	(*ApplyUpdateResponse)(nil),             // 51: molt.control.v1r3.ApplyUpdateResponse
+	(*MergeLayersRequest)(nil),              // 52: molt.control.v1r3.MergeLayersRequest
+	(*MergeLayersResponse)(nil),             // 53: molt.control.v1r3.MergeLayersResponse
+	(*RefreshContainerRequest)(nil),         // 54: molt.control.v1r3.RefreshContainerRequest
+	(*RefreshContainerResponse)(nil),        // 55: molt.control.v1r3.RefreshContainerResponse
+	nil,                                     // 56: molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
+	nil,                                     // 57: molt.control.v1r3.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil),        // 58: molt.control.v1r3.MergeLayersResponse.Pair
+	(*MergeLayersResponse_Reason)(nil),      // 59: molt.control.v1r3.MergeLayersResponse.Reason
+	(*MergeLayersResponse_Kept)(nil),        // 60: molt.control.v1r3.MergeLayersResponse.Kept
+	(*RefreshContainerResponse_Change)(nil), // 61: molt.control.v1r3.RefreshContainerResponse.Change
+	(*timestamppb.Timestamp)(nil),           // 62: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	61, // 0: molt.control.v1r2.Node.created:type_name -> google.protobuf.Timestamp
-	61, // 1: molt.control.v1r2.Point.time:type_name -> google.protobuf.Timestamp
-	4,  // 2: molt.control.v1r2.Storage.points:type_name -> molt.control.v1r2.Point
-	4,  // 3: molt.control.v1r2.Storage.aside:type_name -> molt.control.v1r2.Point
-	61, // 4: molt.control.v1r2.Storage.created:type_name -> google.protobuf.Timestamp
-	61, // 5: molt.control.v1r2.Outcome.time:type_name -> google.protobuf.Timestamp
-	6,  // 6: molt.control.v1r2.Update.outcomes:type_name -> molt.control.v1r2.Outcome
-	61, // 7: molt.control.v1r2.Update.created:type_name -> google.protobuf.Timestamp
-	61, // 8: molt.control.v1r2.Update.updated:type_name -> google.protobuf.Timestamp
-	9,  // 9: molt.control.v1r2.CheckResponse.problems:type_name -> molt.control.v1r2.Problem
-	2,  // 10: molt.control.v1r2.GraphResponse.nodes:type_name -> molt.control.v1r2.Node
-	3,  // 11: molt.control.v1r2.GraphResponse.names:type_name -> molt.control.v1r2.Name
-	5,  // 12: molt.control.v1r2.GraphResponse.storages:type_name -> molt.control.v1r2.Storage
-	7,  // 13: molt.control.v1r2.GraphResponse.updates:type_name -> molt.control.v1r2.Update
-	5,  // 14: molt.control.v1r2.ListStoragesResponse.storages:type_name -> molt.control.v1r2.Storage
-	5,  // 15: molt.control.v1r2.GetStorageResponse.storage:type_name -> molt.control.v1r2.Storage
-	2,  // 16: molt.control.v1r2.GetStorageResponse.nodes:type_name -> molt.control.v1r2.Node
-	7,  // 17: molt.control.v1r2.GetStorageResponse.updates:type_name -> molt.control.v1r2.Update
-	61, // 18: molt.control.v1r2.Pin.expires:type_name -> google.protobuf.Timestamp
-	25, // 19: molt.control.v1r2.ConfigureStorageRequest.pin:type_name -> molt.control.v1r2.Pin
-	55, // 20: molt.control.v1r2.ConfigureStorageRequest.policy:type_name -> molt.control.v1r2.ConfigureStorageRequest.PolicyEntry
-	56, // 21: molt.control.v1r2.CreateUpdateRequest.policy:type_name -> molt.control.v1r2.CreateUpdateRequest.PolicyEntry
-	25, // 22: molt.control.v1r2.CreateUpdateRequest.pin:type_name -> molt.control.v1r2.Pin
-	46, // 23: molt.control.v1r2.Preview.undone:type_name -> molt.control.v1r2.Undone
-	34, // 24: molt.control.v1r2.PreviewResponse.preview:type_name -> molt.control.v1r2.Preview
-	7,  // 25: molt.control.v1r2.ListUpdatesResponse.updates:type_name -> molt.control.v1r2.Update
-	7,  // 26: molt.control.v1r2.GetUpdateResponse.update:type_name -> molt.control.v1r2.Update
-	7,  // 27: molt.control.v1r2.RollbackUpdateResponse.update:type_name -> molt.control.v1r2.Update
-	46, // 28: molt.control.v1r2.RollbackUpdateResponse.undone:type_name -> molt.control.v1r2.Undone
-	46, // 29: molt.control.v1r2.CancelUpdateResponse.undone:type_name -> molt.control.v1r2.Undone
-	57, // 30: molt.control.v1r2.MergeLayersResponse.merged:type_name -> molt.control.v1r2.MergeLayersResponse.Pair
-	59, // 31: molt.control.v1r2.MergeLayersResponse.kept:type_name -> molt.control.v1r2.MergeLayersResponse.Kept
-	60, // 32: molt.control.v1r2.RefreshContainerResponse.changes:type_name -> molt.control.v1r2.RefreshContainerResponse.Change
-	58, // 33: molt.control.v1r2.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r2.MergeLayersResponse.Reason
-	0,  // 34: molt.control.v1r2.Control.Version:input_type -> molt.control.v1r2.VersionRequest
-	13, // 35: molt.control.v1r2.Control.Graph:input_type -> molt.control.v1r2.GraphRequest
-	15, // 36: molt.control.v1r2.Control.ListStorages:input_type -> molt.control.v1r2.ListStoragesRequest
-	17, // 37: molt.control.v1r2.Control.GetStorage:input_type -> molt.control.v1r2.GetStorageRequest
-	19, // 38: molt.control.v1r2.Control.DiffStorage:input_type -> molt.control.v1r2.DiffStorageRequest
-	21, // 39: molt.control.v1r2.Control.RemoveStorage:input_type -> molt.control.v1r2.RemoveStorageRequest
-	23, // 40: molt.control.v1r2.Control.ForkStorage:input_type -> molt.control.v1r2.ForkStorageRequest
-	26, // 41: molt.control.v1r2.Control.ConfigureStorage:input_type -> molt.control.v1r2.ConfigureStorageRequest
-	28, // 42: molt.control.v1r2.Control.ExplainPath:input_type -> molt.control.v1r2.ExplainPathRequest
-	30, // 43: molt.control.v1r2.Control.AuditStorage:input_type -> molt.control.v1r2.AuditStorageRequest
-	32, // 44: molt.control.v1r2.Control.CreateUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
-	32, // 45: molt.control.v1r2.Control.PreviewUpdate:input_type -> molt.control.v1r2.CreateUpdateRequest
-	36, // 46: molt.control.v1r2.Control.ListUpdates:input_type -> molt.control.v1r2.ListUpdatesRequest
-	38, // 47: molt.control.v1r2.Control.GetUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
-	38, // 48: molt.control.v1r2.Control.WatchUpdate:input_type -> molt.control.v1r2.GetUpdateRequest
-	40, // 49: molt.control.v1r2.Control.GetReport:input_type -> molt.control.v1r2.GetReportRequest
-	42, // 50: molt.control.v1r2.Control.DiffPath:input_type -> molt.control.v1r2.DiffPathRequest
-	44, // 51: molt.control.v1r2.Control.RollbackUpdate:input_type -> molt.control.v1r2.RollbackUpdateRequest
-	44, // 52: molt.control.v1r2.Control.PreviewRollback:input_type -> molt.control.v1r2.RollbackUpdateRequest
-	47, // 53: molt.control.v1r2.Control.CancelUpdate:input_type -> molt.control.v1r2.CancelUpdateRequest
-	49, // 54: molt.control.v1r2.Control.ApplyUpdate:input_type -> molt.control.v1r2.ApplyUpdateRequest
-	51, // 55: molt.control.v1r2.Control.MergeLayers:input_type -> molt.control.v1r2.MergeLayersRequest
-	53, // 56: molt.control.v1r2.Control.RefreshContainer:input_type -> molt.control.v1r2.RefreshContainerRequest
-	8,  // 57: molt.control.v1r2.Control.Check:input_type -> molt.control.v1r2.CheckRequest
-	11, // 58: molt.control.v1r2.Control.Backup:input_type -> molt.control.v1r2.BackupRequest
-	1,  // 59: molt.control.v1r2.Control.Version:output_type -> molt.control.v1r2.VersionResponse
-	14, // 60: molt.control.v1r2.Control.Graph:output_type -> molt.control.v1r2.GraphResponse
-	16, // 61: molt.control.v1r2.Control.ListStorages:output_type -> molt.control.v1r2.ListStoragesResponse
-	18, // 62: molt.control.v1r2.Control.GetStorage:output_type -> molt.control.v1r2.GetStorageResponse
-	20, // 63: molt.control.v1r2.Control.DiffStorage:output_type -> molt.control.v1r2.DiffStorageResponse
-	22, // 64: molt.control.v1r2.Control.RemoveStorage:output_type -> molt.control.v1r2.RemoveStorageResponse
-	24, // 65: molt.control.v1r2.Control.ForkStorage:output_type -> molt.control.v1r2.ForkStorageResponse
-	27, // 66: molt.control.v1r2.Control.ConfigureStorage:output_type -> molt.control.v1r2.ConfigureStorageResponse
-	29, // 67: molt.control.v1r2.Control.ExplainPath:output_type -> molt.control.v1r2.ExplainPathResponse
-	31, // 68: molt.control.v1r2.Control.AuditStorage:output_type -> molt.control.v1r2.AuditStorageResponse
-	33, // 69: molt.control.v1r2.Control.CreateUpdate:output_type -> molt.control.v1r2.CreateUpdateResponse
-	35, // 70: molt.control.v1r2.Control.PreviewUpdate:output_type -> molt.control.v1r2.PreviewResponse
-	37, // 71: molt.control.v1r2.Control.ListUpdates:output_type -> molt.control.v1r2.ListUpdatesResponse
-	39, // 72: molt.control.v1r2.Control.GetUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
-	39, // 73: molt.control.v1r2.Control.WatchUpdate:output_type -> molt.control.v1r2.GetUpdateResponse
-	41, // 74: molt.control.v1r2.Control.GetReport:output_type -> molt.control.v1r2.GetReportResponse
-	43, // 75: molt.control.v1r2.Control.DiffPath:output_type -> molt.control.v1r2.DiffPathResponse
-	45, // 76: molt.control.v1r2.Control.RollbackUpdate:output_type -> molt.control.v1r2.RollbackUpdateResponse
-	35, // 77: molt.control.v1r2.Control.PreviewRollback:output_type -> molt.control.v1r2.PreviewResponse
-	48, // 78: molt.control.v1r2.Control.CancelUpdate:output_type -> molt.control.v1r2.CancelUpdateResponse
-	50, // 79: molt.control.v1r2.Control.ApplyUpdate:output_type -> molt.control.v1r2.ApplyUpdateResponse
-	52, // 80: molt.control.v1r2.Control.MergeLayers:output_type -> molt.control.v1r2.MergeLayersResponse
-	54, // 81: molt.control.v1r2.Control.RefreshContainer:output_type -> molt.control.v1r2.RefreshContainerResponse
-	10, // 82: molt.control.v1r2.Control.Check:output_type -> molt.control.v1r2.CheckResponse
-	12, // 83: molt.control.v1r2.Control.Backup:output_type -> molt.control.v1r2.BackupResponse
-	59, // [59:84] is the sub-list for method output_type
-	34, // [34:59] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	62, // 0: molt.control.v1r3.Node.created:type_name -> google.protobuf.Timestamp
+	62, // 1: molt.control.v1r3.Point.time:type_name -> google.protobuf.Timestamp
+	4,  // 2: molt.control.v1r3.Storage.points:type_name -> molt.control.v1r3.Point
+	4,  // 3: molt.control.v1r3.Storage.aside:type_name -> molt.control.v1r3.Point
+	62, // 4: molt.control.v1r3.Storage.created:type_name -> google.protobuf.Timestamp
+	6,  // 5: molt.control.v1r3.Storage.placed:type_name -> molt.control.v1r3.Placement
+	62, // 6: molt.control.v1r3.Placement.time:type_name -> google.protobuf.Timestamp
+	62, // 7: molt.control.v1r3.Outcome.time:type_name -> google.protobuf.Timestamp
+	7,  // 8: molt.control.v1r3.Update.outcomes:type_name -> molt.control.v1r3.Outcome
+	62, // 9: molt.control.v1r3.Update.created:type_name -> google.protobuf.Timestamp
+	62, // 10: molt.control.v1r3.Update.updated:type_name -> google.protobuf.Timestamp
+	10, // 11: molt.control.v1r3.CheckResponse.problems:type_name -> molt.control.v1r3.Problem
+	2,  // 12: molt.control.v1r3.GraphResponse.nodes:type_name -> molt.control.v1r3.Node
+	3,  // 13: molt.control.v1r3.GraphResponse.names:type_name -> molt.control.v1r3.Name
+	5,  // 14: molt.control.v1r3.GraphResponse.storages:type_name -> molt.control.v1r3.Storage
+	8,  // 15: molt.control.v1r3.GraphResponse.updates:type_name -> molt.control.v1r3.Update
+	5,  // 16: molt.control.v1r3.ListStoragesResponse.storages:type_name -> molt.control.v1r3.Storage
+	5,  // 17: molt.control.v1r3.GetStorageResponse.storage:type_name -> molt.control.v1r3.Storage
+	2,  // 18: molt.control.v1r3.GetStorageResponse.nodes:type_name -> molt.control.v1r3.Node
+	8,  // 19: molt.control.v1r3.GetStorageResponse.updates:type_name -> molt.control.v1r3.Update
+	62, // 20: molt.control.v1r3.Pin.expires:type_name -> google.protobuf.Timestamp
+	26, // 21: molt.control.v1r3.ConfigureStorageRequest.pin:type_name -> molt.control.v1r3.Pin
+	56, // 22: molt.control.v1r3.ConfigureStorageRequest.policy:type_name -> molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
+	57, // 23: molt.control.v1r3.CreateUpdateRequest.policy:type_name -> molt.control.v1r3.CreateUpdateRequest.PolicyEntry
+	26, // 24: molt.control.v1r3.CreateUpdateRequest.pin:type_name -> molt.control.v1r3.Pin
+	47, // 25: molt.control.v1r3.Preview.undone:type_name -> molt.control.v1r3.Undone
+	35, // 26: molt.control.v1r3.PreviewResponse.preview:type_name -> molt.control.v1r3.Preview
+	8,  // 27: molt.control.v1r3.ListUpdatesResponse.updates:type_name -> molt.control.v1r3.Update
+	8,  // 28: molt.control.v1r3.GetUpdateResponse.update:type_name -> molt.control.v1r3.Update
+	8,  // 29: molt.control.v1r3.RollbackUpdateResponse.update:type_name -> molt.control.v1r3.Update
+	47, // 30: molt.control.v1r3.RollbackUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
+	47, // 31: molt.control.v1r3.CancelUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
+	58, // 32: molt.control.v1r3.MergeLayersResponse.merged:type_name -> molt.control.v1r3.MergeLayersResponse.Pair
+	60, // 33: molt.control.v1r3.MergeLayersResponse.kept:type_name -> molt.control.v1r3.MergeLayersResponse.Kept
+	61, // 34: molt.control.v1r3.RefreshContainerResponse.changes:type_name -> molt.control.v1r3.RefreshContainerResponse.Change
+	59, // 35: molt.control.v1r3.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r3.MergeLayersResponse.Reason
+	0,  // 36: molt.control.v1r3.Control.Version:input_type -> molt.control.v1r3.VersionRequest
+	14, // 37: molt.control.v1r3.Control.Graph:input_type -> molt.control.v1r3.GraphRequest
+	16, // 38: molt.control.v1r3.Control.ListStorages:input_type -> molt.control.v1r3.ListStoragesRequest
+	18, // 39: molt.control.v1r3.Control.GetStorage:input_type -> molt.control.v1r3.GetStorageRequest
+	20, // 40: molt.control.v1r3.Control.DiffStorage:input_type -> molt.control.v1r3.DiffStorageRequest
+	22, // 41: molt.control.v1r3.Control.RemoveStorage:input_type -> molt.control.v1r3.RemoveStorageRequest
+	24, // 42: molt.control.v1r3.Control.ForkStorage:input_type -> molt.control.v1r3.ForkStorageRequest
+	27, // 43: molt.control.v1r3.Control.ConfigureStorage:input_type -> molt.control.v1r3.ConfigureStorageRequest
+	29, // 44: molt.control.v1r3.Control.ExplainPath:input_type -> molt.control.v1r3.ExplainPathRequest
+	31, // 45: molt.control.v1r3.Control.AuditStorage:input_type -> molt.control.v1r3.AuditStorageRequest
+	33, // 46: molt.control.v1r3.Control.CreateUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
+	33, // 47: molt.control.v1r3.Control.PreviewUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
+	37, // 48: molt.control.v1r3.Control.ListUpdates:input_type -> molt.control.v1r3.ListUpdatesRequest
+	39, // 49: molt.control.v1r3.Control.GetUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
+	39, // 50: molt.control.v1r3.Control.WatchUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
+	41, // 51: molt.control.v1r3.Control.GetReport:input_type -> molt.control.v1r3.GetReportRequest
+	43, // 52: molt.control.v1r3.Control.DiffPath:input_type -> molt.control.v1r3.DiffPathRequest
+	45, // 53: molt.control.v1r3.Control.RollbackUpdate:input_type -> molt.control.v1r3.RollbackUpdateRequest
+	45, // 54: molt.control.v1r3.Control.PreviewRollback:input_type -> molt.control.v1r3.RollbackUpdateRequest
+	48, // 55: molt.control.v1r3.Control.CancelUpdate:input_type -> molt.control.v1r3.CancelUpdateRequest
+	50, // 56: molt.control.v1r3.Control.ApplyUpdate:input_type -> molt.control.v1r3.ApplyUpdateRequest
+	52, // 57: molt.control.v1r3.Control.MergeLayers:input_type -> molt.control.v1r3.MergeLayersRequest
+	54, // 58: molt.control.v1r3.Control.RefreshContainer:input_type -> molt.control.v1r3.RefreshContainerRequest
+	9,  // 59: molt.control.v1r3.Control.Check:input_type -> molt.control.v1r3.CheckRequest
+	12, // 60: molt.control.v1r3.Control.Backup:input_type -> molt.control.v1r3.BackupRequest
+	1,  // 61: molt.control.v1r3.Control.Version:output_type -> molt.control.v1r3.VersionResponse
+	15, // 62: molt.control.v1r3.Control.Graph:output_type -> molt.control.v1r3.GraphResponse
+	17, // 63: molt.control.v1r3.Control.ListStorages:output_type -> molt.control.v1r3.ListStoragesResponse
+	19, // 64: molt.control.v1r3.Control.GetStorage:output_type -> molt.control.v1r3.GetStorageResponse
+	21, // 65: molt.control.v1r3.Control.DiffStorage:output_type -> molt.control.v1r3.DiffStorageResponse
+	23, // 66: molt.control.v1r3.Control.RemoveStorage:output_type -> molt.control.v1r3.RemoveStorageResponse
+	25, // 67: molt.control.v1r3.Control.ForkStorage:output_type -> molt.control.v1r3.ForkStorageResponse
+	28, // 68: molt.control.v1r3.Control.ConfigureStorage:output_type -> molt.control.v1r3.ConfigureStorageResponse
+	30, // 69: molt.control.v1r3.Control.ExplainPath:output_type -> molt.control.v1r3.ExplainPathResponse
+	32, // 70: molt.control.v1r3.Control.AuditStorage:output_type -> molt.control.v1r3.AuditStorageResponse
+	34, // 71: molt.control.v1r3.Control.CreateUpdate:output_type -> molt.control.v1r3.CreateUpdateResponse
+	36, // 72: molt.control.v1r3.Control.PreviewUpdate:output_type -> molt.control.v1r3.PreviewResponse
+	38, // 73: molt.control.v1r3.Control.ListUpdates:output_type -> molt.control.v1r3.ListUpdatesResponse
+	40, // 74: molt.control.v1r3.Control.GetUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
+	40, // 75: molt.control.v1r3.Control.WatchUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
+	42, // 76: molt.control.v1r3.Control.GetReport:output_type -> molt.control.v1r3.GetReportResponse
+	44, // 77: molt.control.v1r3.Control.DiffPath:output_type -> molt.control.v1r3.DiffPathResponse
+	46, // 78: molt.control.v1r3.Control.RollbackUpdate:output_type -> molt.control.v1r3.RollbackUpdateResponse
+	36, // 79: molt.control.v1r3.Control.PreviewRollback:output_type -> molt.control.v1r3.PreviewResponse
+	49, // 80: molt.control.v1r3.Control.CancelUpdate:output_type -> molt.control.v1r3.CancelUpdateResponse
+	51, // 81: molt.control.v1r3.Control.ApplyUpdate:output_type -> molt.control.v1r3.ApplyUpdateResponse
+	53, // 82: molt.control.v1r3.Control.MergeLayers:output_type -> molt.control.v1r3.MergeLayersResponse
+	55, // 83: molt.control.v1r3.Control.RefreshContainer:output_type -> molt.control.v1r3.RefreshContainerResponse
+	11, // 84: molt.control.v1r3.Control.Check:output_type -> molt.control.v1r3.CheckResponse
+	13, // 85: molt.control.v1r3.Control.Backup:output_type -> molt.control.v1r3.BackupResponse
+	61, // [61:86] is the sub-list for method output_type
+	36, // [36:61] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
@@ -4167,7 +4335,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 	if File_snapshotter_api_control_v1_control_proto != nil {
 		return
 	}
-	file_snapshotter_api_control_v1_control_proto_msgTypes[35].OneofWrappers = []any{
+	file_snapshotter_api_control_v1_control_proto_msgTypes[36].OneofWrappers = []any{
 		(*PreviewResponse_Preview)(nil),
 		(*PreviewResponse_Report)(nil),
 	}
@@ -4177,7 +4345,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   61,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

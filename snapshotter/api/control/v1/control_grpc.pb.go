@@ -37,31 +37,31 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Control_Version_FullMethodName          = "/molt.control.v1r2.Control/Version"
-	Control_Graph_FullMethodName            = "/molt.control.v1r2.Control/Graph"
-	Control_ListStorages_FullMethodName     = "/molt.control.v1r2.Control/ListStorages"
-	Control_GetStorage_FullMethodName       = "/molt.control.v1r2.Control/GetStorage"
-	Control_DiffStorage_FullMethodName      = "/molt.control.v1r2.Control/DiffStorage"
-	Control_RemoveStorage_FullMethodName    = "/molt.control.v1r2.Control/RemoveStorage"
-	Control_ForkStorage_FullMethodName      = "/molt.control.v1r2.Control/ForkStorage"
-	Control_ConfigureStorage_FullMethodName = "/molt.control.v1r2.Control/ConfigureStorage"
-	Control_ExplainPath_FullMethodName      = "/molt.control.v1r2.Control/ExplainPath"
-	Control_AuditStorage_FullMethodName     = "/molt.control.v1r2.Control/AuditStorage"
-	Control_CreateUpdate_FullMethodName     = "/molt.control.v1r2.Control/CreateUpdate"
-	Control_PreviewUpdate_FullMethodName    = "/molt.control.v1r2.Control/PreviewUpdate"
-	Control_ListUpdates_FullMethodName      = "/molt.control.v1r2.Control/ListUpdates"
-	Control_GetUpdate_FullMethodName        = "/molt.control.v1r2.Control/GetUpdate"
-	Control_WatchUpdate_FullMethodName      = "/molt.control.v1r2.Control/WatchUpdate"
-	Control_GetReport_FullMethodName        = "/molt.control.v1r2.Control/GetReport"
-	Control_DiffPath_FullMethodName         = "/molt.control.v1r2.Control/DiffPath"
-	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1r2.Control/RollbackUpdate"
-	Control_PreviewRollback_FullMethodName  = "/molt.control.v1r2.Control/PreviewRollback"
-	Control_CancelUpdate_FullMethodName     = "/molt.control.v1r2.Control/CancelUpdate"
-	Control_ApplyUpdate_FullMethodName      = "/molt.control.v1r2.Control/ApplyUpdate"
-	Control_MergeLayers_FullMethodName      = "/molt.control.v1r2.Control/MergeLayers"
-	Control_RefreshContainer_FullMethodName = "/molt.control.v1r2.Control/RefreshContainer"
-	Control_Check_FullMethodName            = "/molt.control.v1r2.Control/Check"
-	Control_Backup_FullMethodName           = "/molt.control.v1r2.Control/Backup"
+	Control_Version_FullMethodName          = "/molt.control.v1r3.Control/Version"
+	Control_Graph_FullMethodName            = "/molt.control.v1r3.Control/Graph"
+	Control_ListStorages_FullMethodName     = "/molt.control.v1r3.Control/ListStorages"
+	Control_GetStorage_FullMethodName       = "/molt.control.v1r3.Control/GetStorage"
+	Control_DiffStorage_FullMethodName      = "/molt.control.v1r3.Control/DiffStorage"
+	Control_RemoveStorage_FullMethodName    = "/molt.control.v1r3.Control/RemoveStorage"
+	Control_ForkStorage_FullMethodName      = "/molt.control.v1r3.Control/ForkStorage"
+	Control_ConfigureStorage_FullMethodName = "/molt.control.v1r3.Control/ConfigureStorage"
+	Control_ExplainPath_FullMethodName      = "/molt.control.v1r3.Control/ExplainPath"
+	Control_AuditStorage_FullMethodName     = "/molt.control.v1r3.Control/AuditStorage"
+	Control_CreateUpdate_FullMethodName     = "/molt.control.v1r3.Control/CreateUpdate"
+	Control_PreviewUpdate_FullMethodName    = "/molt.control.v1r3.Control/PreviewUpdate"
+	Control_ListUpdates_FullMethodName      = "/molt.control.v1r3.Control/ListUpdates"
+	Control_GetUpdate_FullMethodName        = "/molt.control.v1r3.Control/GetUpdate"
+	Control_WatchUpdate_FullMethodName      = "/molt.control.v1r3.Control/WatchUpdate"
+	Control_GetReport_FullMethodName        = "/molt.control.v1r3.Control/GetReport"
+	Control_DiffPath_FullMethodName         = "/molt.control.v1r3.Control/DiffPath"
+	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1r3.Control/RollbackUpdate"
+	Control_PreviewRollback_FullMethodName  = "/molt.control.v1r3.Control/PreviewRollback"
+	Control_CancelUpdate_FullMethodName     = "/molt.control.v1r3.Control/CancelUpdate"
+	Control_ApplyUpdate_FullMethodName      = "/molt.control.v1r3.Control/ApplyUpdate"
+	Control_MergeLayers_FullMethodName      = "/molt.control.v1r3.Control/MergeLayers"
+	Control_RefreshContainer_FullMethodName = "/molt.control.v1r3.Control/RefreshContainer"
+	Control_Check_FullMethodName            = "/molt.control.v1r3.Control/Check"
+	Control_Backup_FullMethodName           = "/molt.control.v1r3.Control/Backup"
 )
 
 // ControlClient is the client API for Control service.
@@ -1042,7 +1042,7 @@ type Control_BackupServer = grpc.ServerStreamingServer[BackupResponse]
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Control_ServiceDesc = grpc.ServiceDesc{
-	ServiceName: "molt.control.v1r2.Control",
+	ServiceName: "molt.control.v1r3.Control",
 	HandlerType: (*ControlServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{

@@ -1,0 +1,132 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v3"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+const (
+	discardFlag = "discard"
+	withNewFlag = "with-new"
+)
+
+func rollbackCommand(storages, dryRun cli.Flag) *cli.Command {
+	return &cli.Command{
+		Name: "rollback", Usage: "undo an update", ArgsUsage: "UPDATE",
+		Description: `The storages return to exactly what they were. What was written since is set aside, carried over with --carry, or
+deleted with --discard. Without --storage, no new container is given the new base because of the update any more, and the
+storages that were begun on that base are listed; --with-new updates them to the old base, with what was written in them.`,
+		Flags: []cli.Flag{
+			storages, dryRun, assumeFree(),
+			&cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"},
+			&cli.BoolFlag{Name: discardFlag, Usage: "delete what was written since, and the delta storage, at once"},
+			&cli.BoolFlag{Name: withNewFlag, Usage: "also take back the storages that were begun on the new base"},
+		},
+		Action: action(rollbackUpdate),
+	}
+}
+
+func cancelCommand(storages cli.Flag) *cli.Command {
+	return &cli.Command{
+		Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
+		Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and those that\n" +
+			"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a new update.",
+		Flags:  []cli.Flag{storages},
+		Action: action(cancelUpdate),
+	}
+}
+
+func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	id, err := updateArgument(c)
+	if err != nil {
+		return err
+	}
+	req := &api.RollbackUpdateRequest{
+		Id: id, Storages: c.StringSlice("storage"), Carry: c.Bool("carry"), AssumeFree: c.Bool(assumeFreeFlag),
+		Discard: c.Bool(discardFlag), WithNew: c.Bool(withNewFlag),
+	}
+	if c.Bool("dry-run") {
+		stream, err := client.PreviewRollback(ctx, req)
+		return printPreviews(c, stream, err, previewedRollback)
+	}
+	r, err := api.Whole(client.RollbackUpdate(ctx, req))
+	if err != nil {
+		return err
+	}
+	if err := printed(c, r, func(t *table) {
+		undoneRows(t, r.GetUndone())
+	}); err != nil {
+		return err
+	}
+	return left(r.GetUndone(), "not rolled back")
+}
+
+func cancelUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	id, err := updateArgument(c)
+	if err != nil {
+		return err
+	}
+	r, err := api.Whole(client.CancelUpdate(ctx, &api.CancelUpdateRequest{Id: id, Storages: c.StringSlice("storage")}))
+	if err != nil {
+		return err
+	}
+	if err := printed(c, r, func(t *table) { undoneRows(t, r.GetUndone()) }); err != nil {
+		return err
+	}
+	return left(r.GetUndone(), "not withdrawn")
+}
+
+// undoneRows shows what undoing an update came to.
+func undoneRows(t *table, all []*api.Undone) {
+	t.row("STORAGE", "RESULT", "WHY")
+	for _, one := range all {
+		t.row(orDash(one.GetStorage()), fateOf(one), one.GetWhy())
+	}
+}
+
+// The fates that say more than their name.
+const (
+	fateRollsBack = "rolled back"
+	fateMovedOn   = "moved on"
+	fateWaits     = "waits"
+	fateAlong     = "taken along"
+	fateEnds      = "ends"
+)
+
+// fateOf says what became of a storage.
+func fateOf(one *api.Undone) string {
+	switch one.GetFate() {
+	case fateMovedOn:
+		return "moved on by " + updateID(one.GetBy())
+	case fateAlong:
+		if one.GetBy() == 0 { // it would be
+			return fateAlong
+		}
+		return "taken along by " + updateID(one.GetBy())
+	case fateWaits:
+		return "waits for its next start"
+	}
+	return one.GetFate()
+}
+
+// left says for which storages an update stays, nil if for none.
+func left(all []*api.Undone, what string) error {
+	counted := shortfall{of: len(all)}
+	for _, one := range all {
+		switch {
+		case one.GetFate() == fateEnds: // which is about no storage
+			counted.of--
+		case one.GetFate() == fateMovedOn:
+			counted.add(exitHeld, "moved on by a later update")
+		case one.GetCode() != 0:
+			counted.addCode(one.GetCode(), what)
+		}
+	}
+	return counted.err()
+}

@@ -1,0 +1,221 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// NewContainers says where the storage of a new container begins whose base has an update in effect.
+type NewContainers string
+
+// The policies for new containers.
+const (
+	// BeginAsNamed has the storage begin on the base that the container names.
+	BeginAsNamed NewContainers = "as-named"
+	// BeginOnNewest has the storage begin, at the first start of the container, where the updates of that base lead.
+	BeginOnNewest NewContainers = "newest"
+)
+
+// begin is what the start of a container does with its storage before what waits for it is carried out: a new one begins where
+// the updates of its base lead, and one that stands on the old base of a standing update is to wait for that. The caller holds
+// the lock of the storage. Until containerd has a record of the container, its key may be anything, and nothing happens.
+func (s *Snapshotter) begin(ctx context.Context, key string) error {
+	st, ok := s.starting(key)
+	if !ok {
+		return nil
+	}
+	if st.Follows {
+		if err := s.place(ctx, st); err != nil {
+			return fmt.Errorf("storage %q cannot begin on the newest base: %w", st.Name, err)
+		}
+	}
+	if err := s.join(ctx, st.Name); err != nil {
+		log.G(ctx).WithError(err).WithField("storage", st.Name).
+			Error("a standing update failed to take in a storage, which starts where it stands; it is tried again")
+	}
+	return nil
+}
+
+// starting returns the storage of a key that a container is known to have.
+func (s *Snapshotter) starting(key string) (st dag.Storage, ok bool) {
+	s.store.View(func(g *dag.Graph) {
+		n, _ := g.Name(key)
+		if st, ok = g.Storage(n.Storage); ok {
+			ok = st.Key == key && n.Identity != dag.Unknown
+		}
+	})
+	return st, ok
+}
+
+// place has a new storage begin where the updates of its base lead, provided that nothing was written in it and nobody uses it.
+// A storage that somebody uses goes on following, until its next start.
+func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (err error) {
+	var (
+		lead dag.Lead
+		led  bool
+	)
+	s.store.View(func(g *dag.Graph) {
+		head, _ := g.Node(st.Head)
+		fresh := head.Parent == 0 && len(st.Points)+len(st.Aside) == 0 && st.Pending == nil
+		lead, led = g.Leads().From(head.Base)
+		led = led && fresh && head.Base != 0 // what has no layers is a bind mount, which nothing keeps from coming late
+	})
+	stays := dag.Place{Storage: st.Name, Head: st.Head, Now: now()}
+	if !led {
+		return s.do(stays)
+	}
+	entry := log.G(ctx).WithFields(log.Fields{"storage": st.Name, "base": lead.To.String(), "update": lead.Update.String()})
+	c, u := s.claimNow(ctx, st, false)
+	if !u.Free() {
+		entry.Warnf("the new storage starts on the base that its container names: %s", s.named(ctx, u))
+		return nil
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	empty, err := s.empty(st)
+	if err != nil {
+		return err
+	}
+	if !empty {
+		entry.Warn("the new storage stays on the base that its container names: something was written in it before the first start")
+		return s.do(stays)
+	}
+	if err := s.placeOn(st, lead); err != nil {
+		return err
+	}
+	entry.Info("the new storage begins where the updates of its base lead")
+	return nil
+}
+
+// placeOn moves a new, empty storage, which the caller has claimed.
+func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead) error {
+	var (
+		layers []dag.NodeID
+		err    error
+	)
+	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+		layers = g.Chain(lead.To)
+		err = s.usable(g, layers)
+		return layers
+	})()
+	if err != nil {
+		return err
+	}
+	open := s.store.NewNode()
+	err = s.stageOpen(open, s.nodes.Stack(layers))
+	if err == nil {
+		err = s.nodes.Publish(open)
+	}
+	if err == nil {
+		err = s.nodes.SyncEmpty(open)
+	}
+	if err == nil {
+		err = s.do(dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: now()})
+	}
+	if err != nil {
+		return errors.Join(err, s.discardNodes(open))
+	}
+	s.kick()
+	return nil
+}
+
+// empty reports whether nothing was written in a new storage.
+func (s *Snapshotter) empty(st dag.Storage) (bool, error) {
+	var layers []dag.NodeID
+	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+		layers = g.Chain(g.Base(st))
+		return layers
+	})()
+	return s.untouched(st.Head, layers, sameRoot)
+}
+
+// sameRoot reports whether two roots have the same owner, mode, flags and names of extended attributes.
+func sameRoot(a, b tree.Meta) bool {
+	names := func(m tree.Meta) []string { return slices.Sorted(maps.Keys(m.Xattrs)) }
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Flags == b.Flags && slices.Equal(names(a), names(b))
+}
+
+// join has a storage wait for the latest standing update of the base that it stands on, which then is carried out as anything
+// that a storage waits for.
+func (s *Snapshotter) join(ctx context.Context, storage string) error {
+	var (
+		to    dag.UpdateID
+		joins bool
+	)
+	s.store.View(func(g *dag.Graph) {
+		st, _ := g.Storage(storage)
+		for _, u := range g.Updates() {
+			if u.Joins(g, st) {
+				to, joins = u.ID, true
+			}
+		}
+	})
+	if !joins {
+		return nil
+	}
+	log.G(ctx).WithFields(log.Fields{"storage": storage, "update": to.String()}).Info("a standing update takes in a storage")
+	return s.do(dag.Record{
+		Update: to, Storage: storage, State: dag.Planned, Now: now(),
+		Reasons: []string{"it came to stand on the old base, and the update is a standing one"},
+	})
+}
+
+// joinStanding has the storages that came to stand on the old base of a standing update wait for it.
+func (s *Snapshotter) joinStanding(ctx context.Context) error {
+	joining := map[string]bool{}
+	s.store.View(func(g *dag.Graph) {
+		for _, u := range g.Updates() {
+			for _, name := range u.Joining(g) {
+				st, _ := g.Storage(name)
+				joining[name] = contained(g, st)
+			}
+		}
+	})
+	var errs []error
+	for name, contained := range joining {
+		if contained {
+			errs = append(errs, s.joinOne(ctx, name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Snapshotter) joinOne(ctx context.Context, name string) error {
+	unlock, err := s.tryLock(ctx, name)
+	if errdefs.IsUnavailable(err) { // somebody is at work with it, perhaps the start that takes it in; it is looked at again
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return s.join(ctx, name)
+}
+
+// contained reports whether a storage is that of a container: one with a name, or one whose key containerd has a container for.
+func contained(g *dag.Graph, st dag.Storage) bool {
+	n, _ := g.Name(st.Key)
+	return !st.Anonymous || n.Identity != dag.Unknown && !parseKey(st.Key).extraction()
+}
+
+// MadeSince returns how many containers were made on the old base of an update since it began, and still stand there: storages
+// of the sort that the update is of and that it did not take in.
+func MadeSince(g *dag.Graph, u dag.Update) (count int) {
+	for _, st := range g.Storages() {
+		if st.Created.After(u.Created) && u.Covers(st) && contained(g, st) && !u.Took(st) && g.SameBase(g.Base(st), u.From) {
+			count++
+		}
+	}
+	return count
+}

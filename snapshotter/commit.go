@@ -32,7 +32,7 @@ func (s *Snapshotter) unwritten(ids ...dag.NodeID) error {
 
 const (
 	// passingUse bounds the wait for the end of a mount that is only being taken along.
-	passingUse = 5 * time.Second
+	passingUse = 15 * time.Second
 	// passingLook is how often that is looked for: the kernel announces the end of a mount to nobody.
 	passingLook = 50 * time.Millisecond
 )

@@ -152,8 +152,12 @@ func (f *fixture) emptied() {
 		f.must(f.Cleanup(f.t.Context()))
 		left, err := os.ReadDir(filepath.Join(f.root, "trash"))
 		f.must(err)
-		return len(left) == 0
-	}, "the trash is empty")
+		there, err := os.ReadDir(filepath.Join(f.root, "n")) // one that is being measured is not in the trash yet
+		f.must(err)
+		var known int
+		f.Graph(func(g *dag.Graph) { known = len(g.Nodes()) })
+		return len(left) == 0 && len(there) == known
+	}, "all that was removed is deleted")
 }
 
 // TestFlagsOfHost: where flags that were set on the host keep a storage from being serviced, it is held, and the path and the

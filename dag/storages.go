@@ -147,7 +147,7 @@ func (d *draft) keysOf(s Storage) (keys []string) {
 // end deletes a storage, and gives up every update that is not done with it.
 func (d *draft) end(s Storage, reason string, now time.Time) {
 	for u := range merged(d.Updates, d.g.updates) {
-		if o, ok := u.Outcomes[s.Name]; ok && !o.State.Final() {
+		if o, ok := u.Outcomes[s.Name]; ok && (!o.State.Final() || o.State == Announced) {
 			d.putUpdate(u.with(s.Name, Outcome{State: Aborted, Reasons: []string{reason}, Time: now}))
 		}
 	}

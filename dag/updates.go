@@ -26,7 +26,11 @@ type BeginUpdate struct {
 	Storages       []string
 	// Until is Announced or Staged for an update that goes no further by itself, see [Proceed]; empty for one that is applied.
 	Until State
-	Now   time.Time
+	// Of is the layer that To updates where the storages do not stand on that, see [Update]; else 0.
+	Of NodeID
+	// Instead are updates that are superseded for the storages as far as they are announced or staged.
+	Instead []UpdateID
+	Now     time.Time
 }
 
 func (t BeginUpdate) transform(d *draft) error {
@@ -44,14 +48,9 @@ func (t BeginUpdate) transform(d *draft) error {
 	if t.To == 0 {
 		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
 	}
-	chain := down(d.node, t.To)
-	for _, id := range chain[:max(0, slices.Index(chain, t.From))] {
-		n, _ := d.node(id)
-		n.Added = true
-		d.putNode(n)
-	}
+	d.added(t.From, t.To)
 	u := Update{
-		ID: t.ID, From: t.From, To: t.To, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
+		ID: t.ID, From: t.From, To: t.To, Of: t.Of, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
 		AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
 	}
 	for _, name := range t.Storages {
@@ -61,6 +60,7 @@ func (t BeginUpdate) transform(d *draft) error {
 		u = u.with(name, begun(t.Until, t.Now))
 	}
 	d.putUpdate(u)
+	d.supersede(t.Instead, t.Storages, u.ID, t.Now)
 	return nil
 }
 
@@ -259,6 +259,7 @@ func (t Switch) transform(d *draft) error {
 	s.Head, s.Pending = t.Open, nil
 	d.putStorage(s)
 	d.follow(s, u.To, t.Now)
+	d.fulfil(s.Name, u, t.Now)
 	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, Time: t.Now}))
 	return nil
 }
@@ -281,8 +282,10 @@ func (t Forget) transform(d *draft) error {
 
 // Forgettable tells whether an update is history, so that its record can be dropped with [Forget].
 func (g *Graph) Forgettable(u Update) bool {
+	_, from := g.nodes[u.From]
+	_, to := g.nodes[u.To]
 	for _, o := range u.Outcomes {
-		if !o.State.Final() {
+		if !o.State.Final() || o.State == Announced && to {
 			return false
 		}
 	}
@@ -296,7 +299,5 @@ func (g *Graph) Forgettable(u Update) bool {
 			}
 		}
 	}
-	_, from := g.nodes[u.From]
-	_, to := g.nodes[u.To]
 	return u.State != Applied || !from || !to
 }

@@ -107,7 +107,8 @@ func announced(t *testing.T, h *harness.Harness, n int, by string) {
 }
 
 // TestPulledUpdate: an image in a registry says by an annotation of its topmost layer what it updates. However it is pulled,
-// and whatever the policy for others is, that is announced and moves no storage; applying it does.
+// and whatever the policy for others is, that is announced and moves no storage; applying it does. Clients that fetch first and
+// unpack afterwards do not pass the annotation on.
 func TestPulledUpdate(t *testing.T) {
 	for name, config := range map[string]string{
 		"by default":        "",
@@ -129,8 +130,11 @@ func TestPulledUpdate(t *testing.T) {
 			announced(t, h, 0, "an image without the annotation")
 			ctrPull(h, r.push("chain", second(t, "chain", topmost(h, base))))
 			announced(t, h, 1, "ctr images pull, by chain ID")
-			ctrPull(h, r.push("name", second(t, "name", one)), "--local")
-			announced(t, h, 2, "ctr images pull --local, by name")
+			ctrPull(h, r.push("name", second(t, "name", one)))
+			announced(t, h, 2, "ctr images pull, by name")
+			// It fetches an image and unpacks it afterwards, without its annotations.
+			ctrPull(h, r.push("local", second(t, "local", one)), "--local")
+			announced(t, h, 2, "ctr images pull --local")
 			clientPull(t, h, r.push("client", second(t, "client", one)))
 			announced(t, h, 3, "a client's Pull, by name")
 
@@ -154,7 +158,7 @@ func TestPulledUpdate(t *testing.T) {
 	}
 }
 
-// TestPulledAgain: an image that was removed and is pulled again announces nothing new, and can be applied.
+// TestPulledAgain: an image that is pulled again, removed or not, announces nothing new, and the update can be applied.
 func TestPulledAgain(t *testing.T) {
 	t.Parallel()
 	h := harness.Start(t, impatient())

@@ -37,11 +37,13 @@ func (g *Graph) Announced(a Announcement) (ts []Transformation, ids []UpdateID, 
 	if a.Origin != "" && g.nodes[a.Of].Origin == a.Origin {
 		return nil, nil, fmt.Errorf("layer %s says that it updates itself: %w", a.ToRef, errdefs.ErrInvalidArgument)
 	}
+	concerned := slices.DeleteFunc(g.Storages(), func(s Storage) bool { return s.Anonymous || !a.Concerns(s) })
+	on := func(s Storage) bool { return g.SameBase(g.Base(s), a.Of) }
+	if at := slices.IndexFunc(concerned, on); at >= 0 {
+		a.Of = g.Base(concerned[at]) // of a layer that was unpacked twice, the one that stays
+	}
 	standing := map[NodeID][]string{}
-	for _, s := range g.Storages() {
-		if s.Anonymous || !a.Concerns(s) {
-			continue
-		}
+	for _, s := range concerned {
 		from, ok, err := g.announcedFrom(a, s)
 		if err != nil {
 			return nil, nil, err
@@ -117,7 +119,12 @@ func (g *Graph) announce(a Announcement, from NodeID, names []string, ts []Trans
 		Storages: begun, Until: a.Until, Instead: g.instead(a, 0, begun), Now: a.Now,
 	}
 	if from != a.Of {
-		b.Of = a.Of
+		b.Of, b.FromRef = a.Of, ""
+		for _, id := range b.Instead {
+			if u := g.updates[id]; g.SameBase(u.From, from) {
+				b.FromRef = u.FromRef
+			}
+		}
 	}
 	return append(ts, b), append(ids, b.ID)
 }

@@ -142,7 +142,7 @@ func TestAnnouncedChain(t *testing.T) {
 			f.pulled("three", two, chainID("two"))
 			f.is(dag.Aborted, dag.Announced)
 			u := f.updates()[1]
-			if u.From != f.node(one) || u.Of != f.node(two) || f.updates()[0].Outcomes["test/web"].Reasons[0] != "superseded by u2" {
+			if u.From != f.node(one) || u.FromRef != chainID("one") || u.Of != f.node(two) || f.updates()[0].Outcomes["test/web"].Reasons[0] != "superseded by u2" {
 				t.Errorf("the updates are %+v", f.updates())
 			}
 			states := []dag.State{dag.Aborted, dag.Applied}
@@ -234,6 +234,43 @@ func TestAnnouncedOfRemoved(t *testing.T) {
 	f.must(f.Remove(t.Context(), one))
 	f.pulled("two", "", chainID("one"))
 	f.is(dag.Announced)
+}
+
+// TestAnnouncedOfImages: whatever images say that they update, containerd, whose write transaction waits, is asked for one image a
+// layer and never to list all.
+func TestAnnouncedOfImages(t *testing.T) {
+	f := newFixture(t)
+	defer f.close()
+	one := f.first()
+	f.web(one)
+	before := f.host.listed.Load()
+	f.pulled("nothing", one, "something that is not here")
+	f.is()
+	f.pulled("two", one, "app:1")
+	f.is(dag.Announced)
+	if times := f.host.listed.Load() - before; times != 0 {
+		t.Errorf("all images were asked for %d times", times)
+	}
+}
+
+// TestAnnouncedOfTwice: of a layer that was unpacked twice, the one on which the storage stands counts, whatever becomes of the
+// other one.
+func TestAnnouncedOfTwice(t *testing.T) {
+	f := newFixture(t)
+	defer f.close()
+	one := f.first()
+	web := f.web(one)
+	f.must(f.Remove(t.Context(), web))
+	f.must(f.Remove(t.Context(), one))
+	again := f.first()
+	two := f.pulled("two", "", "app:1")
+	f.is(dag.Announced)
+	f.removed(again)
+	u := *f.byCommit()
+	f.must(f.Apply(t.Context(), u.ID, nil))
+	f.applied(u.ID)
+	f.expect(f.container("web", two, "web"), "version", "2")
+	f.sound()
 }
 
 // TestAnnouncedToRemoved: an update that was announced for a storage which is removed is applied to the others, and a new storage

@@ -95,42 +95,45 @@ func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[str
 }
 
 // layerCalled returns the layer that a label calls by its key, its chain ID, or the name of an image.
-func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (id dag.NodeID, err error) {
-	s.store.View(func(g *dag.Graph) {
-		for _, n := range g.Names() {
-			if k := parseKey(n.Key); n.Kind == dag.Committed && k.namespace == namespace && k.key == ref {
-				id = max(id, n.Node)
-			}
-		}
-		for _, n := range g.Nodes() { // the image of a layer on which storages stand may have been removed
-			if isDigest(ref) && n.Origin == Origin(namespace, ref) {
-				id = max(id, n.ID)
-			}
-		}
-	})
-	if id != 0 {
+func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (dag.NodeID, error) {
+	if id := s.layerWithKey(namespace, ref); id != 0 {
 		return id, nil
 	}
+	unknown := fmt.Errorf("label %s: %q is neither a layer here nor an image that is unpacked: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
 	if s.host == nil {
-		return 0, fmt.Errorf("label %s: %q is no layer here: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
+		return 0, unknown
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	images, err := s.host.Images(ctx) // which, unlike a look at one image, unpacks nothing
+	key, err := s.host.Topmost(ctx, namespace, ref)
+	if errdefs.IsNotFound(err) {
+		return 0, unknown
+	}
 	if err != nil {
 		return 0, fmt.Errorf("label %s: look for image %q: %w", LabelUpdateOf, ref, err)
 	}
+	if id := s.layerWithKey(namespace, key); id != 0 {
+		return id, nil
+	}
+	return 0, unknown
+}
+
+// layerWithKey returns the latest layer with a key or a chain ID, 0 without one. The image of a layer on which storages stand may
+// have been removed, with the key.
+func (s *Snapshotter) layerWithKey(namespace, key string) (id dag.NodeID) {
 	s.store.View(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			if k := parseKey(n.Key); n.Kind == dag.Committed && k.namespace == namespace && k.key == key {
+				id = max(id, n.Node)
+			}
+		}
 		for _, n := range g.Nodes() {
-			if of, _, _ := strings.Cut(n.Origin, "/"); of == namespace && slices.Contains(images[n.Origin], ref) {
+			if isDigest(key) && n.Origin == Origin(namespace, key) {
 				id = max(id, n.ID)
 			}
 		}
 	})
-	if id == 0 {
-		err = fmt.Errorf("label %s: %q is neither a layer here nor an image that is unpacked: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
-	}
-	return id, err
+	return id
 }
 
 // begun is what records that a layer is an update, with the change that commits it.

@@ -4,7 +4,10 @@
 package snapshotter
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 
@@ -82,5 +85,41 @@ func TestProceedWhileStaging(t *testing.T) {
 	}
 	if got := i.update(id).Outcomes["test/db"].State; got != dag.Announced {
 		t.Errorf("the update of a storage that was not asked for is %s", got)
+	}
+}
+
+// TestStagedAndDamaged: a delta storage that was staged and is damaged is determined again.
+func TestStagedAndDamaged(t *testing.T) {
+	i := newInside(t, WithOnCommit(CommitPolicy{Client: StageCommit, Image: NotifyCommit, Written: IgnoreCommit}))
+	i.layer(one, "", "conf")
+	i.bound("test/4/web", one, "web")
+	write := func(storage, content string) {
+		i.must(os.WriteFile(filepath.Join(i.open(storage), "conf"), []byte(content), 0o600))
+	}
+	write("test/web", "x\n\na\n")
+	i.must(i.Remove(t.Context(), "test/4/web"))
+	_, err := i.Prepare(t.Context(), work, one)
+	i.must(err)
+	write(dag.AnonymousName(work), "b\n\nx\n")
+	i.must(i.Commit(t.Context(), two, work, snapshots.WithLabels(map[string]string{LabelUpdateOf: "one"})))
+	i.until(func() bool { return !i.update(1).Underway() })
+	staged := i.update(1).Outcomes["test/web"]
+	if staged.State != dag.Staged || staged.Delta == 0 {
+		t.Fatalf("the update is %+v", staged)
+	}
+	i.must(i.do(dag.Quarantine{Node: staged.Delta, Reason: "a test"}))
+	i.must(i.Apply(t.Context(), 1, nil))
+	i.until(func() bool { return !i.update(1).Underway() })
+	if o := i.update(1).Outcomes["test/web"]; o.State != dag.Applied || o.Delta == staged.Delta {
+		t.Errorf("the update is %+v", o)
+	}
+}
+
+func (i inside) until(is func() bool) {
+	i.t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			i.t.Fatal("it does not come to that")
+		}
 	}
 }

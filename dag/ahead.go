@@ -89,10 +89,8 @@ func (t Proceed) transform(d *draft) error {
 	if !ok {
 		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
 	}
-	for _, id := range []NodeID{u.From, u.To} {
-		if _, there := d.node(id); id != 0 && !there {
-			return fmt.Errorf("layer %v of update %v is gone: %w", id, u.ID, errdefs.ErrNotFound)
-		}
+	if err := d.layersOf(u); err != nil {
+		return err
 	}
 	names := t.Storages
 	if len(names) == 0 {

@@ -96,9 +96,9 @@ func (t Record) transform(d *draft) error {
 	if u.Outcomes[t.Storage].State == Withdrawn {
 		return withdrawnError(t.Storage, u)
 	}
-	for _, id := range []NodeID{u.From, u.To} {
-		if _, there := d.node(id); id != 0 && !there && !t.State.Final() {
-			return fmt.Errorf("layer %v of update %v is gone: %w", id, u.ID, errdefs.ErrNotFound)
+	if !t.State.Final() {
+		if err := d.layersOf(u); err != nil {
+			return err
 		}
 	}
 	switch {
@@ -115,6 +115,16 @@ func (t Record) transform(d *draft) error {
 		o.Until = u.Outcomes[t.Storage].Until
 	}
 	d.putUpdate(u.with(t.Storage, o))
+	return nil
+}
+
+// layersOf fails with errdefs.ErrNotFound when a layer of an update is gone.
+func (d *draft) layersOf(u Update) error {
+	for _, id := range []NodeID{u.From, u.To} {
+		if _, there := d.node(id); id != 0 && !there {
+			return fmt.Errorf("layer %v of update %v is gone: %w", id, u.ID, errdefs.ErrNotFound)
+		}
+	}
 	return nil
 }
 
@@ -237,19 +247,9 @@ func (t Switch) transform(d *draft) error {
 		d.abandon(s, fmt.Sprintf("superseded by %v", u.ID), t.Now)
 		u, _ = d.update(t.Update)
 	}
-	below := head.ID
-	switch {
-	case t.Ahead != 0:
-		if err := d.takeStaged(t, u); err != nil {
-			return err
-		}
-		head, _ = d.node(head.Parent) // the one that was frozen then: nothing was written since
-		below = cmp.Or(t.Delta, head.ID)
-	case t.Delta != 0:
-		if err := d.add(Node{ID: t.Delta, Kind: Delta, Parent: below, Base: u.To, Frozen: true, Created: t.Now}); err != nil {
-			return err
-		}
-		below = t.Delta
+	head, below, err := t.sideEffects(d, u, head)
+	if err != nil {
+		return err
 	}
 	if err := d.add(Node{ID: t.Open, Kind: Persisted, Parent: below, Base: u.To, Created: t.Now}); err != nil {
 		return err
@@ -262,6 +262,23 @@ func (t Switch) transform(d *draft) error {
 	d.fulfil(s.Name, u, t.Now)
 	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, Time: t.Now}))
 	return nil
+}
+
+// sideEffects records the delta storage, if there is one. It returns the node that becomes a rollback point, and the one that the
+// open node stands on.
+func (t Switch) sideEffects(d *draft, u Update, head Node) (point Node, below NodeID, err error) {
+	switch {
+	case t.Ahead != 0:
+		if err := d.takeStaged(t, u); err != nil {
+			return Node{}, 0, err
+		}
+		head, _ = d.node(head.Parent) // the one that was frozen then: nothing was written since
+		return head, cmp.Or(t.Delta, head.ID), nil
+	case t.Delta != 0:
+		err := d.add(Node{ID: t.Delta, Kind: Delta, Parent: head.ID, Base: u.To, Frozen: true, Created: t.Now})
+		return head, t.Delta, err
+	}
+	return head, head.ID, nil
 }
 
 // Forget drops the record of an update that is history: nothing of it is under way, no storage can return to a state by it,

@@ -147,7 +147,8 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 	}
 	p.delta, p.report = o.Delta, o.Report
 	log.G(ctx).WithField("storage", st.Name).Debug("what was staged ahead of time is taken")
-	return p, true, s.openOn(&p, below)
+	err = s.openOn(&p, below)
+	return p, true, err
 }
 
 // openOn publishes an empty open node on what is below.

@@ -203,7 +203,7 @@ func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() beg
 	return nil, s.do(c)
 }
 
-// commitTries is how often the update that a layer is is determined anew when the graph changes in between.
+// commitTries bounds how often the update of a layer is determined again because the graph has changed.
 const commitTries = 3
 
 // Apply has an update that was announced or staged move its storages, or those that are named, in the background. It fails

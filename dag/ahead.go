@@ -22,8 +22,9 @@ func begun(until State, now time.Time) Outcome {
 }
 
 // Stage records what an update would come to for a storage, which does not move: its open node is frozen, an empty one
-// follows on the same base, and the delta storage, if there are side effects, stands ready beside that. It fails with
-// errdefs.ErrAborted when the update was withdrawn for the storage.
+// follows on the same base, and the delta storage, if there are side effects, stands ready beside that. An update that was
+// asked to go on in the meantime, see [Proceed], still has to move the storage. It fails with errdefs.ErrAborted when the
+// update was withdrawn for the storage.
 type Stage struct {
 	Update  UpdateID
 	Storage string
@@ -47,7 +48,7 @@ func (t Stage) transform(d *draft) error {
 	switch {
 	case o.State == Withdrawn:
 		return withdrawnError(s.Name, u)
-	case o.State != Staging || o.Until != Staged:
+	case o.State != Staging:
 		return fmt.Errorf("update %v of storage %q is not to be staged, it is %s: %w", u.ID, s.Name, o.State, errdefs.ErrFailedPrecondition)
 	}
 	if _, ok := d.node(u.To); !ok {
@@ -57,7 +58,7 @@ func (t Stage) transform(d *draft) error {
 	if err != nil {
 		return err
 	}
-	if !sameBase(d.node, head.Base, u.From) {
+	if !startsAt(d.node, u, head.Base) {
 		return fmt.Errorf("storage %q stands on %v, not on %v: %w", s.Name, head.Base, u.From, errdefs.ErrFailedPrecondition)
 	}
 	if t.Delta != 0 {
@@ -70,7 +71,7 @@ func (t Stage) transform(d *draft) error {
 	}
 	s.Head = t.Open
 	d.putStorage(s)
-	d.putUpdate(u.with(s.Name, Outcome{State: Staged, Until: Staged, Delta: t.Delta, Open: t.Open, Report: t.Report, Time: t.Now}))
+	d.putUpdate(u.with(s.Name, Outcome{State: Staged, Until: o.Until, Delta: t.Delta, Open: t.Open, Report: t.Report, Time: t.Now}))
 	return nil
 }
 
@@ -88,10 +89,8 @@ func (t Proceed) transform(d *draft) error {
 	if !ok {
 		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
 	}
-	for _, id := range []NodeID{u.From, u.To} {
-		if _, there := d.node(id); id != 0 && !there {
-			return fmt.Errorf("layer %v of update %v is gone: %w", id, u.ID, errdefs.ErrNotFound)
-		}
+	if err := d.layersOf(u); err != nil {
+		return err
 	}
 	names := t.Storages
 	if len(names) == 0 {

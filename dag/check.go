@@ -118,7 +118,7 @@ func (g *Graph) checkUpdates(fail failf) {
 	for _, u := range g.Updates() {
 		for name, o := range u.Outcomes {
 			s, ok := g.storages[name]
-			if !ok && !o.State.Final() {
+			if !ok && (!o.State.Final() || o.State == Announced) {
 				fail("update %v: storage %q is missing but %s", u.ID, name, o.State)
 			}
 			for _, id := range []NodeID{u.From, u.To} {

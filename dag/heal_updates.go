@@ -97,7 +97,11 @@ func (h *healer) mendOutcome(id UpdateID, name string) {
 		h.outcome(u, name, Outcome{State: Aborted, Reasons: []string{why}, Time: h.now}, why)
 	}
 	switch o.State {
-	case Applied, Held, Aborted, RolledBack, Withdrawn, Announced:
+	case Applied, Held, Aborted, RolledBack, Withdrawn:
+	case Announced:
+		if !ok {
+			aborted("the storage is lost")
+		}
 	case Planned, Staging, Staged:
 		waits := ok && s.Pending != nil && s.Pending.Update == id && !s.Pending.Rollback
 		switch {

@@ -28,7 +28,11 @@ type BeginUpdate struct {
 	Storages       []string
 	// Until is Announced or Staged for an update that goes no further by itself, see [Proceed]; empty for one that is applied.
 	Until State
-	Now   time.Time
+	// Of is the layer that To updates where the storages do not stand on that, see [Update]; else 0.
+	Of NodeID
+	// Instead are updates that are superseded for the storages as far as they are announced or staged.
+	Instead []UpdateID
+	Now     time.Time
 }
 
 func (t BeginUpdate) transform(d *draft) error {
@@ -47,7 +51,7 @@ func (t BeginUpdate) transform(d *draft) error {
 		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
 	}
 	u := Update{
-		ID: t.ID, From: t.From, To: t.To, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
+		ID: t.ID, From: t.From, To: t.To, Of: t.Of, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
 		Terms: Terms{
 			AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
 		},
@@ -60,6 +64,7 @@ func (t BeginUpdate) transform(d *draft) error {
 		u = u.with(name, begun(t.Until, t.Now))
 	}
 	d.putUpdate(u)
+	d.supersede(t.Instead, t.Storages, u.ID, t.Now)
 	return nil
 }
 
@@ -95,9 +100,9 @@ func (t Record) transform(d *draft) error {
 	if u.Outcomes[t.Storage].State == Withdrawn {
 		return withdrawnError(t.Storage, u)
 	}
-	for _, id := range []NodeID{u.From, u.To} {
-		if _, there := d.node(id); id != 0 && !there && !t.State.Final() {
-			return fmt.Errorf("layer %v of update %v is gone: %w", id, u.ID, errdefs.ErrNotFound)
+	if !t.State.Final() {
+		if err := d.layersOf(u); err != nil {
+			return err
 		}
 	}
 	switch {
@@ -114,6 +119,16 @@ func (t Record) transform(d *draft) error {
 		o.Until = u.Outcomes[t.Storage].Until
 	}
 	d.putUpdate(u.with(t.Storage, o))
+	return nil
+}
+
+// layersOf fails with errdefs.ErrNotFound when a layer of an update is gone.
+func (d *draft) layersOf(u Update) error {
+	for _, id := range []NodeID{u.From, u.To} {
+		if _, there := d.node(id); id != 0 && !there {
+			return fmt.Errorf("layer %v of update %v is gone: %w", id, u.ID, errdefs.ErrNotFound)
+		}
+	}
 	return nil
 }
 
@@ -236,19 +251,9 @@ func (t Switch) transform(d *draft) error {
 		d.abandon(s, fmt.Sprintf("superseded by %v", u.ID), t.Now)
 		u, _ = d.update(t.Update)
 	}
-	below := head.ID
-	switch {
-	case t.Ahead != 0:
-		if err := d.takeStaged(t, u); err != nil {
-			return err
-		}
-		head, _ = d.node(head.Parent) // the one that was frozen then: nothing was written since
-		below = cmp.Or(t.Delta, head.ID)
-	case t.Delta != 0:
-		if err := d.add(Node{ID: t.Delta, Kind: Delta, Parent: below, Base: u.To, Frozen: true, Created: t.Now}); err != nil {
-			return err
-		}
-		below = t.Delta
+	head, below, err := t.sideEffects(d, u, head)
+	if err != nil {
+		return err
 	}
 	if err := d.add(Node{ID: t.Open, Kind: Persisted, Parent: below, Base: u.To, Created: t.Now}); err != nil {
 		return err
@@ -258,8 +263,26 @@ func (t Switch) transform(d *draft) error {
 	s.Head, s.Pending = t.Open, nil
 	d.putStorage(s)
 	d.follow(s, u.To, t.Now)
+	d.fulfil(s.Name, u, t.Now)
 	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, Time: t.Now}))
 	return nil
+}
+
+// sideEffects records the delta storage, if there is one. It returns the node that becomes a rollback point, and the one that the
+// open node stands on.
+func (t Switch) sideEffects(d *draft, u Update, head Node) (point Node, below NodeID, err error) {
+	switch {
+	case t.Ahead != 0:
+		if err := d.takeStaged(t, u); err != nil {
+			return Node{}, 0, err
+		}
+		head, _ = d.node(head.Parent) // the one that was frozen then: nothing was written since
+		return head, cmp.Or(t.Delta, head.ID), nil
+	case t.Delta != 0:
+		err := d.add(Node{ID: t.Delta, Kind: Delta, Parent: head.ID, Base: u.To, Frozen: true, Created: t.Now})
+		return head, t.Delta, err
+	}
+	return head, head.ID, nil
 }
 
 // Forget drops the record of an update that is history: nothing of it is under way, no storage can return to a state by it,
@@ -283,8 +306,9 @@ func (g *Graph) Forgettable(u Update) bool {
 	if u.Standing {
 		return false
 	}
+	_, to := g.nodes[u.To]
 	for _, o := range u.Outcomes {
-		if !o.State.Final() {
+		if !o.State.Final() || o.State == Announced && to {
 			return false
 		}
 	}

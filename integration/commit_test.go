@@ -92,9 +92,11 @@ func TestKilledAtCommit(t *testing.T) {
 }
 
 // customised returns a container with a storage, stopped, in which somebody has changed what the next version changes, too.
-func customised(h *harness.Harness) *harness.Container {
+func customised(h *harness.Harness) *harness.Container { return customisedOn(h, appName(1)) }
+
+func customisedOn(h *harness.Harness, image string) *harness.Container {
 	c := h.Create(harness.ContainerSpec{
-		ID: "web", Image: appName(1), Args: []string{"sleep", "infinity"}, Labels: map[string]string{"molt.dev/storage": "web"},
+		ID: "web", Image: image, Args: []string{"sleep", "infinity"}, Labels: map[string]string{"molt.dev/storage": "web"},
 	})
 	c.Start()
 	shell(c, customise)

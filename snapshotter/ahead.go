@@ -142,9 +142,9 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 	if !ok || err != nil {
 		return p, false, err
 	}
-	s.store.View(func(g *dag.Graph) { err = s.usable(g, below) })
-	if err != nil {
-		return p, false, err
+	s.store.View(func(g *dag.Graph) { ok = s.usable(g, below) == nil })
+	if !ok { // what is damaged is either made again, or refuses that
+		return p, false, nil
 	}
 	p.delta, p.report = o.Delta, o.Report
 	log.G(ctx).WithField("storage", st.Name).Debug("what was staged ahead of time is taken")

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ type fakeHost struct {
 	rehome       func(ctx context.Context, namespace, container string, record json.RawMessage) error
 	marked       map[string]string     // the held update, by key
 	asking       func(context.Context) // called while it is asked whether a container runs
+	listed       atomic.Int32          // how often all images were asked for
 }
 
 func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapshotter.Claim, err error) {
@@ -127,7 +129,15 @@ func (h *fakeHost) Layer(context.Context, string, string) (string, error) {
 	return "", errors.New("no images here")
 }
 
+func (h *fakeHost) Topmost(_ context.Context, namespace, image string) (string, error) {
+	if namespace != "test" || image != "app:1" {
+		return "", fmt.Errorf("image %q: %w", image, errdefs.ErrNotFound)
+	}
+	return chainID("one"), nil
+}
+
 func (h *fakeHost) Images(context.Context) (map[string][]string, error) {
+	h.listed.Add(1)
 	return map[string][]string{"test/" + chainID("one"): {"app:1"}}, nil
 }
 

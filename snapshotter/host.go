@@ -38,6 +38,9 @@ type Host interface {
 	Visible(ctx context.Context) (bool, error)
 	// Layer returns the key of the topmost layer of an image, unpacked for this snapshotter.
 	Layer(ctx context.Context, namespace, image string) (string, error)
+	// Topmost returns the key of the topmost layer of an image, unpacked or not. containerd answers while a write transaction of
+	// its metadata is open. It fails with errdefs.ErrNotFound when there is no such image.
+	Topmost(ctx context.Context, namespace, image string) (string, error)
 	// Images returns the names of all images by the origin of their topmost layer, for people to read.
 	Images(ctx context.Context) (map[string][]string, error)
 	// Snapshots returns the keys of all snapshots that containerd has of this snapshotter.

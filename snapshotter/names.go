@@ -173,17 +173,16 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return fmt.Errorf("commit snapshot %q: %w", key, err)
 	}
-	begin := s.begun(ctx, n, name, base.Labels)
-	err = s.commit(ctx, dag.Commit{
+	updates, err := s.commit(ctx, dag.Commit{
 		Key: key, Name: name, Labels: Given(base.Labels), Origin: parseKey(name).origin(), Unsynced: s.boot,
 		Size: u.Size, Inodes: u.Inodes, Now: now(),
-	}, begin)
+	}, func() begun { return s.begun(ctx, n, name, base.Labels) })
 	if err := errors.Join(err, claimed()); err != nil {
 		return err
 	}
 	s.handed.ended(key)
-	if begin != nil {
-		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, begin.ID) })
+	for _, id := range updates {
+		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
 	}
 	s.kick()
 	return nil

@@ -95,67 +95,75 @@ func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[str
 }
 
 // layerCalled returns the layer that a label calls by its key, its chain ID, or the name of an image.
-func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (id dag.NodeID, err error) {
-	s.store.View(func(g *dag.Graph) {
-		for _, n := range g.Names() {
-			if k := parseKey(n.Key); n.Kind == dag.Committed && k.namespace == namespace && k.key == ref {
-				id = max(id, n.Node)
-			}
-		}
-	})
-	if id != 0 {
+func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (dag.NodeID, error) {
+	if id := s.layerWithKey(namespace, ref); id != 0 {
 		return id, nil
 	}
+	unknown := fmt.Errorf("label %s: %q is neither a layer here nor an image that is unpacked: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
 	if s.host == nil {
-		return 0, fmt.Errorf("label %s: %q is no layer here: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
+		return 0, unknown
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	images, err := s.host.Images(ctx) // which, unlike a look at one image, unpacks nothing
+	key, err := s.host.Topmost(ctx, namespace, ref)
+	if errdefs.IsNotFound(err) {
+		return 0, unknown
+	}
 	if err != nil {
 		return 0, fmt.Errorf("label %s: look for image %q: %w", LabelUpdateOf, ref, err)
 	}
+	if id := s.layerWithKey(namespace, key); id != 0 {
+		return id, nil
+	}
+	return 0, unknown
+}
+
+// layerWithKey returns the latest layer with a key or a chain ID, 0 without one. The image of a layer on which storages stand may
+// have been removed, with the key.
+func (s *Snapshotter) layerWithKey(namespace, key string) (id dag.NodeID) {
 	s.store.View(func(g *dag.Graph) {
+		for _, n := range g.Names() {
+			if k := parseKey(n.Key); n.Kind == dag.Committed && k.namespace == namespace && k.key == key {
+				id = max(id, n.Node)
+			}
+		}
 		for _, n := range g.Nodes() {
-			if of, _, _ := strings.Cut(n.Origin, "/"); of == namespace && slices.Contains(images[n.Origin], ref) {
+			if isDigest(key) && n.Origin == Origin(namespace, key) {
 				id = max(id, n.ID)
 			}
 		}
 	})
-	if id == 0 {
-		err = fmt.Errorf("label %s: %q is neither a layer here nor an image that is unpacked: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
-	}
-	return id, err
+	return id
 }
 
-// begun returns the update of the storages on the base that a layer updates, nil when there are none or none is to be begun.
-func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels map[string]string) *dag.BeginUpdate {
-	entry := log.G(ctx).WithField("layer", parseKey(name).key)
+// begun is what records that a layer is an update, with the change that commits it.
+type begun struct {
+	changes []dag.Transformation
+	updates []dag.UpdateID
+}
+
+// begun returns how the update that a layer is begins for the storages that it concerns, see [dag.Graph.Announced].
+func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels map[string]string) (b begun) {
+	key := parseKey(name)
+	entry := log.G(ctx).WithField("layer", key.key)
 	u, err := s.supersedes(ctx, n, labels)
+	if err == nil && u.policy != IgnoreCommit && u.base != 0 {
+		s.store.View(func(g *dag.Graph) {
+			own, _ := g.Storage(n.Storage)
+			b.changes, b.updates, err = g.Announced(dag.Announcement{
+				Of: u.base, To: own.Head, Origin: key.origin(), FromRef: u.ref, ToRef: key.key, Until: u.policy.until(),
+				Concerns: func(st dag.Storage) bool {
+					namespace, _, _ := strings.Cut(st.Name, "/")
+					return namespace == key.namespace
+				},
+				NewUpdate: s.store.NewUpdate, Now: now(),
+			})
+		})
+	}
 	if err != nil {
-		entry.WithError(err).Warn("a layer says that it is an update, of what is not known; no storage is updated")
-		return nil
+		entry.WithError(err).Warn("a layer says that it is an update, but not of what molt can update; no storage is updated")
 	}
-	if u.policy == IgnoreCommit || u.base == 0 {
-		return nil
-	}
-	begin := &dag.BeginUpdate{
-		From: u.base, FromRef: u.ref, ToRef: parseKey(name).key, Cause: dag.ByCommit, Until: u.policy.until(), Now: now(),
-	}
-	s.store.View(func(g *dag.Graph) {
-		for _, st := range g.Storages() {
-			if namespace, _, _ := strings.Cut(st.Name, "/"); !st.Anonymous && namespace == parseKey(name).namespace && g.SameBase(g.Base(st), u.base) {
-				begin.Storages = append(begin.Storages, st.Name)
-			}
-		}
-		own, _ := g.Storage(n.Storage)
-		begin.To = own.Head
-	})
-	if len(begin.Storages) == 0 {
-		return nil
-	}
-	begin.ID = s.store.NewUpdate()
-	return begin
+	return b
 }
 
 // until returns how far an update goes by itself.
@@ -169,29 +177,34 @@ func (p OnCommit) until() dag.State {
 	return ""
 }
 
-// commit commits a layer and, in the same change, records the update that it is. A layer that cannot be an update is a layer
-// all the same.
-func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin *dag.BeginUpdate) error {
-	if begin == nil {
-		return s.do(c)
-	}
-	entry := log.G(ctx).WithFields(log.Fields{"layer": begin.ToRef, "update": begin.ID.String(), "storages": len(begin.Storages)})
-	var impossible error
-	s.store.View(func(g *dag.Graph) {
-		if _, err := g.Plan(c); err == nil {
-			_, impossible = g.Plan(c, *begin)
+// commit commits a layer and, in the same change, records the update that it is, which begin determines. A layer that cannot
+// be an update is a layer all the same. It returns the updates that may have something to do now.
+func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() begun) ([]dag.UpdateID, error) {
+	for range commitTries {
+		b := begin()
+		if len(b.changes) == 0 {
+			break
 		}
-	})
-	if impossible != nil {
-		entry.WithError(impossible).Warn("a layer says that it is an update, and cannot be one; no storage is updated")
-		return s.do(c)
+		err := s.do(append([]dag.Transformation{c}, b.changes...)...)
+		if err == nil {
+			entry := log.G(ctx).WithField("layer", parseKey(c.Name).key)
+			entry.WithField("updates", fmt.Sprint(b.updates)).Info("a layer was committed that updates a base")
+			return b.updates, nil
+		}
+		var alone error
+		s.store.View(func(g *dag.Graph) { _, alone = g.Plan(c) })
+		if alone != nil {
+			return nil, err
+		}
+		// A storage that it was to begin for may have been removed or renamed: the next try sees that.
+		log.G(ctx).WithError(err).WithField("layer", parseKey(c.Name).key).
+			Warn("a layer says that it is an update, and cannot be recorded as one")
 	}
-	if err := s.do(c, *begin); err != nil {
-		return err
-	}
-	entry.Info("a layer was committed that updates a base")
-	return nil
+	return nil, s.do(c)
 }
+
+// commitTries bounds how often the update of a layer is determined again because the graph has changed.
+const commitTries = 3
 
 // Apply has an update that was announced or staged move its storages, or those that are named, in the background. It fails
 // with errdefs.ErrFailedPrecondition where the update waits for nobody to ask for it.

@@ -21,12 +21,37 @@ import (
 )
 
 // runUpdate services the storages of an update that are not yet done. What the end of the context leaves undone, which is
-// that of the daemon, goes on after a restart.
+// that of the daemon, goes on after a restart. What somebody else is at work with is left to them.
 func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
+	tried := map[task]bool{}
+	for s.runExclusively(ctx, id, tried) && len(s.untried(id, tried)) > 0 {
+		// It was asked to go on, see [dag.Proceed], while nobody else could take it.
+	}
+}
+
+// task is what an update has to do for a storage: to come as far as that.
+type task struct {
+	storage string
+	until   dag.State
+}
+
+// untried returns what an update has to do and that was not tried.
+func (s *Snapshotter) untried(id dag.UpdateID, tried map[task]bool) (left []task) {
+	for _, name := range s.unfinished(id) {
+		if t := (task{name, s.goesUntil(id, name)}); !tried[t] {
+			left = append(left, t)
+		}
+	}
+	return left
+}
+
+// runExclusively is one run of an update. It reports false where that leaves nothing to be looked at again: somebody else runs
+// it, it was ended, or it is done for all its storages together.
+func (s *Snapshotter) runExclusively(ctx context.Context, id dag.UpdateID, tried map[task]bool) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if _, taken := s.underway.LoadOrStore(id, cancel); taken {
-		return
+		return false
 	}
 	defer s.underway.Delete(id)
 	entry := log.G(ctx).WithField("update", id.String())
@@ -39,23 +64,22 @@ func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
 		if err := s.updateTogether(ctx, id); err != nil {
 			entry.WithError(err).Warn("update given up for all its storages")
 		}
-		return
+		return false
 	}
-	tried := map[string]bool{}
 	for ctx.Err() == nil {
-		// A storage may be given a name meanwhile, so that there are further ones after the first round.
-		names := slices.DeleteFunc(s.unfinished(id), func(name string) bool { return tried[name] })
-		if len(names) == 0 {
-			return
+		// A storage may be given a name in the meantime, or be asked for, so that there are further tasks after the first round.
+		tasks := s.untried(id, tried)
+		if len(tasks) == 0 {
+			return true
 		}
 		var wg sync.WaitGroup
-		for _, name := range names {
-			tried[name] = true
+		for _, t := range tasks {
+			tried[t] = true
 			s.turns <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-s.turns }()
-				state, err := s.updateOne(ctx, name, id)
-				entry := entry.WithFields(log.Fields{"storage": name, "state": state})
+				state, err := s.updateOne(ctx, t.storage, id)
+				entry := entry.WithFields(log.Fields{"storage": t.storage, "state": state})
 				if err != nil {
 					entry.WithError(err).Warn("storage not serviced")
 					return
@@ -65,6 +89,7 @@ func (s *Snapshotter) runUpdate(ctx context.Context, id dag.UpdateID) {
 		}
 		wg.Wait()
 	}
+	return false
 }
 
 // takeUp runs the updates that are not done and that nobody is at work with: a crash cut them short, or the disk was full when
@@ -146,7 +171,7 @@ func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.Stat
 		u, _ := g.Update(id)
 		state = u.Outcomes[st.Name].State
 		waits := st.Pending != nil && st.Pending.Update == id
-		if !state.Final() && !waits && !standsOn(g, st, u.From) {
+		if !state.Final() && !waits && !standsOn(g, st, u.From) && !g.StartsAt(u, g.Base(st)) {
 			err = fmt.Errorf("storage %q stands on %v meanwhile: %w", st.Name, g.Base(st), errdefs.ErrFailedPrecondition)
 		}
 	})

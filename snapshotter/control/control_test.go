@@ -69,6 +69,10 @@ func (i images) Layer(_ context.Context, namespace, image string) (string, error
 	return "", fmt.Errorf("image %q: %w", image, errdefs.ErrNotFound)
 }
 
+func (i images) Topmost(ctx context.Context, namespace, image string) (string, error) {
+	return i.Layer(ctx, namespace, image)
+}
+
 func (images) Images(context.Context) (map[string][]string, error) {
 	return map[string][]string{"default/" + chainID("one"): {"app:1"}, "default/" + chainID("three"): {"app:3"}}, nil
 }

@@ -219,6 +219,22 @@ func TestClaimOfNobody(t *testing.T) {
 	w.expectClaim("other", "", errdefs.ErrNotFound, "")
 }
 
+// TestTopmost: an image is found by its name or its short form, in its namespace only.
+func TestTopmost(t *testing.T) {
+	w := newWorld(t, "default")
+	w.image("docker.io/library/app:1", nil)
+	for _, name := range []string{"docker.io/library/app:1", "app:1"} {
+		if _, err := w.Topmost(t.Context(), "default", name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for namespace, name := range map[string]string{"default": "app:2", "other": "app:1"} {
+		if _, err := w.Topmost(t.Context(), namespace, name); !errdefs.IsNotFound(err) {
+			t.Errorf("%s in %s: %v", name, namespace, err)
+		}
+	}
+}
+
 // FuzzRecord: whatever is in a record, it is read or refused.
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{"Version":"v1","Metadata":{"SandboxID":"s","Config":{"metadata":{"name":"app"},"annotations":{"a":"b"}}}}`))

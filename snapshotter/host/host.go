@@ -99,6 +99,20 @@ func (h *Host) Layer(ctx context.Context, namespace, name string) (string, error
 	return identity.ChainID(diffs).String(), nil
 }
 
+// Topmost returns the chain ID of an image as it is. It reads one image and nothing else.
+func (h *Host) Topmost(ctx context.Context, namespace, name string) (string, error) {
+	ctx = namespaces.WithNamespace(ctx, namespace)
+	image, err := h.image(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	diffs, err := image.RootFS(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read the layers of image %q: %w", name, err)
+	}
+	return identity.ChainID(diffs).String(), nil
+}
+
 // Images returns the names of all images of all namespaces by the origin of their topmost layer. An image whose content is
 // not all there is left out.
 func (h *Host) Images(ctx context.Context) (map[string][]string, error) {

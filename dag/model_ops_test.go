@@ -360,7 +360,7 @@ func (m *model) ready(t dag.Switch) *modelStaged {
 
 func (m *model) stage(t dag.Stage) bool {
 	u, s := m.updates[t.Update], m.storages[t.Storage]
-	if u == nil || s == nil || u.outcomes[t.Storage] != dag.Staging || !u.stops[t.Storage] || s.open != t.Head || !m.layer(u.to) ||
+	if u == nil || s == nil || u.outcomes[t.Storage] != dag.Staging || s.open != t.Head || !m.layer(u.to) ||
 		!m.same(s.now.base, m.layers[u.from]) {
 		return false
 	}

@@ -21,6 +21,8 @@ type Announcement struct {
 	FromRef, ToRef string
 	// Until is how far the update goes by itself.
 	Until State
+	// Claimed says that only an image says so, see [Update].
+	Claimed bool
 	// Concerns reports whether a storage may be concerned, by what is known of it beyond the graph.
 	Concerns func(Storage) bool
 	// NewUpdate returns the id of a new update.
@@ -30,7 +32,8 @@ type Announcement struct {
 
 // Announced returns what records an announcement in the same change as the commit of the layer, and the updates that may be
 // under way then. It concerns the storages that stand on the layer or wait for an update to it. Storages for which an update
-// to it is announced or staged are taken along from where they stand, and the earlier update is superseded for them. An
+// to it is announced or staged are taken along from where they stand, and the earlier update is superseded for them, unless
+// that is vouched for and this one is not: then both are there. An
 // update that was announced before and led to the same layer, unpacked once more, is renewed. It fails with
 // errdefs.ErrInvalidArgument when To was announced to be updated by Of.
 func (g *Graph) Announced(a Announcement) (ts []Transformation, ids []UpdateID, err error) {
@@ -107,7 +110,8 @@ func (g *Graph) announce(a Announcement, from NodeID, names []string, ts []Trans
 	}
 	if has {
 		ts = append(ts, Renew{
-			Update: again.ID, To: a.To, Storages: renewed, Until: a.Until, Instead: g.instead(a, again.ID, renewed), Now: a.Now,
+			Update: again.ID, To: a.To, Storages: renewed, Until: a.Until, Claimed: a.Claimed,
+			Instead: g.instead(a, again.ID, renewed), Now: a.Now,
 		})
 		ids = append(ids, again.ID)
 	}
@@ -116,12 +120,12 @@ func (g *Graph) announce(a Announcement, from NodeID, names []string, ts []Trans
 	}
 	b := BeginUpdate{
 		ID: a.NewUpdate(), From: from, To: a.To, FromRef: a.FromRef, ToRef: a.ToRef, Cause: ByCommit,
-		Storages: begun, Until: a.Until, Instead: g.instead(a, 0, begun), Now: a.Now,
+		Storages: begun, Until: a.Until, Claimed: a.Claimed, Instead: g.instead(a, 0, begun), Now: a.Now,
 	}
 	if from != a.Of {
 		b.Of, b.FromRef = a.Of, ""
-		for _, id := range b.Instead {
-			if u := g.updates[id]; g.SameBase(u.From, from) {
+		for _, u := range g.Updates() {
+			if u.Cause == ByCommit && g.SameBase(u.From, from) {
 				b.FromRef = u.FromRef
 			}
 		}
@@ -152,6 +156,9 @@ func (g *Graph) leadsTo(u Update, a Announcement) bool {
 func (g *Graph) instead(a Announcement, but UpdateID, names []string) (ids []UpdateID) {
 	for _, u := range g.Updates() {
 		waits := func(name string) bool { return u.Outcomes[name].proceeds() }
+		if a.Claimed && !u.Claimed {
+			continue
+		}
 		if u.ID != but && u.Cause == ByCommit && (g.SameBase(u.To, a.Of) || g.leadsTo(u, a)) && slices.ContainsFunc(names, waits) {
 			ids = append(ids, u.ID)
 		}
@@ -212,6 +219,7 @@ type Renew struct {
 	To       NodeID
 	Storages []string
 	Until    State      // as in BeginUpdate
+	Claimed  bool       // as in BeginUpdate; an update that was vouched for stays that
 	Instead  []UpdateID // as in BeginUpdate
 	Now      time.Time
 }
@@ -224,6 +232,7 @@ func (t Renew) transform(d *draft) error {
 	if n, ok := d.node(t.To); !ok || n.Kind != Layer {
 		return fmt.Errorf("layer %v: %w", t.To, errdefs.ErrNotFound)
 	}
+	u.Claimed = u.Claimed && t.Claimed
 	if u.renewable() {
 		u.To = t.To
 		d.added(u.From, u.To)

@@ -183,6 +183,31 @@ func TestAnnouncedChainStaged(t *testing.T) {
 	f.sound()
 }
 
+// TestAnnouncedChainByImage: what an image says takes nothing away from what a client has announced or staged.
+func TestAnnouncedChainByImage(t *testing.T) {
+	for name, want := range map[string]dag.State{"stage": dag.Staged, "notify": dag.Announced} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{
+				Client: snapshotter.OnCommit(name), Image: snapshotter.NotifyCommit, Written: snapshotter.IgnoreCommit,
+			}))
+			defer f.close()
+			one := f.first()
+			web := f.web(one)
+			two := f.delta(chainID("two"), one, nil, []snapshots.Opt{updateOf(chainID("one"))})
+			f.is(want)
+			f.pulled("three", two, chainID("two"))
+			f.is(want, dag.Announced)
+			f.must(f.Apply(t.Context(), 1, nil))
+			f.applied(1)
+			f.is(dag.Applied, dag.Announced)
+			f.must(f.Apply(t.Context(), 2, nil))
+			f.applied(2)
+			f.expect(web, "version", "2")
+			f.sound()
+		})
+	}
+}
+
 // TestAnnouncedCycle: a layer that says that it updates what is announced as its own update, and one that updates itself, are layers
 // and nothing else.
 func TestAnnouncedCycle(t *testing.T) {

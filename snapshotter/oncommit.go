@@ -67,6 +67,8 @@ type supersedes struct {
 	base   dag.NodeID
 	ref    string // what the label calls it, empty without one
 	policy OnCommit
+	// claimed is a layer of which only its image says so.
+	claimed bool
 }
 
 // supersedes returns what the layer of a key updates, and what is to be done about it. It asks containerd only for the name
@@ -84,7 +86,7 @@ func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[str
 	}
 	u := supersedes{ref: ref, policy: s.onCommit.Client}
 	if unpacked {
-		u.policy = s.onCommit.Image
+		u.policy, u.claimed = s.onCommit.Image, true
 	}
 	if u.policy == IgnoreCommit {
 		return u, nil
@@ -152,6 +154,7 @@ func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels
 			own, _ := g.Storage(n.Storage)
 			b.changes, b.updates, err = g.Announced(dag.Announcement{
 				Of: u.base, To: own.Head, Origin: key.origin(), FromRef: u.ref, ToRef: key.key, Until: u.policy.until(),
+				Claimed: u.claimed,
 				Concerns: func(st dag.Storage) bool {
 					namespace, _, _ := strings.Cut(st.Name, "/")
 					return namespace == key.namespace

@@ -21,6 +21,8 @@ type Announcement struct {
 	FromRef, ToRef string
 	// Until is how far the update goes by itself.
 	Until State
+	// Claimed says that only an image says so, see [Update].
+	Claimed bool
 	// Concerns reports whether a storage may be concerned, by what is known of it beyond the graph.
 	Concerns func(Storage) bool
 	// NewUpdate returns the id of a new update.
@@ -28,11 +30,12 @@ type Announcement struct {
 	Now       time.Time
 }
 
-// Announced returns what records an announcement in the same change as the commit of the layer, and the updates that may be
-// under way then. It concerns the storages that stand on the layer or wait for an update to it. Storages for which an update
-// to it is announced or staged are taken along from where they stand, and the earlier update is superseded for them. An
-// update that was announced before and led to the same layer, unpacked once more, is renewed. It fails with
-// errdefs.ErrInvalidArgument when To was announced to be updated by Of.
+// Announced returns what records an announcement in the same change as the commit of the layer, and the updates that
+// may be under way then. It concerns the storages that stand on the layer or wait for an update to it. Storages for
+// which an update to it is announced or staged are taken along from where they stand, and the earlier update is
+// superseded for them, unless that is vouched for and this one is not: then both are there. An update that was
+// announced before and led to the same layer, unpacked once more, is renewed. It fails with errdefs.ErrInvalidArgument
+// when To was announced to be updated by Of.
 func (g *Graph) Announced(a Announcement) (ts []Transformation, ids []UpdateID, err error) {
 	if a.Origin != "" && g.nodes[a.Of].Origin == a.Origin {
 		return nil, nil, fmt.Errorf("layer %s says that it updates itself: %w", a.ToRef, errdefs.ErrInvalidArgument)
@@ -53,12 +56,14 @@ func (g *Graph) Announced(a Announcement) (ts []Transformation, ids []UpdateID, 
 		}
 	}
 	for _, from := range slices.Sorted(maps.Keys(standing)) {
-		ts, ids = g.announce(a, from, standing[from], ts, ids)
+		more, of := g.announce(a, from, standing[from])
+		ts, ids = append(ts, more...), append(ids, of...)
 	}
 	return ts, ids, nil
 }
 
-// announcedFrom returns the layer from which an announcement would update a storage; false when it does not concern that.
+// announcedFrom returns the layer from which an announcement would update a storage; false when it does not concern
+// that.
 func (g *Graph) announcedFrom(a Announcement, s Storage) (from NodeID, ok bool, err error) {
 	base := g.Base(s)
 	if g.SameBase(base, a.Of) {
@@ -71,7 +76,8 @@ func (g *Graph) announcedFrom(a Announcement, s Storage) (from NodeID, ok bool, 
 		if u.Cause != ByCommit || !u.Outcomes[s.Name].proceeds() || !g.SameBase(u.To, a.Of) || !g.from(u, s) {
 			continue
 		}
-		if a.Origin != "" && slices.ContainsFunc([]NodeID{base, u.From, u.Of}, func(id NodeID) bool { return g.nodes[id].Origin == a.Origin }) {
+		same := func(id NodeID) bool { return a.Origin != "" && g.nodes[id].Origin == a.Origin }
+		if same(base) || same(u.From) || same(u.Of) {
 			return 0, false, fmt.Errorf("layer %s says that it updates %s, which is announced as an update of %s (%v): %w",
 				a.ToRef, a.FromRef, a.ToRef, u.ID, errdefs.ErrInvalidArgument)
 		}
@@ -83,16 +89,16 @@ func (g *Graph) announcedFrom(a Announcement, s Storage) (from NodeID, ok bool, 
 // from reports whether a storage stands where an update moves storages from.
 func (g *Graph) from(u Update, s Storage) bool { return startsAt(g.Node, u, g.Base(s)) }
 
-// StartsAt reports whether an update moves storages from a layer: the one that it updates or, where it took the place of an
-// announced one, that on which the storages stood.
+// StartsAt reports whether an update moves storages from a layer: the one that it updates or, where it took the place
+// of an announced one, that on which the storages stood.
 func (g *Graph) StartsAt(u Update, layer NodeID) bool { return startsAt(g.Node, u, layer) }
 
 func startsAt(node lookupNode, u Update, layer NodeID) bool {
 	return sameBase(node, layer, u.From) || u.Of != 0 && sameBase(node, layer, u.Of)
 }
 
-// announce adds what records an announcement for storages that it would update from one layer.
-func (g *Graph) announce(a Announcement, from NodeID, names []string, ts []Transformation, ids []UpdateID) ([]Transformation, []UpdateID) {
+// announce returns what records an announcement for storages that it would update from one layer.
+func (g *Graph) announce(a Announcement, from NodeID, names []string) (ts []Transformation, ids []UpdateID) {
 	again, has := g.announcedBefore(a, from)
 	var renewed, begun []string
 	for _, name := range names {
@@ -107,7 +113,8 @@ func (g *Graph) announce(a Announcement, from NodeID, names []string, ts []Trans
 	}
 	if has {
 		ts = append(ts, Renew{
-			Update: again.ID, To: a.To, Storages: renewed, Until: a.Until, Instead: g.instead(a, again.ID, renewed), Now: a.Now,
+			Update: again.ID, To: a.To, Storages: renewed, Until: a.Until, Claimed: a.Claimed,
+			Instead: g.instead(a, again.ID, renewed), Now: a.Now,
 		})
 		ids = append(ids, again.ID)
 	}
@@ -116,12 +123,12 @@ func (g *Graph) announce(a Announcement, from NodeID, names []string, ts []Trans
 	}
 	b := BeginUpdate{
 		ID: a.NewUpdate(), From: from, To: a.To, FromRef: a.FromRef, ToRef: a.ToRef, Cause: ByCommit,
-		Storages: begun, Until: a.Until, Instead: g.instead(a, 0, begun), Now: a.Now,
+		Storages: begun, Until: a.Until, Claimed: a.Claimed, Instead: g.instead(a, 0, begun), Now: a.Now,
 	}
 	if from != a.Of {
 		b.Of, b.FromRef = a.Of, ""
-		for _, id := range b.Instead {
-			if u := g.updates[id]; g.SameBase(u.From, from) {
+		for _, u := range g.Updates() {
+			if u.Cause == ByCommit && g.SameBase(u.From, from) {
 				b.FromRef = u.FromRef
 			}
 		}
@@ -140,19 +147,22 @@ func (g *Graph) announcedBefore(a Announcement, from NodeID) (Update, bool) {
 	return Update{}, false
 }
 
-// leadsTo reports whether an update was announced by the same layer, unpacked earlier. A layer whose name is no chain ID can
-// be anything: it is the same only in that an earlier one of that name is gone.
+// leadsTo reports whether an update was announced by the same layer, unpacked earlier. A layer whose name is no chain
+// ID can be anything: it is the same only in that an earlier one of that name is gone.
 func (g *Graph) leadsTo(u Update, a Announcement) bool {
 	_, there := g.nodes[u.To]
 	return u.Cause == ByCommit && u.ToRef == a.ToRef && (a.Origin != "" || !there)
 }
 
-// instead returns the updates that an announcement takes the place of for some storages, but for one: they are announced or
-// staged to what is updated, or to the same layer.
+// instead returns the updates that an announcement takes the place of for some storages, but for one: they are
+// announced or staged to what is updated, or to the same layer.
 func (g *Graph) instead(a Announcement, but UpdateID, names []string) (ids []UpdateID) {
 	for _, u := range g.Updates() {
 		waits := func(name string) bool { return u.Outcomes[name].proceeds() }
-		if u.ID != but && u.Cause == ByCommit && (g.SameBase(u.To, a.Of) || g.leadsTo(u, a)) && slices.ContainsFunc(names, waits) {
+		if u.ID == but || u.Cause != ByCommit || a.Claimed && !u.Claimed {
+			continue
+		}
+		if (g.SameBase(u.To, a.Of) || g.leadsTo(u, a)) && slices.ContainsFunc(names, waits) {
 			ids = append(ids, u.ID)
 		}
 	}
@@ -164,13 +174,15 @@ func (d *draft) supersede(ids []UpdateID, names []string, by UpdateID, now time.
 	for _, id := range ids {
 		for _, name := range names {
 			if u, ok := d.update(id); ok && u.Outcomes[name].proceeds() {
-				d.putUpdate(u.with(name, Outcome{State: Aborted, Reasons: []string{fmt.Sprintf("superseded by %v", by)}, Time: now}))
+				o := Outcome{State: Aborted, Reasons: []string{fmt.Sprintf("superseded by %v", by)}, Time: now}
+				d.putUpdate(u.with(name, o))
 			}
 		}
 	}
 }
 
-// fulfil gives up the updates that were announced or staged for a storage, and that lead to where another one has moved it.
+// fulfil gives up the updates that were announced or staged for a storage, and that lead to where another one has moved
+// it.
 func (d *draft) fulfil(storage string, by Update, now time.Time) {
 	var ids []UpdateID
 	for u := range merged(d.Updates, d.g.updates) {
@@ -181,8 +193,8 @@ func (d *draft) fulfil(storage string, by Update, now time.Time) {
 	d.supersede(ids, []string{storage}, by.ID, now)
 }
 
-// reaches reports whether nothing is left to do for an announcement that goes so far by itself. What an operator withdrew is
-// not announced to him again.
+// reaches reports whether nothing is left to do for an announcement that goes so far by itself. What an operator
+// withdrew is not announced to him again.
 func (o Outcome) reaches(until State) bool {
 	switch {
 	case o.State == Withdrawn:
@@ -205,13 +217,14 @@ func (u Update) renewable() bool {
 	return true
 }
 
-// Renew records that the layer of an update that was announced was unpacked again: the update leads to that from now on,
-// unless it has begun to move storages, and is announced for further storages, too.
+// Renew records that the layer of an update that was announced was unpacked again: the update leads to that from now
+// on, unless it has begun to move storages, and is announced for further storages, too.
 type Renew struct {
 	Update   UpdateID
 	To       NodeID
 	Storages []string
 	Until    State      // as in BeginUpdate
+	Claimed  bool       // as in BeginUpdate; an update that was vouched for stays that
 	Instead  []UpdateID // as in BeginUpdate
 	Now      time.Time
 }
@@ -224,6 +237,7 @@ func (t Renew) transform(d *draft) error {
 	if n, ok := d.node(t.To); !ok || n.Kind != Layer {
 		return fmt.Errorf("layer %v: %w", t.To, errdefs.ErrNotFound)
 	}
+	u.Claimed = u.Claimed && t.Claimed
 	if u.renewable() {
 		u.To = t.To
 	}

@@ -34,7 +34,8 @@ func newAnnounced(t *testing.T, until dag.State) *world {
 	return w
 }
 
-// TestProceedWhileStaging: an update that is asked to go on while it is being staged is staged, and has to move the storage then.
+// TestProceedWhileStaging: an update that is asked to go on while it is being staged is staged, and has to move the
+// storage then.
 func TestProceedWhileStaging(t *testing.T) {
 	w := newAnnounced(t, dag.Staged)
 	w.do(dag.Proceed{Update: 1, Now: w.now()})
@@ -59,8 +60,8 @@ func TestAnnouncedIsNoHistory(t *testing.T) {
 	w.do(dag.Forget{Update: 1})
 }
 
-// TestAnnouncedEnds: an announcement ends with its storage, and when another update takes the storage to the same layer; one that
-// leads elsewhere stays.
+// TestAnnouncedEnds: an announcement ends with its storage, and when another update takes the storage to the same
+// layer; one that leads elsewhere stays.
 func TestAnnouncedEnds(t *testing.T) {
 	w := newAnnounced(t, dag.Announced)
 	w.layer("other", "a")
@@ -78,7 +79,8 @@ func TestAnnouncedEnds(t *testing.T) {
 	w.refuse(errdefs.ErrFailedPrecondition, "neither announced nor staged", dag.Proceed{Update: 2, Now: w.now()})
 }
 
-// TestRenew: an update that has moved nothing leads to the layer that was unpacked again; one that has moved a storage stays.
+// TestRenew: an update that has moved nothing leads to the layer that was unpacked again; one that has moved a storage
+// stays.
 func TestRenew(t *testing.T) {
 	w := newAnnounced(t, dag.Announced)
 	w.container("e", "a", "v")
@@ -95,6 +97,7 @@ func TestRenew(t *testing.T) {
 		t.Errorf("an update that was applied leads to %v", u.To)
 	}
 	w.refuse(errdefs.ErrNotFound, "update u9", dag.Renew{Update: 9, To: w.id("b3"), Now: w.now()})
-	w.refuse(errdefs.ErrNotFound, "storage", dag.Renew{Update: 1, To: w.id("b3"), Storages: []string{"none"}, Now: w.now()})
+	none := dag.Renew{Update: 1, To: w.id("b3"), Storages: []string{"none"}, Now: w.now()}
+	w.refuse(errdefs.ErrNotFound, "storage", none)
 	w.refuse(errdefs.ErrNotFound, "layer", dag.Renew{Update: 1, To: 99, Now: w.now()})
 }

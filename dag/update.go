@@ -65,6 +65,8 @@ type Update struct {
 	// Of is the layer that To updates, where an update to Of was announced for storages that stand on From: this one takes
 	// them along. A storage that has come to stand on Of meanwhile is moved from there. The update does not keep it.
 	Of NodeID `json:"of,omitempty"`
+	// Claimed updates are announced by what an image says of itself, for which nobody vouches.
+	Claimed bool `json:"claimed,omitempty"`
 	// FromRef and ToRef are what the bases were called when the update was asked for, for people.
 	FromRef string `json:"from_ref,omitempty"`
 	ToRef   string `json:"to_ref,omitempty"`

@@ -30,6 +30,8 @@ type BeginUpdate struct {
 	Until State
 	// Of is the layer that To updates where the storages do not stand on that, see [Update]; else 0.
 	Of NodeID
+	// Claimed says that only an image says so, see [Update].
+	Claimed bool
 	// Instead are updates that are superseded for the storages as far as they are announced or staged.
 	Instead []UpdateID
 	Now     time.Time
@@ -51,7 +53,7 @@ func (t BeginUpdate) transform(d *draft) error {
 		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
 	}
 	u := Update{
-		ID: t.ID, From: t.From, To: t.To, Of: t.Of, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
+		ID: t.ID, From: t.From, To: t.To, Of: t.Of, Claimed: t.Claimed, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
 		Terms: Terms{
 			AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
 		},

@@ -15,7 +15,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
-// pulled commits an image layer on another one, with an annotation that it updates something; without one where that is empty.
+// pulled commits an image layer on another one, with an annotation that it updates something; without one where that is
+// empty.
 func (f *fixture) pulled(name, parent, updates string) (key string) {
 	f.t.Helper()
 	extract, key := f.unpacking(name)
@@ -60,8 +61,8 @@ func (f *fixture) is(want ...dag.State) {
 	}
 }
 
-// TestAnnouncedAgain: an image that is pulled again, after its layers were removed, is announced once. The update leads to the
-// layer that is there now, and is announced for the storages that have come since.
+// TestAnnouncedAgain: an image that is pulled again, after its layers were removed, is announced once. The update leads
+// to the layer that is there now, and is announced for the storages that have come since.
 func TestAnnouncedAgain(t *testing.T) {
 	f := newFixture(t)
 	defer f.close()
@@ -84,8 +85,8 @@ func TestAnnouncedAgain(t *testing.T) {
 	f.sound()
 }
 
-// TestAnnouncedAgainByOthers: what was announced goes further in its own record when a client commits the same layer, and an
-// update that is staged, with its layer, stays as it is.
+// TestAnnouncedAgainByOthers: what was announced goes further in its own record when a client commits the same layer,
+// and an update that is staged, with its layer, stays as it is.
 func TestAnnouncedAgainByOthers(t *testing.T) {
 	f := newFixture(t)
 	defer f.close()
@@ -111,7 +112,8 @@ func TestAnnouncedAgainByOthers(t *testing.T) {
 	f.sound()
 }
 
-// TestAnnouncedAgainWithdrawn: an update that an operator withdrew is not announced to him again by an image, but begun by a client.
+// TestAnnouncedAgainWithdrawn: an update that an operator withdrew is not announced to him again by an image, but begun
+// by a client.
 func TestAnnouncedAgainWithdrawn(t *testing.T) {
 	f := newFixture(t)
 	defer f.close()
@@ -129,8 +131,8 @@ func TestAnnouncedAgainWithdrawn(t *testing.T) {
 	f.sound()
 }
 
-// TestAnnouncedChain: storages for which an update is announced are taken along by an update of that, from where they stand;
-// one that has come to stand on the layer in between is moved from there.
+// TestAnnouncedChain: storages for which an update is announced are taken along by an update of that, from where they
+// stand; one that has come to stand on the layer in between is moved from there.
 func TestAnnouncedChain(t *testing.T) {
 	for name, between := range map[string]bool{"from the first": false, "from the one between": true} {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +144,8 @@ func TestAnnouncedChain(t *testing.T) {
 			f.pulled("three", two, chainID("two"))
 			f.is(dag.Aborted, dag.Announced)
 			u := f.updates()[1]
-			if u.From != f.node(one) || u.FromRef != chainID("one") || u.Of != f.node(two) || f.updates()[0].Outcomes["test/web"].Reasons[0] != "superseded by u2" {
+			why := f.updates()[0].Outcomes["test/web"].Reasons
+			if u.From != f.node(one) || u.FromRef != chainID("one") || u.Of != f.node(two) || why[0] != "superseded by u2" {
 				t.Errorf("the updates are %+v", f.updates())
 			}
 			states := []dag.State{dag.Aborted, dag.Applied}
@@ -183,8 +186,33 @@ func TestAnnouncedChainStaged(t *testing.T) {
 	f.sound()
 }
 
-// TestAnnouncedCycle: a layer that says that it updates what is announced as its own update, and one that updates itself, are layers
-// and nothing else.
+// TestAnnouncedChainByImage: what an image says takes nothing away from what a client has announced or staged.
+func TestAnnouncedChainByImage(t *testing.T) {
+	for name, want := range map[string]dag.State{"stage": dag.Staged, "notify": dag.Announced} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{
+				Client: snapshotter.OnCommit(name), Image: snapshotter.NotifyCommit, Written: snapshotter.IgnoreCommit,
+			}))
+			defer f.close()
+			one := f.first()
+			web := f.web(one)
+			two := f.delta(chainID("two"), one, nil, []snapshots.Opt{updateOf(chainID("one"))})
+			f.is(want)
+			f.pulled("three", two, chainID("two"))
+			f.is(want, dag.Announced)
+			f.must(f.Apply(t.Context(), 1, nil))
+			f.applied(1)
+			f.is(dag.Applied, dag.Announced)
+			f.must(f.Apply(t.Context(), 2, nil))
+			f.applied(2)
+			f.expect(web, "version", "2")
+			f.sound()
+		})
+	}
+}
+
+// TestAnnouncedCycle: a layer that says that it updates what is announced as its own update, and one that updates
+// itself, are layers and nothing else.
 func TestAnnouncedCycle(t *testing.T) {
 	f := newFixture(t)
 	defer f.close()
@@ -236,8 +264,8 @@ func TestAnnouncedOfRemoved(t *testing.T) {
 	f.is(dag.Announced)
 }
 
-// TestAnnouncedOfImages: whatever images say that they update, containerd, whose write transaction waits, is asked for one image a
-// layer and never to list all.
+// TestAnnouncedOfImages: whatever images say that they update, containerd, whose write transaction waits, is asked for
+// one image a layer and never to list all.
 func TestAnnouncedOfImages(t *testing.T) {
 	f := newFixture(t)
 	defer f.close()
@@ -253,8 +281,8 @@ func TestAnnouncedOfImages(t *testing.T) {
 	}
 }
 
-// TestAnnouncedOfTwice: of a layer that was unpacked twice, the one on which the storage stands counts, whatever becomes of the
-// other one.
+// TestAnnouncedOfTwice: of a layer that was unpacked twice, the one on which the storage stands counts, whatever
+// becomes of the other one.
 func TestAnnouncedOfTwice(t *testing.T) {
 	f := newFixture(t)
 	defer f.close()
@@ -273,8 +301,8 @@ func TestAnnouncedOfTwice(t *testing.T) {
 	f.sound()
 }
 
-// TestAnnouncedToRemoved: an update that was announced for a storage which is removed is applied to the others, and a new storage
-// of that name has nothing to do with it.
+// TestAnnouncedToRemoved: an update that was announced for a storage which is removed is applied to the others, and a
+// new storage of that name has nothing to do with it.
 func TestAnnouncedToRemoved(t *testing.T) {
 	f := newFixture(t)
 	defer f.close()

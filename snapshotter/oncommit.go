@@ -17,8 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// LabelUpdateOf is the label that marks a layer as an update of another one: the chain ID or the key of that, or the name of
-// an image. It counts on the active key, however it came there, and when it is given to Commit.
+// LabelUpdateOf is the label that marks a layer as an update of another one: the chain ID or the key of that, or the
+// name of an image. It counts on the active key, however it came there, and when it is given to Commit.
 const LabelUpdateOf = "containerd.io/snapshot/molt.update-of"
 
 // OnCommit says what is done when a layer is committed that updates a base on which storages stand.
@@ -40,8 +40,8 @@ const (
 type CommitPolicy struct {
 	// Client is for a layer that a client labels, see [LabelUpdateOf].
 	Client OnCommit
-	// Image is for a layer that an image marks by an annotation. Where an image comes from is not known here, so that it does
-	// not do more than notify.
+	// Image is for a layer that an image marks by an annotation. Where an image comes from is not known here, so that it
+	// does not do more than notify.
 	Image OnCommit
 	// Written is for a layer that was not unpacked from an image, right on a layer on which storages stand.
 	Written OnCommit
@@ -67,10 +67,12 @@ type supersedes struct {
 	base   dag.NodeID
 	ref    string // what the label calls it, empty without one
 	policy OnCommit
+	// claimed is a layer of which only its image says so.
+	claimed bool
 }
 
-// supersedes returns what the layer of a key updates, and what is to be done about it. It asks containerd only for the name
-// of an image, which waits for nothing.
+// supersedes returns what the layer of a key updates, and what is to be done about it. It asks containerd only for the
+// name of an image, which waits for nothing.
 func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[string]string) (supersedes, error) {
 	unpacked := parseKey(n.Key).unpacks(n.Labels)
 	ref := cmp.Or(labels[LabelUpdateOf], n.Labels[LabelUpdateOf])
@@ -84,7 +86,7 @@ func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[str
 	}
 	u := supersedes{ref: ref, policy: s.onCommit.Client}
 	if unpacked {
-		u.policy = s.onCommit.Image
+		u.policy, u.claimed = s.onCommit.Image, true
 	}
 	if u.policy == IgnoreCommit {
 		return u, nil
@@ -99,7 +101,8 @@ func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (d
 	if id := s.layerWithKey(namespace, ref); id != 0 {
 		return id, nil
 	}
-	unknown := fmt.Errorf("label %s: %q is neither a layer here nor an image that is unpacked: %w", LabelUpdateOf, ref, errdefs.ErrNotFound)
+	unknown := fmt.Errorf("label %s: %q is neither a layer here nor an image that is unpacked: %w",
+		LabelUpdateOf, ref, errdefs.ErrNotFound)
 	if s.host == nil {
 		return 0, unknown
 	}
@@ -118,8 +121,8 @@ func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (d
 	return 0, unknown
 }
 
-// layerWithKey returns the latest layer with a key or a chain ID, 0 without one. The image of a layer on which storages stand may
-// have been removed, with the key.
+// layerWithKey returns the latest layer with a key or a chain ID, 0 without one. The image of a layer on which storages
+// stand may have been removed, with the key.
 func (s *Snapshotter) layerWithKey(namespace, key string) (id dag.NodeID) {
 	s.store.View(func(g *dag.Graph) {
 		for _, n := range g.Names() {
@@ -152,6 +155,7 @@ func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels
 			own, _ := g.Storage(n.Storage)
 			b.changes, b.updates, err = g.Announced(dag.Announcement{
 				Of: u.base, To: own.Head, Origin: key.origin(), FromRef: u.ref, ToRef: key.key, Until: u.policy.until(),
+				Claimed: u.claimed,
 				Concerns: func(st dag.Storage) bool {
 					namespace, _, _ := strings.Cut(st.Name, "/")
 					return namespace == key.namespace
@@ -177,8 +181,8 @@ func (p OnCommit) until() dag.State {
 	return ""
 }
 
-// commit commits a layer and, in the same change, records the update that it is, which begin determines. A layer that cannot
-// be an update is a layer all the same. It returns the updates that may have something to do now.
+// commit commits a layer and, in the same change, records the update that it is, which begin determines. A layer that
+// cannot be an update is a layer all the same. It returns the updates that may have something to do now.
 func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() begun) ([]dag.UpdateID, error) {
 	for range commitTries {
 		b := begin()
@@ -206,8 +210,8 @@ func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() beg
 // commitTries bounds how often the update of a layer is determined again because the graph has changed.
 const commitTries = 3
 
-// Apply has an update that was announced or staged move its storages, or those that are named, in the background. It fails
-// with errdefs.ErrFailedPrecondition where the update waits for nobody to ask for it.
+// Apply has an update that was announced or staged move its storages, or those that are named, in the background. It
+// fails with errdefs.ErrFailedPrecondition where the update waits for nobody to ask for it.
 func (s *Snapshotter) Apply(_ context.Context, id dag.UpdateID, storages []string) error {
 	err := s.do(dag.Proceed{Update: id, Storages: storages, Now: now()})
 	if errors.Is(err, errdefs.ErrFailedPrecondition) {

@@ -34,8 +34,8 @@ func (i inside) update(id dag.UpdateID) (u dag.Update) {
 	return u
 }
 
-// TestRemovedWhileCommitting: a storage that is removed when the update of a layer is determined already does not keep the layer
-// from being committed, nor the update from being recorded for others.
+// TestRemovedWhileCommitting: a storage that is removed when the update of a layer is determined already does not keep
+// the layer from being committed, nor the update from being recorded for others.
 func TestRemovedWhileCommitting(t *testing.T) {
 	i := onOne(t, NotifyCommit)
 	_, err := i.Prepare(t.Context(), work, one)
@@ -62,7 +62,8 @@ func TestRemovedWhileCommitting(t *testing.T) {
 	}
 }
 
-// TestProceedWhileStaging: an update that an operator asks for while it is being staged is applied, by whoever stages it.
+// TestProceedWhileStaging: an update that an operator asks for while it is being staged is applied, by whoever stages
+// it.
 func TestProceedWhileStaging(t *testing.T) {
 	i := onOne(t, NotifyCommit)
 	_, err := i.Prepare(t.Context(), work, one)

@@ -48,8 +48,8 @@ func Given(labels map[string]string) map[string]string {
 	return given
 }
 
-// PendingText writes what a storage waits for: "update u4", "rollback u4" or "rollback u4 and carry"; empty for
-// nothing.
+// PendingText writes what a storage waits for: "update u4", "rollback u4", "rollback u4 and carry" or "rollback u4 and
+// discard"; empty for nothing.
 func PendingText(p *dag.Pending) string {
 	switch {
 	case p == nil:
@@ -58,6 +58,8 @@ func PendingText(p *dag.Pending) string {
 		return "update " + p.Update.String()
 	case p.Carry:
 		return "rollback " + p.Update.String() + " and carry"
+	case p.Discard:
+		return "rollback " + p.Update.String() + " and discard"
 	}
 	return "rollback " + p.Update.String()
 }

@@ -103,20 +103,6 @@ func heldBy(g *dag.Graph) map[string]dag.UpdateID {
 	return held
 }
 
-func pending(p *dag.Pending) string {
-	switch {
-	case p == nil:
-		return ""
-	case !p.Rollback:
-		return "update " + p.Update.String()
-	case p.Carry:
-		return "rollback " + p.Update.String() + " and carry"
-	case p.Discard:
-		return "rollback " + p.Update.String() + " and discard"
-	}
-	return "rollback " + p.Update.String()
-}
-
 // updates returns what translates the updates of a graph.
 func updates(g *dag.Graph) func(dag.Update) *api.Update {
 	return func(u dag.Update) *api.Update { return update(g, u) }

@@ -52,7 +52,7 @@ func (t BeginUpdate) transform(d *draft) error {
 	}
 	d.added(t.From, t.To)
 	u := Update{
-		ID: t.ID, From: t.From, To: t.To, Of: t.Of, Claimed: t.Claimed, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
+		ID: t.ID, From: t.From, To: t.To, Claim: Claim{Of: t.Of, Claimed: t.Claimed}, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
 		AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Settings: t.Settings, State: Applied, Created: t.Now, Updated: t.Now,
 	}
 	for _, name := range t.Storages {

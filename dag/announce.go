@@ -30,13 +30,13 @@ type Announcement struct {
 	Now       time.Time
 }
 
-// Announced returns what records an announcement in the same change as the commit of the layer, and the updates that
+// On returns what records an announcement in the same change as the commit of the layer, and the updates that
 // may be under way then. It concerns the storages that stand on the layer or wait for an update to it. Storages for
 // which an update to it is announced or staged are taken along from where they stand, and the earlier update is
 // superseded for them, unless that is vouched for and this one is not: then both are there. An update that was
 // announced before and led to the same layer, unpacked once more, is renewed. It fails with errdefs.ErrInvalidArgument
 // when To was announced to be updated by Of.
-func (g *Graph) Announced(a Announcement) (ts []Transformation, ids []UpdateID, err error) {
+func (a Announcement) On(g *Graph) (ts []Transformation, ids []UpdateID, err error) {
 	if a.Origin != "" && g.nodes[a.Of].Origin == a.Origin {
 		return nil, nil, fmt.Errorf("layer %s says that it updates itself: %w", a.ToRef, errdefs.ErrInvalidArgument)
 	}
@@ -47,7 +47,7 @@ func (g *Graph) Announced(a Announcement) (ts []Transformation, ids []UpdateID, 
 	}
 	standing := map[NodeID][]string{}
 	for _, s := range concerned {
-		from, ok, err := g.announcedFrom(a, s)
+		from, ok, err := a.announcedFrom(g, s)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -56,7 +56,7 @@ func (g *Graph) Announced(a Announcement) (ts []Transformation, ids []UpdateID, 
 		}
 	}
 	for _, from := range slices.Sorted(maps.Keys(standing)) {
-		more, of := g.announce(a, from, standing[from])
+		more, of := a.announce(g, from, standing[from])
 		ts, ids = append(ts, more...), append(ids, of...)
 	}
 	return ts, ids, nil
@@ -64,7 +64,7 @@ func (g *Graph) Announced(a Announcement) (ts []Transformation, ids []UpdateID, 
 
 // announcedFrom returns the layer from which an announcement would update a storage; false when it does not concern
 // that.
-func (g *Graph) announcedFrom(a Announcement, s Storage) (from NodeID, ok bool, err error) {
+func (a Announcement) announcedFrom(g *Graph, s Storage) (from NodeID, ok bool, err error) {
 	base := g.Base(s)
 	if g.SameBase(base, a.Of) {
 		return a.Of, true, nil
@@ -73,7 +73,7 @@ func (g *Graph) announcedFrom(a Announcement, s Storage) (from NodeID, ok bool, 
 		return a.Of, true, nil
 	}
 	for _, u := range g.Updates() {
-		if u.Cause != ByCommit || !u.Outcomes[s.Name].proceeds() || !g.SameBase(u.To, a.Of) || !g.from(u, s) {
+		if u.Cause != ByCommit || !u.Outcomes[s.Name].proceeds() || !g.SameBase(u.To, a.Of) || !u.StartsAt(g, base) {
 			continue
 		}
 		same := func(id NodeID) bool { return a.Origin != "" && g.nodes[id].Origin == a.Origin }
@@ -86,20 +86,17 @@ func (g *Graph) announcedFrom(a Announcement, s Storage) (from NodeID, ok bool, 
 	return 0, false, nil
 }
 
-// from reports whether a storage stands where an update moves storages from.
-func (g *Graph) from(u Update, s Storage) bool { return startsAt(g.Node, u, g.Base(s)) }
-
 // StartsAt reports whether an update moves storages from a layer: the one that it updates or, where it took the place
 // of an announced one, that on which the storages stood.
-func (g *Graph) StartsAt(u Update, layer NodeID) bool { return startsAt(g.Node, u, layer) }
+func (u Update) StartsAt(g *Graph, layer NodeID) bool { return startsAt(g.Node, u, layer) }
 
 func startsAt(node lookupNode, u Update, layer NodeID) bool {
 	return sameBase(node, layer, u.From) || u.Of != 0 && sameBase(node, layer, u.Of)
 }
 
 // announce returns what records an announcement for storages that it would update from one layer.
-func (g *Graph) announce(a Announcement, from NodeID, names []string) (ts []Transformation, ids []UpdateID) {
-	again, has := g.announcedBefore(a, from)
+func (a Announcement) announce(g *Graph, from NodeID, names []string) (ts []Transformation, ids []UpdateID) {
+	again, has := a.announcedBefore(g, from)
 	var renewed, begun []string
 	for _, name := range names {
 		o, in := again.Outcomes[name]
@@ -114,7 +111,7 @@ func (g *Graph) announce(a Announcement, from NodeID, names []string) (ts []Tran
 	if has {
 		ts = append(ts, Renew{
 			Update: again.ID, To: a.To, Storages: renewed, Until: a.Until, Claimed: a.Claimed,
-			Instead: g.instead(a, again.ID, renewed), Now: a.Now,
+			Instead: a.instead(g, again.ID, renewed), Now: a.Now,
 		})
 		ids = append(ids, again.ID)
 	}
@@ -123,7 +120,7 @@ func (g *Graph) announce(a Announcement, from NodeID, names []string) (ts []Tran
 	}
 	b := BeginUpdate{
 		ID: a.NewUpdate(), From: from, To: a.To, FromRef: a.FromRef, ToRef: a.ToRef, Cause: ByCommit,
-		Storages: begun, Until: a.Until, Claimed: a.Claimed, Instead: g.instead(a, 0, begun), Now: a.Now,
+		Storages: begun, Until: a.Until, Claimed: a.Claimed, Instead: a.instead(g, 0, begun), Now: a.Now,
 	}
 	if from != a.Of {
 		b.Of, b.FromRef = a.Of, ""
@@ -137,10 +134,10 @@ func (g *Graph) announce(a Announcement, from NodeID, names []string) (ts []Tran
 }
 
 // announcedBefore returns the latest update that was announced from and to the same layers and can be renewed.
-func (g *Graph) announcedBefore(a Announcement, from NodeID) (Update, bool) {
+func (a Announcement) announcedBefore(g *Graph, from NodeID) (Update, bool) {
 	for _, u := range slices.Backward(g.Updates()) {
 		to, there := g.nodes[u.To]
-		if g.leadsTo(u, a) && g.SameBase(u.From, from) && (u.renewable() || there && to.Damage == "") {
+		if a.leadsTo(g, u) && g.SameBase(u.From, from) && (u.renewable() || there && to.Damage == "") {
 			return u, true
 		}
 	}
@@ -149,20 +146,20 @@ func (g *Graph) announcedBefore(a Announcement, from NodeID) (Update, bool) {
 
 // leadsTo reports whether an update was announced by the same layer, unpacked earlier. A layer whose name is no chain
 // ID can be anything: it is the same only in that an earlier one of that name is gone.
-func (g *Graph) leadsTo(u Update, a Announcement) bool {
+func (a Announcement) leadsTo(g *Graph, u Update) bool {
 	_, there := g.nodes[u.To]
 	return u.Cause == ByCommit && u.ToRef == a.ToRef && (a.Origin != "" || !there)
 }
 
 // instead returns the updates that an announcement takes the place of for some storages, but for one: they are
 // announced or staged to what is updated, or to the same layer.
-func (g *Graph) instead(a Announcement, but UpdateID, names []string) (ids []UpdateID) {
+func (a Announcement) instead(g *Graph, but UpdateID, names []string) (ids []UpdateID) {
 	for _, u := range g.Updates() {
 		waits := func(name string) bool { return u.Outcomes[name].proceeds() }
 		if u.ID == but || u.Cause != ByCommit || a.Claimed && !u.Claimed {
 			continue
 		}
-		if (g.SameBase(u.To, a.Of) || g.leadsTo(u, a)) && slices.ContainsFunc(names, waits) {
+		if (g.SameBase(u.To, a.Of) || a.leadsTo(g, u)) && slices.ContainsFunc(names, waits) {
 			ids = append(ids, u.ID)
 		}
 	}

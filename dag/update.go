@@ -62,11 +62,6 @@ type Update struct {
 	ID   UpdateID `json:"id"`
 	From NodeID   `json:"from"`
 	To   NodeID   `json:"to"`
-	// Of is the layer that To updates, where an update to Of was announced for storages that stand on From: this one takes
-	// them along. A storage that has come to stand on Of meanwhile is moved from there. The update does not keep it.
-	Of NodeID `json:"of,omitempty"`
-	// Claimed updates are announced by what an image says of itself, for which nobody vouches.
-	Claimed bool `json:"claimed,omitempty"`
 	// FromRef and ToRef are what the bases were called when the update was asked for, for people.
 	FromRef string `json:"from_ref,omitempty"`
 	ToRef   string `json:"to_ref,omitempty"`
@@ -82,6 +77,17 @@ type Update struct {
 	Outcomes map[string]Outcome `json:"outcomes,omitempty"`
 	Created  time.Time          `json:"created"`
 	Updated  time.Time          `json:"updated"`
+	// Claim is of updates by commit only.
+	Claim
+}
+
+// Claim is what a layer said of itself when it was committed, as far as From and To do not say it.
+type Claim struct {
+	// Of is the layer that To updates, where an update to Of was announced for storages that stand on From: this one takes
+	// them along. A storage that has come to stand on Of meanwhile is moved from there. The update does not keep it.
+	Of NodeID `json:"of,omitempty"`
+	// Claimed updates are announced by what an image says of itself, for which nobody vouches.
+	Claimed bool `json:"claimed,omitempty"`
 }
 
 // Terms are how an update was asked for.

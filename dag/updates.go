@@ -53,7 +53,7 @@ func (t BeginUpdate) transform(d *draft) error {
 		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
 	}
 	u := Update{
-		ID: t.ID, From: t.From, To: t.To, Of: t.Of, Claimed: t.Claimed, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
+		ID: t.ID, From: t.From, To: t.To, Claim: Claim{Of: t.Of, Claimed: t.Claimed}, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
 		Terms: Terms{
 			AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
 		},

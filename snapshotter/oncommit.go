@@ -145,7 +145,7 @@ type begun struct {
 	updates []dag.UpdateID
 }
 
-// begun returns how the update that a layer is begins for the storages that it concerns, see [dag.Graph.Announced].
+// begun returns how the update that a layer is begins for the storages that it concerns, see [dag.Announcement].
 func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels map[string]string) (b begun) {
 	key := parseKey(name)
 	entry := log.G(ctx).WithField("layer", key.key)
@@ -153,7 +153,7 @@ func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels
 	if err == nil && u.policy != IgnoreCommit && u.base != 0 {
 		s.store.View(func(g *dag.Graph) {
 			own, _ := g.Storage(n.Storage)
-			b.changes, b.updates, err = g.Announced(dag.Announcement{
+			b.changes, b.updates, err = dag.Announcement{
 				Of: u.base, To: own.Head, Origin: key.origin(), FromRef: u.ref, ToRef: key.key, Until: u.policy.until(),
 				Claimed: u.claimed,
 				Concerns: func(st dag.Storage) bool {
@@ -161,7 +161,7 @@ func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels
 					return namespace == key.namespace
 				},
 				NewUpdate: s.store.NewUpdate, Now: now(),
-			})
+			}.On(g)
 		})
 	}
 	if err != nil {

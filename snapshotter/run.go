@@ -171,7 +171,7 @@ func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.Stat
 		u, _ := g.Update(id)
 		state = u.Outcomes[st.Name].State
 		waits := st.Pending != nil && st.Pending.Update == id
-		if !state.Final() && !waits && !standsOn(g, st, u.From) && !g.StartsAt(u, g.Base(st)) {
+		if !state.Final() && !waits && !standsOn(g, st, u.From) && !u.StartsAt(g, g.Base(st)) {
 			err = fmt.Errorf("storage %q stands on %v meanwhile: %w", st.Name, g.Base(st), errdefs.ErrFailedPrecondition)
 		}
 	})

@@ -37,12 +37,9 @@ that is unique, except for rm. The storage of a container that asked for none is
 				Flags:       []cli.Flag{assumeFree()},
 			},
 			{
-				Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW", Action: action(forkStorage),
-				Flags: []cli.Flag{assumeFree()},
-			},
-			{
 				Name: "fork", Usage: "begin a new storage with all that another one has now", ArgsUsage: "STORAGE NEW",
 				Description: "NEW is a full name. Without a slash it is in the namespace that --namespace gives.",
+				Flags:       []cli.Flag{assumeFree()},
 				Action:      action(forkStorage),
 			},
 		}, append(explainCommands(), settingsCommands()...)...),

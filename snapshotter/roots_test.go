@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
+
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
@@ -60,8 +62,8 @@ func TestMakeRoot(t *testing.T) {
 	openSample(t, path)
 }
 
-// everyState makes storages that were updated, rolled back with and without carrying, forked, merged, are held, and wait for an
-// update and for a rollback. It calls fn while they wait.
+// everyState makes storages that were updated, rolled back with and without carrying, forked, merged, are held, have an update
+// staged and announced, and wait for an update and for a rollback. It calls fn while they wait.
 func (f *fixture) everyState(fn func()) {
 	one, two := f.bases()
 	rebuilt := f.layer("rebuilt", "", map[string]string{"version": "3", "etc/conf": "a = 1\n\nb = 2\n\nc = 1\n"})
@@ -92,6 +94,7 @@ func (f *fixture) everyState(fn func()) {
 	})
 	f.must(err)
 	f.expectState(f.settled(id), "held", dag.Held)
+	f.committedUpdates()
 	f.in(keys["waits"], func(string) {
 		f.expectState(f.update(one, two, "test/waits"), "waits", dag.Planned)
 		f.in(keys["returns"], func(string) {
@@ -99,6 +102,29 @@ func (f *fixture) everyState(fn func()) {
 			fn()
 		})
 	})
+}
+
+// committedUpdates makes a storage for which an update by a committed layer is staged, and one for which it is announced.
+func (f *fixture) committedUpdates() {
+	for name, says := range map[string]dag.State{"staged": dag.Staged, "announced": dag.Announced} {
+		base := f.layer("base of "+name, "", map[string]string{"version": "1", "etc/conf": "a = 1\n\nb = 1\n\nc = 1\n"})
+		key := f.container(name, base, name)
+		f.write(key, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
+		label := []snapshots.Opt{updateOf(chainID("base of " + name))}
+		active, committed := f.key("write-"+name), f.key("next-"+name)
+		if says == dag.Announced {
+			active, committed = f.unpacking("next of " + name)
+		}
+		f.deltaOf(active, committed, base, label, label)
+		f.eventually(func() bool {
+			for _, u := range f.updates() {
+				if u.Outcomes["test/"+name].State == says {
+					return true
+				}
+			}
+			return false
+		}, "the update of %s is %s", name, says)
+	}
 }
 
 // sampled returns what the state directory holds.

@@ -342,8 +342,19 @@ func (m *model) switchTo(t dag.Switch, minute int, was content) bool {
 	s.points = append(s.points, modelPoint{update: t.Update, view: before, minute: minute, was: was})
 	m.move(s, t.Open, view{base: m.layers[u.to], own: own})
 	u.set(t.Storage, dag.Applied)
+	m.fulfil(t.Storage, u)
 	m.unstage(t.Storage)
 	return true
+}
+
+// fulfil gives up the other updates that lead where one has moved a storage, and that nobody has asked for.
+func (m *model) fulfil(storage string, by *modelUpdate) {
+	for _, u := range m.updates {
+		same := u.to == by.to || m.layer(u.to) && m.same(m.layers[u.to], m.layers[by.to])
+		if u != by && same && (u.outcomes[storage] == dag.Announced || u.stops[storage]) {
+			u.set(storage, dag.Aborted)
+		}
+	}
 }
 
 // ready returns what is staged ahead for a storage that is to be switched, nil if it is not what is asked for.

@@ -22,3 +22,6 @@ func (s *Snapshotter) Unmark(ctx context.Context) error { return s.unmark(ctx) }
 
 // Joined is what joins the words of a label.
 var Joined = joined
+
+// Forget does what the work in the background does about records of updates and reports that nothing needs.
+func (s *Snapshotter) Forget(ctx context.Context) error { return s.forget(ctx) }

@@ -258,6 +258,9 @@ func TestRootReplaced(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), filepath.Join(f.root, "trash")+" is a symbolic link") {
 		t.Errorf("cleanup: %v", err)
 	}
+	if err := f.Forget(t.Context()); err == nil {
+		t.Error("reports are swept through a link")
+	}
 	_ = f.Remove(t.Context(), key) // its record is not there to be removed
 	for _, name := range []string{"etc/shadow", "file"} {
 		if _, err := os.Lstat(filepath.Join(victim, name)); err != nil {

@@ -94,7 +94,7 @@ func (d *Dir) HideFlags(ctx context.Context, id dag.NodeID) error {
 	if err := tree.HideFlags(ctx, d.FS(id)); err != nil {
 		return fmt.Errorf("%v: %w", id, err)
 	}
-	return os.Remove(mark)
+	return d.Remove(mark)
 }
 
 // CanFlag returns an error if inode flags cannot be set here.

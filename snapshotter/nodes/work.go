@@ -73,7 +73,7 @@ func (d *Dir) RenewWork(id dag.NodeID) error {
 		return nil
 	}
 	if err == nil || errors.Is(err, fs.ErrExist) {
-		if err = os.RemoveAll(d.withdrawn(id)); err == nil {
+		if err = d.Delete(d.withdrawn(id)); err == nil {
 			err = os.Rename(empty, d.withdrawn(id))
 		}
 	}
@@ -88,7 +88,7 @@ func (d *Dir) RenewWork(id dag.NodeID) error {
 func (d *Dir) DropWork(id dag.NodeID) error {
 	var errs []error
 	for _, name := range []string{work, withdrawn, renewed} {
-		errs = append(errs, os.RemoveAll(filepath.Join(d.path(published, id), name)))
+		errs = append(errs, d.Delete(filepath.Join(d.path(published, id), name)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("delete the work directory of %v: %w", id, err)

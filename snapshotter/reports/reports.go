@@ -25,12 +25,16 @@ const unfinished = ".new"
 // Dir is a directory of reports. It is safe for concurrent use.
 type Dir struct {
 	path   string
+	remove func(path string) error
 	mu     sync.Mutex // taken before any lock of the graph, see Sweep
 	making map[string]int
 }
 
-// Open returns the directory at a path, which exists.
-func Open(path string) *Dir { return &Dir{path: path, making: map[string]int{}} }
+// Open returns the directory at a path, which exists. What is swept is deleted by remove, whose error wraps fs.ErrNotExist when
+// there is nothing.
+func Open(path string, remove func(path string) error) *Dir {
+	return &Dir{path: path, remove: remove, making: map[string]int{}}
+}
 
 // Save writes a report under a name, in the place of one that has the name already, and puts nothing on disk: after a
 // crash the report is there as a whole, or it is not, or, when the power was lost, it may be cut. Until done is
@@ -98,7 +102,7 @@ func (d *Dir) Sweep(named func() map[string]bool) error {
 		if keep[e.Name()] || d.making[name] > 0 {
 			continue
 		}
-		if err := os.Remove(filepath.Join(d.path, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := d.remove(filepath.Join(d.path, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("sweep reports: %w", err))
 		}
 	}

@@ -55,7 +55,7 @@ func written(t *testing.T, d *reports.Dir, path string) *servicing.Report {
 // have another order, as in those of earlier versions, and one with fields and white space that this version would not write.
 func TestReports(t *testing.T) {
 	dir := t.TempDir()
-	d := reports.Open(dir)
+	d := reports.Open(dir, os.Remove)
 	done, err := d.Save("u1-n2.json", sample())
 	must(t, err)
 	done()
@@ -111,7 +111,7 @@ func TestPathsComeLast(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "r"), []byte(`{"version":1,"paths":[{"path":"a"}],"effects":[],"holds":[],"forced":true}`), 0o600))
 	var b strings.Builder
-	must(t, reports.Open(dir).Write(&b, "r", ""))
+	must(t, reports.Open(dir, os.Remove).Write(&b, "r", ""))
 	if want := `{"version":1,"holds":[],"forced":true,"paths":[{"path":"a"}],"effects":[]}`; b.String() != want {
 		t.Errorf("got %s", &b)
 	}
@@ -120,7 +120,7 @@ func TestPathsComeLast(t *testing.T) {
 // TestDamagedReports: a report that is cut, or is none, is an error and never a shorter one.
 func TestDamagedReports(t *testing.T) {
 	dir := t.TempDir()
-	d := reports.Open(dir)
+	d := reports.Open(dir, os.Remove)
 	data := list(t, sample())
 	for i := range data {
 		must(t, os.WriteFile(filepath.Join(dir, "cut"), data[:i], 0o600))
@@ -152,7 +152,7 @@ func names(t *testing.T, dir string) (all []string) {
 // TestSweep: what no record names goes at once, whatever its age; what is in the making stays.
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
-	d := reports.Open(dir)
+	d := reports.Open(dir, os.Remove)
 	must(t, os.WriteFile(filepath.Join(dir, "left.json.new"), nil, 0o600)) // by a crash
 	ends := map[string]func(){}
 	for _, name := range []string{"named.json", "unnamed.json", "making.json", "twice.json"} {
@@ -179,7 +179,7 @@ func TestSweep(t *testing.T) {
 
 // TestSweepRace: reports that are named before their making ends are never swept, with sweeps all along.
 func TestSweepRace(t *testing.T) {
-	d := reports.Open(t.TempDir())
+	d := reports.Open(t.TempDir(), os.Remove)
 	var (
 		mu    sync.Mutex
 		named = map[string]bool{}

@@ -45,7 +45,7 @@ func plans() plan {
 	if *fullFlag {
 		return plan{point: 24, random: 1000, call: 600, onward: 100, power: 100, replay: 300}
 	}
-	return plan{point: 1, random: 12, call: 2, onward: 2, power: 2, replay: 4}
+	return plan{point: 1, random: 8, call: 1, onward: 1, power: 1, replay: 3}
 }
 
 // TestCrash: the process dies at any moment, is started again, and goes on. Each time every storage is as it was before the

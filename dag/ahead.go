@@ -36,13 +36,9 @@ type Stage struct {
 }
 
 func (t Stage) transform(d *draft) error {
-	u, ok := d.update(t.Update)
-	if !ok {
-		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
-	}
-	s, ok := d.storage(t.Storage)
-	if !ok {
-		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
+	u, s, err := d.updateOf(t.Update, t.Storage)
+	if err != nil {
+		return err
 	}
 	o := u.Outcomes[s.Name]
 	switch {
@@ -147,10 +143,11 @@ func (g *Graph) Staged(s Storage, to NodeID) (id UpdateID, o Outcome, ok bool) {
 	return 0, Outcome{}, false
 }
 
-// ready reports whether the delta storage that is staged for a storage stands where it has to.
-func (g *Graph) ready(u Update, o Outcome) bool {
-	delta := g.nodes[o.Delta]
-	return delta.Kind == Delta && delta.Base == u.To && delta.Parent == g.nodes[o.Open].Parent
+// ready reports whether what was staged ahead for a storage is there, and for its head.
+func (u Update) ready(node lookupNode, s Storage, o Outcome) bool {
+	open, _ := node(o.Open)
+	delta, there := node(o.Delta)
+	return s.Head == o.Open && (o.Delta == 0 || there && delta.Kind == Delta && delta.Base == u.To && delta.Parent == open.Parent)
 }
 
 // takeStaged takes what was staged ahead for a storage that moves now.
@@ -166,7 +163,7 @@ func (d *draft) takeStaged(t Switch, u Update) error {
 	return nil
 }
 
-// unstage drops what was staged for storages that have another open node now. It is left to whoever asks for the update.
+// unstage drops what was staged for storages that have another open node now. An operator has to ask for the update.
 func (d *draft) unstage() {
 	for name, s := range d.Storages {
 		if s == nil || d.g.storages[name].Head == s.Head {

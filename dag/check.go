@@ -126,7 +126,7 @@ func (g *Graph) checkUpdates(fail failf) {
 					fail("update %v: %v is not a layer", u.ID, id)
 				}
 			}
-			if o.ahead() && (s.Head != o.Open || o.Delta != 0 && !g.ready(u, o)) {
+			if o.ahead() && !u.ready(g.Node, s, o) {
 				fail("update %v: what is staged for storage %q (%v below %v) is not for its head %v", u.ID, name, o.Delta, o.Open, s.Head)
 			}
 		}

@@ -60,12 +60,6 @@ func (h *healer) outcome(u Update, storage string, o Outcome, why string) {
 	h.updates[u.ID] = u.with(storage, o)
 }
 
-// ready reports whether what was staged ahead for a storage is there, and for its head.
-func (h *healer) ready(u Update, s Storage, o Outcome) bool {
-	delta, ok := h.nodes[o.Delta]
-	return s.Head == o.Open && (o.Delta == 0 || ok && delta.Kind == Delta && delta.Base == u.To && delta.Parent == h.nodes[o.Open].Parent)
-}
-
 // mendPending forgets what a storage waits for and cannot get.
 func (h *healer) mendPending(s Storage) {
 	if s.Pending == nil {
@@ -107,7 +101,7 @@ func (h *healer) mendOutcome(id UpdateID, name string) {
 		switch {
 		case !ok:
 			aborted("the storage is lost")
-		case o.ahead() && !h.ready(u, s, o):
+		case o.ahead() && !u.ready(h.node, s, o):
 			h.outcome(u, name, Outcome{State: Announced, Time: h.now}, "what was staged for it is lost")
 		case o.State != Planned || waits:
 		case s.Pending != nil:

@@ -27,7 +27,7 @@ const (
 	Staging State = "staging"
 	// Staged: the side effects are determined and written; nothing has switched yet.
 	Staged State = "staged"
-	// Announced: the update is known, and left to whoever asks for it.
+	// Announced: the update is known, and left to an operator, who asks for it.
 	Announced State = "announced"
 	// Applied: the storage stands on the new base.
 	Applied State = "applied"

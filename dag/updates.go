@@ -224,14 +224,22 @@ type Switch struct {
 	Now   time.Time
 }
 
-func (t Switch) transform(d *draft) error {
-	u, ok := d.update(t.Update)
+// updateOf returns an update and a storage, both of which must be there.
+func (d *draft) updateOf(update UpdateID, storage string) (u Update, s Storage, err error) {
+	u, ok := d.update(update)
 	if !ok {
-		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
+		return u, s, fmt.Errorf("update %v: %w", update, errdefs.ErrNotFound)
 	}
-	s, ok := d.storage(t.Storage)
-	if !ok {
-		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
+	if s, ok = d.storage(storage); !ok {
+		return u, s, fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
+	}
+	return u, s, nil
+}
+
+func (t Switch) transform(d *draft) error {
+	u, s, err := d.updateOf(t.Update, t.Storage)
+	if err != nil {
+		return err
 	}
 	head, err := d.freeze(s, t.Head)
 	if err != nil {

@@ -61,34 +61,19 @@ func (s *Snapshotter) told(st dag.Storage, u dag.Update) ([]byte, error) {
 
 // stageAhead determines and writes what an update would come to for a storage that is free and whose lock the caller holds.
 // The storage stays where it is, on an empty open node of its own.
-func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (dag.State, error) {
+func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
 	told, err := s.told(st, u)
 	if err != nil {
-		return s.updateFailed(st, u.ID, err)
+		return staged{}, err
 	}
 	p, err := s.stageBeside(ctx, st, u)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return dag.Staging, err
-	case err != nil:
-		return s.updateFailed(st, u.ID, err)
-	case len(p.holds) > 0:
-		return dag.Held, s.hold(p, st.Name)
+	if err == nil && len(p.holds) == 0 {
+		s.ahead.remember(p.report, told)
 	}
-	s.ahead.remember(p.report, told)
-	err = s.commitStaged(p, dag.Stage{
-		Update: u.ID, Storage: st.Name, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at,
-	})
-	switch {
-	case err != nil && s.state(u.ID, st.Name) == dag.Withdrawn:
-		return dag.Withdrawn, nil
-	case err != nil:
-		return s.updateFailed(st, u.ID, err)
-	}
-	return dag.Staged, nil
+	return p, err
 }
 
-// notStaged leaves an update that was to be staged to whoever asks for it, because the storage is in use.
+// notStaged leaves an update that was to be staged to an operator, because the storage is in use.
 func (s *Snapshotter) notStaged(id dag.UpdateID, name string, u use.Use) error {
 	return s.do(dag.Record{
 		Update: id, Storage: name, State: dag.Announced, Use: string(u.Code), Now: now(),

@@ -113,13 +113,7 @@ func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead) error {
 		return err
 	}
 	open := s.store.NewNode()
-	err = s.stageOpen(open, s.nodes.Stack(layers))
-	if err == nil {
-		err = s.nodes.Publish(open)
-	}
-	if err == nil {
-		err = s.nodes.SyncEmpty(open)
-	}
+	err = s.publishOpen(open, layers)
 	if err == nil {
 		err = s.do(dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: now()})
 	}

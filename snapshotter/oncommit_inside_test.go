@@ -62,8 +62,8 @@ func TestRemovedWhileCommitting(t *testing.T) {
 	}
 }
 
-// TestProceedWhileStaging: an update that an operator asks for while it is being staged is applied, by whoever stages
-// it.
+// TestProceedWhileStaging: an update that an operator asks for while it is being staged is applied, by the run
+// that stages it.
 func TestProceedWhileStaging(t *testing.T) {
 	i := onOne(t, NotifyCommit)
 	_, err := i.Prepare(t.Context(), work, one)
@@ -75,8 +75,10 @@ func TestProceedWhileStaging(t *testing.T) {
 	i.must(i.do(dag.Renew{Update: id, To: u.To, Storages: []string{"test/web"}, Until: dag.Staged, Now: now()}))
 	u = i.update(id)
 	i.must(i.do(dag.Proceed{Update: id, Storages: []string{"test/web"}, Now: now()}))
-	state, err := i.stageAhead(t.Context(), st, u)
+	p, err := i.stageAhead(t.Context(), st, u)
 	i.must(err)
+	i.must(i.commitStaged(p, p.beside("test/web")))
+	state := i.state(id, "test/web")
 	if state != dag.Staged || !i.update(id).Outcomes["test/web"].Underway() {
 		t.Fatalf("it is %s: %+v", state, i.update(id))
 	}

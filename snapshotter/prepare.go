@@ -71,13 +71,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 	defer release()
 	s.young.made(key)
 	open := s.store.NewNode()
-	err = s.stageOpen(open, s.nodes.Stack(layers))
-	if err == nil {
-		err = s.nodes.Publish(open)
-	}
-	if err == nil {
-		err = s.nodes.SyncEmpty(open)
-	}
+	err = s.publishOpen(open, layers)
 	if err == nil {
 		err = s.do(dag.Prepare{
 			Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
@@ -146,6 +140,18 @@ func (s *Snapshotter) stageOpen(id dag.NodeID, below tree.Stack) error {
 		return err
 	}
 	return copyRoot(dir, below)
+}
+
+// publishOpen publishes an empty open node above others, and puts it on disk.
+func (s *Snapshotter) publishOpen(id dag.NodeID, below []dag.NodeID) error {
+	err := s.stageOpen(id, s.nodes.Stack(below))
+	if err == nil {
+		err = s.nodes.Publish(id)
+	}
+	if err == nil {
+		err = s.nodes.SyncEmpty(id)
+	}
+	return err
 }
 
 // copyRoot gives the root of a directory the metadata of the root of a stack.

@@ -178,14 +178,15 @@ func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.Stat
 	return state, err
 }
 
-// updateFree services a storage that is free and whose lock the caller holds.
+// updateFree services a storage that is free and whose lock the caller holds, as far as the update goes for it.
 func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (dag.State, error) {
 	var u dag.Update
 	s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
+	stage, change, done := s.ready, staged.switched, dag.Applied
 	if u.Outcomes[st.Name].Until == dag.Staged {
-		return s.stageAhead(ctx, st, u)
+		stage, change, done = s.stageAhead, staged.beside, dag.Staged
 	}
-	p, err := s.ready(ctx, st, u)
+	p, err := stage(ctx, st, u)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return dag.Staging, err
@@ -195,13 +196,13 @@ func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.Upd
 		return dag.Held, s.hold(p, st.Name)
 	}
 	failpoint.UpdateStaged.Hit()
-	switch err := s.commitStaged(p, p.switched(st.Name)); {
+	switch err := s.commitStaged(p, change(p, st.Name)); {
 	case err != nil && s.state(id, st.Name) == dag.Withdrawn:
 		return dag.Withdrawn, nil
 	case err != nil:
 		return s.updateFailed(st, id, err)
 	}
-	return dag.Applied, nil
+	return done, nil
 }
 
 // updateFailed records why an update failed for a storage. One that was waiting for it goes on waiting when the reason may pass:

@@ -41,6 +41,11 @@ func (p staged) switched(storage string) dag.Transformation {
 	}
 }
 
+// beside keeps what was staged ready, and leaves the storage where it is.
+func (p staged) beside(storage string) dag.Transformation {
+	return dag.Stage{Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at}
+}
+
 // rolledBack undoes the update; why is on record where no operator asked for that.
 func (p staged) rolledBack(storage string, why ...string) dag.Rollback {
 	return dag.Rollback{

@@ -33,7 +33,8 @@ const (
 	NodeSynced Point = "node-synced"
 	// ReportWritten: a report is written, which nothing refers to yet.
 	ReportWritten Point = "report-written"
-	// UpdateStaged: the side effects of an update on a storage are on disk, and the transaction that switches to them is next.
+	// UpdateStaged: the side effects of an update on a storage are on disk, and the transaction that switches to them, or
+	// keeps them ready, is next.
 	UpdateStaged Point = "update-staged"
 	// GraphCommitted: the change of the graph is in the database.
 	GraphCommitted Point = "graph-committed"

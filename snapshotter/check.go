@@ -106,7 +106,7 @@ func (s *Snapshotter) checkRecords(context.Context) (found []Problem, _ error) {
 	wrong, err := s.mirror.compare()
 	for _, one := range wrong {
 		found = append(found, Problem{
-			Subject: one.what, What: "is not what the graph says", Remedy: "it is written anew",
+			Subject: one.what, What: "is not what the graph says", Remedy: one.remedy,
 			repair: func(context.Context) error { return s.mirror.catchUp() },
 		})
 	}

@@ -196,7 +196,7 @@ type copied struct {
 	write      func(sequence uint64) error
 }
 
-// expected returns all files that there have to be.
+// expected returns all files that there have to be, in the order in which copy writes them.
 func (m *mirror) expected() (all []copied) {
 	add := func(kind records.Kind, key, what string, record any) {
 		all = append(all, copied{m.files.Path(kind, key), what, record, func(sequence uint64) error {
@@ -204,22 +204,29 @@ func (m *mirror) expected() (all []copied) {
 		}})
 	}
 	m.store.View(func(g *dag.Graph) {
-		for _, n := range g.Names() {
-			add(records.Names, n.Key, fmt.Sprintf("name %q", n.Key), n)
-		}
 		heads := map[dag.NodeID]dag.Storage{}
 		for _, st := range g.Storages() {
 			heads[st.Head] = st
+		}
+		found := map[dag.NodeID]dag.Node{}
+		for _, n := range g.Nodes() {
+			found[n.ID] = n
+		}
+		find := func(id dag.NodeID) dag.Node { return found[id] }
+		for _, id := range dag.NeededFirst(slices.Collect(maps.Keys(found)), find) {
+			record := describe(found[id], heads[id])
+			all = append(all, copied{m.nodes.Record(id), fmt.Sprintf("node %v", id), record, func(sequence uint64) error {
+				return m.copyNode(sequence, id, record)
+			}})
+		}
+		for _, st := range g.Storages() {
 			add(records.Storages, st.Name, fmt.Sprintf("storage %q", st.Name), st)
+		}
+		for _, n := range g.Names() {
+			add(records.Names, n.Key, fmt.Sprintf("name %q", n.Key), n)
 		}
 		for _, u := range g.Updates() {
 			add(records.Updates, u.ID.String(), fmt.Sprintf("update %v", u.ID), u)
-		}
-		for _, n := range g.Nodes() {
-			record := describe(n, heads[n.ID])
-			all = append(all, copied{m.nodes.Record(n.ID), fmt.Sprintf("node %v", n.ID), record, func(sequence uint64) error {
-				return m.copyNode(sequence, n.ID, record)
-			}})
 		}
 	})
 	return all
@@ -227,32 +234,65 @@ func (m *mirror) expected() (all []copied) {
 
 // stale is a file that does not say what the graph says.
 type stale struct {
-	what    string
-	correct func() error
+	what, remedy string
+	correct      func() error
 }
 
-// compare returns the files that do not say what the graph says. The caller holds mu.
+// compare returns the files that do not say what the graph says, in the order in which copy would correct them. The caller
+// holds mu.
 func (m *mirror) compare() (wrong []stale, err error) {
 	sequence := m.store.Sequence()
 	known := map[string]bool{}
 	for _, one := range m.expected() {
 		known[one.path] = true
 		if _, err := os.Lstat(filepath.Dir(one.path)); err == nil && !records.Same(one.path, one.record) {
-			wrong = append(wrong, stale{"the record of " + one.what, func() error { return one.write(sequence) }})
+			wrong = append(wrong, stale{"the record of " + one.what, "it is written anew", func() error { return one.write(sequence) }})
 		}
 	}
-	for _, kind := range records.Kinds() {
+	for _, kind := range []records.Kind{records.Storages, records.Names, records.Updates} {
 		files, err := m.files.Files(kind)
 		if err != nil {
 			return wrong, err
 		}
 		for _, path := range files {
 			if !known[path] {
-				wrong = append(wrong, stale{"the record " + path + " of something that is gone", func() error { return m.nodes.Remove(path) }})
+				wrong = append(wrong, ofGone(path, func() error { return m.nodes.Remove(path) }))
 			}
 		}
 	}
-	return wrong, nil
+	gone, err := m.goneNodes(known)
+	for _, id := range slices.Backward(gone) {
+		wrong = append(wrong, ofGone(m.nodes.Record(id), func() error { return m.copyNode(sequence, id, nil) }))
+	}
+	return wrong, err
+}
+
+func ofGone(path string, remove func() error) stale {
+	return stale{"the record " + path + " of something that is gone", "it is removed", remove}
+}
+
+// goneNodes returns the nodes, each after what it stands on, whose directories are still there with a record that is not
+// among the known paths: as long as they are in use they stay, and their records would tell of storages that are gone.
+func (m *mirror) goneNodes(known map[string]bool) ([]dag.NodeID, error) {
+	present, err := m.nodes.List()
+	if err != nil {
+		return nil, err
+	}
+	var gone []dag.NodeID
+	for _, id := range present {
+		path := m.nodes.Record(id)
+		if known[path] {
+			continue
+		}
+		_, err := os.Lstat(path)
+		switch {
+		case err == nil:
+			gone = append(gone, id)
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+	}
+	return dag.NeededFirst(gone, m.known(nil)), nil
 }
 
 // catchUp makes all files say what the graph says.

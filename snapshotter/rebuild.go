@@ -57,14 +57,23 @@ func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error)
 	if err != nil && !errdefs.IsDataLoss(err) {
 		return nil, nil, nil, err
 	}
-	if o.recorded = position.Sequence; o.recorded == 0 { // lost, damaged, or there never was a change
-		if o.recorded, err = o.newest(); err != nil {
+	older, err := store.MayBeOlder(o.database)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if o.recorded = position.Sequence; o.recorded == 0 || older { // lost, damaged, there never was a change, or it ends before what is copied
+		newest, err := o.newest()
+		if err != nil {
 			return nil, nil, nil, err
 		}
+		o.recorded = max(o.recorded, newest)
 	}
 	st, err := store.Open(o.database, o.highest)
 	why := o.untrusted(st, err)
 	if why == "" {
+		if older && err == nil { // what a change that is lost has deleted tells of no change
+			err = o.files.SetPosition(records.Position{Sequence: o.recorded})
+		}
 		return st, o.files, o.present, err
 	}
 	sequence := o.recorded

@@ -100,6 +100,37 @@ func readMeta(f io.ReaderAt, size int64) (meta, error) {
 	return first, nil
 }
 
+// MayBeOlder tells whether the database at path may be older than it was: one of its two meta pages is damaged, and bbolt
+// goes by the other one, which may be that of the change before the last. It is false where there is no database, or none
+// that can be read.
+func MayBeOlder(path string) (older bool, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	m, err := readMeta(f, info.Size())
+	if errdefs.IsDataLoss(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, at := range []int64{0, m.pageSize} {
+		if _, ok, err := metaAt(f, at); err != nil || !ok {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
 // metaAt reads a meta page. It reports false if there is none, or not as it was written.
 func metaAt(f io.ReaderAt, at int64) (m meta, ok bool, err error) {
 	var data [pageHeader + metaSize]byte

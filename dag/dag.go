@@ -178,6 +178,8 @@ type Rehoming struct {
 	Container string `json:"container"`
 	// Record is what is still to be written into containerd's record of the container. The graph does not look into it.
 	Record json.RawMessage `json:"record"`
+	// Placed says that the container did not ask for that: its storage was begun on a newer base, see [Place].
+	Placed bool `json:"placed,omitempty"`
 }
 
 // Point is a state of a storage that is kept: its frozen head, which knows the base it stood on.

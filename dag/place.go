@@ -18,6 +18,9 @@ type Placement struct {
 	// Update is the update that led there.
 	Update UpdateID  `json:"update"`
 	Time   time.Time `json:"time"`
+	// Named is the base that the container named, where its key was prepared again on the other one; nil where the key still
+	// names it.
+	Named *Asked `json:"named,omitempty"`
 }
 
 // Place is the first start of a storage that follows updates ([Storage.Follows]): it begins on a layer to which they lead. The

@@ -19,6 +19,7 @@ type BeginRehoming struct {
 	Storage              string
 	Namespace, Container string
 	Record               json.RawMessage
+	Placed               bool // see [Rehoming]
 }
 
 func (t BeginRehoming) transform(d *draft) error {
@@ -31,14 +32,14 @@ func (t BeginRehoming) transform(d *draft) error {
 	case s.Key == "" && s.Rehoming == nil:
 		return fmt.Errorf("storage %q has no container: %w", s.Name, errdefs.ErrFailedPrecondition)
 	}
-	s.Rehoming = &Rehoming{Namespace: t.Namespace, Container: t.Container, Record: t.Record}
+	s.Rehoming = &Rehoming{Namespace: t.Namespace, Container: t.Container, Record: t.Record, Placed: t.Placed}
 	d.putStorage(s)
 	return nil
 }
 
 // Rehome gives a storage that is being re-homed to a key that was just prepared for it, where it stands. The key that had it
-// is dropped, and the storage counts as asked for on the base of the new one. An anonymous storage takes the name that
-// belongs to the new key.
+// is dropped, and the storage counts as asked for on the base of the new one; where the container did not ask for that, what it
+// named is kept as well, see [Graph.AsksAgain]. An anonymous storage takes the name that belongs to the new key.
 type Rehome struct {
 	Key     string
 	Storage string
@@ -72,6 +73,11 @@ func (t Rehome) transform(d *draft) error {
 		n.Identity = Bound
 	}
 	head, _ := d.node(s.Head)
+	if s.Rehoming.Placed && s.Placed != nil && s.Placed.Named == nil {
+		placed := *s.Placed
+		placed.Named = s.Asked
+		s.Placed = &placed
+	}
 	s.Key, s.Asked = t.Key, t.Asked
 	n.Storage, n.Node, n.Updated = s.Name, head.Base, t.Now
 	d.putStorage(s)
@@ -114,12 +120,17 @@ func (g *Graph) Rehomed(namespace, container string) (s Storage, ok bool) {
 
 // IsAsked reports whether a base is the one that the last container of a storage asked for. It reports false when none is on
 // record.
-func (g *Graph) IsAsked(s Storage, base NodeID) bool {
-	if s.Asked == nil {
-		return false
-	}
+func (g *Graph) IsAsked(s Storage, base NodeID) bool { return g.isBase(s.Asked, base) }
+
+func (g *Graph) isBase(a *Asked, base NodeID) bool {
 	n := g.nodes[base]
-	return s.Asked.Layer == base || n.Origin != "" && s.Asked.Origin == n.Origin
+	return a != nil && (a.Layer == base || n.Origin != "" && a.Origin == n.Origin)
+}
+
+// AsksAgain reports whether a container that asks for a base asks for nothing else than the last one of the storage: for the
+// same base, or by the name that led the storage to begin where it did.
+func (g *Graph) AsksAgain(s Storage, base NodeID) bool {
+	return g.IsAsked(s, base) || s.Placed != nil && g.IsAsked(s, s.Placed.To) && g.isBase(s.Placed.Named, base)
 }
 
 // AskedOf returns the base that a key asks for: the layer that it was prepared on, wherever its storage has moved since.

@@ -125,6 +125,64 @@ func refreshAndCommit(t *testing.T, h *harness.Harness, spec harness.ContainerSp
 	c.Delete()
 }
 
+// TestNewestRehomes: the record and the key of a container that begins on the newest base name that from its first start on,
+// whatever of it was cut short by the death of the daemon, with a storage of a name and without one. A container that is made
+// again by the old name gets the storage where it stands.
+func TestNewestRehomes(t *testing.T) {
+	t.Parallel()
+	h := harness.Start(t, harness.WithDaemonConfig("[servicing]\ngrace = \"500ms\"\nnew_containers = \"newest\"\n"), harness.WithFailpoints())
+	h.Import(app(t, 1))
+	h.Import(app(t, 2))
+	started(h, appName(1), "first").Kill()
+	h.Moltctl("update", "create", "--from", appName(1), "--to", appName(2))
+	for n, point := range []failpoint.Point{"", failpoint.RehomeBegun, failpoint.RehomeRemoved, failpoint.RehomeWritten} {
+		for _, labels := range []map[string]string{{labelStorage: fmt.Sprintf("new%d", n)}, nil} {
+			id := fmt.Sprintf("n%d-%d", n, len(labels))
+			t.Run(strings.Join([]string{"killed", string(point), id}, " "), func(t *testing.T) {
+				newestAndAgain(t, h.For(t), harness.ContainerSpec{ID: id, Image: appName(1), Labels: labels}, point)
+			})
+		}
+	}
+	h.CollectGarbage()
+	if check := h.Moltctl("check"); !strings.Contains(check, "well") {
+		t.Errorf("check says\n%s", check)
+	}
+}
+
+func newestAndAgain(t *testing.T, h *harness.Harness, spec harness.ContainerSpec, point failpoint.Point) {
+	c := h.Create(spec)
+	if point == "" {
+		c.Start()
+	} else {
+		h.DieAt(string(point))
+		if err := c.TryStart(); err == nil {
+			t.Error("the container was started although the daemon died")
+		}
+		h.Revive()
+		eventuallyOn(t, h, c, appName(2))
+		c.Start()
+	}
+	eventuallyOn(t, h, c, appName(2))
+	expect(t, c, "app", "app 2\n")
+	shell(c, "echo 42 >/answer; echo mine >/etc/own")
+	c.Kill()
+	sameTree(t, "committed", withoutTimes(committed(t, h, c)), withoutTimes(listed(t, c)))
+	c.Start()
+	expect(t, c, "app; cat /answer", "app 2\n42\n")
+	c.Kill()
+	c.Delete()
+	if spec.Labels == nil {
+		return
+	}
+	for range 2 {
+		again := h.Create(spec)
+		again.Start()
+		expect(t, again, "app; cat /answer", "app 2\n42\n")
+		again.Kill()
+		again.Delete()
+	}
+}
+
 // eventuallyOn waits until the record of a container and the parent of its key name one image.
 func eventuallyOn(t *testing.T, h *harness.Harness, c *harness.Container, image string) {
 	t.Helper()

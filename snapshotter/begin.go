@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 )
 
 // NewContainers says where the storage of a new container begins whose base has an update in effect.
@@ -31,21 +34,24 @@ const (
 // begin is what the start of a container does with its storage before what waits for it is carried out: a new one begins where
 // the updates of its base lead, and one that stands on the old base of a standing update is to wait for that. The caller holds
 // the lock of the storage. Until containerd has a record of the container, its key may be anything, and nothing happens.
-func (s *Snapshotter) begin(ctx context.Context, key string) error {
+//
+// It reports whether the key waits to be prepared again where the storage begins now: then nothing is handed out by it, see
+// [Snapshotter.mountsAtHome].
+func (s *Snapshotter) begin(ctx context.Context, key string) (rehomes bool, err error) {
 	st, ok := s.starting(key)
 	if !ok {
-		return nil
+		return false, nil
 	}
 	if st.Follows {
-		if err := s.place(ctx, st); err != nil {
-			return fmt.Errorf("storage %q cannot begin on the newest base: %w", st.Name, err)
+		if rehomes, err = s.place(ctx, st); err != nil {
+			return false, fmt.Errorf("storage %q cannot begin on the newest base: %w", st.Name, err)
 		}
 	}
 	if err := s.join(ctx, st.Name); err != nil {
 		log.G(ctx).WithError(err).WithField("storage", st.Name).
 			Error("a standing update failed to take in a storage, which starts where it stands; it is tried again")
 	}
-	return nil
+	return rehomes, nil
 }
 
 // starting returns the storage of a key that a container is known to have.
@@ -60,8 +66,8 @@ func (s *Snapshotter) starting(key string) (st dag.Storage, ok bool) {
 }
 
 // place has a new storage begin where the updates of its base lead, provided that nothing was written in it and nobody uses it.
-// A storage that somebody uses goes on following, until its next start.
-func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (err error) {
+// A storage that somebody uses goes on following, until its next start. It reports whether the key is to be prepared again.
+func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (rehomes bool, err error) {
 	var (
 		lead dag.Lead
 		led  bool
@@ -74,32 +80,81 @@ func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (err error) {
 	})
 	stays := dag.Place{Storage: st.Name, Head: st.Head, Now: now()}
 	if !led {
-		return s.do(stays)
+		return false, s.do(stays)
 	}
 	entry := log.G(ctx).WithFields(log.Fields{"storage": st.Name, "base": lead.To.String(), "update": lead.Update.String()})
 	c, u := s.claimNow(ctx, st, false)
 	if !u.Free() {
 		entry.Warnf("the new storage starts on the base that its container names: %s", s.named(ctx, u))
-		return nil
+		return false, nil
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	empty, err := s.empty(st)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !empty {
 		entry.Warn("the new storage stays on the base that its container names: something was written in it before the first start")
-		return s.do(stays)
+		return false, s.do(stays)
 	}
-	if err := s.placeOn(st, lead); err != nil {
-		return err
+	home, err := s.homeOn(ctx, st, lead)
+	if err != nil {
+		entry.WithError(err).Warn("the record and the key of the container go on naming the base that it was made on")
+	}
+	if err := s.placeOn(st, lead, home); err != nil {
+		return false, err
 	}
 	entry.Info("the new storage begins where the updates of its base lead")
-	return nil
+	return len(home) > 0, nil
 }
 
-// placeOn moves a new, empty storage, which the caller has claimed.
-func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead) error {
+// homeOn returns what has the record and the key of a container name the layer on which its storage is to begin, nothing where
+// there is no containerd to ask.
+func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead) ([]dag.Transformation, error) {
+	if s.host == nil {
+		return nil, nil
+	}
+	key := parseKey(st.Key)
+	var layer dag.Node
+	var u dag.Update
+	s.store.View(func(g *dag.Graph) {
+		layer, _ = g.Node(lead.To)
+		u, _ = g.Update(lead.Update)
+	})
+	chain, ok := strings.CutPrefix(layer.Origin, Origin(key.namespace, ""))
+	if !ok {
+		return nil, fmt.Errorf("%v is not the topmost layer of an image in namespace %q: %w", layer.ID, key.namespace, errdefs.ErrNotFound)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	home, err := s.host.HomeOn(ctx, key.namespace, key.key, chain, u.ToRef)
+	if err != nil {
+		return nil, err
+	}
+	return []dag.Transformation{dag.BeginRehoming{
+		Storage: st.Name, Namespace: home.Namespace, Container: home.Container, Record: home.Record, Placed: true,
+	}}, nil
+}
+
+// mountsAtHome prepares the key of a container again that is being started, and returns the mounts of that. containerd asks for
+// the mounts before it makes a task, with nothing of its own locked, and reads the container's record after that. What cannot
+// be finished now is tried again in the background.
+func (s *Snapshotter) mountsAtHome(ctx context.Context, key Key) ([]mount.Mount, error) {
+	failpoint.RehomeBegun.Hit()
+	if err := s.finishRehoming(ctx, key); err != nil {
+		s.background(s.life, s.resumeRehomings)
+		return nil, fmt.Errorf("container %q begins on a newer base, on which its key cannot be prepared now; start it again: %w", key.Key, err)
+	}
+	for _, n := range s.keys()[key] {
+		if n.Kind == dag.Active {
+			return s.Mounts(ctx, n.Key)
+		}
+	}
+	return nil, fmt.Errorf("container %q was removed while it was being started: %w", key.Key, errdefs.ErrNotFound)
+}
+
+// placeOn moves a new, empty storage, which the caller has claimed, with what else is to change then.
+func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transformation) error {
 	var (
 		layers []dag.NodeID
 		err    error
@@ -115,7 +170,8 @@ func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead) error {
 	open := s.store.NewNode()
 	err = s.publishOpen(open, layers)
 	if err == nil {
-		err = s.do(dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: now()})
+		place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: now()}
+		err = s.do(append([]dag.Transformation{place}, with...)...)
 	}
 	if err != nil {
 		return errors.Join(err, s.discardNodes(open))

@@ -76,7 +76,7 @@ func (s *Snapshotter) binding(key string, claim Claim) (b binding, err error) {
 		b.storage, b.exists = g.Storage(claim.Storage)
 		b.stands = g.Base(b.storage)
 		b.same = b.exists && g.SameBase(b.stands, b.asks)
-		b.again = b.exists && g.IsAsked(b.storage, b.asks)
+		b.again = b.exists && g.AsksAgain(b.storage, b.asks)
 		b.as = dag.Bind{
 			Key: key, Storage: claim.Storage, Holder: b.storage.Key, Asked: g.Asking(b.asks), Container: claim.Container, Now: now(),
 		}

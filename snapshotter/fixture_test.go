@@ -75,6 +75,16 @@ func (h *fakeHost) Rehome(ctx context.Context, namespace, container string, reco
 	return fn(ctx, namespace, container, record)
 }
 
+func (h *fakeHost) HomeOn(_ context.Context, namespace, container, layer, _ string) (*snapshotter.Home, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rehome == nil {
+		return nil, fmt.Errorf("no image has layer %s: %w", layer, errdefs.ErrNotFound)
+	}
+	record, err := json.Marshal(layer)
+	return &snapshotter.Home{Namespace: namespace, Container: container, Key: container, Layer: layer, Record: record}, err
+}
+
 func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 )
 
 // Host is the containerd that the snapshotter serves. Those of its methods that are called while containerd waits
-// for the snapshotter only read; MarkHeld and Rehome write. Keys are those that containerd itself uses, without the parts that its metadata store adds.
+// for the snapshotter only read; MarkHeld and Rehome write. Rehome calls the snapshotter back. Keys are those that containerd itself uses, without the parts that its metadata store adds.
 type Host interface {
 	// Claim returns what the container with the key asks for. It fails with errdefs.ErrNotFound as long as there is no such
 	// container.
@@ -31,6 +31,10 @@ type Host interface {
 	// Rehome makes a container's record and its key name one image, as the record that was planned for it says. A call after a
 	// crash finishes what was begun. It fails with errdefs.ErrNotFound when the container is gone.
 	Rehome(ctx context.Context, namespace, container string, record json.RawMessage) error
+	// HomeOn returns how the record and the key of a container come to name an image with a layer on top, given by its chain ID:
+	// the preferred image where that is one. It fails with errdefs.ErrNotFound when there is no such image or container, and with
+	// errdefs.ErrFailedPrecondition when the record is not molt's to change.
+	HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*Home, error)
 	// Running tells whether the container with the key has a live task.
 	Running(ctx context.Context, namespace, key string) (bool, error)
 	// Visible reports whether this process sees the process of containerd, and so those of its containers: not from a

@@ -34,48 +34,60 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, er
 		return nil, err
 	}
 	return outlive(ctx, s, func(ctx context.Context) ([]mount.Mount, error) {
-		defer unlock()
-		n, err := s.name(key)
-		if err != nil {
-			return nil, err
+		mounts, rehomes, err := s.atStart(ctx, key)
+		unlock()
+		if rehomes && err == nil {
+			k := parseKey(key)
+			return s.mountsAtHome(ctx, Key{k.namespace, k.key})
 		}
-		claim, err := s.identify(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		return s.handOut(ctx, n, claim, true)
+		return mounts, err
 	})
+}
+
+// atStart returns the mounts of a key that may be started with them, unless the key is to be prepared again first. The caller
+// holds the lock of the key.
+func (s *Snapshotter) atStart(ctx context.Context, key string) (mounts []mount.Mount, rehomes bool, err error) {
+	n, err := s.name(key)
+	if err != nil {
+		return nil, false, err
+	}
+	claim, err := s.identify(ctx, n)
+	if err != nil {
+		return nil, false, err
+	}
+	return s.handOut(ctx, n, claim, true)
 }
 
 // handOut returns the mounts of an active key after binding it to the storage that it claims, if any, and after carrying out
 // what waits for its storage to be free. It may be the start of the container, see [Snapshotter.begin], or not, while the key is
 // being prepared. The storage's lock is held until the mounts are on record as handed out: whoever has it knows that nobody is
-// given the storage meanwhile.
-func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim, start bool) ([]mount.Mount, error) {
+// given the storage meanwhile. Nothing is handed out when it reports that the key is to be prepared again first.
+func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim, start bool) (mounts []mount.Mount, rehomes bool, err error) {
 	names := []string{n.Storage}
 	if claim.Storage != "" {
 		names = append(names, claim.Storage)
 	}
 	unlock, err := s.lockStorages(ctx, names)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer unlock()
 	if claim.Storage != "" {
 		if err := s.bind(ctx, n.Key, claim); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if start {
-		if err := s.begin(ctx, n.Key); err != nil {
-			return nil, err
+		if rehomes, err = s.begin(ctx, n.Key); rehomes || err != nil {
+			return nil, rehomes, err
 		}
 	}
 	s.carryOut(ctx, n.Key)
 	if err := s.settleFlags(ctx, n.Key); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return s.mountsOf(n.Key)
+	mounts, err = s.mountsOf(n.Key)
+	return mounts, false, err
 }
 
 // settleFlags sets the inode flags of the files of a storage as they must be when it is mounted: overlayfs heeds those that it

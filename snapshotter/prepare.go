@@ -55,7 +55,7 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 		}
 		return mounts, nil
 	}
-	mounts, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage}, false)
+	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage}, false)
 	if err != nil {
 		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
 	}

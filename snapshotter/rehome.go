@@ -134,7 +134,11 @@ func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts
 	if !ok {
 		return nil, fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
 	}
-	c, u := s.claim(ctx, st, false)
+	take := s.claim
+	if st.Rehoming != nil && st.Rehoming.Placed {
+		take = s.claimNow // the container is being started: only a mount or a task counts
+	}
+	c, u := take(ctx, st, false)
 	if !u.Free() {
 		return nil, fmt.Errorf("storage %q: %s: %w", storage, s.named(ctx, u), errdefs.ErrUnavailable)
 	}

@@ -44,6 +44,9 @@ func (images) Claim(context.Context, string, string) (snapshotter.Claim, error) 
 	return snapshotter.Claim{}, nil
 }
 
+func (images) HomeOn(context.Context, string, string, string, string) (*snapshotter.Home, error) {
+	return nil, errdefs.ErrNotFound
+}
 func (images) Rehome(context.Context, string, string, json.RawMessage) error { return nil }
 
 func (images) MarkHeld(context.Context, string, string, string) error { return nil }

@@ -9,7 +9,7 @@ import "strconv"
 // in it that changes what is on disk.
 func script() []step {
 	one := layer("one", "", func(p *pen) { image(p, "1") })
-	two := layer("two", "one", func(p *pen) { image(p, "2") })
+	two := onTop(one, layer("two", "one", func(p *pen) { image(p, "2") }))
 	three := layer("three", "", func(p *pen) { image(p, "3") })
 	base := layer("base", "", func(p *pen) { image(p, "1") })
 	steps := []step{together(one, three, base), two, onDisk(one, two, three, base)}

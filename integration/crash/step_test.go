@@ -114,6 +114,19 @@ func layer(own, parent string, write func(*pen)) step {
 	}
 }
 
+// onTop pulls a layer that stands on another one, which is pulled again if it has come to be damaged.
+func onTop(lower, upper step) step {
+	both := together(lower, upper)
+	both.name = upper.name
+	both.do = func(ctx context.Context, w *world) error {
+		if err := lower.do(ctx, w); err != nil {
+			return err
+		}
+		return upper.do(ctx, w)
+	}
+	return both
+}
+
 // whole tells whether there is a layer that is not known to be damaged.
 func (w *world) whole(key string) (ok bool) {
 	w.Graph(func(g *dag.Graph) {

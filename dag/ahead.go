@@ -114,6 +114,26 @@ func (t Proceed) transform(d *draft) error {
 	return nil
 }
 
+// Awaits reports whether the side effects on a storage are to be staged once that is free: it was in use when its turn came.
+func (o Outcome) Awaits() bool { return o.State == Announced && o.Until == Staged }
+
+// ToStage returns the updates whose side effects are to be staged once a storage is free, see [Outcome.Awaits]: for each such
+// storage the latest one that begins where it stands.
+func (g *Graph) ToStage() map[string]UpdateID {
+	waiting := map[string]UpdateID{}
+	for _, u := range g.Updates() {
+		if u.Cause != ByCommit {
+			continue
+		}
+		for name, o := range u.Outcomes {
+			if s, ok := g.storages[name]; ok && o.Awaits() && u.StartsAt(g, g.Base(s)) {
+				waiting[name] = u.ID
+			}
+		}
+	}
+	return waiting
+}
+
 // ahead reports whether what the update comes to is ready.
 func (o Outcome) ahead() bool { return o.State == Staged && o.Open != 0 }
 

@@ -287,7 +287,7 @@ func (m *model) record(t dag.Record) bool {
 	}
 	stops := u.stops[t.Storage]
 	u.set(t.Storage, t.State)
-	if stops && t.State == dag.Staging {
+	if stops && (t.State == dag.Staging || t.State == dag.Announced) {
 		u.stops[t.Storage] = true
 	}
 	return true

@@ -117,7 +117,7 @@ func (t Record) transform(d *draft) error {
 	}
 	u, _ = d.update(t.Update)
 	o := Outcome{State: t.State, Reasons: t.Reasons, Use: t.Use, Report: t.Report, Time: t.Now}
-	if t.State == Staging {
+	if t.State == Staging || t.State == Announced {
 		o.Until = u.Outcomes[t.Storage].Until
 	}
 	d.putUpdate(u.with(t.Storage, o))

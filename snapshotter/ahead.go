@@ -73,11 +73,11 @@ func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Upda
 	return p, err
 }
 
-// notStaged leaves an update that was to be staged to an operator, because the storage is in use.
+// notStaged leaves an update that was to be staged until the storage is no longer in use. An operator may ask for it before.
 func (s *Snapshotter) notStaged(id dag.UpdateID, name string, u use.Use) error {
 	return s.do(dag.Record{
 		Update: id, Storage: name, State: dag.Announced, Use: string(u.Code), Now: now(),
-		Reasons: []string{fmt.Sprintf("%s; nothing was staged", u)},
+		Reasons: []string{fmt.Sprintf("%s; its side effects are determined once it is free", u)},
 	})
 }
 

@@ -287,6 +287,7 @@ func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
 	var keys []string
 	waits := false
 	s.store.View(func(g *dag.Graph) {
+		waits = len(g.ToStage()) > 0
 		for _, st := range g.Storages() {
 			waits = waits || st.Pending != nil
 			if k := parseKey(st.Key); k.namespace == namespace && k.key == container {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -306,6 +307,36 @@ func TestNotStagedInUse(t *testing.T) {
 		f.eventually(func() bool { return f.get(u.ID).Outcomes["test/web"].State == dag.Planned }, "the update waits")
 	})
 	f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
+}
+
+// TestStagedWhenFree: what was to be staged for a storage in use is staged once that is free, also after a restart of the daemon,
+// and goes no further by itself.
+func TestStagedWhenFree(t *testing.T) {
+	for how, restarted := range map[string]bool{"at once": false, "after a restart": true} {
+		t.Run(how, func(t *testing.T) {
+			f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
+			defer f.close()
+			one := f.first()
+			web := f.web(one)
+			var id dag.UpdateID
+			f.in(web, func(string) {
+				f.delta("two", one, nil, nil)
+				u := *f.byCommit()
+				f.expectState(u, "web", dag.Announced)
+				id = u.ID
+			})
+			if restarted {
+				f.reopen()
+			}
+			f.host.set("web", "web")
+			f.TaskSeen("test", "web", time.Now())
+			f.eventually(func() bool { return f.get(id).Outcomes["test/web"].State == dag.Staged }, "the update is staged")
+			f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
+			f.must(f.Apply(t.Context(), id, nil))
+			f.applied(id)
+			f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
+		})
+	}
 }
 
 // TestCommitOfOthers: storages of another namespace, and anonymous ones, are not concerned, nor is anything where none stands

@@ -75,7 +75,7 @@ func (u *uses) forget(waiting map[string]bool) {
 }
 
 // carryOutWaiting does what waits for storages that are no longer in use: a container that stopped may never be started
-// again. What fails is left to the next start of the container, or of the daemon.
+// again. Side effects that are to be determined ahead of time wait, too. What fails is left to the next start of the container, or of the daemon.
 func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 	var waiting []dag.Storage
 	waiting, s.uses.held = s.due()
@@ -113,8 +113,9 @@ func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	names := map[string]bool{}
 	var waiting []dag.Storage
 	s.store.View(func(g *dag.Graph) {
+		stage := g.ToStage()
 		for _, st := range g.Storages() {
-			if st.Pending != nil {
+			if st.Pending != nil || stage[st.Name] != 0 {
 				waiting = append(waiting, st)
 				names[st.Name] = true
 			}
@@ -123,7 +124,7 @@ func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	s.uses.forget(names)
 	for _, st := range waiting {
 		switch {
-		case s.uses.hasFailed(st.Name, *st.Pending):
+		case st.Pending != nil && s.uses.hasFailed(st.Name, *st.Pending):
 		case s.handed.recently(st.Key):
 			soon = true
 		default:
@@ -141,8 +142,11 @@ func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 	}
 	defer unlock()
 	st, ok := s.storageNamed(name)
-	if !ok || st.Pending == nil {
+	if !ok {
 		return nil
+	}
+	if st.Pending == nil {
+		return s.stageFree(ctx, st)
 	}
 	c, u := s.claim(ctx, st, !st.Pending.Rollback && s.assumesFree(st.Pending.Update))
 	if !u.Free() {
@@ -155,6 +159,32 @@ func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 			Error("failed to carry out what waited for the storage; it is tried again at its next start")
 	}
 	return c.Close()
+}
+
+// stageFree determines the side effects on a storage that was in use when they were to be staged ahead of time, if it is free
+// now. The caller holds its lock.
+func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error) {
+	var id dag.UpdateID
+	s.store.View(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
+	if id == 0 {
+		return nil
+	}
+	c, u := s.claim(ctx, st, s.assumesFree(id))
+	if !u.Free() {
+		s.uses.held = true
+		return nil
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: now()}); err != nil {
+		return err
+	}
+	state, err := s.updateFree(ctx, st, id)
+	if err != nil {
+		return err
+	}
+	log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": id.String(), "state": state}).
+		Info("the side effects on the storage were determined, now that it is free")
+	return nil
 }
 
 // tryLock takes the lock of a storage, unless somebody is at work with it.

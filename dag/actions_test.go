@@ -23,6 +23,7 @@ func (x *machine) actions() map[string]func(*rapid.T) {
 		"merge all": x.mergeAll, "image": x.image, "update all": x.updateAll,
 		"delta layers": x.deltaLayers, "withdraw": x.withdraw, "withdraw rollback": x.withdrawRollback, "rehome": x.rehome,
 		"stage":      x.stageOrProceed,
+		"renew":      x.renew,
 		"end update": x.endUpdate, "place": x.place,
 	}
 	for name, action := range actions {
@@ -224,7 +225,7 @@ func (x *machine) storageOps(t *rapid.T) {
 // beginUpdate begins an update of the base of some storage, or of any layer.
 func (x *machine) beginUpdate(t *rapid.T) {
 	do := dag.BeginUpdate{ID: x.update + 1, From: x.layer(t, "from"), To: x.layer(t, "to"), Until: until(t), Now: x.now()}
-	do.Cause = rapid.SampledFrom([]dag.Cause{dag.ByCommand, dag.ByBind}).Draw(t, "cause")
+	do.Cause = rapid.SampledFrom([]dag.Cause{dag.ByCommand, dag.ByBind, dag.ByCommit}).Draw(t, "cause")
 	do.Standing = rapid.IntRange(0, 3).Draw(t, "standing") == 3
 	for range rapid.IntRange(0, 3).Draw(t, "storages") {
 		name := x.storage(t, whatever)
@@ -296,6 +297,32 @@ func (x *machine) stage(t *rapid.T, update dag.UpdateID, storage string) {
 		do.Delta = x.node()
 	}
 	x.try(t, do, x.m.stage(do))
+}
+
+// renew has the layer of an update come again, as another node of the same layer where there is one, for storages that it does
+// nothing with.
+func (x *machine) renew(t *rapid.T) {
+	id := x.updateID(t, (*modelUpdate).renewable)
+	u := x.m.updates[id]
+	do := dag.Renew{Update: id, To: x.layer(t, "to"), Until: until(t), Now: x.now()}
+	if u != nil && !odd(t, "another layer") {
+		do.To = u.to
+		for _, n := range x.g.Nodes() {
+			if n.Kind == dag.Layer && x.g.SameBase(n.ID, u.to) {
+				do.To = n.ID
+			}
+		}
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "storages") {
+		name := x.storage(t, whatever)
+		if u == nil || u.idle(name) {
+			do.Storages = append(do.Storages, name)
+		}
+	}
+	if do.Until == dag.Held {
+		do.Until = dag.Announced
+	}
+	x.try(t, do, x.m.renew(do))
 }
 
 // moving draws an update and one of its storages that still has to move, or any.

@@ -215,7 +215,8 @@ func (u Update) renewable() bool {
 }
 
 // Renew records that the layer of an update that was announced was unpacked again: the update leads to that from now
-// on, unless it has begun to move storages, and is announced for further storages, too.
+// on, unless it has begun to move storages, and is announced for further storages, too. It fails with errdefs.ErrNotFound for
+// these when the layer that it updates, or the one that it leads to from before, is gone.
 type Renew struct {
 	Update   UpdateID
 	To       NodeID
@@ -237,6 +238,11 @@ func (t Renew) transform(d *draft) error {
 	u.Claimed = u.Claimed && t.Claimed
 	if u.renewable() {
 		u.To = t.To
+	}
+	if len(t.Storages) > 0 {
+		if err := d.layersOf(u); err != nil {
+			return err
+		}
 	}
 	for _, name := range t.Storages {
 		if _, ok := d.storage(name); !ok {

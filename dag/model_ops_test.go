@@ -267,6 +267,31 @@ func (m *model) beginUpdate(t dag.BeginUpdate) bool {
 	return true
 }
 
+func (m *model) renew(t dag.Renew) bool {
+	u := m.updates[t.Update]
+	if u == nil || !m.layer(t.To) || slices.ContainsFunc(t.Storages, func(name string) bool { return m.storages[name] == nil }) {
+		return false
+	}
+	to := u.to
+	if u.renewable() {
+		to = t.To
+	}
+	if len(t.Storages) > 0 && (!m.layer(to) || u.from != 0 && !m.layer(u.from)) {
+		return false
+	}
+	u.to = to
+	for _, name := range t.Storages {
+		u.set(name, dag.Staging)
+		switch t.Until {
+		case dag.Announced:
+			u.set(name, dag.Announced)
+		case dag.Staged:
+			u.stops[name] = true
+		}
+	}
+	return true
+}
+
 func (m *model) record(t dag.Record) bool {
 	u, s := m.updates[t.Update], m.storages[t.Storage]
 	final := t.State == dag.Held || t.State == dag.Aborted || t.State == dag.Withdrawn || t.State == dag.Announced

@@ -92,6 +92,22 @@ type modelStaged struct {
 	before, own content // what the storage had when it was staged, and will have
 }
 
+// idle reports whether an update does nothing with a storage.
+func (u *modelUpdate) idle(storage string) bool {
+	state, in := u.outcomes[storage]
+	return !in || slices.Contains([]dag.State{dag.Announced, dag.Withdrawn, dag.Aborted, dag.Held}, state)
+}
+
+// renewable reports whether an update has done nothing yet.
+func (u *modelUpdate) renewable() bool {
+	for name := range u.outcomes {
+		if !u.idle(name) {
+			return false
+		}
+	}
+	return true
+}
+
 // set sets what an update has come to for a storage, which ends what was ready for it.
 func (u *modelUpdate) set(storage string, state dag.State) {
 	u.outcomes[storage] = state

@@ -40,16 +40,16 @@ type AuditPackage struct {
 
 // AuditPath is a file of the base that the container does not see.
 type AuditPath struct {
-	Path      string `json:"path"`
-	PathBytes []byte `json:"path_bytes,omitempty"`
-	Package   string `json:"package"`
-	BaseIs    string `json:"base"`          // contents, as in reports
-	Seen      string `json:"seen"`          //
-	Was       string `json:"was"`           // in the earlier base, if one was given
-	Fix       bool   `json:"fix"`           // the base changed it since the earlier base, or the container has a lower version of the package
-	How       string `json:"how"`           // "deleted", "replaced" or "other version"
-	Pin       *Pin   `json:"pin,omitempty"` // the one that keeps it
-	Version   string `json:"version"`       // of the package in the base
+	Path      string  `json:"path"`
+	PathBytes []byte  `json:"path_bytes,omitempty"`
+	Package   string  `json:"package"`
+	BaseIs    Content `json:"base"`
+	Seen      Content `json:"seen"`
+	Was       Content `json:"was"`           // in the earlier base, if one was given
+	Fix       bool    `json:"fix"`           // the base changed it since the earlier base, or the container has a lower version of the package
+	How       string  `json:"how"`           // "deleted", "replaced" or "other version"
+	Pin       *Pin    `json:"pin,omitempty"` // the one that keeps it
+	Version   string  `json:"version"`       // of the package in the base
 }
 
 // Audit tells which packages and files of in.New, the base that a storage stands on, the storage in.User hides. With in.Old an
@@ -202,7 +202,7 @@ func (a *auditor) auditPath(name string, c *unit.Choice) error {
 	}
 	for _, one := range []struct {
 		node
-		to *string
+		to *Content
 	}{{t.n, &r.BaseIs}, {t.u, &r.Seen}, {was, &r.Was}} {
 		if *one.to, err = describe(one.node); err != nil {
 			return err

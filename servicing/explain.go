@@ -52,8 +52,8 @@ type Sight struct {
 	// At is the directory that hides the path, where it is not the path itself about which something is said.
 	At string `json:"at,omitempty"`
 
-	Content string    `json:"content,omitempty"` // as in reports
-	Mode    string    `json:"mode,omitempty"`    // octal
+	Content Content   `json:"content,omitempty"`
+	Mode    string    `json:"mode,omitempty"` // octal
 	UID     uint32    `json:"uid"`
 	GID     uint32    `json:"gid"`
 	Size    int64     `json:"size"`

@@ -83,7 +83,7 @@ func TestExplain(t *testing.T) {
 	}
 	e, err := Explain(t.Context(), in, "etc/a", names)
 	must(t, err)
-	if top := e.Stack[0]; top.Mode != "0600" || !top.Storage || e.Stack[2].Storage || !strings.HasPrefix(top.Content, "sha256:") || top.Size != 1 || top.Time.IsZero() {
+	if top := e.Stack[0]; top.Mode != "0600" || !top.Storage || e.Stack[2].Storage || !strings.HasPrefix(string(top.Content), "sha256:") || top.Size != 1 || top.Time.IsZero() {
 		t.Errorf("%+v", top)
 	}
 	if _, err := Explain(t.Context(), in, "etc/a", nil); err == nil {

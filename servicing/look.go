@@ -24,7 +24,7 @@ type Unread struct {
 const maxLooks = 4
 
 // unreadContent is what is said of a content that could not be read, in place of its digest.
-const unreadContent = "unread"
+const unreadContent Content = "unread"
 
 // passed holds what looks pass over, by path, with the reason.
 type passed map[string]tree.Unreadable
@@ -77,7 +77,7 @@ func (p *planner) passOver(name string, err error) error {
 }
 
 // described is describe; a look does not fail because of a content that it cannot read.
-func (p *planner) described(n node) (string, error) {
+func (p *planner) described(n node) (Content, error) {
 	content, err := describe(n)
 	if err != nil && p.live && p.pins.passed.note(err) {
 		return unreadContent, nil

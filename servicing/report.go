@@ -52,14 +52,22 @@ type PathReport struct {
 	Rule      string  `json:"rule"` // the case or rule
 	Driver    string  `json:"driver,omitempty"`
 	Reason    string  `json:"reason"`
-	// Old, New, User and Result tell the contents: "sha256:<hex>" for a regular file, "size:<bytes>" for one of more than
-	// 4 GiB, "symlink:<target>", "unread" for a file that a look could not read, else the kind; "" for nothing.
-	Old     string `json:"old"`
-	New     string `json:"new"`
-	User    string `json:"user"`
-	Result  string `json:"result"`
-	Package string `json:"package,omitempty"` // whose the path is
-	Hidden  []Fix  `json:"hidden,omitempty"`  // changes of the new base that are not effective here
+	Old       Content `json:"old"`
+	New       Content `json:"new"`
+	User      Content `json:"user"`
+	Result    Content `json:"result"`
+	Package   string  `json:"package,omitempty"` // whose the path is
+	Hidden    []Fix   `json:"hidden,omitempty"`  // changes of the new base that are not effective here
+}
+
+// Content tells what is at a path: the digest of a regular file, "size:<bytes>" for one of more than 4 GiB, "symlink:<target>",
+// "unread" for a file that a look could not read, else the kind; "" for nothing.
+type Content string
+
+// Digest returns the digest of a regular file. It reports false for everything else.
+func (c Content) Digest() (digest.Digest, bool) {
+	d, err := digest.Parse(string(c))
+	return d, err == nil
 }
 
 // Fix is a version of a package in the new base.
@@ -174,7 +182,7 @@ func (p *planner) reportPath(f finding) (PathReport, error) {
 	}
 	for _, side := range []struct {
 		node
-		to *string
+		to *Content
 	}{{f.o, &r.Old}, {f.n, &r.New}, {f.u, &r.User}, {result.node, &r.Result}} {
 		var err error
 		if *side.to, err = p.described(side.node); err != nil {
@@ -182,7 +190,7 @@ func (p *planner) reportPath(f finding) (PathReport, error) {
 		}
 	}
 	if result.made {
-		r.Result = digest.FromBytes(result.content).String()
+		r.Result = Content(digest.FromBytes(result.content))
 	}
 	if r.Result != r.New && (r.Old != r.New || f.n.dir()) && f.verdict != Take && f.verdict != Merge {
 		r.Hidden = p.packages.hidden(f.three)
@@ -250,16 +258,16 @@ func version(p *unit.Package) string {
 const maxDigested = 4 << 30
 
 // describe tells a content in a few characters.
-func describe(n node) (string, error) {
+func describe(n node) (Content, error) {
 	switch {
 	case n.absent():
 		return "", nil
 	case n.is(tree.Symlink):
-		return "symlink:" + printable(n.Link), nil
+		return Content("symlink:" + printable(n.Link)), nil
 	case !n.is(tree.Regular):
-		return n.Kind.String(), nil
+		return Content(n.Kind.String()), nil
 	case n.Size > maxDigested:
-		return fmt.Sprintf("size:%d", n.Size), nil
+		return Content(fmt.Sprintf("size:%d", n.Size)), nil
 	}
 	file, err := n.view.OpenEntry(n.Entry)
 	if err != nil {
@@ -270,5 +278,5 @@ func describe(n node) (string, error) {
 	if _, err := io.Copy(h, file); err != nil {
 		return "", fmt.Errorf("read %q: %w", n.Path, err)
 	}
-	return digest.NewDigest(digest.SHA256, h).String(), nil
+	return Content(digest.NewDigest(digest.SHA256, h)), nil
 }

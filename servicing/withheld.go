@@ -14,9 +14,9 @@ import (
 // servicing that is given it, see [Input], takes the path for unchanged by the user, if it still is as described here. So
 // the path follows the base again when the pin is over.
 type Withheld struct {
-	Path      string `json:"path"`
-	PathBytes []byte `json:"path_bytes,omitempty"`
-	Content   string `json:"content"` // as in PathReport; "" for nothing
+	Path      string  `json:"path"`
+	PathBytes []byte  `json:"path_bytes,omitempty"`
+	Content   Content `json:"content"`
 	// What the base had when it was withheld; without meaning for nothing.
 	Mode uint32 `json:"mode,omitempty"`
 	UID  uint32 `json:"uid,omitempty"`

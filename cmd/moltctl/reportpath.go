@@ -91,8 +91,11 @@ func detail(t *table, p servicing.PathReport, d *servicing.PathDiff) {
 		t.row("package", orDash(p.Package))
 		t.row("hidden fix", orDash(strings.TrimPrefix(hidden(p), "hides ")))
 	}
-	for _, side := range [...]struct{ name, content string }{{"old base", p.Old}, {"new base", p.New}, {"storage", p.User}, {"result", p.Result}} {
-		t.row(side.name, orDash(side.content), sideText(d, side.name))
+	for _, side := range [...]struct {
+		name    string
+		content servicing.Content
+	}{{"old base", p.Old}, {"new base", p.New}, {"storage", p.User}, {"result", p.Result}} {
+		t.row(side.name, orDash(string(side.content)), sideText(d, side.name))
 	}
 }
 

@@ -34,11 +34,12 @@ func TestLargeReport(t *testing.T) {
 	if err != nil || len(files) != 1 {
 		t.Fatalf("the reports are %q, %v", files, err)
 	}
+	content := func(letter string) servicing.Content { return servicing.Content("sha256:" + strings.Repeat(letter, 64)) }
 	r := &servicing.Report{Version: 1, Counts: map[servicing.Verdict]int{servicing.Keep: 20001}}
 	for i := range 20000 {
 		r.Paths = append(r.Paths, servicing.PathReport{
 			Path: fmt.Sprintf("usr/share/f%05d", i), Verdict: servicing.Keep, Rule: "user", Reason: "because",
-			Old: "sha256:" + strings.Repeat("a", 64), New: "sha256:" + strings.Repeat("b", 64), User: "sha256:" + strings.Repeat("c", 64),
+			Old: content("a"), New: content("b"), User: content("c"),
 		})
 	}
 	long := strings.Repeat(strings.Repeat("x", 255)+"/", 4095) + "x"

@@ -5,6 +5,7 @@ package dag
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -112,6 +113,17 @@ func (t Proceed) transform(d *draft) error {
 	}
 	d.putUpdate(u)
 	return nil
+}
+
+// Announced returns the storages, by name, for which an update waits to be asked for and nothing was staged.
+func (u Update) Announced() (names []string) {
+	for name, o := range u.Outcomes {
+		if o.State == Announced && !o.Gone {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Awaits reports whether the side effects on a storage are to be staged once that is free: it was in use when its turn came.

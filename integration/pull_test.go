@@ -4,9 +4,11 @@
 package integration_test
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -158,6 +160,28 @@ func TestPulledUpdate(t *testing.T) {
 			c.Delete()
 		})
 	}
+}
+
+// TestPulledFromTrusted: an image of a registry that the operator trusts does more than announce its update; the same image, pulled
+// from elsewhere, does not.
+func TestPulledFromTrusted(t *testing.T) {
+	t.Parallel()
+	trusted, other := newRegistry(t), newRegistry(t)
+	h := harness.Start(t, impatient(), harness.WithDaemonConfig(
+		fmt.Sprintf("[servicing.on_commit]\ntrusted = \"apply\"\nsources = [%q]\n", trusted.host+"/")))
+	one := trusted.push("1", app(t, 1))
+	ctrPull(h, one)
+	c := customisedOn(h, one)
+	ctrPull(h, other.push("evil", second(t, "evil", one)))
+	time.Sleep(3 * time.Second) // longer than it takes to ask where an image is from
+	announced(t, h, 1, "a pull from elsewhere")
+	ctrPull(h, trusted.push("2", second(t, "2", one)))
+	eventually(t, h, "1 applied", "update", "ls")
+	c.Start()
+	expect(t, c, "app; cat /etc/tag", "app 2\n2")
+	c.Kill()
+	h.Moltctl("check")
+	c.Delete()
 }
 
 // TestPulledAgain: an image that is pulled again, removed or not, announces nothing new, and the update can be applied.

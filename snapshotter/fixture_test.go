@@ -46,6 +46,8 @@ type fakeHost struct {
 	marked       map[string]string     // the held update, by key
 	asking       func(context.Context) // called while it is asked whether a container runs
 	listed       atomic.Int32          // how often all images were asked for
+	announcing   map[string]string     // what images say that they update
+	looked       int                   // how often that was asked for
 }
 
 func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapshotter.Claim, err error) {
@@ -144,6 +146,26 @@ func (h *fakeHost) Topmost(_ context.Context, namespace, image string) (string, 
 		return "", fmt.Errorf("image %q: %w", image, errdefs.ErrNotFound)
 	}
 	return chainID("one"), nil
+}
+
+func (h *fakeHost) Announcements(context.Context, string, string) (map[string]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.looked++
+	return maps.Clone(h.announcing), h.err
+}
+
+// announce sets what images say that they update.
+func (h *fakeHost) announce(says map[string]string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.announcing, h.looked = says, 0
+}
+
+func (h *fakeHost) lookedTwice() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.looked > 1
 }
 
 func (h *fakeHost) Images(context.Context) (map[string][]string, error) {

@@ -45,6 +45,9 @@ type Host interface {
 	// Topmost returns the key of the topmost layer of an image, unpacked or not. containerd answers while a write transaction of
 	// its metadata is open. It fails with errdefs.ErrNotFound when there is no such image.
 	Topmost(ctx context.Context, namespace, image string) (string, error)
+	// Announcements returns, by the name of each image with a layer on top, given by its chain ID, what the image says that layer
+	// updates, see [LabelUpdateOf]; empty where it says nothing.
+	Announcements(ctx context.Context, namespace, layer string) (map[string]string, error)
 	// Images returns the names of all images by the origin of their topmost layer, for people to read.
 	Images(ctx context.Context) (map[string][]string, error)
 	// Snapshots returns the keys of all snapshots that containerd has of this snapshotter.

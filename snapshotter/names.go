@@ -184,6 +184,9 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	for _, id := range updates {
 		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
 	}
+	if len(updates) > 0 {
+		s.background(s.life, func(ctx context.Context) { s.vouch(ctx, updates) })
+	}
 	s.kick()
 	return nil
 }

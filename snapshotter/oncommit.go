@@ -40,9 +40,15 @@ const (
 type CommitPolicy struct {
 	// Client is for a layer that a client labels, see [LabelUpdateOf].
 	Client OnCommit
-	// Image is for a layer that an image marks by an annotation. Where an image comes from is not known here, so that it
-	// does not do more than notify.
+	// Image is for a layer that an image marks by an annotation. Where an image comes from is not known yet, so that it does
+	// not do more than notify.
 	Image OnCommit
+	// Trusted is for such a layer once containerd has a name for the image that is from one of Sources; empty for nothing more
+	// than Image.
+	Trusted OnCommit
+	// Sources are repositories whose images are trusted, each with its registry as containerd writes it:
+	// "registry.example/team/app", or all below "registry.example/team/".
+	Sources []string
 	// Written is for a layer that was not unpacked from an image, right on a layer on which storages stand.
 	Written OnCommit
 }
@@ -59,7 +65,7 @@ func (p CommitPolicy) validate() error {
 		return fmt.Errorf("on commit, image %q: must be %q or %q, because nobody vouches for what an image says of itself: %w",
 			p.Image, IgnoreCommit, NotifyCommit, errdefs.ErrInvalidArgument)
 	}
-	return nil
+	return p.validateSources()
 }
 
 // supersedes is what a layer that is about to be committed updates.

@@ -61,9 +61,9 @@ const (
 	DefaultAge    = 30 * 24 * time.Hour
 )
 
-// DefaultOnCommit stages what a client says is an update, and only tells of one by an image.
+// DefaultOnCommit stages what a client says is an update, and only tells of one by an image. No source of images is trusted.
 func DefaultOnCommit() CommitPolicy {
-	return CommitPolicy{Client: StageCommit, Image: NotifyCommit, Written: IgnoreCommit}
+	return CommitPolicy{Client: StageCommit, Image: NotifyCommit, Trusted: StageCommit, Written: IgnoreCommit}
 }
 
 func defaults() config {

@@ -132,6 +132,9 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 	}
 	s.background(s.life, s.dropWork)
 	s.background(s.life, s.maintain)
+	if ids := s.unvouched(); len(ids) > 0 {
+		s.background(s.life, func(ctx context.Context) { s.vouch(ctx, ids) })
+	}
 	if len(s.rehomings()) > 0 && s.host != nil {
 		s.background(s.life, s.resumeRehomings)
 	}

@@ -72,9 +72,11 @@ type servicingConfig struct {
 }
 
 type onCommitConfig struct {
-	Client  string `toml:"client" comment:"A client says so, by the label containerd.io/snapshot/molt.update-of."`
-	Image   string `toml:"image" comment:"The image says so, by an annotation of its topmost layer: ignore or notify."`
-	Written string `toml:"written" comment:"The layer was not unpacked from an image, and stands right on that base."`
+	Client  string   `toml:"client" comment:"A client says so, by the label containerd.io/snapshot/molt.update-of."`
+	Image   string   `toml:"image" comment:"The image says so, by an annotation of its topmost layer: ignore or notify."`
+	Trusted string   `toml:"trusted" comment:"The image says so, and containerd has a name for it that is from one of the sources."`
+	Sources []string `toml:"sources" comment:"Repositories whose images are trusted, with their registry: registry.example/team/app, or registry.example/team/ for all below."`
+	Written string   `toml:"written" comment:"The layer was not unpacked from an image, and stands right on that base."`
 }
 
 type rollbackConfig struct {
@@ -288,12 +290,15 @@ func (c *config) options() []snapshotter.Opt {
 }
 
 func onCommitConfigOf(p snapshotter.CommitPolicy) onCommitConfig {
-	return onCommitConfig{Client: string(p.Client), Image: string(p.Image), Written: string(p.Written)}
+	return onCommitConfig{
+		Client: string(p.Client), Image: string(p.Image), Trusted: string(p.Trusted), Sources: append([]string{}, p.Sources...), Written: string(p.Written),
+	}
 }
 
 func (c onCommitConfig) policy() snapshotter.CommitPolicy {
 	return snapshotter.CommitPolicy{
-		Client: snapshotter.OnCommit(c.Client), Image: snapshotter.OnCommit(c.Image), Written: snapshotter.OnCommit(c.Written),
+		Client: snapshotter.OnCommit(c.Client), Image: snapshotter.OnCommit(c.Image),
+		Trusted: snapshotter.OnCommit(c.Trusted), Sources: c.Sources, Written: snapshotter.OnCommit(c.Written),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -45,11 +46,11 @@ func (h *Host) HomeOn(ctx context.Context, namespace, container, layer, preferre
 
 // imagesWith returns the names, in order, of the images with a layer on top. One whose content is not all there is none.
 func (h *Host) imagesWith(ctx context.Context, layer string) (names []string, err error) {
-	images, err := h.client.ListImages(ctx)
+	all, err := h.client.ListImages(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
-	for _, image := range images {
+	for _, image := range all {
 		diffs, err := image.RootFS(ctx)
 		if err != nil {
 			log.G(ctx).WithError(err).WithField("image", image.Name()).Debug("image left out")
@@ -61,6 +62,34 @@ func (h *Host) imagesWith(ctx context.Context, layer string) (names []string, er
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// Announcements returns what each image with a layer on top, given by its chain ID, says that layer updates.
+func (h *Host) Announcements(ctx context.Context, namespace, layer string) (map[string]string, error) {
+	ctx = namespaces.WithNamespace(ctx, namespace)
+	names, err := h.imagesWith(ctx, layer)
+	if err != nil {
+		return nil, err
+	}
+	says := map[string]string{}
+	for _, name := range names {
+		image, err := h.client.GetImage(ctx, name)
+		if errdefs.IsNotFound(err) { // removed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look up image %q: %w", name, err)
+		}
+		manifest, err := images.Manifest(ctx, h.client.ContentStore(), image.Target(), image.Platform())
+		if err != nil {
+			return nil, fmt.Errorf("read the manifest of image %q: %w", name, err)
+		}
+		says[name] = ""
+		if n := len(manifest.Layers); n > 0 {
+			says[name] = manifest.Layers[n-1].Annotations[snapshotter.LabelUpdateOf]
+		}
+	}
+	return says, nil
 }
 
 // choose returns which of some images a container is to name that named another one.

@@ -1,0 +1,149 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package snapshotter
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+)
+
+// What an image says of itself is vouched for by the name that containerd has for it, which nobody but who pulled it gave: a
+// label or an annotation that says where the image comes from is the image's own word. containerd has the name once all
+// layers are unpacked, which is after the last of them was committed.
+
+// trusts reports whether the images of some sources do more than is announced.
+func (p CommitPolicy) trusts() bool {
+	return len(p.Sources) > 0 && (p.Trusted == StageCommit || p.Trusted == ApplyCommit)
+}
+
+// validateSources returns what is wrong with the trusted sources.
+func (p CommitPolicy) validateSources() error {
+	if !slices.Contains([]OnCommit{"", IgnoreCommit, NotifyCommit, StageCommit, ApplyCommit}, p.Trusted) {
+		return fmt.Errorf("on commit, trusted %q: must be %q, %q or %q: %w",
+			p.Trusted, NotifyCommit, StageCommit, ApplyCommit, errdefs.ErrInvalidArgument)
+	}
+	for _, source := range p.Sources {
+		if host, path, ok := strings.Cut(source, "/"); !ok || host == "" || path == "" && !strings.HasSuffix(source, "/") || strings.ContainsAny(source, " @*") {
+			return fmt.Errorf("on commit, source %q: must be a repository with its registry, as \"registry.example/team/app\", "+
+				"or end with \"/\" for all below: %w", source, errdefs.ErrInvalidArgument)
+		}
+	}
+	return nil
+}
+
+// fromSource reports whether an image of a name comes from a source.
+func fromSource(source, name string) bool {
+	rest, ok := strings.CutPrefix(name, source)
+	return ok && (strings.HasSuffix(source, "/") || rest == "" || rest[0] == ':' || rest[0] == '@')
+}
+
+// sourcePatience is how long an image may take to have a name after its topmost layer was committed.
+const sourcePatience = 10 * time.Minute
+
+// sourceAgain is how often it is asked for.
+const sourceAgain = 2 * time.Second
+
+// unvouched returns the updates that images announced of which the source may still come to be known.
+func (s *Snapshotter) unvouched() (ids []dag.UpdateID) {
+	if s.host == nil || !s.onCommit.trusts() {
+		return nil
+	}
+	s.store.View(func(g *dag.Graph) {
+		for _, u := range g.Updates() {
+			if age := now().Sub(u.Updated); u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
+				ids = append(ids, u.ID)
+			}
+		}
+	})
+	return ids
+}
+
+// vouch has updates that images announced go as far as those of trusted sources do, once containerd has a name from such a
+// source for the image. What is withdrawn or asked for meanwhile is left alone.
+func (s *Snapshotter) vouch(ctx context.Context, ids []dag.UpdateID) {
+	asked := map[dag.UpdateID]bool{}
+	for _, id := range ids {
+		asked[id] = true
+	}
+	for {
+		left := slices.DeleteFunc(s.unvouched(), func(id dag.UpdateID) bool { return !asked[id] })
+		if len(left) == 0 {
+			return
+		}
+		if err := s.vouchFor(ctx, left); err != nil {
+			log.G(ctx).WithError(err).Warn("where images come from cannot be told; it is asked again")
+		}
+		if sleep(ctx, sourceAgain) != nil {
+			return
+		}
+	}
+}
+
+// vouchFor asks once.
+func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
+	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	for _, id := range ids {
+		var u dag.Update
+		s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
+		name, err := s.voucher(ask, u)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			continue
+		}
+		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: s.onCommit.Trusted.until(), Now: now()}
+		if err := s.do(renewed); err != nil {
+			return err
+		}
+		log.G(ctx).WithField("update", id.String()).WithField("image", name).Info("an image of a trusted source announces the update")
+		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	}
+	return nil
+}
+
+// voucher returns the name of an image from a trusted source that announces an update itself, empty without one. An image of
+// the same layers from elsewhere may say that it updates something else.
+func (s *Snapshotter) voucher(ctx context.Context, u dag.Update) (string, error) {
+	var origin string
+	s.store.View(func(g *dag.Graph) {
+		n, _ := g.Node(u.To)
+		origin = n.Origin
+	})
+	namespace, layer, _ := strings.Cut(origin, "/")
+	says, err := s.host.Announcements(ctx, namespace, layer)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range slices.Sorted(maps.Keys(says)) {
+		trusted := slices.ContainsFunc(s.onCommit.Sources, func(source string) bool { return fromSource(source, name) })
+		if !trusted || says[name] == "" {
+			continue
+		}
+		base, err := s.layerCalled(ctx, namespace, says[name])
+		if err != nil {
+			if errdefs.IsNotFound(err) {
+				continue
+			}
+			return "", err
+		}
+		var same bool
+		s.store.View(func(g *dag.Graph) { same = g.SameBase(base, cmp.Or(u.Of, u.From)) })
+		if same {
+			return name, nil
+		}
+	}
+	return "", nil
+}

@@ -37,8 +37,9 @@ func (c *claim) Close() error {
 	if c.s.isOpen(head) {
 		return c.s.nodes.RestoreWork(head)
 	}
-	if err := c.s.nodes.DropWork(head); err != nil { // the storage has moved all the same; the next start tries again
-		log.L.WithError(err).Warn("a frozen node keeps its work directory")
+	if err := c.s.nodes.DropWork(head); err != nil { // the storage has moved all the same
+		log.L.WithError(err).Warn("a frozen node keeps its work directory; it is deleted later")
+		c.s.kept.add(head)
 	}
 	return nil
 }

@@ -52,6 +52,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 			{"take storages into standing updates", s.joinStanding},
 			{"carry out what waits for storages", s.carryOutWaiting},
 			{"label the records of containers whose storage was held", s.unmark},
+			{"delete work directories of frozen nodes", func(context.Context) error { return s.dropKept() }},
 			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},
 			{"retire rollback points", s.retire},
 			{"merge nodes that nothing keeps apart", s.mergeFree},

@@ -45,6 +45,7 @@ type Snapshotter struct {
 	handed   *handed
 	uses     *uses
 	doomed   *doomed
+	kept     *doomed // frozen nodes whose work directories could not be deleted yet
 	young    *young
 	ageing   *ageing
 	witness  *witness
@@ -90,7 +91,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 	s := &Snapshotter{
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
 		reports: reports.Open(dir.Reports(), dir.Remove), computed: &computed{store: st},
-		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), holds: newHolds(), ahead: newAhead(), marks: newMarks(),
+		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), kept: newDoomed(), holds: newHolds(), ahead: newAhead(), marks: newMarks(),
 		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
 		ageing: newAgeing(dir, c.clock), witness: newWitness(), young: newYoung(c.grace), leaving: leaving,
 	}

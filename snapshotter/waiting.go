@@ -271,6 +271,19 @@ func (s *Snapshotter) restoreWork() error {
 	return errors.Join(errs...)
 }
 
+// dropKept deletes the work directories of frozen nodes that could not be deleted when these were frozen.
+func (s *Snapshotter) dropKept() error {
+	var errs []error
+	for _, id := range s.kept.list() {
+		if err := s.nodes.DropWork(id); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.kept.remove(id)
+	}
+	return errors.Join(errs...)
+}
+
 // dropWork deletes the work directories of frozen nodes, which an earlier version or a crash left.
 func (s *Snapshotter) dropWork(ctx context.Context) {
 	var frozen []dag.NodeID
@@ -289,7 +302,8 @@ func (s *Snapshotter) dropWork(ctx context.Context) {
 			continue
 		}
 		if err := s.nodes.DropWork(id); err != nil {
-			log.G(ctx).WithError(err).WithField("node", id.String()).Warn("failed to delete the work directory of a frozen node")
+			log.G(ctx).WithError(err).WithField("node", id.String()).Warn("failed to delete the work directory of a frozen node; it is tried again")
+			s.kept.add(id)
 		}
 	}
 }

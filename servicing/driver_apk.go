@@ -119,7 +119,7 @@ func (p *planner) holdApkBroken() error {
 	if err != nil {
 		return err
 	}
-	p.holdBroken(b.broken(world)(unit.Effective(b.choices)), b.choices)
+	p.holdBroken(b.broken(world)(unit.Effective(b.choices)), b.choices, b.refused)
 	return nil
 }
 

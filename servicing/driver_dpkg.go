@@ -49,7 +49,7 @@ func mergePackages(_ context.Context, p *planner) error {
 		return nil // whatever is wrong, this update has no part in it
 	}
 	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return differs(&c) }) {
-		p.holdBroken(b.broken()(unit.Effective(b.choices)), b.choices)
+		p.holdBroken(b.broken()(unit.Effective(b.choices)), b.choices, b.refused)
 	}
 	return p.holdDamaged()
 }

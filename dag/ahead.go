@@ -32,6 +32,7 @@ type Stage struct {
 	Delta   NodeID // 0 when there are no side effects
 	Open    NodeID
 	Report  string
+	Waits   int // how many fixes of the new base wait
 	Now     time.Time
 }
 
@@ -67,7 +68,9 @@ func (t Stage) transform(d *draft) error {
 	}
 	s.Head = t.Open
 	d.putStorage(s)
-	d.putUpdate(u.with(s.Name, Outcome{State: Staged, Until: o.Until, Delta: t.Delta, Open: t.Open, Report: t.Report, Time: t.Now}))
+	d.putUpdate(u.with(s.Name, Outcome{
+		State: Staged, Until: o.Until, Delta: t.Delta, Open: t.Open, Report: t.Report, Waits: t.Waits, Time: t.Now,
+	}))
 	return nil
 }
 

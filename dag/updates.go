@@ -219,6 +219,7 @@ type Switch struct {
 	Delta   NodeID // 0 when there are no side effects
 	Open    NodeID
 	Report  string
+	Waits   int // how many fixes of the new base wait
 	// Ahead is the update for which Delta was staged, see [Stage]; 0 when it is new.
 	Ahead UpdateID
 	Now   time.Time
@@ -274,7 +275,7 @@ func (t Switch) transform(d *draft) error {
 	d.putStorage(s)
 	d.follow(s, u.To, t.Now)
 	d.fulfil(s.Name, u, t.Now)
-	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, Time: t.Now}))
+	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, Waits: t.Waits, Time: t.Now}))
 	return nil
 }
 

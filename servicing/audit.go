@@ -78,7 +78,7 @@ func auditOnce(ctx context.Context, in Input, over passed) (r *AuditReport, err 
 	a := &auditor{earlier: earlier, waiting: in.Waiting, compared: len(in.Old) > 0, AuditReport: &AuditReport{
 		Version: ReportVersion, Packages: []AuditPackage{}, Paths: []AuditPath{},
 	}}
-	in.Old = in.New // what the user saw is what is seen now
+	in.Old, in.Waiting = in.New, nil // what the user saw is what is seen now, whoever made it so
 	v, err := openViews(in)
 	if err != nil {
 		return nil, err
@@ -143,7 +143,9 @@ func (a *auditor) auditPackages() error {
 		if p.Lower {
 			a.lower[c] = true
 			a.Fixes++
-			p.Waits = a.waits(c)
+			if p.Waits = a.waits(c); p.Waits != nil {
+				p.Reason = "an update has kept it: " + p.Waits.Why()
+			}
 		}
 		a.Packages = append(a.Packages, p)
 	}

@@ -64,7 +64,7 @@ func (p *planner) mergeStatus() error {
 	if err != nil {
 		return err
 	}
-	if same.on || same.ou || t.u.absent() {
+	if same.on && !replacesAny(p.packages.dpkg.choices) || same.ou || t.u.absent() {
 		return p.decideClaimed(t)
 	}
 	if t.n.absent() {

@@ -139,6 +139,11 @@ func replaces(c *unit.Choice) bool {
 	return c != nil && c.Side == unit.Base && c.UserVersionOnly && c.User.Installed()
 }
 
+// replacesAny reports whether the new base's version of some package takes the place of one that the user has, or that was kept.
+func replacesAny(choices []unit.Choice) bool {
+	return slices.ContainsFunc(choices, func(c unit.Choice) bool { return replaces(&c) })
+}
+
 // list returns the paths of a package on one side, with symbolic links of the root resolved (/lib is /usr/lib).
 func (k *packages) list(c *unit.Choice, side int) ([]string, error) {
 	id := listID{side, c}

@@ -4,8 +4,10 @@
 package servicing
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -25,6 +27,18 @@ type Waiting struct {
 	For  []unit.Dependent `json:"for,omitempty"`
 	With string           `json:"with,omitempty"` // the package that it stays together with
 	Do   string           `json:"do"`             // the command that brings the new version, inside the container
+}
+
+// Why says what the version that stays is needed for.
+func (w Waiting) Why() string {
+	if len(w.For) == 0 {
+		return "it stays together with " + w.With
+	}
+	var out []string
+	for _, d := range w.For {
+		out = append(out, fmt.Sprintf("%s %s needs %s", d.Package, d.Version, d.Needs))
+	}
+	return strings.Join(out, "; ")
 }
 
 // FixesWaiting returns the packages of the new base that wait and are newer than what stays.

@@ -135,7 +135,13 @@ func TestK16Withdrawn(t *testing.T) {
 			if len(p.Held()) > 0 {
 				t.Fatalf("held: %v", p.Held())
 			}
-			s.mounted("", slices.Concat(s.delta(p), in.User, in.New), func(root string) {
+			lower := slices.Concat(in.User, in.New)
+			if !p.Empty() {
+				delta := tempDir(t)
+				must(t, p.Write(context.Background(), delta))
+				lower = append(tree.Stack{delta}, lower...)
+			}
+			s.mounted("", lower, func(root string) {
 				checkSmall(t, root, c.want, map[string]string{"small": c.want, "whole": c.want})
 			})
 			if len(p.Report().FixesWaiting()) > 0 {

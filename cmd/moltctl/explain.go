@@ -216,6 +216,9 @@ func printAudit(w io.Writer, document io.Reader) (fixes int, err error) {
 			t.row("PACKAGE", "IN THE BASE", "SEEN", "FIX HIDDEN", "WHY")
 			return eachElement(dec, func(p servicing.AuditPackage) error {
 				t.row(p.Name, p.Base, orNone(p.Seen), yes(p.Lower), p.Reason)
+				if p.Waits != nil {
+					t.row("", "to do in the container: "+p.Waits.Do)
+				}
 				return t.err
 			})
 		case "paths":

@@ -241,7 +241,7 @@ func listUpdates(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	t.row("UPDATE", "STATE", "FROM", "TO", "STORAGES", "CREATED")
 	row := func(u *api.Update) {
 		from, to := baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef())
-		t.row(updateID(u.GetId()), u.GetState(), from, to, tally(u), when(u.GetCreated()))
+		t.row(updateID(u.GetId()), updateState(u), from, to, tally(u), when(u.GetCreated()))
 	}
 	// The last update of a part may go on in the next one.
 	kept := &api.ListUpdatesResponse{}
@@ -275,11 +275,19 @@ func tally(u *api.Update) string {
 	var parts []string
 	for _, state := range append(states[:], slices.Sorted(maps.Keys(counts))...) {
 		if counts[state] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
+			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state)+inBrackets(fixesWait(waitsOf(u, state))))
 		}
 		delete(counts, state)
 	}
 	return orDash(strings.Join(parts, ", "))
+}
+
+// inBrackets writes what belongs to the words before it; nothing for nothing.
+func inBrackets(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
 }
 
 func inspectUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
@@ -303,7 +311,7 @@ func printUpdate(c *cli.Command, u *api.Update) error {
 		t.row("update", updateID(u.GetId()))
 		t.row("from", baseName(u.GetFrom(), u.GetFromRef()))
 		t.row("to", baseName(u.GetTo(), u.GetToRef()))
-		t.row("state", u.GetState())
+		t.row("state", updateState(u))
 		if begun := causes[u.GetCause()]; begun != "" {
 			t.row("begun by", begun)
 		}
@@ -316,7 +324,7 @@ func printUpdate(c *cli.Command, u *api.Update) error {
 		t.row()
 		t.row("STORAGE", "STATE", "DELTA STORAGE", "WHY")
 		for _, o := range u.GetOutcomes() {
-			t.row(o.GetStorage(), o.GetState(), nodeID(o.GetDelta()), strings.Join(o.GetReasons(), "; "))
+			t.row(o.GetStorage(), outcomeState(o), nodeID(o.GetDelta()), outcomeWhy(o))
 		}
 	})
 }
@@ -330,6 +338,10 @@ func unreached(u *api.Update) error {
 			counted.add(exitHeld, "held")
 		case "aborted":
 			counted.add(exitFailed, "aborted")
+		case "applied":
+			if o.GetWaits() > 0 {
+				counted.add(exitHeld, "applied but for fixes that wait")
+			}
 		}
 	}
 	return counted.err()

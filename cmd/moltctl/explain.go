@@ -171,7 +171,8 @@ func notEffective(ctx context.Context, c *cli.Command, client api.ControlClient,
 	}
 	counted := shortfall{of: 1}
 	if fixes > 0 {
-		counted.add(exitHeld, fmt.Sprintf("hides %d fixes of its base", fixes))
+		noun := map[bool]string{true: "fix", false: "fixes"}[fixes == 1]
+		counted.add(exitHeld, fmt.Sprintf("hides %d %s of its base", fixes, noun))
 	}
 	if held != 0 {
 		counted.add(exitHeld, "is held")

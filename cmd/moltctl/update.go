@@ -275,19 +275,14 @@ func tally(u *api.Update) string {
 	var parts []string
 	for _, state := range append(states[:], slices.Sorted(maps.Keys(counts))...) {
 		if counts[state] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state)+inBrackets(fixesWait(waitsOf(u, state))))
+			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
 		}
 		delete(counts, state)
 	}
-	return orDash(strings.Join(parts, ", "))
-}
-
-// inBrackets writes what belongs to the words before it; nothing for nothing.
-func inBrackets(text string) string {
-	if text == "" {
-		return ""
+	if waits := fixesWait(waitsOf(u, u.GetState())); waits != "" {
+		parts = append(parts, waits)
 	}
-	return " (" + text + ")"
+	return orDash(strings.Join(parts, ", "))
 }
 
 func inspectUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {

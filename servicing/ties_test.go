@@ -200,3 +200,41 @@ func TestTiePolicies(t *testing.T) {
 		}
 	}
 }
+
+// TestTieOfAlpine is the same for apk, where packages of one source have one origin.
+func TestTieOfAlpine(t *testing.T) {
+	library := func(version string) apkPackage {
+		pkg := alpineLib(version)
+		pkg.origin = "tied"
+		return pkg
+	}
+	dev := alpineApp("1.0", "lib=1.0")
+	dev.origin = "tied"
+	first := &scenario{
+		t: t, old: alpineRoot(t, "lib scripted", library("1.0"), scripted("1", oldText)), base: alpineRoot(t, "lib scripted", library("1.1"), scripted("2", baseText)),
+	}
+	first.work(first.old, func(root string) { apkTree{t, root}.add(dev) })
+	report := first.serviced(func(root string) {
+		files{"lib/lib.so.1": "0755 \x00lib 1.0", "usr/lib/lib-1.0": "1.0", "usr/lib/lib-1.1": ""}.check(t, root)
+		apkTree{t, root}.verify(map[string]string{"lib": "1.0", "app": "1.0", "scripted": "2"})
+	})
+	want := []Waiting{{
+		Package: "lib", Arch: "x86_64", Source: "tied", Kept: "1.0", Base: "1.1", Fix: true,
+		For: []unit.Dependent{{Package: "app", Version: "1.0", Needs: "lib=1.0"}}, Do: "apk update && apk add --upgrade app lib",
+	}}
+	if !slices.EqualFunc(report.Waiting, want, sameWaiting) {
+		t.Errorf("waiting: %v, want %v", report.Waiting, want)
+	}
+	for name, packages := range map[string][]apkPackage{
+		"1.2": {library("1.2"), scripted("2", baseText)}, "1.1": {library("1.1"), scripted("2", baseText)}, // the base does not change it again
+	} {
+		after := next(first, report, alpineRoot(t, "lib scripted", packages...), func(root string) { apkTree{t, root}.remove("app") })
+		again := after.serviced(func(root string) {
+			files{"lib/lib.so.1": "0755 \x00lib " + name, "usr/lib/lib-1.0": "", "usr/lib/lib-" + name: name}.check(t, root)
+			apkTree{t, root}.verify(map[string]string{"lib": name, "app": "", "scripted": "2"})
+		})
+		if len(again.Waiting) > 0 {
+			t.Errorf("waiting: %v", again.Waiting)
+		}
+	}
+}

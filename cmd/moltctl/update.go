@@ -61,7 +61,8 @@ func createCommand(storages, dryRun cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "create", Usage: "update the storages on a base",
 		Description: `A stopped container's storage is updated at once, a running one's at its next start. A storage that cannot be
-updated is held, with the reasons, and does not stop the others.
+updated is held, with the reasons, and does not stop the others. Where packages of a storage need the old version of some packages
+of its base, these wait and the rest is applied; the exit code is then 3.
 
    moltctl update create --from app:v1 --to app:v2
    moltctl update create --storage web --to app:v2 --dry-run`,

@@ -5,7 +5,9 @@ package servicing
 
 import (
 	"context"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -35,13 +37,17 @@ func waits(kept, base string) []Waiting {
 	}}
 }
 
-// tiedScenario is a storage whose user installed whole, and of which small waits after an update to 1.1.
-func tiedScenario(t *testing.T) (s *scenario, report *Report) {
+// tiedScenario is a storage whose user installed whole, and of which small waits after an update to 1.1. Files of the
+// bases are emptied.
+func tiedScenario(t *testing.T, empty ...string) (s *scenario, report *Report) {
 	t.Helper()
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skip(err)
 	}
 	s = &scenario{t: t, old: debianRoot(t, small("1.0"), conf("1.0", oldText)), base: debianRoot(t, small("1.1"), conf("1.1", baseText))}
+	for _, base := range []string{s.old, s.base} {
+		emptied(t, base, empty...)
+	}
 	s.work(s.old, func(root string) { sh{t, root}.install(whole("1.0")) })
 	report = s.serviced(func(root string) {
 		checkSmall(t, root, "1.0", map[string]string{"small": "1.0", "whole": "1.0", "conf": "1.1"})
@@ -50,6 +56,13 @@ func tiedScenario(t *testing.T) (s *scenario, report *Report) {
 		t.Fatalf("waiting: %s", encoded(t, report))
 	}
 	return s, report
+}
+
+func emptied(t *testing.T, root string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		must(t, os.Truncate(filepath.Join(root, name), 0))
+	}
 }
 
 func sameWaiting(a, b Waiting) bool {
@@ -184,6 +197,16 @@ func TestTieWithTheUsersConfiguration(t *testing.T) {
 		files{"etc/small": "mine\n", "usr/lib/small-1.2": "1.2", "usr/lib/small-1.0": ""}.check(t, root)
 		checkDebian(t, root, map[string]string{"small": "1.2"}, "??5?????? c /etc/small\n")
 	})
+}
+
+// TestTieWithoutDigests: files of which no digest is known follow the base, too, when their package no longer waits.
+func TestTieWithoutDigests(t *testing.T) {
+	const digests = "var/lib/dpkg/info/small.md5sums"
+	s, report := tiedScenario(t, digests)
+	base := debianRoot(t, small("1.2"), conf("1.1", baseText))
+	emptied(t, base, digests)
+	after := next(s, report, base, func(root string) { sh{t, root}.dpkg("--purge", "whole") })
+	after.serviced(func(root string) { checkSmall(t, root, "1.2", map[string]string{"small": "1.2"}) })
 }
 
 // TestTiePolicies: hold holds what keep-source, the default, lets wait.

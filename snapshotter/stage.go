@@ -31,7 +31,7 @@ type staged struct {
 	ahead                dag.UpdateID // for which the delta storage was staged before; 0 when it is new
 	at                   time.Time    // of the state that it leaves
 	report               string
-	waits                int // how many fixes wait, see [servicing.Report.FixesWaiting]
+	fixesWaiting         int // how many fixes wait, see [servicing.Report.FixesWaiting]
 	holds                []string
 	dropsHead            bool // nothing refers to head afterwards
 	release              func()
@@ -39,7 +39,7 @@ type staged struct {
 
 func (p staged) switched(storage string) dag.Transformation {
 	return dag.Switch{
-		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Waits: p.waits,
+		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, FixesWaiting: p.fixesWaiting,
 		Ahead: p.ahead, Now: p.at,
 	}
 }
@@ -47,7 +47,7 @@ func (p staged) switched(storage string) dag.Transformation {
 // beside keeps what was staged ready, and leaves the storage where it is.
 func (p staged) beside(storage string) dag.Transformation {
 	return dag.Stage{
-		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Waits: p.waits, Now: p.at,
+		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, FixesWaiting: p.fixesWaiting, Now: p.at,
 	}
 }
 
@@ -190,7 +190,7 @@ func (s *Snapshotter) report(p *staged, report *servicing.Report, reasons []serv
 	if err := s.saveReport(p, report); err != nil {
 		return err
 	}
-	p.waits = len(report.FixesWaiting())
+	p.fixesWaiting = len(report.FixesWaiting())
 	for _, reason := range reasons {
 		p.holds = append(p.holds, reason.Message)
 	}

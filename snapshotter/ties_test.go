@@ -48,7 +48,7 @@ func TestFixesWait(t *testing.T) {
 	})
 	u := f.update(one, two)
 	f.expectState(u, "web", dag.Applied)
-	if n := u.Outcomes["test/web"].Waits; n != 1 {
+	if n := u.Outcomes["test/web"].FixesWaiting; n != 1 {
 		t.Errorf("%d fixes wait, want 1", n)
 	}
 	f.expect(key, "version", "2")
@@ -72,7 +72,7 @@ func TestFixesWait(t *testing.T) {
 	})
 	u = f.update(two, three)
 	f.expectState(u, "web", dag.Applied)
-	if n := u.Outcomes["test/web"].Waits; n != 0 {
+	if n := u.Outcomes["test/web"].FixesWaiting; n != 0 {
 		t.Errorf("%d fixes still wait", n)
 	}
 	f.expect(key, "usr/bin/small", "3")

@@ -116,7 +116,7 @@ func TestWaitingGolden(t *testing.T) {
 	golden(t, "waiting.golden", func() *fakeDaemon {
 		g := graph()
 		u := g.GetUpdates()[0]
-		u.Outcomes = append(u.Outcomes[1:], &api.Outcome{Storage: "default/git", State: "applied", Delta: 9, Report: true, Waits: 1, Time: at(7)})
+		u.Outcomes = append(u.Outcomes[1:], &api.Outcome{Storage: "default/git", State: "applied", Delta: 9, Report: true, FixesWaiting: 1, Time: at(7)})
 		for _, s := range g.GetStorages() {
 			if s.GetName() == "default/web" {
 				s.FixesWaiting = 3

@@ -335,7 +335,7 @@ func unreached(u *api.Update) error {
 		case "aborted":
 			counted.add(exitFailed, "aborted")
 		case "applied":
-			if o.GetWaits() > 0 {
+			if o.GetFixesWaiting() > 0 {
 				counted.add(exitHeld, "applied but for fixes that wait")
 			}
 		}

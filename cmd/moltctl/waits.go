@@ -31,7 +31,7 @@ func stateWith(state string, waits uint32) string {
 }
 
 // outcomeState writes how far an update has come for a storage.
-func outcomeState(o *api.Outcome) string { return stateWith(o.GetState(), o.GetWaits()) }
+func outcomeState(o *api.Outcome) string { return stateWith(o.GetState(), o.GetFixesWaiting()) }
 
 // updateState writes how far an update has come, with the fixes that wait in all its storages.
 func updateState(u *api.Update) string { return stateWith(u.GetState(), waitsOf(u, u.GetState())) }
@@ -40,7 +40,7 @@ func updateState(u *api.Update) string { return stateWith(u.GetState(), waitsOf(
 func waitsOf(u *api.Update, state string) (n uint32) {
 	for _, o := range u.GetOutcomes() {
 		if o.GetState() == state {
-			n += o.GetWaits()
+			n += o.GetFixesWaiting()
 		}
 	}
 	return n
@@ -49,7 +49,7 @@ func waitsOf(u *api.Update, state string) (n uint32) {
 // outcomeWhy says why the outcome for a storage is as it is, and which command names the fixes that wait.
 func outcomeWhy(o *api.Outcome) string {
 	why := o.GetReasons()
-	if o.GetState() == "applied" && o.GetWaits() > 0 {
+	if o.GetState() == "applied" && o.GetFixesWaiting() > 0 {
 		why = append(why[:len(why):len(why)], "moltctl storage audit "+o.GetStorage()+" names what waits")
 	}
 	return strings.Join(why, "; ")

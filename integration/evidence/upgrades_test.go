@@ -151,7 +151,10 @@ func (to upgrade) try(t *testing.T, trees string, one person) string {
 	if held := lower == nil; !one.asked && held != slices.Contains(to.held, one.name) {
 		t.Errorf("held is %v: %v", held, report.Holds)
 	}
-	outcome, why := "serviced", reasons(report)
+	outcome, why := strings.Replace(applied(report), "applied", "serviced", 1), reasons(report)
+	if tied := waits(report); tied != "" {
+		why = strings.TrimPrefix(why+"; waits: "+tied, "; ")
+	}
 	if lower == nil {
 		if !one.asked && !slices.Contains(to.kept, one.name) {
 			return one.name + " | held | " + why + " | not needed"

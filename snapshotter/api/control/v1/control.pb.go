@@ -688,7 +688,7 @@ type Outcome struct {
 	// The kind of use that a move waits for, see docs/operations.md; empty when it waits for none.
 	Use string `protobuf:"bytes,20,opt,name=use,proto3" json:"use,omitempty"`
 	// How many fixes of the new base wait, because packages of the storage need an earlier version; the report names them.
-	Waits         uint32 `protobuf:"varint,21,opt,name=waits,proto3" json:"waits,omitempty"`
+	FixesWaiting  uint32 `protobuf:"varint,21,opt,name=fixes_waiting,json=fixesWaiting,proto3" json:"fixes_waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -772,9 +772,9 @@ func (x *Outcome) GetUse() string {
 	return ""
 }
 
-func (x *Outcome) GetWaits() uint32 {
+func (x *Outcome) GetFixesWaiting() uint32 {
 	if x != nil {
-		return x.Waits
+		return x.FixesWaiting
 	}
 	return 0
 }
@@ -3943,7 +3943,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x16\n" +
 	"\x06update\x18\x03 \x01(\x04R\x06update\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xd9\x01\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe8\x01\n" +
 	"\aOutcome\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
@@ -3951,8 +3951,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05delta\x18\x04 \x01(\x04R\x05delta\x12\x16\n" +
 	"\x06report\x18\x05 \x01(\bR\x06report\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
-	"\x03use\x18\x14 \x01(\tR\x03use\x12\x14\n" +
-	"\x05waits\x18\x15 \x01(\rR\x05waits\"\xbd\x03\n" +
+	"\x03use\x18\x14 \x01(\tR\x03use\x12#\n" +
+	"\rfixes_waiting\x18\x15 \x01(\rR\ffixesWaiting\"\xbd\x03\n" +
 	"\x06Update\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +

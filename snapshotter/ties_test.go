@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/mount"
+
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
@@ -80,5 +82,39 @@ func TestFixesWait(t *testing.T) {
 		t.Errorf("the audit says that these wait: %+v", waits)
 	}
 	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: true}))
+	f.expect(key, "usr/bin/small", "1")
+}
+
+// TestFixesWaitWhenStaged: a move to what was staged ahead of time counts the fixes that wait, as the staging did.
+func TestFixesWaitWhenStaged(t *testing.T) {
+	f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
+	one := f.layer("one", "", small("1"))
+	key := f.container("web", one, "web")
+	f.in(key, func(dir string) {
+		f.must(os.WriteFile(filepath.Join(dir, "var/lib/dpkg/status"), []byte(dpkgRecords("small 1", "whole 1")), 0o644))
+	})
+	active := f.key("write-two")
+	mounts, err := f.Prepare(t.Context(), active, one)
+	f.must(err)
+	f.must(mount.WithTempMount(t.Context(), mounts, func(dir string) error {
+		for name, content := range small("2") {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	f.must(f.Commit(t.Context(), f.key("two"), active))
+	u := f.byCommit()
+	for _, state := range []dag.State{dag.Staged, dag.Applied} {
+		f.expectState(f.get(u.ID), "web", state)
+		if n := f.get(u.ID).Outcomes["test/web"].FixesWaiting; n != 1 {
+			t.Errorf("%s: %d fixes wait, want 1", state, n)
+		}
+		if state == dag.Staged {
+			f.must(f.Apply(t.Context(), u.ID, nil))
+			f.applied(u.ID)
+		}
+	}
 	f.expect(key, "usr/bin/small", "1")
 }

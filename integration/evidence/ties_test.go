@@ -24,7 +24,7 @@ const tiedSets = "git curl jq vim,build-essential,python3-pip,apache2 php,postgr
 
 // withRecommends installs as a person does, and starts no daemons, as in the container images of Debian.
 const withRecommends = `printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
-apt-get update -q && apt-get install -y -q `
+apt-get update -q && apt-get install -y -q -o Dpkg::Options::=--force-unsafe-io `
 
 // TestTies services storages of people who installed popular packages in bookworm, for bookworm with its security updates: all of
 // the update is applied but what those packages need in its old version. Debian's own tools look at the result, at that of a second
@@ -135,7 +135,7 @@ func (r tied) upgraded(lower tree.Stack) (upper, verdict string) {
 	must(r.T, os.Mkdir(upper, 0o755))
 	var bad []string
 	mounted(r.T, upper, lower, func(root string) {
-		if out, err := inRoot(r.T, root, "apt-get update -q && apt-get upgrade -y -q"); err != nil {
+		if out, err := inRoot(r.T, root, "apt-get update -q && apt-get upgrade -y -q -o Dpkg::Options::=--force-unsafe-io"); err != nil {
 			bad = append(bad, fmt.Sprintf("apt-get upgrade: %v: %s", err, tail(out)))
 		}
 	})

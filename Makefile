@@ -85,8 +85,8 @@ unit: deps-build ## Run the tests that start no containerd (as root: without roo
 integration: need-root deps-build deps-test tools ## Run only the tests that drive a real containerd (root)
 	MOLT_TEST_STRICT=1 $(GOTEST) -count=1 ./integration/...
 
-evidence: need-root deps-build deps-evidence ## Compare the engine with ostree, and try it on real distributions, or on PACKAGES (git,vim less) there (root, network, 30 minutes)
-	MOLT_EVIDENCE_UPGRADES=1 MOLT_EVIDENCE_PACKAGES='$(PACKAGES)' $(GO) test -count=1 -v -timeout 60m ./integration/evidence
+evidence: need-root deps-build deps-evidence ## Compare the engine with ostree, and try it on real distributions, or on PACKAGES (git,vim less) there; only the tests of RUN (root, network, 1 hour)
+	MOLT_EVIDENCE_UPGRADES=1 MOLT_EVIDENCE_TIES=1 MOLT_EVIDENCE_PACKAGES='$(PACKAGES)' $(GO) test -count=1 -v -timeout 120m -run '$(RUN)' ./integration/evidence
 
 failpoints: ## List the moments of a change on disk at which tests let the process die
 	@$(GO) doc -all ./snapshotter/failpoint | awk '/^const/,/^\)/'

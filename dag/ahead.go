@@ -27,13 +27,14 @@ func begun(until State, now time.Time) Outcome {
 // asked to go on in the meantime, see [Proceed], still has to move the storage. It fails with errdefs.ErrAborted when the
 // update was withdrawn for the storage.
 type Stage struct {
-	Update  UpdateID
-	Storage string
-	Head    NodeID // the open node whose content the side effects were determined from
-	Delta   NodeID // 0 when there are no side effects
-	Open    NodeID
-	Report  string
-	Now     time.Time
+	Update       UpdateID
+	Storage      string
+	Head         NodeID // the open node whose content the side effects were determined from
+	Delta        NodeID // 0 when there are no side effects
+	Open         NodeID
+	Report       string
+	FixesWaiting int // how many fixes of the new base wait
+	Now          time.Time
 }
 
 func (t Stage) transform(d *draft) error {
@@ -68,7 +69,9 @@ func (t Stage) transform(d *draft) error {
 	}
 	s.Head = t.Open
 	d.putStorage(s)
-	d.putUpdate(u.with(s.Name, Outcome{State: Staged, Until: o.Until, Delta: t.Delta, Open: t.Open, Report: t.Report, Time: t.Now}))
+	d.putUpdate(u.with(s.Name, Outcome{
+		State: Staged, Until: o.Until, Delta: t.Delta, Open: t.Open, Report: t.Report, FixesWaiting: t.FixesWaiting, Time: t.Now,
+	}))
 	return nil
 }
 

@@ -15,7 +15,7 @@ func (h *healer) mendUpdates() {
 		for _, p := range s.Points {
 			u, ok := h.updates[p.Update]
 			if o := u.Outcomes[s.Name]; ok && o.State != Applied {
-				h.outcome(u, s.Name, Outcome{State: Applied, Delta: h.deltaOn(s.Head, p.Head), Report: o.Report, Time: h.now}, "it has a rollback point for it")
+				h.outcome(u, s.Name, Outcome{State: Applied, Delta: h.deltaOn(s.Head, p.Head), Report: o.Report, FixesWaiting: o.FixesWaiting, Time: h.now}, "it has a rollback point for it")
 			}
 		}
 		h.mendPending(s)

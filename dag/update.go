@@ -119,6 +119,8 @@ type Outcome struct {
 	// Open is the open node that the storage has since the update was staged ahead of time. What is staged is good as long as
 	// nothing is in it.
 	Open NodeID `json:"open,omitempty"`
+	// FixesWaiting is how many fixes of the new base wait, because the storage needs an earlier version of their packages.
+	FixesWaiting int `json:"fixes_waiting,omitempty"`
 	// Report names the report of this storage, empty while there is none.
 	Report string `json:"report,omitempty"`
 	// Gone is set once the storage was removed: a later one of that name is another one.

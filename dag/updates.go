@@ -213,12 +213,13 @@ func (d *draft) abandon(s Storage, reason string, now time.Time) {
 // Switch moves a storage to the base of an update: its open node is frozen, the delta storage is recorded on it if there
 // are side effects, and an empty open node on the new base follows. The state from before becomes a rollback point.
 type Switch struct {
-	Update  UpdateID
-	Storage string
-	Head    NodeID // the open node whose content the side effects were determined from
-	Delta   NodeID // 0 when there are no side effects
-	Open    NodeID
-	Report  string
+	Update       UpdateID
+	Storage      string
+	Head         NodeID // the open node whose content the side effects were determined from
+	Delta        NodeID // 0 when there are no side effects
+	Open         NodeID
+	Report       string
+	FixesWaiting int // how many fixes of the new base wait
 	// Ahead is the update for which Delta was staged, see [Stage]; 0 when it is new.
 	Ahead UpdateID
 	Now   time.Time
@@ -274,7 +275,7 @@ func (t Switch) transform(d *draft) error {
 	d.putStorage(s)
 	d.follow(s, u.To, t.Now)
 	d.fulfil(s.Name, u, t.Now)
-	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, Time: t.Now}))
+	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, FixesWaiting: t.FixesWaiting, Time: t.Now}))
 	return nil
 }
 

@@ -22,6 +22,7 @@ import (
 type apkPackage struct {
 	name, version     string
 	depends, provides string
+	origin            string
 	files             files
 	script, trigger   string
 }
@@ -37,7 +38,7 @@ func digestQ1(content []byte) string {
 // record is what the database says about it.
 func (a apkPackage) record() string {
 	lines := []string{"C:" + a.id(), "P:" + a.name, "V:" + a.version, "A:x86_64", "T:for a test"}
-	for key, value := range map[string]string{"D": a.depends, "p": a.provides} {
+	for key, value := range map[string]string{"D": a.depends, "p": a.provides, "o": a.origin} {
 		if value != "" {
 			lines = append(lines, key+":"+value)
 		}

@@ -36,6 +36,8 @@ type AuditPackage struct {
 	Seen   string `json:"seen"`   // the container's; "" where it is not installed
 	Lower  bool   `json:"lower"`  // the container's is lower: a fix is not effective
 	Reason string `json:"reason"` // why, as for reports
+	// Waits says for what the base's version waits, where an update has kept the container's.
+	Waits *Waiting `json:"waits,omitempty"`
 }
 
 // AuditPath is a file of the base that the container does not see.
@@ -73,10 +75,10 @@ func auditOnce(ctx context.Context, in Input, over passed) (r *AuditReport, err 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, earlier.Close()) }()
-	a := &auditor{earlier: earlier, compared: len(in.Old) > 0, AuditReport: &AuditReport{
+	a := &auditor{earlier: earlier, waiting: in.Waiting, compared: len(in.Old) > 0, AuditReport: &AuditReport{
 		Version: ReportVersion, Packages: []AuditPackage{}, Paths: []AuditPath{},
 	}}
-	in.Old = in.New // what the user saw is what is seen now
+	in.Old, in.Waiting = in.New, nil // what the user saw is what is seen now, whoever made it so
 	v, err := openViews(in)
 	if err != nil {
 		return nil, err
@@ -95,12 +97,13 @@ type auditor struct {
 	*planner
 	*AuditReport
 	earlier  *tree.View
-	compared bool // there is an earlier base
+	waiting  []Waiting // of the update that put the storage on the base
+	compared bool      // there is an earlier base
 	lower    map[*unit.Choice]bool
 }
 
 func (a *auditor) run(ctx context.Context) (err error) {
-	if a.packages, err = newPackages(a.views, false); err != nil {
+	if a.packages, err = newPackages(a.views, ActionHold); err != nil {
 		return err
 	}
 	if err := a.packages.readOwners(); err != nil {
@@ -140,11 +143,25 @@ func (a *auditor) auditPackages() error {
 		if p.Lower {
 			a.lower[c] = true
 			a.Fixes++
+			if p.Waits = a.waits(c); p.Waits != nil {
+				p.Reason = "an update has kept it: " + p.Waits.Why()
+			}
 		}
 		a.Packages = append(a.Packages, p)
 	}
 	slices.SortFunc(a.Packages, func(x, y AuditPackage) int { return cmp.Compare(x.Name, y.Name) })
 	return nil
+}
+
+// waits returns for what the base's version of a package waits; nil for nothing.
+func (a *auditor) waits(c *unit.Choice) *Waiting {
+	i := slices.IndexFunc(a.waiting, func(w Waiting) bool { return w.mark() == unit.MarkOf(c.User) })
+	if i < 0 {
+		return nil
+	}
+	w := a.waiting[i]
+	w.Base, w.Fix = version(c.New), true // the base may have been updated since
+	return &w
 }
 
 // versionOrder returns how the package manager of a driver compares versions.

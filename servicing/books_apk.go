@@ -40,10 +40,12 @@ type apkBooks struct {
 	unreadable bool // a database is none: nothing is known about packages
 	abandoned  bool // the user removed the database
 	changed    bool // the new base's database is not that of the old one
+
+	refused unit.Refused // the ties that could not be kept
 }
 
 // newApkBooks reads the databases and decides on each package.
-func newApkBooks(v *views, keep bool) (*apkBooks, error) {
+func newApkBooks(v *views, ties Action) (*apkBooks, error) {
 	b := &apkBooks{views: v}
 	var contents [3][]byte
 	for side, view := range b.sides() {
@@ -67,10 +69,10 @@ func newApkBooks(v *views, keep bool) (*apkBooks, error) {
 		b.bases[sideUser] = b.bases[sideOld] // the user removed the books, not the packages
 		b.abandoned = contents[sideOld] != nil
 	}
-	b.choices = apk.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser], b.worlds[sideUser])
-	if keep {
-		unit.KeepNeeded(b.choices, unit.Relations{Broken: b.broken(b.worlds[sideUser]), Names: apk.Names})
-	}
+	b.choices = apk.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser], b.worlds[sideUser], v.marks)
+	b.refused = keepPackages(ties, b.choices, unit.Relations{
+		Broken: b.broken(b.worlds[sideUser]), Names: apk.Names, Source: apk.Source, OtherLibrary: apk.OtherLibrary,
+	})
 	return b, nil
 }
 
@@ -145,6 +147,11 @@ func (b *apkBooks) architecture(side int) string {
 		}
 	}
 	return ""
+}
+
+// upgrade returns the command that brings packages to their newest versions.
+func (b *apkBooks) upgrade(names []string) string {
+	return "apk update && apk add --upgrade " + strings.Join(names, " ")
 }
 
 // has tells whether a path is one of the files of the database.

@@ -36,18 +36,20 @@ type dpkgBooks struct {
 	unreadable bool     // a database is none: nothing is known about packages
 	abandoned  bool     // the user removed the database
 	changed    bool     // the new base's database is not that of the old one
+
+	refused unit.Refused // the ties that could not be kept
 }
 
 // newDpkgBooks reads the databases and decides on each package.
-func newDpkgBooks(v *views, keep bool) (*dpkgBooks, error) {
+func newDpkgBooks(v *views, ties Action) (*dpkgBooks, error) {
 	b := &dpkgBooks{views: v, byInfo: make(map[string]*unit.Choice)}
 	if err := b.read(); err != nil {
 		return nil, err
 	}
-	b.choices = dpkg.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser])
-	if keep {
-		unit.KeepNeeded(b.choices, unit.Relations{Broken: b.broken(), Names: dpkg.Names})
-	}
+	b.choices = dpkg.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser], v.marks)
+	b.refused = keepPackages(ties, b.choices, unit.Relations{
+		Broken: b.broken(), Names: dpkg.Names, Source: dpkg.Source, OtherLibrary: dpkg.OtherLibrary,
+	})
 	for i := range b.choices {
 		c := &b.choices[i]
 		for _, pkg := range []*unit.Package{c.Old, c.New, c.User} {
@@ -127,6 +129,11 @@ func (b *dpkgBooks) architecture(side int) string {
 		}
 	}
 	return ""
+}
+
+// upgrade returns the command that brings packages to their newest versions.
+func (b *dpkgBooks) upgrade(names []string) string {
+	return "apt-get update && apt-get install --only-upgrade " + strings.Join(names, " ")
 }
 
 // info reads a file about a package from the info directory; nil when there is none.

@@ -86,7 +86,7 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 		return err
 	}
 	mixed := slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return differs(&c) })
-	if was == now && (same.on || same.nu || same.ou && !mixed || t.u.absent()) {
+	if was == now && (same.on && !replacesAny(b.choices) || same.nu || same.ou && !mixed || t.u.absent()) {
 		return p.decideClaimed(t)
 	}
 	contents, err := readThree(t, maxDatabase)
@@ -119,7 +119,7 @@ func (p *planner) holdApkBroken() error {
 	if err != nil {
 		return err
 	}
-	p.holdBroken(b.broken(world)(unit.Effective(b.choices)), b.choices)
+	p.holdBroken(b.broken(world)(unit.Effective(b.choices)), b.choices, b.refused)
 	return nil
 }
 

@@ -49,7 +49,7 @@ func mergePackages(_ context.Context, p *planner) error {
 		return nil // whatever is wrong, this update has no part in it
 	}
 	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return differs(&c) }) {
-		p.holdBroken(b.broken()(unit.Effective(b.choices)), b.choices)
+		p.holdBroken(b.broken()(unit.Effective(b.choices)), b.choices, b.refused)
 	}
 	return p.holdDamaged()
 }
@@ -64,7 +64,7 @@ func (p *planner) mergeStatus() error {
 	if err != nil {
 		return err
 	}
-	if same.on || same.ou || t.u.absent() {
+	if same.on && !replacesAny(p.packages.dpkg.choices) || same.ou || t.u.absent() {
 		return p.decideClaimed(t)
 	}
 	if t.n.absent() {

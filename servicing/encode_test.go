@@ -18,7 +18,7 @@ func TestEncode(t *testing.T) {
 		Version: 1, Counts: map[servicing.Verdict]int{servicing.Keep: 2},
 		Paths:   []servicing.PathReport{{Path: "a<b\u202e", PathBytes: []byte("\xff")}, {Path: "b", Hidden: []servicing.Fix{{Package: "p", Version: "1"}}}},
 		Effects: []servicing.EffectReport{}, Packages: []servicing.PackageReport{{Name: "p"}}, Forced: true,
-		Holds: []servicing.Reason{{Message: "x"}}, Withheld: []servicing.Withheld{{Path: "w"}},
+		Holds: []servicing.Reason{{Message: "x"}}, Withheld: []servicing.Withheld{{Path: "w"}}, Waiting: []servicing.Waiting{{Package: "w"}},
 	}
 	audit := &servicing.AuditReport{Version: 1, Packages: []servicing.AuditPackage{}, Paths: []servicing.AuditPath{{Path: "a"}}, Fixes: 1}
 	for name, c := range map[string]struct {

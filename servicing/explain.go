@@ -172,7 +172,7 @@ func sight(dir, path string) (s Sight, c tree.Change, ok bool, err error) {
 
 // decided tells who owns the path and who decides about it.
 func (e *Explanation) decided(p *planner, path string) (err error) {
-	if p.packages, err = newPackages(p.views, false); err != nil {
+	if p.packages, err = newPackages(p.views, ActionHold); err != nil {
 		return err
 	}
 	t, err := p.three(path)

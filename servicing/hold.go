@@ -55,7 +55,7 @@ var holdCodes = []HoldInfo{
 	{
 		Code:  HoldDependency,
 		Means: "a package of the user and one of the new base do not go together",
-		Do:    "bring the package to the version that goes with the new base inside the container, or remove it there, and update again; or let `--policy dependency=keep` hide the new version of what it needs",
+		Do:    "bring the package to the version that goes with the new base inside the container, or remove it there, and update again; or let `--policy dependency=keep` keep what it needs at the version that it needs, so that those fixes wait",
 	},
 	{
 		Code:  HoldInterrupted,

@@ -30,6 +30,8 @@ type manager interface {
 	matches(n node, digest string) (bool, error)
 	// architecture returns the one that the system is of, "" when it is not known.
 	architecture(side int) string
+	// upgrade returns the command that brings packages, and what they need, to the newest version that there is.
+	upgrade(names []string) string
 }
 
 // packages knows the packages of all sides: whose version counts, and which files are theirs.
@@ -61,9 +63,9 @@ type listID struct {
 	c    *unit.Choice
 }
 
-// newPackages reads the databases and decides on each package. With keep, what the user's packages need stays at the version that
-// they need.
-func newPackages(v *views, keep bool) (*packages, error) {
+// newPackages reads the databases and decides on each package. Ties is what to do about packages that the user's packages need at
+// another version than the new base's.
+func newPackages(v *views, ties Action) (*packages, error) {
 	k := &packages{
 		views:   v,
 		of:      make(map[*unit.Choice]string),
@@ -77,10 +79,10 @@ func newPackages(v *views, keep bool) (*packages, error) {
 		}
 	}
 	var err error
-	if k.dpkg, err = newDpkgBooks(v, keep); err != nil {
+	if k.dpkg, err = newDpkgBooks(v, ties); err != nil {
 		return nil, err
 	}
-	if k.apk, err = newApkBooks(v, keep); err != nil {
+	if k.apk, err = newApkBooks(v, ties); err != nil {
 		return nil, err
 	}
 	k.managers = map[string]manager{"dpkg": k.dpkg, "apk": k.apk}
@@ -135,6 +137,11 @@ func differs(c *unit.Choice) bool { return c != nil && c.Side == unit.User }
 // replaces tells whether the new base's version of a package takes the place of one that the user installed.
 func replaces(c *unit.Choice) bool {
 	return c != nil && c.Side == unit.Base && c.UserVersionOnly && c.User.Installed()
+}
+
+// replacesAny reports whether the new base's version of some package takes the place of one that the user has, or that was kept.
+func replacesAny(choices []unit.Choice) bool {
+	return slices.ContainsFunc(choices, func(c unit.Choice) bool { return replaces(&c) })
 }
 
 // list returns the paths of a package on one side, with symbolic links of the root resolved (/lib is /usr/lib).

@@ -95,6 +95,10 @@ const (
 	ActionHold   Action = "hold"   // the storage is held; also for findings
 )
 
+// ActionKeepSource is the other action on packages that need one another: those that are built from one source stay together, and
+// the storage is held where more would have to stay.
+const ActionKeepSource Action = "keep-source"
+
 // The other actions on findings.
 const (
 	ActionWarn   Action = "warn"   // it is in the report
@@ -156,7 +160,11 @@ func Concerns() []ConcernInfo {
 		{ConcernTypeByUser, ActionKeep, whole, "a new file of the base is put beside a directory"},
 		{ConcernTypeByBase, ActionTake, []Action{ActionTake, ActionHold}, ""},
 		{ConcernIdentity, ActionKeep, whole, ""},
-		{ConcernDependency, ActionHold, []Action{ActionHold, ActionKeep}, "keep hides the new base's version, and what it fixes, of what is needed"},
+		{
+			ConcernDependency, ActionKeepSource, []Action{ActionKeepSource, ActionKeep, ActionHold},
+			"keep-source keeps what is needed, with all packages of its source, where what needs it is of that source, too; " +
+				"keep does so whatever the source; the fixes of what is kept wait",
+		},
 		{ConcernPackagedProgram, ActionHold, finding, ""},
 		{ConcernOwnProgram, ActionWarn, finding, ""},
 		{ConcernReplacedLibrary, ActionWarn, finding, ""},

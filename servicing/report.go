@@ -31,11 +31,13 @@ type Report struct {
 	Packages []PackageReport `json:"packages"` // those that differ between the sides
 	IDs      []IDRemap       `json:"ids"`
 	Holds    []Reason        `json:"holds"`
-	Findings []CheckFinding  `json:"findings"`           // what would not work any more, in order of the paths
-	Pins     []PinReport     `json:"pins"`               // those that were given, the expired ones included
-	Withheld []Withheld      `json:"withheld,omitempty"` // what only a pin keeps; for the next servicing
-	Forced   bool            `json:"forced,omitempty"`   // there are holds, but Options.Force was given
-	Unread   []Unread        `json:"unread,omitempty"`   // what a look at a storage in use passed over
+	Findings []CheckFinding  `json:"findings"` // what would not work any more, in order of the paths
+	Pins     []PinReport     `json:"pins"`     // those that were given, the expired ones included
+	// Waiting lists the packages whose new version waits, because the user's packages need the old one; for the next servicing, too.
+	Waiting  []Waiting  `json:"waiting,omitempty"`
+	Withheld []Withheld `json:"withheld,omitempty"` // what only a pin, or a package that waits, keeps; for the next servicing
+	Forced   bool       `json:"forced,omitempty"`   // there are holds, but Options.Force was given
+	Unread   []Unread   `json:"unread,omitempty"`   // what a look at a storage in use passed over
 	// Paths lists, in order, the paths that one of the bases has and that the user or the base changed. The lists that
 	// can be long come last: who reads a report as it comes knows the rest by then.
 	Paths []PathReport `json:"paths"`
@@ -112,7 +114,7 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, found []Chec
 		Forced: p.options.Force && slices.ContainsFunc(p.holds, Reason.forceable),
 		Paths:  []PathReport{}, Effects: []EffectReport{}, Packages: []PackageReport{}, IDs: p.remaps,
 		Findings: append([]CheckFinding{}, found...), Pins: append([]PinReport{}, p.pins.report...),
-		Withheld: p.carryWithheld(),
+		Withheld: p.carryWithheld(), Waiting: p.packages.waiting(),
 	}
 	for verdict, n := range p.quiet {
 		r.Counts[verdict] += n

@@ -34,8 +34,10 @@ type Input struct {
 	// looked at again, and what cannot be read is passed over and named in Report.Unread.
 	Live    bool
 	Options Options
-	// Withheld is that of the report of the servicing which put the storage on the old base; nothing where there was none.
+	// Withheld and Waiting are those of the report of the servicing which put the storage on the old base; nothing where there was
+	// none.
 	Withheld []Withheld
+	Waiting  []Waiting
 }
 
 // ErrHeld is wrapped by the error of Plan.Write for a storage that must be held.

@@ -118,6 +118,7 @@ type scenario struct {
 	nodes     []string // of the storage, topmost first
 	options   Options  // for serviced
 	withheld  []Withheld
+	waiting   []Waiting
 }
 
 // newScenario makes the bases and lets the user work on the old one through a real overlay mount.
@@ -186,7 +187,7 @@ func (s *scenario) plan(options Options) *Plan {
 }
 
 func (s *scenario) input(options Options) Input {
-	return Input{Old: tree.Stack{s.old}, New: tree.Stack{s.base}, User: s.nodes, Options: options, Withheld: s.withheld}
+	return Input{Old: tree.Stack{s.old}, New: tree.Stack{s.base}, User: s.nodes, Options: options, Withheld: s.withheld, Waiting: s.waiting}
 }
 
 // write writes the delta storage, twice: both must be the same, as must the reports.

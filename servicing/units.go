@@ -27,7 +27,7 @@ func (p *planner) settleUnits(driver string, choices []unit.Choice) error {
 			return err
 		}
 	}
-	return nil
+	return p.withholdKept(choices)
 }
 
 // keepPinned keeps the user's version of a file whose package is the user's.
@@ -135,13 +135,18 @@ func (p *planner) hideEmpty(dir string) error {
 	return nil
 }
 
-// holdBroken holds a storage in which relations between packages would not hold any more; problems are the new ones.
-func (p *planner) holdBroken(problems []unit.Problem, choices []unit.Choice) {
+// holdBroken holds a storage in which relations between packages would no longer hold; problems are the new ones, and refused says
+// why what they need cannot stay.
+func (p *planner) holdBroken(problems []unit.Problem, choices []unit.Choice, refused unit.Refused) {
 	for _, problem := range problems {
+		why := refused.Why(problem)
+		if why != "" {
+			why = "; it cannot stay as it is: " + why
+		}
 		p.holdFor(Reason{
 			Code: HoldDependency, Package: problem.Package.Name, Version: problem.Package.Version,
 			Message: fmt.Sprintf("%s %s: %s: %s", problem.Package.Name, problem.Package.Version, problem.Field, problem.Text) +
-				versionsOf(problem, choices),
+				versionsOf(problem, choices) + why,
 		})
 	}
 }

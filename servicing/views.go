@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
 // views are the ways to look at the input.
@@ -24,6 +25,7 @@ type views struct {
 	said  *tree.View // the storage alone
 
 	before map[string]Withheld // by path, what an earlier servicing withheld
+	marks  map[unit.Mark]bool  // the packages that an earlier servicing kept
 
 	sameBase bool // the new base is the old one
 	live     bool // the storage may be in use
@@ -32,7 +34,7 @@ type views struct {
 }
 
 func openViews(in Input) (*views, error) {
-	v := &views{sameBase: slices.Equal(in.Old, in.New), live: in.Live, before: make(map[string]Withheld)}
+	v := &views{sameBase: slices.Equal(in.Old, in.New), live: in.Live, before: make(map[string]Withheld), marks: marks(in.Waiting)}
 	for _, w := range in.Withheld {
 		v.before[w.path()] = w
 	}

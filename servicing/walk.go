@@ -134,7 +134,7 @@ func (p *planner) renumbers() bool {
 // run makes the plan and returns the side effects; none when the plan is to be made again.
 func (p *planner) run(ctx context.Context) ([]effect, error) {
 	var err error
-	if p.packages, err = newPackages(p.views, p.options.Policy.Action(ConcernDependency) == ActionKeep); err != nil {
+	if p.packages, err = newPackages(p.views, p.options.Policy.Action(ConcernDependency)); err != nil {
 		return nil, err
 	}
 	if err := p.fixPins(ctx); err != nil {

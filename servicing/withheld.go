@@ -10,9 +10,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// Withheld is a path that only a pin keeps as it is: the user had what the old base had, or nothing as the old base had. A later
-// servicing that is given it, see [Input], takes the path for unchanged by the user, if it still is as described here. So
-// the path follows the base again when the pin is over.
+// Withheld is a path that only a pin, or a package that waits, keeps as it is: the user had what the old base had, or nothing as
+// the old base had. A later servicing that is given it, see [Input], takes the path for unchanged by the user, if it still is as
+// described here. So the path follows the base again when the pin is over, or when the package no longer waits.
 type Withheld struct {
 	Path      string  `json:"path"`
 	PathBytes []byte  `json:"path_bytes,omitempty"`
@@ -30,7 +30,7 @@ func (w Withheld) path() string {
 	return w.Path
 }
 
-// withhold notes what a pin keeps from the user though it was not the user's.
+// withhold notes a path that is kept as it is though it is not the user's.
 func (p *planner) withhold(t three) error {
 	content, err := describe(t.u)
 	if err != nil {
@@ -55,8 +55,8 @@ func (p *planner) carryWithheld() []Withheld {
 	return out
 }
 
-// asBefore replaces what the old base has at a path by what an earlier one had, if a pin has kept that and the user has not
-// changed it since.
+// asBefore replaces what the old base has at a path by what an earlier one had, if a servicing has withheld that and the user has
+// not changed it since.
 func (v *views) asBefore(t *three) error {
 	w, ok := v.before[t.was]
 	if !ok {

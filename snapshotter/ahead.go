@@ -131,7 +131,7 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 	if !ok { // what is damaged is either made again, or refuses that
 		return p, false, nil
 	}
-	p.delta, p.report = o.Delta, o.Report
+	p.delta, p.report, p.fixesWaiting = o.Delta, o.Report, o.FixesWaiting
 	log.G(ctx).WithField("storage", st.Name).Debug("what was staged ahead of time is taken")
 	err = s.openOn(&p, below)
 	return p, true, err

@@ -26,6 +26,16 @@ func (s *Snapshotter) Explain(ctx context.Context, storage, path string) (e *ser
 // storage can return to is known to be a fix.
 func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.AuditReport, err error) {
 	err = s.lookInto(storage, func(in servicing.Input, _ []string) error {
+		var last string
+		s.store.View(func(g *dag.Graph) {
+			st, _ := g.Storage(storage)
+			last = lastReport(g, st)
+		})
+		left, err := s.leftBehind(last)
+		if err != nil {
+			return err
+		}
+		in.Waiting = left.Waiting
 		r, err = servicing.Audit(ctx, in)
 		return err
 	})

@@ -45,6 +45,6 @@ func TestReportsOutliveNothing(t *testing.T) {
 	taken.holds = []string{"odd"}
 	i.must(i.hold(taken, st.Name))
 	expect(taken, true)
-	_, err = i.reports.Withheld(taken.report)
+	_, err = i.reports.LeftBehind(taken.report)
 	i.must(err)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 )
 
 // staged is what is written for a storage and not yet shown.
@@ -30,6 +31,7 @@ type staged struct {
 	ahead                dag.UpdateID // for which the delta storage was staged before; 0 when it is new
 	at                   time.Time    // of the state that it leaves
 	report               string
+	fixesWaiting         int // how many fixes wait, see [servicing.Report.FixesWaiting]
 	holds                []string
 	dropsHead            bool // nothing refers to head afterwards
 	release              func()
@@ -37,13 +39,16 @@ type staged struct {
 
 func (p staged) switched(storage string) dag.Transformation {
 	return dag.Switch{
-		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Ahead: p.ahead, Now: p.at,
+		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, FixesWaiting: p.fixesWaiting,
+		Ahead: p.ahead, Now: p.at,
 	}
 }
 
 // beside keeps what was staged ready, and leaves the storage where it is.
 func (p staged) beside(storage string) dag.Transformation {
-	return dag.Stage{Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, Now: p.at}
+	return dag.Stage{
+		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, FixesWaiting: p.fixesWaiting, Now: p.at,
+	}
 }
 
 // rolledBack undoes the update; why is on record where no operator asked for that.
@@ -185,6 +190,7 @@ func (s *Snapshotter) report(p *staged, report *servicing.Report, reasons []serv
 	if err := s.saveReport(p, report); err != nil {
 		return err
 	}
+	p.fixesWaiting = len(report.FixesWaiting())
 	for _, reason := range reasons {
 		p.holds = append(p.holds, reason.Message)
 	}
@@ -256,9 +262,10 @@ func (s *Snapshotter) input(st dag.Storage, k stacks) (servicing.Input, error) {
 	if err != nil {
 		return servicing.Input{}, err
 	}
-	withheld, err := s.withheld(k.report)
+	left, err := s.leftBehind(k.report)
 	return servicing.Input{
-		Old: s.nodes.Stack(k.old), New: s.nodes.Stack(k.next), User: s.nodes.Stack(k.user), Options: options, Withheld: withheld,
+		Old: s.nodes.Stack(k.old), New: s.nodes.Stack(k.next), User: s.nodes.Stack(k.user), Options: options,
+		Withheld: left.Withheld, Waiting: left.Waiting,
 	}, err
 }
 
@@ -272,17 +279,17 @@ func lastReport(g *dag.Graph, st dag.Storage) string {
 	return ""
 }
 
-// withheld returns what only pins kept from following the base, by a report. When the report is gone, it all counts as the
-// user's own.
-func (s *Snapshotter) withheld(report string) ([]servicing.Withheld, error) {
+// leftBehind returns what did not follow the base in an update although it is not the user's, by the report. When the report is
+// gone, it all counts as the user's own.
+func (s *Snapshotter) leftBehind(report string) (reports.LeftBehind, error) {
 	if report == "" {
-		return nil, nil
+		return reports.LeftBehind{}, nil
 	}
-	list, err := s.reports.Withheld(report)
+	left, err := s.reports.LeftBehind(report)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+		return reports.LeftBehind{}, nil
 	}
-	return list, err
+	return left, err
 }
 
 // unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on disk any

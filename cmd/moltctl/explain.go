@@ -171,7 +171,8 @@ func notEffective(ctx context.Context, c *cli.Command, client api.ControlClient,
 	}
 	counted := shortfall{of: 1}
 	if fixes > 0 {
-		counted.add(exitHeld, fmt.Sprintf("hides %d fixes of its base", fixes))
+		noun := map[bool]string{true: "fix", false: "fixes"}[fixes == 1]
+		counted.add(exitHeld, fmt.Sprintf("hides %d %s of its base", fixes, noun))
 	}
 	if held != 0 {
 		counted.add(exitHeld, "is held")
@@ -216,6 +217,9 @@ func printAudit(w io.Writer, document io.Reader) (fixes int, err error) {
 			t.row("PACKAGE", "IN THE BASE", "SEEN", "FIX HIDDEN", "WHY")
 			return eachElement(dec, func(p servicing.AuditPackage) error {
 				t.row(p.Name, p.Base, orNone(p.Seen), yes(p.Lower), p.Reason)
+				if p.Waits != nil {
+					t.row("", "to do in the container: "+p.Waits.Do)
+				}
 				return t.err
 			})
 		case "paths":

@@ -41,6 +41,7 @@ type fakeDaemon struct {
 	watched  []*api.Update
 	preview  []preview
 	report   []byte
+	audit    []byte
 	failures []string
 	codes    []uint32
 	fates    []*api.Undone
@@ -194,6 +195,10 @@ func (d *fakeDaemon) GetReport(r *api.GetReportRequest, stream grpc.ServerStream
 		}
 		return nil
 	})
+}
+
+func (d *fakeDaemon) AuditStorage(r *api.AuditStorageRequest, stream grpc.ServerStreamingServer[api.AuditStorageResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.AuditStorageResponse{Audit: d.audit}) })
 }
 
 func (d *fakeDaemon) DiffPath(r *api.DiffPathRequest, stream grpc.ServerStreamingServer[api.DiffPathResponse]) error {

@@ -104,6 +104,36 @@ func TestTablesGolden(t *testing.T) {
 		"update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --detach", "update rollback u1")
 }
 
+// tiedWaiting is what waits after an update, as reports and audits have it.
+const tiedWaiting = `{
+	"package": "perl-base", "arch": "amd64", "source": "perl", "kept": "5-3", "base": "5-4", "fix": true,
+	"for": [{"package": "perl", "version": "5-3", "needs": "perl-base (= 5-3)"}],
+	"do": "apt-get update && apt-get install --only-upgrade perl perl-base"
+}`
+
+// TestWaitingGolden: an update that leaves fixes out is applied nowhere without their number, and is told from one that reached all.
+func TestWaitingGolden(t *testing.T) {
+	golden(t, "waiting.golden", func() *fakeDaemon {
+		g := graph()
+		u := g.GetUpdates()[0]
+		u.Outcomes = append(u.Outcomes[1:], &api.Outcome{Storage: "default/git", State: "applied", Delta: 9, Report: true, FixesWaiting: 1, Time: at(7)})
+		for _, s := range g.GetStorages() {
+			if s.GetName() == "default/web" {
+				s.FixesWaiting = 3
+			}
+		}
+		report := `{"counts": {"keep": 2}, "packages": [], "waiting": [` + tiedWaiting + `,
+			{"package": "perl-doc", "source": "perl", "kept": "5-3", "base": "", "with": "perl-base", "do": "apt-get update && apt-get install --only-upgrade perl perl-base"}]}`
+		return &fakeDaemon{
+			graph: g, update: u, report: []byte(report),
+			preview: []preview{{Preview: &api.Preview{Storage: "default/git", FixesWaiting: 1}, report: report}},
+			audit: []byte(`{"packages": [{"name": "perl-base", "base": "5-4", "seen": "5-3", "lower": true, "reason": "an update has kept it: perl 5-3 needs perl-base (= 5-3)",
+				"waits": ` + tiedWaiting + `}], "paths": [], "fixes": 1}`),
+		}
+	}, "update ls", "update inspect u1", "update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --dry-run",
+		"update report --storage git u1", "storage history git", "storage inspect web", "storage audit git", "graph")
+}
+
 // TestMergeGolden: why layers are not merged, for reasons of every kind.
 func TestMergeGolden(t *testing.T) {
 	type (

@@ -121,6 +121,8 @@ func (s *shortfall) addPreview(c *cli.Command, one *api.Preview, refused preview
 		s.add(refused.exit, refused.what)
 	case one.GetWaits() != "" && c.Bool(allOrNothingFlag):
 		s.add(exitFailed, "in use")
+	case one.GetUndone() == nil && one.GetFixesWaiting() > 0:
+		s.add(exitHeld, "would be applied but for fixes that wait")
 	}
 }
 

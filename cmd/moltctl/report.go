@@ -102,6 +102,8 @@ func (s *summary) read(from io.Reader) error {
 			return dec.Decode(&s.report.Holds)
 		case "forced":
 			return dec.Decode(&s.report.Forced)
+		case "waiting":
+			return dec.Decode(&s.report.Waiting)
 		case "packages":
 			return dec.Decode(&s.report.Packages)
 		case "findings":
@@ -142,6 +144,9 @@ func (s *summary) begin() {
 			counts = append(counts, fmt.Sprintf("%d %s", n, v.verdict))
 		}
 	}
+	if waits := fixesWait(uint32(len(s.report.FixesWaiting()))); waits != "" { //nolint:gosec // as many as there are packages
+		counts = append(counts, waits)
+	}
 	s.t.row(s.storage+":", orDash(strings.Join(counts, ", ")))
 	held := map[bool]string{true: "  forced past:", false: "  held:"}[s.report.Forced]
 	for _, h := range s.report.Holds {
@@ -153,6 +158,7 @@ func (s *summary) begin() {
 	for _, f := range s.report.Findings {
 		s.t.row("  "+string(f.Severity)+":", printable(pathOf(servicing.PathReport{Path: f.Path, PathBytes: f.PathBytes})), f.Message)
 	}
+	waiting(s.t, s.report.Waiting)
 	unread(s.t, "  not looked at", s.report.Unread)
 	for _, p := range s.report.Packages {
 		s.t.row("  package", p.Name, fmt.Sprintf("%s -> %s", orNone(p.User), orNone(p.Effective)), p.Reason)

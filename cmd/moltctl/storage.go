@@ -101,6 +101,9 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 		t.row("container", orDash(ownKey(s.GetKey())))
 		t.row("base", nodeID(s.GetBase()))
 		t.row("next start", orDash(s.GetPending()))
+		if s.GetFixesWaiting() > 0 {
+			t.row("updated", stateWith("applied", s.GetFixesWaiting())+": moltctl storage audit "+s.GetName()+" names what waits")
+		}
 		t.row("created", when(s.GetCreated()))
 		t.row()
 		t.row("NODE", "KIND", "SIZE", "INODES", "WRITTEN ON", "CREATED")
@@ -201,7 +204,7 @@ func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClien
 		for _, u := range r.GetUpdates() {
 			for _, o := range u.GetOutcomes() {
 				if o.GetStorage() == name {
-					t.row(updateID(u.GetId()), o.GetState(), baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef()), nodeID(o.GetDelta()), when(o.GetTime()), strings.Join(o.GetReasons(), "; "))
+					t.row(updateID(u.GetId()), outcomeState(o), baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef()), nodeID(o.GetDelta()), when(o.GetTime()), outcomeWhy(o))
 				}
 			}
 		}

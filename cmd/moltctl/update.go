@@ -61,7 +61,8 @@ func createCommand(storages, dryRun cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "create", Usage: "update the storages on a base",
 		Description: `A stopped container's storage is updated at once, a running one's at its next start. A storage that cannot be
-updated is held, with the reasons, and does not stop the others.
+updated is held, with the reasons, and does not stop the others. Where packages of a storage need the old version of some packages
+of its base, these wait and the rest is applied; the exit code is then 3.
 
    moltctl update create --from app:v1 --to app:v2
    moltctl update create --storage web --to app:v2 --dry-run`,
@@ -241,7 +242,7 @@ func listUpdates(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	t.row("UPDATE", "STATE", "FROM", "TO", "STORAGES", "CREATED")
 	row := func(u *api.Update) {
 		from, to := baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef())
-		t.row(updateID(u.GetId()), u.GetState(), from, to, tally(u), when(u.GetCreated()))
+		t.row(updateID(u.GetId()), updateState(u), from, to, tally(u), when(u.GetCreated()))
 	}
 	// The last update of a part may go on in the next one.
 	kept := &api.ListUpdatesResponse{}
@@ -279,6 +280,9 @@ func tally(u *api.Update) string {
 		}
 		delete(counts, state)
 	}
+	if waits := fixesWait(waitsOf(u, u.GetState())); waits != "" {
+		parts = append(parts, waits)
+	}
 	return orDash(strings.Join(parts, ", "))
 }
 
@@ -303,7 +307,7 @@ func printUpdate(c *cli.Command, u *api.Update) error {
 		t.row("update", updateID(u.GetId()))
 		t.row("from", baseName(u.GetFrom(), u.GetFromRef()))
 		t.row("to", baseName(u.GetTo(), u.GetToRef()))
-		t.row("state", u.GetState())
+		t.row("state", updateState(u))
 		if begun := causes[u.GetCause()]; begun != "" {
 			t.row("begun by", begun)
 		}
@@ -316,7 +320,7 @@ func printUpdate(c *cli.Command, u *api.Update) error {
 		t.row()
 		t.row("STORAGE", "STATE", "DELTA STORAGE", "WHY")
 		for _, o := range u.GetOutcomes() {
-			t.row(o.GetStorage(), o.GetState(), nodeID(o.GetDelta()), strings.Join(o.GetReasons(), "; "))
+			t.row(o.GetStorage(), outcomeState(o), nodeID(o.GetDelta()), outcomeWhy(o))
 		}
 	})
 }
@@ -330,6 +334,10 @@ func unreached(u *api.Update) error {
 			counted.add(exitHeld, "held")
 		case "aborted":
 			counted.add(exitFailed, "aborted")
+		case "applied":
+			if o.GetFixesWaiting() > 0 {
+				counted.add(exitHeld, "applied but for fixes that wait")
+			}
 		}
 	}
 	return counted.err()

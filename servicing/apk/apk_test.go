@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 	if got := Digests(p); len(got) != 1 || got["lib/ld-musl-x86_64.so.1"] != "Q1bbbb=" {
 		t.Errorf("digests: %q", got)
 	}
-	if got := Render(unit.Choose(db.Packages, db.Packages, db.Packages, Compare), db, db); string(got) != content {
+	if got := Render(unit.Choose(db.Packages, db.Packages, db.Packages, nil, Compare), db, db); string(got) != content {
 		t.Errorf("got\n%s\nwant\n%s", got, content)
 	}
 	if len(Files(nil)) != 0 || Broken(p) != "" || Broken(&unit.Package{Record: "P:a\nf:fs\n"}) != "fs" {
@@ -56,7 +56,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("P:a\nV:1\nF:../../etc\nR:/../x\nR:\nF:\nD:a b>=1 !c<~2 so:x=1@y\np:b=2\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		db := Parse(content)
-		again := Parse(Render(unit.Choose(db.Packages, db.Packages, db.Packages, Compare), db, db))
+		again := Parse(Render(unit.Choose(db.Packages, db.Packages, db.Packages, nil, Compare), db, db))
 		if len(again.Packages) > len(db.Packages) {
 			t.Errorf("%d packages became %d", len(db.Packages), len(again.Packages))
 		}
@@ -222,7 +222,7 @@ func TestChoose(t *testing.T) {
 		{"asked for in versions that the base's is one of", pkg("a 1.1"), pkg("a 1.2"), pkg("a 1.1"), "a~1", unit.Base, "1.2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			choices := Choose(db(c.old), db(c.base), db(c.user), []byte(c.world))
+			choices := Choose(db(c.old), db(c.base), db(c.user), []byte(c.world), nil)
 			version := ""
 			if p := choices[0].Effective; p != nil {
 				version = p.Version
@@ -260,7 +260,7 @@ func TestMergeScripts(t *testing.T) {
 	old := db(pkg("a 1.0"), pkg("b 1"), pkg("gone 1"))
 	base := db(pkg("a 1.1"), pkg("b 1"), pkg("new 1"))
 	user := db(pkg("a 1.0"), pkg(long+" 1"), pkg("gone 1"))
-	got, ok := MergeScripts(Choose(old, base, user, nil),
+	got, ok := MergeScripts(Choose(old, base, user, nil, nil),
 		archive(t, "a-1.1.Q1a/+=.post-install", "b-1.Q1b=.pre-install", "new-1.Q1n=.trigger", "a-1.Q1x.1.post-install"),
 		archive(t, "a-1.0.Q1a0=.post-install", long+"-1.Q1l=.post-upgrade", long+"-1.Q1l=.pre-upgrade", "gone-1.Q1g=.pre-install"))
 	want := archive(t, "a-1.1.Q1a/+=.post-install", "new-1.Q1n=.trigger", long+"-1.Q1l=.post-upgrade", long+"-1.Q1l=.pre-upgrade")
@@ -300,7 +300,7 @@ func FuzzMembers(f *testing.F) {
 
 func TestMergeTriggers(t *testing.T) {
 	old, base, user := Parse([]byte(pkg("a 1")+pkg("b 1"))), Parse([]byte(pkg("a 2")+pkg("b 1"))), Parse([]byte(pkg("a 1")+pkg("b 1")+pkg("c 1")))
-	got := MergeTriggers(Choose(old, base, user, nil), []byte("Q1b1= /lib\nQ1a2= /usr/lib /lib\n"), []byte("Q1a1= /lib\nQ1b1= /lib\nQ1c1= /etc"))
+	got := MergeTriggers(Choose(old, base, user, nil, nil), []byte("Q1b1= /lib\nQ1a2= /usr/lib /lib\n"), []byte("Q1a1= /lib\nQ1b1= /lib\nQ1c1= /etc"))
 	if want := "Q1a2= /usr/lib /lib\nQ1b1= /lib\nQ1c1= /etc\n"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -126,7 +126,7 @@ func (t token) compare(other token) int {
 
 // Choose decides for each package of the three databases whose version counts. A version that the user asked for in the
 // world counts as held while the new base's is not what was asked for.
-func Choose(old, base, user *Database, world []byte) []unit.Choice {
+func Choose(old, base, user *Database, world []byte, marks map[unit.Mark]bool) []unit.Choice {
 	asked := make(map[string][]relation)
 	for _, r := range relations(string(world)) {
 		if r.operator != "" && !r.conflict {
@@ -148,5 +148,5 @@ func Choose(old, base, user *Database, world []byte) []unit.Choice {
 		}
 		packages = append(packages, p)
 	}
-	return unit.Choose(old.Packages, base.Packages, packages, Compare)
+	return unit.Choose(old.Packages, base.Packages, packages, marks, Compare)
 }

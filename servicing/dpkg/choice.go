@@ -26,9 +26,10 @@ func Compare(a, b string) (int, error) {
 	return version.Compare(va, vb), nil
 }
 
-// Choose decides for each package of the three databases whose version counts, and merges what is wanted.
-func Choose(old, base, user *Database) []unit.Choice {
-	out := unit.Choose(old.Packages, base.Packages, user.Packages, Compare)
+// Choose decides for each package of the three databases whose version counts, and merges what is wanted. Marks are the packages
+// that an earlier update kept.
+func Choose(old, base, user *Database, marks map[unit.Mark]bool) []unit.Choice {
+	out := unit.Choose(old.Packages, base.Packages, user.Packages, marks, Compare)
 	for i := range out {
 		if c := &out[i]; c.Effective != nil {
 			c.Effective = withWant(c.Effective, want(c))

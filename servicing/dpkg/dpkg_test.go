@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("Package: a\nStatus: install ok installed\nVersion: 1\n\nx\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		db := Parse(content)
-		choices := Choose(db, db, db)
+		choices := Choose(db, db, db, nil)
 		var kept, rendered []string
 		for _, s := range ParseStanzas(content) {
 			kept = append(kept, s.raw)
@@ -136,7 +136,7 @@ func TestChoose(t *testing.T) {
 		{"another architecture", pkg("a:all 1"), pkg("a:amd64 2"), pkg("a:all 1"), unit.Base, "2 installed", "install"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			choices := Choose(Parse([]byte(c.old)), Parse([]byte(c.base)), Parse([]byte(c.user)))
+			choices := Choose(Parse([]byte(c.old)), Parse([]byte(c.base)), Parse([]byte(c.user)), nil)
 			if len(choices) != 1 {
 				t.Fatalf("%d choices", len(choices))
 			}
@@ -157,7 +157,7 @@ func TestSeveralArchitectures(t *testing.T) {
 	old := Parse([]byte(pkg("a:amd64 1", same)))
 	base := Parse([]byte(pkg("a:amd64 2", same)))
 	user := Parse([]byte(pkg("a:amd64 1", same) + pkg("a:i386 1", same)))
-	choices := Choose(old, base, user)
+	choices := Choose(old, base, user, nil)
 	if len(choices) != 2 || choices[0].Key != "a:amd64" || choices[0].Side != unit.Base || choices[1].Key != "a:i386" || choices[1].Side != unit.User {
 		t.Errorf("got %v", choices)
 	}
@@ -169,7 +169,7 @@ func TestStatus(t *testing.T) {
 	base := Parse([]byte(pkg("c 2") + pkg("a 2") + pkg("d 1")))
 	user := Parse([]byte(pkg("a 1", "X-Mine: kept") + pkg("b 1") + pkg("c 3") + pkg("x 1") + unknown))
 	want := pkg("c 3") + pkg("a 2") + pkg("d 1") + pkg("x 1") + unknown
-	if got := Status(Choose(old, base, user), base, user); string(got) != want {
+	if got := Status(Choose(old, base, user, nil), base, user); string(got) != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

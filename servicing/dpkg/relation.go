@@ -4,6 +4,7 @@
 package dpkg
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -31,6 +32,10 @@ func Problems(all []*unit.Package) []unit.Problem {
 					out = append(out, unit.Problem{Package: p, Field: field, Text: group.text, Names: group.names()})
 				}
 			}
+		}
+		if other := w.outOfStep(p); other != nil {
+			text := fmt.Sprintf("same (with %s:%s %s)", other.Name, other.Arch, other.Version)
+			out = append(out, unit.Problem{Package: p, Field: "Multi-Arch", Text: text, Names: []string{p.Name}})
 		}
 	}
 	return out
@@ -143,6 +148,19 @@ func (w *world) clashes(of *unit.Package, r relation) bool {
 	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
 		return p.Name != of.Name && r.holds(p.version)
 	})
+}
+
+// outOfStep returns the same package of another architecture, where both can be there only in one version and are not; nil for none.
+func (w *world) outOfStep(of *unit.Package) *unit.Package {
+	if stanza(of).Get("Multi-Arch") != "same" {
+		return nil
+	}
+	for _, p := range w.providers[of.Name] {
+		if p.Name == of.Name && p.Arch != of.Arch && p.Version != of.Version {
+			return p.Package
+		}
+	}
+	return nil
 }
 
 // reaches tells whether a package of one architecture can satisfy a dependency of another.

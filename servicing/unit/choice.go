@@ -25,6 +25,18 @@ type Choice struct {
 	Reason          string
 	Effective       *Package // what the result's database says; nil when the package is not in it
 	UserVersionOnly bool     // the user has another version than the old base
+	Kept            *Kept    // why the user's version counts although the new base's would; nil where it would not
+}
+
+// Mark names a package that an earlier update kept at a version. As long as it is at that version the user has not changed it.
+type Mark struct{ Name, Arch, Version string }
+
+// MarkOf returns what marks a package as it is; nothing that any package has where there is none.
+func MarkOf(p *Package) Mark {
+	if !p.Installed() {
+		return Mark{}
+	}
+	return Mark{p.Name, p.Arch, p.Version}
 }
 
 // Compare compares versions as a package manager does: negative when a is lower than b, 0 when they are equal. It gives an
@@ -32,8 +44,8 @@ type Choice struct {
 type Compare func(a, b string) (int, error)
 
 // Choose decides for each package of the three databases whose version counts. The order is that of the new base, then
-// the user's additions, then what both lack now.
-func Choose(old, base, user []*Package, compare Compare) []Choice {
+// the user's additions, then what both lack now. Marks are the packages that an earlier update kept.
+func Choose(old, base, user []*Package, marks map[Mark]bool, compare Compare) []Choice {
 	key := keys(old, base, user)
 	byKey := make(map[string]*Choice)
 	var order []string
@@ -57,7 +69,7 @@ func Choose(old, base, user []*Package, compare Compare) []Choice {
 	out := make([]Choice, 0, len(order))
 	for _, k := range order {
 		c := byKey[k]
-		c.decide(compare)
+		c.decide(marks[MarkOf(c.User)], compare)
 		out = append(out, *c)
 	}
 	return out
@@ -82,21 +94,23 @@ func keys(all ...[]*Package) func(*Package) string {
 }
 
 // decide sets the side, the reason and what the result's database says.
-func (c *Choice) decide(compare Compare) {
+func (c *Choice) decide(marked bool, compare Compare) {
 	c.UserVersionOnly = !c.User.same(c.Old)
-	c.Side, c.Reason = c.side(compare)
+	c.Side, c.Reason = c.side(marked, compare)
 	c.Effective = c.New
 	if c.Side == User {
 		c.Effective = c.User
 	}
 }
 
-func (c *Choice) side(compare Compare) (Side, string) {
+func (c *Choice) side(marked bool, compare Compare) (Side, string) {
 	switch {
 	case c.User.same(c.New):
 		return Base, "the same on both sides"
 	case c.User.Installed() && c.User.Held:
 		return User, "held by the user"
+	case marked:
+		return Base, "kept by an earlier update, unchanged by the user"
 	case c.User.same(c.Old):
 		return Base, "unchanged by the user"
 	case c.New.same(c.Old) && c.User.Installed() && !c.Old.Installed():
@@ -116,39 +130,6 @@ func (c *Choice) side(compare Compare) (Side, string) {
 		return User, "the user's version is higher"
 	default:
 		return Base, "the base's version is higher"
-	}
-}
-
-// Relations are what a package manager knows about how packages go together.
-type Relations struct {
-	// Broken returns the relations that would not hold between packages.
-	Broken func([]*Package) []Problem
-	// Names returns what a package goes by in relations: its name, and all that it provides.
-	Names func(*Package) []string
-}
-
-// KeepNeeded keeps the user's version of packages of which the new base's would count, where relations would not hold otherwise.
-// What cannot be helped in this way stays broken.
-func KeepNeeded(choices []Choice, r Relations) {
-	for kept := true; kept; {
-		kept = false
-		for _, problem := range r.Broken(Effective(choices)) {
-			for i := range choices {
-				c := &choices[i]
-				if c.Side != Base || !c.User.Installed() || c.User.same(c.New) {
-					continue
-				}
-				switch {
-				case slices.ContainsFunc(r.Names(c.User), func(name string) bool { return slices.Contains(problem.Names, name) }):
-					c.Reason = "kept for " + problem.Package.Name + ", which needs " + problem.Text
-				case c.Effective == problem.Package:
-					c.Reason = "kept, because the new version needs " + problem.Text
-				default:
-					continue
-				}
-				c.Side, c.Effective, kept = User, c.User, true
-			}
-		}
 	}
 }
 

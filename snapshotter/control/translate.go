@@ -35,10 +35,10 @@ func name(n dag.Name) *api.Name {
 
 // storages returns what translates the storages of a graph.
 func storages(g *dag.Graph) func(dag.Storage) *api.Storage {
-	held, leads := heldBy(g), g.Leads()
+	held, waits, leads := heldBy(g), fixesWaiting(g), g.Leads()
 	return func(st dag.Storage) *api.Storage {
 		s := storage(g, st)
-		s.HeldBy = uint64(held[st.Name])
+		s.HeldBy, s.FixesWaiting = uint64(held[st.Name]), waits[st.Name]
 		if lead, ok := leads.From(g.Base(st)); ok {
 			s.Newer, s.NewerBy = uint64(lead.To), uint64(lead.Update)
 		}
@@ -103,6 +103,19 @@ func heldBy(g *dag.Graph) map[string]dag.UpdateID {
 	return held
 }
 
+// fixesWaiting returns, by storage, how many fixes waited when the last update moved it.
+func fixesWaiting(g *dag.Graph) map[string]uint32 {
+	waits := map[string]uint32{}
+	for _, u := range g.Updates() {
+		for name, o := range u.Outcomes {
+			if o.State == dag.Applied && !o.Gone {
+				waits[name] = uint32(o.FixesWaiting) //nolint:gosec // as many as there are packages
+			}
+		}
+	}
+	return waits
+}
+
 // updates returns what translates the updates of a graph.
 func updates(g *dag.Graph) func(dag.Update) *api.Update {
 	return func(u dag.Update) *api.Update { return update(g, u) }
@@ -121,7 +134,7 @@ func update(g *dag.Graph, u dag.Update) *api.Update {
 			o.Delta = 0
 		}
 		r.Outcomes = append(r.Outcomes, &api.Outcome{
-			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta),
+			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta), FixesWaiting: uint32(o.FixesWaiting), //nolint:gosec // as many as there are packages
 			Report: o.Report != "", Time: timestamppb.New(o.Time),
 		})
 	}

@@ -131,11 +131,19 @@ func (d *Dir) Path(name, path string) (p servicing.PathReport, found bool, err e
 	return p, found, err
 }
 
-// Withheld returns what only pins kept from following the base. The error wraps fs.ErrNotExist when there is no
-// report of the name.
-func (d *Dir) Withheld(name string) (list []servicing.Withheld, err error) {
-	err = d.read(name, func(f file) error { return f.value("withheld", &list) })
-	return list, err
+// LeftBehind is what did not follow the base in an update although it is not the user's.
+type LeftBehind struct {
+	Withheld []servicing.Withheld
+	Waiting  []servicing.Waiting
+}
+
+// LeftBehind returns what did not follow the base by a report. The error wraps fs.ErrNotExist when there is no report of the
+// name.
+func (d *Dir) LeftBehind(name string) (left LeftBehind, err error) {
+	err = d.read(name, func(f file) error {
+		return errors.Join(f.value("withheld", &left.Withheld), f.value("waiting", &left.Waiting))
+	})
+	return left, err
 }
 
 func (d *Dir) read(name string, fn func(file) error) error {

@@ -30,7 +30,7 @@ func sample() *servicing.Report {
 		},
 		Effects:  []servicing.EffectReport{{Path: "etc/a", What: "whiteout"}},
 		Holds:    []servicing.Reason{{Message: "no path"}, {Message: "x", Path: "etc/a"}},
-		Packages: []servicing.PackageReport{{Name: "p"}}, Withheld: []servicing.Withheld{{Path: "w", Mode: 5}},
+		Packages: []servicing.PackageReport{{Name: "p"}}, Withheld: []servicing.Withheld{{Path: "w", Mode: 5}}, Waiting: []servicing.Waiting{{Package: "w", Kept: "1"}},
 	}
 }
 
@@ -91,9 +91,9 @@ func TestReports(t *testing.T) {
 			if err != nil || !found || p.Was != "etc/was" {
 				t.Errorf("got %+v, %v, %v", p, found, err)
 			}
-			withheld, err := d.Withheld("u1-n2.json")
-			if err != nil || len(withheld) != 1 || withheld[0].Mode != 5 {
-				t.Errorf("withheld are %v, %v", withheld, err)
+			left, err := d.LeftBehind("u1-n2.json")
+			if err != nil || len(left.Withheld) != 1 || left.Withheld[0].Mode != 5 || len(left.Waiting) != 1 || left.Waiting[0].Kept != "1" {
+				t.Errorf("left behind is %v, %v", left, err)
 			}
 		})
 	}

@@ -436,7 +436,9 @@ type Storage struct {
 	Newer   uint64 `protobuf:"varint,40,opt,name=newer,proto3" json:"newer,omitempty"`
 	NewerBy uint64 `protobuf:"varint,41,opt,name=newer_by,json=newerBy,proto3" json:"newer_by,omitempty"`
 	// How a new storage came to begin on another base than its container named; not set if it did not.
-	Placed        *Placement `protobuf:"bytes,42,opt,name=placed,proto3" json:"placed,omitempty"`
+	Placed *Placement `protobuf:"bytes,42,opt,name=placed,proto3" json:"placed,omitempty"`
+	// How many fixes of its base waited when the last update moved the storage, as in Outcome; an audit tells which still do.
+	FixesWaiting  uint32 `protobuf:"varint,43,opt,name=fixes_waiting,json=fixesWaiting,proto3" json:"fixes_waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,6 +599,13 @@ func (x *Storage) GetPlaced() *Placement {
 	return nil
 }
 
+func (x *Storage) GetFixesWaiting() uint32 {
+	if x != nil {
+		return x.FixesWaiting
+	}
+	return 0
+}
+
 // Placement is the move of a new, empty storage to where the updates of its base led. The layers may be gone.
 type Placement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -677,7 +686,9 @@ type Outcome struct {
 	Report  bool                   `protobuf:"varint,5,opt,name=report,proto3" json:"report,omitempty"`
 	Time    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
 	// The kind of use that a move waits for, see docs/operations.md; empty when it waits for none.
-	Use           string `protobuf:"bytes,20,opt,name=use,proto3" json:"use,omitempty"`
+	Use string `protobuf:"bytes,20,opt,name=use,proto3" json:"use,omitempty"`
+	// How many fixes of the new base wait, because packages of the storage need an earlier version; the report names them.
+	FixesWaiting  uint32 `protobuf:"varint,21,opt,name=fixes_waiting,json=fixesWaiting,proto3" json:"fixes_waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -759,6 +770,13 @@ func (x *Outcome) GetUse() string {
 		return x.Use
 	}
 	return ""
+}
+
+func (x *Outcome) GetFixesWaiting() uint32 {
+	if x != nil {
+		return x.FixesWaiting
+	}
+	return 0
 }
 
 type Update struct {
@@ -2345,7 +2363,9 @@ type Preview struct {
 	// The pieces of a report follow.
 	Reported bool `protobuf:"varint,7,opt,name=reported,proto3" json:"reported,omitempty"`
 	// What undoing an update would come to; not set for an update.
-	Undone        *Undone `protobuf:"bytes,8,opt,name=undone,proto3" json:"undone,omitempty"`
+	Undone *Undone `protobuf:"bytes,8,opt,name=undone,proto3" json:"undone,omitempty"`
+	// How many fixes of the new base would wait, as in Outcome.
+	FixesWaiting  uint32 `protobuf:"varint,9,opt,name=fixes_waiting,json=fixesWaiting,proto3" json:"fixes_waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2427,6 +2447,13 @@ func (x *Preview) GetUndone() *Undone {
 		return x.Undone
 	}
 	return nil
+}
+
+func (x *Preview) GetFixesWaiting() uint32 {
+	if x != nil {
+		return x.FixesWaiting
+	}
+	return 0
 }
 
 type PreviewResponse struct {
@@ -3890,7 +3917,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06update\x18\x01 \x01(\x04R\x06update\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xa6\x04\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xcb\x04\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tanonymous\x18\x02 \x01(\bR\tanonymous\x12\x12\n" +
@@ -3910,12 +3937,13 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\aheld_by\x18\x0f \x01(\x04R\x06heldBy\x12\x14\n" +
 	"\x05newer\x18( \x01(\x04R\x05newer\x12\x19\n" +
 	"\bnewer_by\x18) \x01(\x04R\anewerBy\x124\n" +
-	"\x06placed\x18* \x01(\v2\x1c.molt.control.v1r3.PlacementR\x06placed\"w\n" +
+	"\x06placed\x18* \x01(\v2\x1c.molt.control.v1r3.PlacementR\x06placed\x12#\n" +
+	"\rfixes_waiting\x18+ \x01(\rR\ffixesWaiting\"w\n" +
 	"\tPlacement\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x16\n" +
 	"\x06update\x18\x03 \x01(\x04R\x06update\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xc3\x01\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe8\x01\n" +
 	"\aOutcome\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
@@ -3923,7 +3951,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05delta\x18\x04 \x01(\x04R\x05delta\x12\x16\n" +
 	"\x06report\x18\x05 \x01(\bR\x06report\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
-	"\x03use\x18\x14 \x01(\tR\x03use\"\xbd\x03\n" +
+	"\x03use\x18\x14 \x01(\tR\x03use\x12#\n" +
+	"\rfixes_waiting\x18\x15 \x01(\rR\ffixesWaiting\"\xbd\x03\n" +
 	"\x06Update\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
@@ -4032,7 +4061,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
 	"\x14CreateUpdateResponse\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\x04R\x02idJ\x04\b\x01\x10\x02\"\xce\x01\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02idJ\x04\b\x01\x10\x02\"\xf3\x01\n" +
 	"\aPreview\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05holds\x18\x02 \x03(\tR\x05holds\x12\x14\n" +
@@ -4040,7 +4069,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
 	"\x04code\x18\x06 \x01(\rR\x04code\x12\x1a\n" +
 	"\breported\x18\a \x01(\bR\breported\x121\n" +
-	"\x06undone\x18\b \x01(\v2\x19.molt.control.v1r3.UndoneR\x06undoneJ\x04\b\x04\x10\x05\"q\n" +
+	"\x06undone\x18\b \x01(\v2\x19.molt.control.v1r3.UndoneR\x06undone\x12#\n" +
+	"\rfixes_waiting\x18\t \x01(\rR\ffixesWaitingJ\x04\b\x04\x10\x05\"q\n" +
 	"\x0fPreviewResponse\x126\n" +
 	"\apreview\x18\x02 \x01(\v2\x1a.molt.control.v1r3.PreviewH\x00R\apreview\x12\x18\n" +
 	"\x06report\x18\x03 \x01(\fH\x00R\x06reportB\x06\n" +

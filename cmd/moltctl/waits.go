@@ -1,0 +1,74 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+// fixesWait says how many fixes wait; empty for none.
+func fixesWait(n uint32) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "1 fix waits"
+	}
+	return fmt.Sprintf("%d fixes wait", n)
+}
+
+// stateWith writes a state with how many fixes wait.
+func stateWith(state string, waits uint32) string {
+	if waits == 0 || state != "applied" && state != "staged" {
+		return state
+	}
+	return state + ", " + fixesWait(waits)
+}
+
+// outcomeState writes how far an update has come for a storage.
+func outcomeState(o *api.Outcome) string { return stateWith(o.GetState(), o.GetFixesWaiting()) }
+
+// updateState writes how far an update has come, with the fixes that wait in all its storages.
+func updateState(u *api.Update) string { return stateWith(u.GetState(), waitsOf(u, u.GetState())) }
+
+// waitsOf counts the fixes that wait in the storages of an update that are in a state.
+func waitsOf(u *api.Update, state string) (n uint32) {
+	for _, o := range u.GetOutcomes() {
+		if o.GetState() == state {
+			n += o.GetFixesWaiting()
+		}
+	}
+	return n
+}
+
+// outcomeWhy says why the outcome for a storage is as it is, and which command names the fixes that wait.
+func outcomeWhy(o *api.Outcome) string {
+	why := o.GetReasons()
+	if o.GetState() == "applied" && o.GetFixesWaiting() > 0 {
+		why = append(why[:len(why):len(why)], "moltctl storage audit "+o.GetStorage()+" names what waits")
+	}
+	return strings.Join(why, "; ")
+}
+
+// waiting shows the packages of a new base that wait, and what ends that.
+func waiting(t *table, list []servicing.Waiting) {
+	for i, w := range list {
+		what := "fix waits"
+		if !w.Fix {
+			what = "kept"
+		}
+		base := w.Base
+		if base == "" {
+			base = "none"
+		}
+		t.row("  "+what+":", w.Package, w.Kept+" -> "+base, w.Why())
+		if i+1 == len(list) || list[i+1].Do != w.Do {
+			t.row("", "to do in the container: "+w.Do)
+		}
+	}
+}

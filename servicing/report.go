@@ -268,7 +268,7 @@ func describe(n node) (string, error) {
 	defer file.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, file); err != nil {
-		return "", fmt.Errorf("read %q: %w", n.Path, err)
+		return "", fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
 	}
 	return digest.NewDigest(digest.SHA256, h).String(), nil
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -148,13 +149,22 @@ func (s *Snapshotter) WriteReport(w io.Writer, id dag.UpdateID, storage, path st
 
 // withReport calls fn with the name of a report. A report that is not there is errdefs.ErrNotFound.
 func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name string) error) error {
-	var o dag.Outcome
+	var (
+		o         dag.Outcome
+		known, in bool
+	)
 	s.store.View(func(g *dag.Graph) {
-		u, _ := g.Update(id)
-		o = u.Outcomes[storage]
+		var u dag.Update
+		u, known = g.Update(id)
+		o, in = u.Outcomes[storage]
 	})
-	if o.Report == "" {
-		return fmt.Errorf("report of update %v on storage %q: %w", id, storage, errdefs.ErrNotFound)
+	switch {
+	case !known:
+		return fmt.Errorf("update %v: %w", id, errdefs.ErrNotFound)
+	case !in:
+		return fmt.Errorf("storage %q in update %v: %w", storage, id, errdefs.ErrNotFound)
+	case o.Report == "":
+		return unreportedError{id, storage, o}
 	}
 	err := fn(o.Report)
 	if errors.Is(err, os.ErrNotExist) {
@@ -162,6 +172,31 @@ func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name s
 	}
 	return err
 }
+
+// unreportedError is that there is no report on a storage, or not yet. It is errdefs.ErrNotFound.
+type unreportedError struct {
+	update  dag.UpdateID
+	storage string
+	outcome dag.Outcome
+}
+
+// Error implements error.
+func (e unreportedError) Error() string {
+	why := ""
+	if len(e.outcome.Reasons) > 0 {
+		why = ": " + strings.Join(e.outcome.Reasons, "; ")
+	}
+	switch e.outcome.State {
+	case dag.Planned, dag.Announced:
+		return fmt.Sprintf("storage %q is not updated yet%s; moltctl update create --dry-run shows what it would do", e.storage, why)
+	case dag.Staging, dag.Staged:
+		return fmt.Sprintf("storage %q is not updated yet: %v is determining what to do", e.storage, e.update)
+	}
+	return fmt.Sprintf("there is no report: storage %q is %s in update %v%s", e.storage, e.outcome.State, e.update, why)
+}
+
+// Unwrap implements errors.Is.
+func (unreportedError) Unwrap() error { return errdefs.ErrNotFound }
 
 // NodeUsage measures what a node occupies on disk. It fails with errdefs.ErrNotFound when the node has no directory (any
 // more).

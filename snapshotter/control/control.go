@@ -215,11 +215,14 @@ func (s *Service) resolve(given string) (string, error) {
 	if given == "" {
 		return "", fmt.Errorf("a storage must be named: %w", errdefs.ErrInvalidArgument)
 	}
-	var matches, named []string
+	var matches, named, near []string
 	exact := false
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		_, exact = g.Storage(given)
 		for _, st := range g.Storages() {
+			if strings.Contains(st.Name, given) && !st.Anonymous {
+				near = append(near, st.Name)
+			}
 			if strings.Contains(st.Name+"/", "/"+given+"/") {
 				matches = append(matches, st.Name)
 				if !st.Anonymous {
@@ -235,6 +238,9 @@ func (s *Service) resolve(given string) (string, error) {
 		return named[0], nil
 	case len(matches) == 1:
 		return matches[0], nil
+	case len(matches) == 0 && len(near) > 0:
+		return "", fmt.Errorf("storage %q: %w; a storage is found by whole parts of its name between slashes; names like it are %s",
+			given, errdefs.ErrNotFound, some(near))
 	case len(matches) == 0:
 		return "", fmt.Errorf("storage %q: %w", given, errdefs.ErrNotFound)
 	}
@@ -243,7 +249,7 @@ func (s *Service) resolve(given string) (string, error) {
 
 // some names the first of many.
 func some(names []string) string {
-	const few = 20
+	const few = 10
 	if len(names) <= few {
 		return strings.Join(names, ", ")
 	}

@@ -49,6 +49,7 @@ type fakeDaemon struct {
 	merged   []*api.MergeLayersResponse_Pair
 	kept     []*api.MergeLayersResponse_Kept
 	problems []*api.Problem
+	document []byte // of an explanation, an audit, or options
 	asked    []proto.Message
 }
 
@@ -230,6 +231,18 @@ func (d *fakeDaemon) undone() []*api.Undone {
 
 func (d *fakeDaemon) PreviewRollback(r *api.RollbackUpdateRequest, stream grpc.ServerStreamingServer[api.PreviewResponse]) error {
 	return d.send(r, func() error { return d.sendPreviews(stream) })
+}
+
+func (d *fakeDaemon) ExplainPath(r *api.ExplainPathRequest, stream grpc.ServerStreamingServer[api.ExplainPathResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.ExplainPathResponse{Explanation: d.document}) })
+}
+
+func (d *fakeDaemon) AuditStorage(r *api.AuditStorageRequest, stream grpc.ServerStreamingServer[api.AuditStorageResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.AuditStorageResponse{Audit: d.document}) })
+}
+
+func (d *fakeDaemon) ConfigureStorage(r *api.ConfigureStorageRequest, stream grpc.ServerStreamingServer[api.ConfigureStorageResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.ConfigureStorageResponse{Options: d.document}) })
 }
 
 func (d *fakeDaemon) MergeLayers(r *api.MergeLayersRequest, stream grpc.ServerStreamingServer[api.MergeLayersResponse]) error {

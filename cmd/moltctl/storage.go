@@ -21,8 +21,8 @@ func storageCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "storage",
 		Usage: "the writable states of containers",
-		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Any part of the name will do
-that is unique, except for rm. The storage of a container that asked for none is named by the container.`,
+		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Whole parts between slashes will
+do where they are unique, except for rm. The storage of a container that asked for none is named by the container.`,
 		Commands: append([]*cli.Command{
 			{
 				Name: "ls", Usage: "list storages", Action: action(listStorages),

@@ -110,7 +110,7 @@ func fateOf(one *api.Undone) string {
 		}
 		return "taken along by " + updateID(one.GetBy())
 	case fateWaits:
-		return "waits for its next start"
+		return "rollback waits"
 	}
 	return one.GetFate()
 }

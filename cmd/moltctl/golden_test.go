@@ -154,8 +154,8 @@ func TestMergeGolden(t *testing.T) {
 		t.Fatalf("got %s%s, %d: %v", out, errOut, code, err)
 	}
 	reasons := got.Kept[0].Reasons
-	if got.Merged[0].Upper != "9" || got.Kept[0].Lower != "3" || len(reasons) != 4 || len(reasons[0].Images) != 2 ||
-		reasons[1].Container != "job" || reasons[2].Storage != "default/web" || reasons[2].Update != "4" {
+	if got.Merged[0].Upper != "n9" || got.Kept[0].Lower != "n3" || len(reasons) != 4 || len(reasons[0].Images) != 2 ||
+		reasons[1].Container != "job" || reasons[2].Storage != "default/web" || reasons[2].Update != "u4" {
 		t.Errorf("got %+v", got)
 	}
 }

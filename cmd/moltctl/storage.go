@@ -145,7 +145,7 @@ func diffStorage(ctx context.Context, c *cli.Command, client api.ControlClient) 
 		case err != nil:
 			return err
 		case c.String("format") == formatJSON:
-			if err := printJSON(c.Root().Writer, d); err != nil {
+			if _, err := (&escaper{w: c.Root().Writer}).Write(append(compactJSON(d), '\n')); err != nil {
 				return err
 			}
 		default:

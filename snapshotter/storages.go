@@ -97,48 +97,6 @@ func (s *Snapshotter) locked(ctx context.Context, name string, fn func(dag.Stora
 	return fn(st)
 }
 
-// Diff calls fn for every path that a storage says something about, with the node that says it, parents first. The storage
-// may be in use; then what is told is what was there when it was looked at. Paths that cannot be looked at are passed
-// over: the error at the end names them.
-func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change, dag.NodeID) error) (err error) {
-	var (
-		ids []dag.NodeID
-		ok  bool
-	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
-		var st dag.Storage
-		if st, ok = g.Storage(name); ok {
-			ids = g.Stack(st.Head)
-		}
-		return ids
-	})()
-	if !ok {
-		return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
-	}
-	view, err := tree.Tolerance{Changes: true}.Open(s.nodes.Stack(ids))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, view.Close()) }()
-	var passed []error
-	more := 0
-	err = view.Survey(ctx, func(c tree.Change) error { return fn(c, ids[c.Layer]) }, func(why error) {
-		if len(passed) == maxPassed {
-			more++
-			return
-		}
-		passed = append(passed, why)
-	})
-	if err != nil || len(passed) == 0 {
-		return err
-	}
-	return fmt.Errorf("all but these paths and %d more could be looked at: %w: %w",
-		more, errors.Join(passed...), errdefs.ErrFailedPrecondition)
-}
-
-// maxPassed is how many paths an error names.
-const maxPassed = 10
-
 // WriteReport writes what an update found and did in a storage, as JSON with the lists of paths and effects last.
 // With a path, clean and relative to the root, it writes what the report says about that: of each list the elements
 // about the path. What it holds in memory does not follow the size of the report. It fails with errdefs.ErrNotFound

@@ -78,15 +78,21 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 
 // ListStorages returns the storages by name.
 func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api.ListStoragesResponse]) error {
-	var list []*api.Storage
+	var (
+		list  []*api.Storage
+		named []dag.Storage
+	)
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		translate := storages(g)
 		for _, st := range g.Storages() {
-			if !st.Anonymous || req.GetAnonymous() {
-				list = append(list, translate(st))
+			if (!st.Anonymous || req.GetAnonymous()) && inNamespace(st, req.GetNamespace()) {
+				list, named = append(list, translate(st)), append(named, st)
 			}
 		}
 	})
+	if req.GetDetails() {
+		s.addSeen(stream.Context(), list, named, req.GetMeasure())
+	}
 	return sendList(stream, list, func(l []*api.Storage) *api.ListStoragesResponse {
 		return &api.ListStoragesResponse{Storages: l}
 	})
@@ -99,8 +105,9 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 		return errgrpc.ToGRPC(err)
 	}
 	r := &api.GetStorageResponse{}
+	var st dag.Storage
 	s.snapshotter.Graph(func(g *dag.Graph) {
-		st, _ := g.Storage(full)
+		st, _ = g.Storage(full)
 		r.Storage = storages(g)(st)
 		for _, id := range append(g.Stack(st.Head), g.Chain(g.Base(st))...) {
 			n, _ := g.Node(id)
@@ -112,6 +119,7 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 			}
 		}
 	})
+	s.addSeen(stream.Context(), []*api.Storage{r.GetStorage()}, []dag.Storage{st}, true)
 	for _, n := range r.GetNodes() {
 		if n.GetSize() > 0 {
 			continue
@@ -163,8 +171,10 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.D
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	err = s.snapshotter.Diff(stream.Context(), full, func(c tree.Change, node dag.NodeID) error {
-		d := &api.DiffStorageResponse{Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(node)}
+	err = s.snapshotter.Diff(stream.Context(), full, func(c snapshotter.Difference) error {
+		d := &api.DiffStorageResponse{
+			Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How), MountPoint: c.MountPoint,
+		}
 		if !c.Deleted {
 			d.Kind, d.Size = kindNames[c.Kind], c.Size
 		}

@@ -93,13 +93,16 @@ func TestTablesGolden(t *testing.T) {
 		return &fakeDaemon{
 			graph: graph(), update: graph().GetUpdates()[0], merged: []*api.MergeLayersResponse_Pair{{Lower: 3, Upper: 4}},
 			diff: []*api.DiffStorageResponse{
-				{Path: []byte("."), Kind: "directory", Node: 9}, {Path: []byte("etc"), Kind: "directory", Opaque: true, Node: 8},
-				{Path: []byte("etc/app.conf"), Kind: "file", Size: 4096, Node: 8}, {Path: []byte("etc/\x1b[2J\xff\n"), Kind: "deleted", Node: 7},
+				{Path: []byte("."), Kind: "directory", Node: 9, Change: "changed"},
+				{Path: []byte("etc"), Kind: "directory", Opaque: true, Node: 8, Change: "changed"},
+				{Path: []byte("etc/app.conf"), Kind: "file", Size: 4096, Node: 8, Change: "added"},
+				{Path: []byte("etc/\x1b[2J\xff\n"), Kind: "deleted", Node: 7, Change: "deleted"},
+				{Path: []byte("proc"), Kind: "directory", Node: 9, Change: "added", MountPoint: true},
 			},
 		}
 	}
 	golden(t, "tables.golden", daemon,
-		"version", "storage ls", "storage ls --all", "storage inspect web", "storage history web", "storage diff web", "storage rm web db",
+		"version", "storage ls", "storage ls --all", "storage inspect web", "storage history web", "storage diff web", "storage diff --all web", "storage rm web db", "storage ls --outdated", "storage rollback web", "df",
 		"storage fork web copy", "layer ls", "layer merge --dry-run", "update ls", "update inspect u1", "update inspect 1",
 		"update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --detach", "update rollback u1")
 }

@@ -23,7 +23,7 @@ func app() *cli.Command {
 4 not found, 5 refused as things stand, 6 the daemon cannot be reached, 7 no permission to use its socket. Of several, the worst: 1 before 5, 4 and 3.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "address", Aliases: []string{"a"}, Usage: "control `SOCKET` of the daemon", Value: "/run/containerd-molt-grpc/control.sock", Sources: cli.EnvVars("MOLT_CONTROL_ADDRESS")},
-			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "containerd `NAMESPACE` in which images are looked up", Value: "default", Sources: cli.EnvVars("CONTAINERD_NAMESPACE")},
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "containerd `NAMESPACE` in which images are looked up, and to which storage ls is limited", Value: "default", Sources: cli.EnvVars("CONTAINERD_NAMESPACE")},
 			&cli.StringFlag{Name: "format", Usage: "table or json", Value: formatTable, Local: false},
 		},
 		Commands: []*cli.Command{storageCommand(), updateCommand(), layerCommand(), containerCommand(), graphCommand(), dfCommand(), checkCommand(), repairCommand(), backupCommand(), versionCommand()},

@@ -73,6 +73,14 @@ func printJSON(w io.Writer, m proto.Message) error {
 	return err
 }
 
+// printObject prints what a command says for itself, without an answer of the daemon.
+func printObject(w io.Writer, v any) error {
+	encoder := json.NewEncoder(&escaper{w: w})
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
 // document writes an answer of lists alone as one JSON object, part by part. In memory it holds the last element of a
 // list: the next part may go on with it.
 type document struct {

@@ -76,7 +76,7 @@ func TestMessages(t *testing.T) {
 		"a-storage-that-is-not-there": {failing(`storage "x"`, errdefs.ErrNotFound), []string{"storage inspect x", "--format json storage inspect x"}},
 		"usage-in-json":               {saying(&fakeDaemon{}), []string{"--format json storage inspect", "--format=json nonsense", "storage ls --bogus --format json"}},
 		"namespace-filters":           {saying(&fakeDaemon{graph: graph()}), []string{"-n nope storage ls", "-n k8s.io storage ls", "-n nope storage ls -A", "storage list", "storage show web"}},
-		"several-errors":              {saying(&fakeDaemon{graph: graph()}), []string{"storage rm nothing db", "--format json storage rm nothing db"}},
+		"several-errors":              {saying(&fakeDaemon{graph: graph()}), []string{"storage rm nothing db", "--format json storage rm nothing db", "--format json storage rm web"}},
 		"completion-is-there":         {saying(&fakeDaemon{}), []string{"completion --help"}},
 	} {
 		t.Run(name, func(t *testing.T) {

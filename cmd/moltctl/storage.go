@@ -150,13 +150,22 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var (
+		errs    []error
+		removed = []string{} // a list in JSON, also if it is empty
+	)
 	for _, given := range c.Args().Slice() {
 		name, err := inFull(known.GetStorages(), fullNames(c, given), given)
 		if err == nil {
 			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name, AssumeFree: c.Bool(assumeFreeFlag)})
 		}
+		if err == nil {
+			removed = append(removed, name)
+		}
 		errs = append(errs, native(err))
+	}
+	if c.String("format") == formatJSON {
+		errs = append(errs, printObject(c.Root().Writer, map[string][]string{"removed": removed}))
 	}
 	return errors.Join(errs...)
 }

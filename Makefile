@@ -15,7 +15,7 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 
 BIN   := bin
 TOOLS := $(CURDIR)/.cache/tools
-DEPS  := integration/tools/deps.sh
+DEPS  := GO='$(GO)' integration/tools/deps.sh
 BUILD := integration/tools/build.sh
 
 PROGRAMS := containerd-molt-grpc moltctl
@@ -33,8 +33,8 @@ PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative -
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help deps deps-build deps-test deps-debian deps-evidence deps-proto tools test-tools lint-tools proto-tools build test unit integration evidence crash soak failpoints sample-root \
-	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root
+.PHONY: help deps deps-build deps-demo deps-test deps-debian deps-evidence deps-proto tools test-tools lint-tools proto-tools build test unit integration evidence crash soak failpoints sample-root \
+	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root need-go
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,8 +44,12 @@ help: ## Show this help
 deps: ## Install every missing Debian package that any target needs (root only if something is missing)
 	@$(DEPS) build test debian evidence proto
 
-deps-build deps-test deps-debian deps-evidence deps-proto: deps-%:
+deps-build deps-demo deps-test deps-debian deps-evidence deps-proto: deps-%:
 	@$(DEPS) $*
+
+# Everything that is built needs this first: what an old Go says of go.mod names no remedy.
+need-go:
+	@integration/tools/go-version.sh '$(GO)'
 
 tools: deps-build ## Build the pinned containerd, ctr, containerd-shim-runc-v2 and runc into .cache/tools
 	@$(BUILD) $(TOOLS) containerd runc
@@ -65,7 +69,7 @@ need-root:
 
 ##-- build and test
 
-build: ## Build bin/containerd-molt-grpc and bin/moltctl
+build: need-go ## Build bin/containerd-molt-grpc and bin/moltctl
 	$(GOBUILD) -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
 
 # MOLT_TEST_STRICT turns every skip for a missing tool or missing rights into a failure. Results are never taken from
@@ -126,10 +130,10 @@ check-proto: proto-tools ## Check that the generated code is what the .proto fil
 
 ##-- see it work
 
-demo: need-root deps-build deps-test tools build ## Show an update and its rollback on a private containerd (root)
+demo: need-root deps-build deps-demo tools build ## Show an update and its rollback on a private containerd (root)
 	@MOLT_BIN=$(CURDIR)/$(BIN) MOLT_TOOLS=$(TOOLS) integration/demo/demo.sh
 
-demo-debian: need-root deps-build deps-test deps-debian tools build ## The same on Debian images with a package update (root)
+demo-debian: need-root deps-build deps-demo deps-debian tools build ## The same on Debian images with a package update (root)
 	@MOLT_BIN=$(CURDIR)/$(BIN) MOLT_TOOLS=$(TOOLS) integration/demo/debian.sh
 
 ##-- install

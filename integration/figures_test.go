@@ -76,7 +76,7 @@ func TestContainersMadeLater(t *testing.T) {
 	h.Moltctl("update", "create", "--from", appName(1), "--to", appName(2))
 	late := started(h, appName(1), "late")
 	expect(t, late, "app", "app 1\n")
-	if got := line(h.Moltctl("storage", "ls"), h.Namespace+"/late"); !strings.Contains(got, " by u1 ") {
+	if got := line(h.Moltctl("storage", "ls"), h.Namespace+"/late"); !strings.Contains(got, "outdated: u1 leads to ") {
 		t.Errorf("storage ls says %q", got)
 	}
 	if got := h.Moltctl("update", "inspect", "u1"); !strings.Contains(got, "1 container was made on the old base since") {

@@ -63,7 +63,7 @@ func TestLook(t *testing.T) {
 		"update report u1 /etc/app.conf":    {"verdict", "merge", "sha256:"},
 		"--format json storage ls":          {`"storages"`, `"points"`},
 		"storage explain web /etc/app.conf": {"n5", "storage", "base", "hidden", "text"},
-		"storage audit web":                 {"FIX HIDDEN"},
+		"storage audit web":                 {"nothing hidden"},
 		"version":                           {"daemon"},
 	} {
 		out := h.Moltctl(strings.Fields(command)...)

@@ -92,7 +92,7 @@ func TestPodContainers(t *testing.T) {
 	if got := again.Exec("cat", "/own") + two.Exec("cat", "/own"); got != "one\ntwo\n" {
 		t.Errorf("the containers have %q", got)
 	}
-	names := h.Moltctl("storage", "ls")
+	names := h.Moltctl("storage", "ls", "-A")
 	for _, want := range []string{"k8s.io/default/web/one", "k8s.io/default/web/two"} {
 		if !strings.Contains(names, want) {
 			t.Errorf("there is no storage %s:\n%s", want, names)
@@ -104,7 +104,7 @@ func TestPodContainers(t *testing.T) {
 	plain := h.CRI().RunPod(harness.PodSpec{Name: "plain"})
 	plain.Run(harness.PodContainerSpec{Name: "app", Image: img.Name})
 	plain.Remove()
-	if names := h.Moltctl("storage", "ls"); strings.Contains(names, "not-this-one") {
+	if names := h.Moltctl("storage", "ls", "-A"); strings.Contains(names, "not-this-one") {
 		t.Errorf("the image chose a storage:\n%s", names)
 	}
 }

@@ -46,7 +46,7 @@ func TestPodUpdateHolds(t *testing.T) {
 	if got := h.Moltctl("update", "inspect", "u1"); !strings.Contains(got, "applied") {
 		t.Errorf("the outcome is %q; the update was created as\n%s", got, created)
 	}
-	if ls := h.Moltctl("storage", "ls"); !strings.Contains(ls, appName(1)) {
+	if ls := h.Moltctl("storage", "ls", "-A"); !strings.Contains(ls, appName(1)) {
 		t.Errorf("storage ls does not say what the pod asks for:\n%s", ls)
 	}
 

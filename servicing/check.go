@@ -85,7 +85,7 @@ func (p *planner) holdFound(all []CheckFinding) {
 		if len(those) == 0 {
 			continue
 		}
-		message := those[0].Path + " " + those[0].Message
+		message := "/" + those[0].Path + " " + those[0].Message
 		if len(those) > 1 {
 			message += fmt.Sprintf(" (and %d more, see the findings)", len(those)-1)
 		}
@@ -193,7 +193,7 @@ func (c *checker) checkExecutable(t three, o outcome) error {
 	head := make([]byte, 256)
 	n, err := content.ReadAt(head, 0)
 	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt gives it as it is
-		return fmt.Errorf("read %q: %w", t.path, err)
+		return fmt.Errorf("read %s: %w", tree.Shown(t.path), err)
 	}
 	head = head[:n]
 	switch {

@@ -21,7 +21,7 @@ func claimsAccounts(_ *planner, p string) bool { return slices.Contains(accounts
 // mergeAccounts merges the account files as one transaction, in the numbering that the plan is made with.
 func mergeAccounts(ctx context.Context, p *planner) error {
 	if shared := p.ids.merged.Shared; len(shared) > 0 {
-		message := fmt.Sprintf("%s: the new base's %s %s", shared[0].Path, shared[0].Name, shared[0].Text)
+		message := fmt.Sprintf("/%s: the new base's %s %s", shared[0].Path, shared[0].Name, shared[0].Text)
 		if len(shared) > 1 {
 			message += fmt.Sprintf(" (and %d more)", len(shared)-1)
 		}

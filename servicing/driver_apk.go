@@ -96,13 +96,13 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	kept := decision{verdict: Hold, rule: apkRule, driver: "apk", reason: "cannot be merged", result: shows(t.u)}
 	if contents == nil {
 		if file == apkInstalled || !t.n.absent() {
-			p.hold(HoldPackageDatabase, t.path, t.path+": the package database was changed, and the new base has none that can be merged with it")
+			p.hold(HoldPackageDatabase, t.path, "/"+t.path+": the package database was changed, and the new base has none that can be merged with it")
 		}
 		return p.apply(t, kept)
 	}
 	content, ok := merge(contents[sideNew], contents[sideUser])
 	if !ok {
-		p.hold(HoldPackageDatabase, t.path, t.path+": not understood")
+		p.hold(HoldPackageDatabase, t.path, "/"+t.path+": not understood")
 		return p.apply(t, kept)
 	}
 	return p.apply(t, decision{verdict: Merge, rule: apkRule, driver: "apk", reason: "merged by package", result: makes(t, content)})

@@ -120,7 +120,7 @@ func compiledFrom(compiled, source node) (bool, error) {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return false, nil
 		}
-		return false, fmt.Errorf("read %q: %w", compiled.Path, err)
+		return false, fmt.Errorf("read %s: %w", tree.Shown(compiled.Path), err)
 	}
 	flags := binary.LittleEndian.Uint32(header[4:])
 	if flags&hashed != 0 {

@@ -31,7 +31,7 @@ func mergePackages(_ context.Context, p *planner) error {
 		return err
 	}
 	if b.unreadable && b.changed {
-		p.hold(HoldPackageDatabase, statusPath, "the package database cannot be read: "+path.Dir(statusPath))
+		p.hold(HoldPackageDatabase, statusPath, "the package database cannot be read: /"+path.Dir(statusPath))
 	}
 	if len(b.choices) == 0 || b.abandoned {
 		return nil
@@ -180,7 +180,7 @@ func (p *planner) holdInterrupted() error {
 			}
 			continue
 		}
-		p.hold(HoldInterrupted, t.path, "dpkg did not finish writing its database: "+t.path)
+		p.hold(HoldInterrupted, t.path, "dpkg did not finish writing its database: /"+t.path)
 	}
 	return nil
 }

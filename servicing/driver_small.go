@@ -208,7 +208,7 @@ func isBinary(n node) (bool, error) {
 	defer file.Close()
 	head, err := io.ReadAll(io.LimitReader(file, 8192))
 	if err != nil {
-		return false, fmt.Errorf("read %q: %w", n.Path, err)
+		return false, fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
 	}
 	return bytes.IndexByte(head, 0) >= 0, nil
 }

@@ -71,7 +71,7 @@ func isSQLite(n node) (bool, error) {
 	defer file.Close()
 	head := make([]byte, len(magic))
 	if _, err := io.ReadFull(file, head); err != nil {
-		return false, fmt.Errorf("read %q: %w", n.Path, err)
+		return false, fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
 	}
 	return bytes.Equal(head, []byte(magic)), nil
 }

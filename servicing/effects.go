@@ -133,7 +133,7 @@ func (e *effector) rescue(one effect, obstacle string) error {
 	to := e.aside[obstacle] + strings.TrimPrefix(one.path, obstacle)
 	e.findings = append(e.findings, finding{
 		three:    three{path: to, was: one.Path, u: one.node},
-		decision: decision{verdict: Relocate, rule: "C5", reason: fmt.Sprintf("there is no directory %q in the result", obstacle)},
+		decision: decision{verdict: Relocate, rule: "C5", reason: fmt.Sprintf("there is no directory %s in the result", tree.Shown(obstacle))},
 	})
 	one.path = to
 	one.outcome = one.unprivileged()
@@ -362,7 +362,7 @@ func (e effect) write(w *tree.Writer) error {
 	case e.made:
 		return w.WriteFile(e.path, e.Meta, bytes.NewReader(e.content))
 	case e.absent():
-		return fmt.Errorf("write %q: %w", e.path, fs.ErrNotExist)
+		return fmt.Errorf("write %s: %w", tree.Shown(e.path), fs.ErrNotExist)
 	default:
 		return w.CopyAs(e.view, e.Entry, e.path)
 	}

@@ -83,7 +83,7 @@ func Explain(ctx context.Context, in Input, path string, names []string) (e *Exp
 	p := newPlanner(v, in.Options)
 	e = &Explanation{Version: ReportVersion, Path: printable(path), PathBytes: rawBytes(path), Stack: []Sight{}}
 	if err := e.sights(ctx, stack, len(in.User), path, names); err != nil {
-		return nil, fmt.Errorf("explain %q: %w", path, err)
+		return nil, fmt.Errorf("explain %s: %w", tree.Shown(path), err)
 	}
 	err = e.decided(p, path)
 	if unread, is := errors.AsType[*tree.UnreadableError](err); is {
@@ -92,7 +92,7 @@ func Explain(ctx context.Context, in Input, path string, names []string) (e *Exp
 			e.Unread = "depends on a file that cannot be read: " + printable(unread.Error())
 		}
 	} else if err != nil {
-		return nil, fmt.Errorf("explain %q: %w", path, err)
+		return nil, fmt.Errorf("explain %s: %w", tree.Shown(path), err)
 	}
 	return e, nil
 }

@@ -104,7 +104,7 @@ func (s passed) names() string {
 	all := s.list()
 	var out []string
 	for _, u := range all[:min(len(all), maxNamed)] {
-		out = append(out, fmt.Sprintf("%q %s", u.Path, u.Why))
+		out = append(out, fmt.Sprintf("%s %s", tree.Shown(u.Path), u.Why))
 	}
 	if more := len(all) - len(out); more > 0 {
 		out = append(out, fmt.Sprintf("%d more", more))

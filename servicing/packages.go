@@ -315,7 +315,7 @@ func digestOf(n node, h hash.Hash) ([]byte, error) {
 	}
 	defer file.Close()
 	if _, err := io.Copy(h, file); err != nil {
-		return nil, fmt.Errorf("read %q: %w", n.Path, err)
+		return nil, fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
 	}
 	return h.Sum(nil), nil
 }

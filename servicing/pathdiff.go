@@ -78,7 +78,7 @@ func DiffPath(ctx context.Context, in DiffInput, name, was string) (*PathDiff, e
 		}
 		s, err := readSide(side.name, side.stack, side.path)
 		if err != nil {
-			return nil, fmt.Errorf("compare %q: %w", name, err)
+			return nil, fmt.Errorf("compare %s: %w", tree.Shown(name), err)
 		}
 		if side.path != name {
 			s.At = printable(side.path)
@@ -157,7 +157,7 @@ func readPart(n node) ([]byte, error) {
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, maxCompared+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", n.Path, err)
+		return nil, fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
 	}
 	return content, nil
 }

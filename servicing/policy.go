@@ -248,7 +248,7 @@ func (p *planner) settle(c Concern, t three, d decision) decision {
 
 // holdConflict holds the storage because of a conflict.
 func (p *planner) holdConflict(c Concern, t three, reason string) {
-	p.hold(HoldConflict, t.path, fmt.Sprintf("%s: a conflict (%s): %s", t.path, c, reason))
+	p.hold(HoldConflict, t.path, fmt.Sprintf("/%s: a conflict (%s): %s", t.path, c, reason))
 }
 
 // settleMeta changes metadata that both sides changed to what the policy says.

@@ -140,7 +140,7 @@ func (c *renaming) same(p *planner, from, to string) (bool, error) {
 func (p *planner) beginRename(c tree.Change, t three, to string) error {
 	p.detours = append(p.detours, &detour{from: t.was, to: to, follow: true})
 	if err := p.apply(t, decision{
-		verdict: Take, rule: "C2", reason: fmt.Sprintf("renamed to %q in the base; what the user has in it follows", to), result: nothing(),
+		verdict: Take, rule: "C2", reason: fmt.Sprintf("renamed to %s in the base; what the user has in it follows", tree.Shown(to)), result: nothing(),
 	}); err != nil {
 		return err
 	}

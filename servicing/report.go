@@ -278,7 +278,7 @@ func describe(n node) (Content, error) {
 	defer file.Close()
 	h := sha256.New()
 	if _, err := io.Copy(h, file); err != nil {
-		return "", fmt.Errorf("read %q: %w", n.Path, err)
+		return "", fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
 	}
 	return Content(digest.NewDigest(digest.SHA256, h)), nil
 }

@@ -32,7 +32,7 @@ func (p *planner) holdStrangers(ctx context.Context, effects []effect) error {
 		for i, s := range []*scene{newScene(p.old, nil), newScene(p.new, nil), newScene(p.user, nil), result} {
 			var err error
 			if names[i], err = s.accountNames(k); err != nil {
-				return fmt.Errorf("read %s: %w", k.path(), err)
+				return fmt.Errorf("read /%s: %w", k.path(), err)
 			}
 		}
 		n := sideNames{old: names[sideOld], new: names[sideNew], user: names[sideUser], result: names[3]}

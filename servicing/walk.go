@@ -322,7 +322,7 @@ func (p *planner) apply(t three, d decision) error {
 	}
 	if t.was != t.path && d.result.view == p.user && d.result.view != nil {
 		d.verdict, d.quiet = Relocate, false
-		d.reason = fmt.Sprintf("was %q: %s", t.was, d.reason)
+		d.reason = fmt.Sprintf("was %s: %s", tree.Shown(t.was), d.reason)
 	}
 	if d.quiet {
 		p.quiet[d.verdict]++

@@ -106,8 +106,8 @@ func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) (err er
 		}
 		c, u := passing(ctx, b.storage, take)
 		if !u.Free() {
-			return fmt.Errorf("storage %q belongs to container %q: %s: %w",
-				claim.Storage, parseKey(b.storage.Key).key, s.named(ctx, u), errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("storage %q belongs to %s: %s: %w",
+				claim.Storage, describeKey(b.storage.Key), s.named(ctx, u), errdefs.ErrFailedPrecondition)
 		}
 		defer func() { err = errors.Join(err, c.Close()) }()
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 )
 
@@ -84,7 +85,7 @@ func (s *Snapshotter) checkGraph(context.Context) (found []Problem, _ error) {
 	var err error
 	s.store.View(func(g *dag.Graph) { err = g.Check() })
 	if err != nil {
-		found = append(found, Problem{Subject: "graph", What: err.Error(), Grave: true})
+		found = append(found, Problem{Subject: "graph", What: errtext.Of(err), Grave: true})
 	}
 	return found, nil
 }
@@ -96,7 +97,7 @@ func (s *Snapshotter) checkDatabase(context.Context) ([]Problem, error) {
 	}
 	return []Problem{{
 		Subject: "database", Grave: true,
-		What: err.Error() + "; restart the daemon: the graph is then rebuilt from the records beside the database",
+		What: errtext.Of(err) + "; restart the daemon: the graph is then rebuilt from the records beside the database",
 	}}, nil
 }
 
@@ -132,7 +133,7 @@ func (s *Snapshotter) checkNodes(context.Context) (found []Problem, _ error) {
 		case s.halfWritten(n): // which the disk had no room to record
 			found = append(found, quarantine(halfWritten))
 		case err != nil && s.has(n.ID):
-			found = append(found, quarantine("its directory cannot be read: "+err.Error()))
+			found = append(found, quarantine("its directory cannot be read: "+errtext.Of(err)))
 		case err == nil && !n.Frozen:
 			found = append(found, s.checkWork(n.ID, subject)...)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/manifest"
 )
 
@@ -43,7 +44,7 @@ func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error
 			return found, err
 		}
 		if err != nil {
-			what := "whether it was changed after it was frozen cannot be found out: " + err.Error()
+			what := "whether it was changed after it was frozen cannot be found out: " + errtext.Of(err)
 			p = []Problem{{Subject: s.subject(n), Grave: true, What: what}}
 		}
 		found = append(found, p...)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 )
 
 // checkHost compares the names with the keys that containerd has: one of both may have been restored from an older
@@ -26,7 +27,7 @@ func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) 
 	before := s.keys()
 	theirs, err := s.host.Snapshots(ask)
 	if err != nil {
-		return []Problem{{Subject: "containerd", What: "it cannot be asked what it knows: " + err.Error()}}, nil
+		return []Problem{{Subject: "containerd", What: "it cannot be asked what it knows: " + errtext.Of(err)}}, nil
 	}
 	after := s.keys()
 	for _, k := range theirs {
@@ -73,7 +74,7 @@ func (s *Snapshotter) checkElsewhere(ctx context.Context) (found []Problem) {
 	if err != nil {
 		found = append(found, Problem{
 			Subject: "containerd",
-			What:    "it cannot be asked for all containers of other snapshotters that have labels of molt: " + err.Error(),
+			What:    "it cannot be asked for all containers of other snapshotters that have labels of molt: " + errtext.Of(err),
 		})
 	}
 	return found

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 )
 
 // maxLower is how many lower directories overlayfs takes: OVL_MAX_STACK of the kernel.
@@ -41,7 +42,7 @@ func (s *Snapshotter) mountable(stack []dag.NodeID) error {
 func (s *Snapshotter) tooDeep(st dag.Storage, below []dag.NodeID) (reasons []string) {
 	// The ids of the new nodes are not known, and are about as long as that of the head.
 	if err := s.mountable(append([]dag.NodeID{st.Head, st.Head}, below...)); err != nil {
-		reasons = append(reasons, "the storage could not be mounted on the new base: "+err.Error())
+		reasons = append(reasons, "the storage could not be mounted on the new base: "+errtext.Of(err))
 	}
 	return reasons
 }

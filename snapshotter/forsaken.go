@@ -141,10 +141,14 @@ func (s *Snapshotter) lookFor(ctx context.Context, storage string, keys []string
 }
 
 func describeKey(key string) string {
-	if id := Container(key); id != "" {
-		return fmt.Sprintf("container %q", id)
+	in := ""
+	if namespace := parseKey(key).namespace; namespace != "" {
+		in = fmt.Sprintf(" (namespace %s)", namespace)
 	}
-	return fmt.Sprintf("snapshot %q", parseKey(key).key)
+	if id := Container(key); id != "" {
+		return fmt.Sprintf("container %q", id) + in
+	}
+	return fmt.Sprintf("snapshot %q", parseKey(key).key) + in
 }
 
 // dropForsaken removes a storage with the keys that refer to it and that containerd has forgotten, in one change. The

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
@@ -49,7 +48,7 @@ func TestUnlistableAttributes(t *testing.T) {
 
 	f.must(second(f.Usage(t.Context(), key)))
 	var seen []string
-	f.must(f.Diff(t.Context(), "test/web", func(c tree.Change, _ dag.NodeID) error { seen = append(seen, c.Path); return nil }))
+	f.must(f.Diff(t.Context(), "test/web", func(d snapshotter.Difference) error { seen = append(seen, d.Path); return nil }))
 	if got := strings.Join(seen, " "); got != ". etc etc/conf own" {
 		t.Errorf("the diff shows %s", got)
 	}
@@ -62,7 +61,7 @@ func TestUnlistableAttributes(t *testing.T) {
 	request := snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)}
 	previews, err := f.PreviewUpdate(t.Context(), request)
 	f.must(err)
-	if len(previews) != 1 || previews[0].Err != nil || len(previews[0].Holds) != 1 || !strings.Contains(previews[0].Holds[0], `"own"`) {
+	if len(previews) != 1 || previews[0].Err != nil || len(previews[0].Holds) != 1 || !strings.Contains(previews[0].Holds[0], `"/own"`) {
 		t.Errorf("the dry run: %+v", previews)
 	}
 	u := f.update(one, two)
@@ -73,7 +72,7 @@ func TestUnlistableAttributes(t *testing.T) {
 		t.Errorf("the report: %+v", r.Holds)
 	}
 	err = f.Fork(t.Context(), "test/web", "test/other")
-	refused(t, err, errdefs.ErrFailedPrecondition, `"own" has more extended attributes`)
+	refused(t, err, errdefs.ErrFailedPrecondition, `"/own" has more extended attributes`)
 	f.expect(key, "version", "1")
 
 	for i := range 700 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 )
 
 // DiffPath tells how a path, clean and relative to the root, changed in an update of a storage. While the update is applied
@@ -106,7 +107,7 @@ func (s *Snapshotter) comparedIn(g *dag.Graph, id dag.UpdateID, storage string) 
 // unusable says why nodes cannot be used, empty if they can.
 func (s *Snapshotter) unusable(g *dag.Graph, ids []dag.NodeID) string {
 	if err := s.usable(g, ids); err != nil {
-		return err.Error()
+		return errtext.Of(err)
 	}
 	return ""
 }

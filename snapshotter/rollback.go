@@ -15,6 +15,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 )
 
 // rollbackWaiting carries out the rollback that a free storage, whose lock the caller holds, waits for. If that fails, the
@@ -30,7 +31,7 @@ func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.
 	}
 	again := s.do(dag.AwaitRollback{
 		Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Discard: st.Pending.Discard, Again: true,
-		Reason: err.Error() + "; it will be tried again at its next start", Now: now(),
+		Reason: errtext.Of(err) + "; it will be tried again at its next start", Now: now(),
 	})
 	if errdefs.IsAborted(again) {
 		log.G(ctx).WithError(err).WithField("storage", st.Name).Debug("a rollback was withdrawn while it was carried out")

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -212,7 +213,7 @@ func (s *Snapshotter) updateFailed(st dag.Storage, id dag.UpdateID, why error) (
 	if !waits || !mayPass(why) {
 		return dag.Aborted, s.giveUp(id, st.Name, why)
 	}
-	reason := why.Error() + "; it will be tried again at its next start"
+	reason := errtext.Of(why) + "; it will be tried again at its next start"
 	return dag.Planned, errors.Join(why, s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: now()}))
 }
 
@@ -230,9 +231,35 @@ func (s *Snapshotter) updateTogether(ctx context.Context, id dag.UpdateID) error
 	}
 	errs := []error{err}
 	for _, name := range s.unfinished(id) {
-		errs = append(errs, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{err.Error()}, Now: now()}))
+		reason := notStarted(name, err)
+		errs = append(errs, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: now()}))
 	}
 	return errors.Join(errs...)
+}
+
+// keptBackError is why an update of several storages together did not begin: one of them is in use, or is held.
+type keptBackError struct {
+	storage string
+	why     error
+}
+
+// Error implements error.
+func (e *keptBackError) Error() string { return fmt.Sprintf("storage %q: %v", e.storage, e.why) }
+
+// Unwrap returns the reason.
+func (e *keptBackError) Unwrap() error { return e.why }
+
+// notStarted returns why one of several storages was not updated together with the others. The storage that kept all of them
+// back has the whole reason; the others name it.
+func notStarted(name string, err error) string {
+	kept, ok := errors.AsType[*keptBackError](err)
+	switch {
+	case !ok:
+		return errtext.Of(err)
+	case kept.storage == name:
+		return errtext.Of(kept.why)
+	}
+	return fmt.Sprintf("not started, because of storage %q", kept.storage)
 }
 
 // whenAllFree waits until all storages of an update are free and then services them, unless one is in use for longer.
@@ -242,7 +269,7 @@ func (s *Snapshotter) whenAllFree(ctx context.Context, id dag.UpdateID) error {
 		for _, name := range names {
 			err := s.whenFree(ctx, name, s.assumesFree(id), func(_ dag.Storage, u use.Use) error {
 				if !u.Free() {
-					return fmt.Errorf("storage %q: %s: %w", name, u, errdefs.ErrFailedPrecondition)
+					return &keptBackError{name, fmt.Errorf("%s: %w", u, errdefs.ErrFailedPrecondition)}
 				}
 				return nil
 			})
@@ -315,7 +342,7 @@ func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.Upd
 	}
 	if c, u = s.claim(ctx, st, update.AssumeFree); !u.Free() {
 		if !u.Soon() {
-			err = fmt.Errorf("storage %q: %s: %w", name, s.named(ctx, u), errdefs.ErrFailedPrecondition)
+			err = &keptBackError{name, fmt.Errorf("%s: %w", s.named(ctx, u), errdefs.ErrFailedPrecondition)}
 		}
 		return p, c, u, err
 	}
@@ -323,7 +350,7 @@ func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.Upd
 		return p, c, u, err
 	}
 	if len(p.holds) > 0 {
-		err = fmt.Errorf("storage %q is held: %s: %w", name, strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)
+		err = &keptBackError{name, fmt.Errorf("it is held: %s: %w", strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)}
 		return p, c, u, errors.Join(err, s.discard(p))
 	}
 	return p, c, u, nil

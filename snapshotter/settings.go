@@ -70,7 +70,7 @@ func readOptions(settings json.RawMessage) (o servicing.Options, err error) {
 
 func writeOptions(o servicing.Options) (json.RawMessage, error) {
 	if err := o.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	settings, err := json.Marshal(o)
 	if err != nil {

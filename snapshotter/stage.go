@@ -19,6 +19,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 )
@@ -153,7 +154,7 @@ type flagsLostError struct{ error }
 
 // Error implements error.
 func (e flagsLostError) Error() string {
-	return "the container has made files immutable or append-only (chattr), and molt cannot keep them so: " + e.error.Error()
+	return "the container has made files immutable or append-only (chattr), and molt cannot keep them so: " + errtext.Of(e.error)
 }
 
 // Unwrap makes it a failed precondition where it is not a reason to hold.
@@ -171,7 +172,7 @@ func refused(err error) error {
 // discards it otherwise.
 func (s *Snapshotter) holdRefused(p staged, why error) (staged, error) {
 	if lost, ok := errors.AsType[flagsLostError](why); ok {
-		p.holds = []string{lost.Error()}
+		p.holds = []string{errtext.Of(lost)}
 		return p, nil
 	}
 	report, ok := servicing.RefusedReport(why)
@@ -371,7 +372,7 @@ func (s *Snapshotter) saveReport(p *staged, report *servicing.Report) error {
 
 // giveUp records that an update failed for a storage, which stands where it stood, and returns why.
 func (s *Snapshotter) giveUp(update dag.UpdateID, storage string, why error) error {
-	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{why.Error()}, Now: now()}
+	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{errtext.Of(why)}, Now: now()}
 	if err := s.do(r); err != nil && s.state(update, storage) != dag.Withdrawn {
 		log.L.WithError(err).WithField("storage", storage).Error("failed to record that an update was given up")
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -96,48 +97,6 @@ func (s *Snapshotter) locked(ctx context.Context, name string, fn func(dag.Stora
 	return fn(st)
 }
 
-// Diff calls fn for every path that a storage says something about, with the node that says it, parents first. The storage
-// may be in use; then what is told is what was there when it was looked at. Paths that cannot be looked at are passed
-// over: the error at the end names them.
-func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(tree.Change, dag.NodeID) error) (err error) {
-	var (
-		ids []dag.NodeID
-		ok  bool
-	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
-		var st dag.Storage
-		if st, ok = g.Storage(name); ok {
-			ids = g.Stack(st.Head)
-		}
-		return ids
-	})()
-	if !ok {
-		return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
-	}
-	view, err := tree.Tolerance{Changes: true}.Open(s.nodes.Stack(ids))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, view.Close()) }()
-	var passed []error
-	more := 0
-	err = view.Survey(ctx, func(c tree.Change) error { return fn(c, ids[c.Layer]) }, func(why error) {
-		if len(passed) == maxPassed {
-			more++
-			return
-		}
-		passed = append(passed, why)
-	})
-	if err != nil || len(passed) == 0 {
-		return err
-	}
-	return fmt.Errorf("all but these paths and %d more could be looked at: %w: %w",
-		more, errors.Join(passed...), errdefs.ErrFailedPrecondition)
-}
-
-// maxPassed is how many paths an error names.
-const maxPassed = 10
-
 // WriteReport writes what an update found and did in a storage, as JSON with the lists of paths and effects last.
 // With a path, clean and relative to the root, it writes what the report says about that: of each list the elements
 // about the path. What it holds in memory does not follow the size of the report. It fails with errdefs.ErrNotFound
@@ -148,13 +107,22 @@ func (s *Snapshotter) WriteReport(w io.Writer, id dag.UpdateID, storage, path st
 
 // withReport calls fn with the name of a report. A report that is not there is errdefs.ErrNotFound.
 func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name string) error) error {
-	var o dag.Outcome
+	var (
+		o         dag.Outcome
+		known, in bool
+	)
 	s.store.View(func(g *dag.Graph) {
-		u, _ := g.Update(id)
-		o = u.Outcomes[storage]
+		var u dag.Update
+		u, known = g.Update(id)
+		o, in = u.Outcomes[storage]
 	})
-	if o.Report == "" {
-		return fmt.Errorf("report of update %v on storage %q: %w", id, storage, errdefs.ErrNotFound)
+	switch {
+	case !known:
+		return fmt.Errorf("update %v: %w", id, errdefs.ErrNotFound)
+	case !in:
+		return fmt.Errorf("storage %q in update %v: %w", storage, id, errdefs.ErrNotFound)
+	case o.Report == "":
+		return unreportedError{id, storage, o}
 	}
 	err := fn(o.Report)
 	if errors.Is(err, os.ErrNotExist) {
@@ -162,6 +130,31 @@ func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name s
 	}
 	return err
 }
+
+// unreportedError is that there is no report on a storage, or not yet. It is errdefs.ErrNotFound.
+type unreportedError struct {
+	update  dag.UpdateID
+	storage string
+	outcome dag.Outcome
+}
+
+// Error implements error.
+func (e unreportedError) Error() string {
+	why := ""
+	if len(e.outcome.Reasons) > 0 {
+		why = ": " + strings.Join(e.outcome.Reasons, "; ")
+	}
+	switch e.outcome.State {
+	case dag.Planned, dag.Announced:
+		return fmt.Sprintf("storage %q is not updated yet%s; moltctl update create --dry-run shows what it would do", e.storage, why)
+	case dag.Staging, dag.Staged:
+		return fmt.Sprintf("storage %q is not updated yet: %v is determining what to do", e.storage, e.update)
+	}
+	return fmt.Sprintf("there is no report: storage %q is %s in update %v%s", e.storage, e.outcome.State, e.update, why)
+}
+
+// Unwrap implements errors.Is.
+func (unreportedError) Unwrap() error { return errdefs.ErrNotFound }
 
 // NodeUsage measures what a node occupies on disk. It fails with errdefs.ErrNotFound when the node has no directory (any
 // more).

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -23,12 +24,22 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "containerd-molt-grpc: %v\n", err)
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 
+// usageError is bad input on the command line, for which moltctl has the same exit code.
+type usageError struct{ error }
+
+func exitCode(err error) int {
+	if _, bad := errors.AsType[usageError](err); bad {
+		return 2
+	}
+	return 1
+}
+
 func app() *cli.Command {
-	return &cli.Command{
+	return strict(&cli.Command{
 		Name:    "containerd-molt-grpc",
 		Usage:   "containerd proxy snapshotter that updates the base under a container and keeps its state",
 		Version: version,
@@ -49,13 +60,30 @@ A flag goes before its environment variable, that before the config file, that b
 				}},
 			},
 		}},
+	})
+}
+
+// strict makes bad usage of a command, and of those below it, a usageError: one line, as all errors are.
+func strict(c *cli.Command) *cli.Command {
+	c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usageError{err} }
+	if c.Action == nil {
+		c.Action = func(_ context.Context, c *cli.Command) error {
+			if c.Args().Present() {
+				return usageError{fmt.Errorf("unknown command %q; see %s --help", c.Args().First(), c.FullName())}
+			}
+			return cli.ShowSubcommandHelp(c)
+		}
 	}
+	for _, sub := range c.Commands {
+		strict(sub)
+	}
+	return c
 }
 
 // run calls fn with the configuration in force.
 func run(ctx context.Context, c *cli.Command, fn func(context.Context, config) error) error {
 	if c.Args().Present() {
-		return fmt.Errorf("unexpected argument %q; see --help", c.Args().First())
+		return usageError{fmt.Errorf("unexpected argument %q; see %s --help", c.Args().First(), c.FullName())}
 	}
 	cfg, err := load(c)
 	if err != nil {

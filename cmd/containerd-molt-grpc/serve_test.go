@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io/fs"
 	"net"
@@ -162,5 +163,18 @@ func TestBounded(t *testing.T) {
 	})
 	if err != nil || !ends {
 		t.Errorf("it has an end: %v, %v", ends, err)
+	}
+}
+
+// TestBadUsage: bad usage has an exit code of its own, as moltctl has, and one line.
+func TestBadUsage(t *testing.T) {
+	for _, args := range []string{"--bogus", "bogus", "config default --bogus", "config bogus"} {
+		c := app()
+		var out bytes.Buffer
+		c.Writer, c.ErrWriter = &out, &out
+		err := c.Run(t.Context(), append([]string{"containerd-molt-grpc"}, strings.Fields(args)...))
+		if exitCode(err) != 2 || out.Len() > 0 || !strings.Contains(err.Error(), "bogus") {
+			t.Errorf("%s: exit code %d, %v: %s", args, exitCode(err), err, &out)
+		}
 	}
 }

@@ -127,7 +127,10 @@ func backup(ctx context.Context, c *cli.Command, client api.ControlClient) error
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.Join(fmt.Errorf("write backup: %w", native(err)), os.Remove(f.Name()))
 	}
-	return os.Rename(f.Name(), args[0])
+	if err := os.Rename(f.Name(), args[0]); err != nil || c.String("format") != formatJSON {
+		return err
+	}
+	return printObject(c.Root().Writer, map[string]string{"file": args[0]})
 }
 
 func receive(stream grpc.ServerStreamingClient[api.BackupResponse], w io.Writer) error {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/containerd/errdefs"
 	"github.com/urfave/cli/v3"
 	"google.golang.org/grpc/status"
 
@@ -26,8 +27,9 @@ func explainCommands() []*cli.Command {
 		},
 		{
 			Name: "audit", Usage: "show which fixes of its base a storage hides", ArgsUsage: "STORAGE",
-			Description: "Exit code 1 if there are any.",
-			Action:      action(auditStorage),
+			Description: `Packages of the base, and the files that they own, are compared with what the container sees. Files of the base
+that no package owns are not: storage explain shows one of them. Exit code 3 if fixes are hidden.`,
+			Action: action(auditStorage),
 		},
 	}
 }
@@ -43,7 +45,19 @@ func explainPath(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	}
 	e := &servicing.Explanation{}
 	document := api.Reader(stream, (*api.ExplainPathResponse).GetExplanation)
-	return printedJSON(c, document, e, func(t *table) { explanation(t, e) })
+	if c.String("format") == formatJSON {
+		return copyJSON(c.Root().Writer, document)
+	}
+	if err := readJSON(document, e); err != nil {
+		return err
+	}
+	if !e.Exists && len(e.Stack) == 0 {
+		text := fmt.Sprintf("%s: no such path, neither in storage %s nor in its base", printable(bytesOf(e.Path, e.PathBytes)), args[0])
+		return classedError{text, errdefs.ErrNotFound}
+	}
+	t := newTable(c.Root().Writer)
+	explanation(t, e)
+	return t.flush()
 }
 
 // printedJSON prints a JSON document: as it comes for programs, otherwise read into v and printed as fn says.
@@ -209,13 +223,17 @@ func copyAudit(w io.Writer, document io.Reader) (fixes int, err error) {
 // printAudit prints an audit as tables, row by row as they come, and returns how many fixes are hidden.
 func printAudit(w io.Writer, document io.Reader) (fixes int, err error) {
 	t := newTable(w)
+	var packages, paths bool // they have a row
 	err = eachField(document, func(name string, dec *json.Decoder) error {
 		switch name {
 		case "fixes":
 			return dec.Decode(&fixes)
 		case "packages":
-			t.row("PACKAGE", "IN THE BASE", "SEEN", "FIX HIDDEN", "WHY")
 			return eachElement(dec, func(p servicing.AuditPackage) error {
+				if !packages {
+					t.row("PACKAGE", "IN THE BASE", "SEEN", "FIX HIDDEN", "WHY")
+				}
+				packages = true
 				t.row(p.Name, p.Base, orNone(p.Seen), yes(p.Lower), p.Reason)
 				if p.Waits != nil {
 					t.row("", "to do in the container: "+p.Waits.Do)
@@ -223,9 +241,14 @@ func printAudit(w io.Writer, document io.Reader) (fixes int, err error) {
 				return t.err
 			})
 		case "paths":
-			t.row()
-			t.row("PATH", "PACKAGE", "VERSION IN THE BASE", "FIX HIDDEN", "HOW")
 			return eachElement(dec, func(p servicing.AuditPath) error {
+				if !paths {
+					if packages {
+						t.row()
+					}
+					t.row("PATH", "PACKAGE", "VERSION IN THE BASE", "FIX HIDDEN", "HOW")
+				}
+				paths = true
 				t.row(printable(bytesOf(p.Path, p.PathBytes)), p.Package, p.Version, yes(p.Fix), p.How)
 				return t.err
 			})
@@ -237,6 +260,9 @@ func printAudit(w io.Writer, document io.Reader) (fixes int, err error) {
 		}
 		return skipValue(dec)
 	})
+	if err == nil && !packages && !paths {
+		t.row("nothing hidden")
+	}
 	return fixes, t.end(err)
 }
 

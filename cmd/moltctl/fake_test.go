@@ -41,7 +41,6 @@ type fakeDaemon struct {
 	watched  []*api.Update
 	preview  []preview
 	report   []byte
-	audit    []byte
 	failures []string
 	codes    []uint32
 	fates    []*api.Undone
@@ -50,6 +49,7 @@ type fakeDaemon struct {
 	merged   []*api.MergeLayersResponse_Pair
 	kept     []*api.MergeLayersResponse_Kept
 	problems []*api.Problem
+	document []byte // of an explanation, an or options
 	asked    []proto.Message
 }
 
@@ -115,7 +115,12 @@ func (d *fakeDaemon) Graph(r *api.GraphRequest, stream grpc.ServerStreamingServe
 }
 
 func (d *fakeDaemon) ListStorages(r *api.ListStoragesRequest, stream grpc.ServerStreamingServer[api.ListStoragesResponse]) error {
-	return d.send(r, func() error { return stream.Send(&api.ListStoragesResponse{Storages: d.graph.GetStorages()}) })
+	return d.send(r, func() error {
+		list := slices.DeleteFunc(slices.Clone(d.graph.GetStorages()), func(s *api.Storage) bool {
+			return !strings.HasPrefix(strings.TrimPrefix(s.GetName(), "~"), r.GetNamespace())
+		})
+		return stream.Send(&api.ListStoragesResponse{Storages: list})
+	})
 }
 
 func (d *fakeDaemon) GetStorage(r *api.GetStorageRequest, stream grpc.ServerStreamingServer[api.GetStorageResponse]) error {
@@ -133,6 +138,12 @@ func (d *fakeDaemon) DiffStorage(r *api.DiffStorageRequest, stream grpc.ServerSt
 		}
 	}
 	return d.note(r)
+}
+
+func (d *fakeDaemon) DiskUsage(_ context.Context, r *api.DiskUsageRequest) (*api.DiskUsageResponse, error) {
+	return &api.DiskUsageResponse{Unmeasured: 1, Rows: []*api.DiskUsageResponse_Row{
+		{Kind: "base layers", Count: 4, Size: 5 << 30}, {Kind: "rollback points", Count: 2, Size: 8192, Reclaimable: 8192},
+	}}, d.note(r)
 }
 
 func (d *fakeDaemon) RemoveStorage(_ context.Context, r *api.RemoveStorageRequest) (*api.RemoveStorageResponse, error) {
@@ -197,10 +208,6 @@ func (d *fakeDaemon) GetReport(r *api.GetReportRequest, stream grpc.ServerStream
 	})
 }
 
-func (d *fakeDaemon) AuditStorage(r *api.AuditStorageRequest, stream grpc.ServerStreamingServer[api.AuditStorageResponse]) error {
-	return d.send(r, func() error { return stream.Send(&api.AuditStorageResponse{Audit: d.audit}) })
-}
-
 func (d *fakeDaemon) DiffPath(r *api.DiffPathRequest, stream grpc.ServerStreamingServer[api.DiffPathResponse]) error {
 	return d.send(r, func() error { return stream.Send(&api.DiffPathResponse{Diff: d.pathDiff}) })
 }
@@ -235,6 +242,18 @@ func (d *fakeDaemon) undone() []*api.Undone {
 
 func (d *fakeDaemon) PreviewRollback(r *api.RollbackUpdateRequest, stream grpc.ServerStreamingServer[api.PreviewResponse]) error {
 	return d.send(r, func() error { return d.sendPreviews(stream) })
+}
+
+func (d *fakeDaemon) ExplainPath(r *api.ExplainPathRequest, stream grpc.ServerStreamingServer[api.ExplainPathResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.ExplainPathResponse{Explanation: d.document}) })
+}
+
+func (d *fakeDaemon) AuditStorage(r *api.AuditStorageRequest, stream grpc.ServerStreamingServer[api.AuditStorageResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.AuditStorageResponse{Audit: d.document}) })
+}
+
+func (d *fakeDaemon) ConfigureStorage(r *api.ConfigureStorageRequest, stream grpc.ServerStreamingServer[api.ConfigureStorageResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.ConfigureStorageResponse{Options: d.document}) })
 }
 
 func (d *fakeDaemon) MergeLayers(r *api.MergeLayersRequest, stream grpc.ServerStreamingServer[api.MergeLayersResponse]) error {
@@ -301,12 +320,13 @@ func graph() *api.GraphResponse {
 		Storages: []*api.Storage{
 			{
 				Name: "default/web", Head: 9, Base: 4, Key: "default/2/web", Container: "web", Stack: []uint64{9, 8, 7}, Created: at(6),
+				Image: "app:2", Called: "shop-web-1", Mounted: true, LastUsed: at(7), Size: 8192, AsksFor: "app:1",
 				Points: []*api.Point{{Update: 1, Head: 7, Base: 3, Time: at(7)}}, Aside: []*api.Point{{Update: 1, Head: 7, Base: 4, Time: at(8)}},
 			},
-			{Name: "default/waits", Head: 10, Base: 3, Key: "default/3/waits", Container: "waits", Pending: "update u1", Stack: []uint64{10}, Created: at(8)},
+			{Name: "default/waits", Head: 10, Base: 3, Key: "default/3/waits", Container: "waits", Pending: "update u1", Stack: []uint64{10}, Created: at(8), Image: "app:1", LastUsed: at(8)},
 			{Name: "~default/4/plain", Anonymous: true, Head: 11, Base: 3, Key: "default/4/plain", Container: "plain", Stack: []uint64{11}, Created: at(8)},
 			{Name: "k8s.io/team/db/app", Head: 12, Stack: []uint64{12}, Created: at(8)},
-			{Name: "default/lost", Head: 13, Base: 5, Stack: []uint64{13}, Created: at(8)},
+			{Name: "default/lost", Head: 13, Base: 5, Stack: []uint64{13}, Created: at(8), Damaged: true, HeldBy: 1},
 			{Name: "~default/5/extract-1 x", Anonymous: true, Head: 14, Key: "default/5/extract-1 x", Unpacking: true, Stack: []uint64{14}, Created: at(8)},
 		},
 		Updates: []*api.Update{{

@@ -93,13 +93,16 @@ func TestTablesGolden(t *testing.T) {
 		return &fakeDaemon{
 			graph: graph(), update: graph().GetUpdates()[0], merged: []*api.MergeLayersResponse_Pair{{Lower: 3, Upper: 4}},
 			diff: []*api.DiffStorageResponse{
-				{Path: []byte("."), Kind: "directory", Node: 9}, {Path: []byte("etc"), Kind: "directory", Opaque: true, Node: 8},
-				{Path: []byte("etc/app.conf"), Kind: "file", Size: 4096, Node: 8}, {Path: []byte("etc/\x1b[2J\xff\n"), Kind: "deleted", Node: 7},
+				{Path: []byte("."), Kind: "directory", Node: 9, Change: "changed"},
+				{Path: []byte("etc"), Kind: "directory", Opaque: true, Node: 8, Change: "changed"},
+				{Path: []byte("etc/app.conf"), Kind: "file", Size: 4096, Node: 8, Change: "added"},
+				{Path: []byte("etc/\x1b[2J\xff\n"), Kind: "deleted", Node: 7, Change: "deleted"},
+				{Path: []byte("proc"), Kind: "directory", Node: 9, Change: "added", MountPoint: true},
 			},
 		}
 	}
 	golden(t, "tables.golden", daemon,
-		"version", "storage ls", "storage ls --all", "storage inspect web", "storage history web", "storage diff web", "storage rm web db",
+		"version", "storage ls", "storage ls --all", "storage inspect web", "storage history web", "storage diff web", "storage diff --all web", "storage rm web db", "storage ls --outdated", "storage rollback web", "df",
 		"storage fork web copy", "layer ls", "layer merge --dry-run", "update ls", "update inspect u1", "update inspect 1",
 		"update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --detach", "update rollback u1")
 }
@@ -127,7 +130,7 @@ func TestWaitingGolden(t *testing.T) {
 		return &fakeDaemon{
 			graph: g, update: u, report: []byte(report),
 			preview: []preview{{Preview: &api.Preview{Storage: "default/git", FixesWaiting: 1}, report: report}},
-			audit: []byte(`{"packages": [{"name": "perl-base", "base": "5-4", "seen": "5-3", "lower": true, "reason": "an update has kept it: perl 5-3 needs perl-base (= 5-3)",
+			document: []byte(`{"packages": [{"name": "perl-base", "base": "5-4", "seen": "5-3", "lower": true, "reason": "an update has kept it: perl 5-3 needs perl-base (= 5-3)",
 				"waits": ` + tiedWaiting + `}], "paths": [], "fixes": 1}`),
 		}
 	}, "update ls", "update inspect u1", "update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --dry-run",
@@ -184,8 +187,8 @@ func TestMergeGolden(t *testing.T) {
 		t.Fatalf("got %s%s, %d: %v", out, errOut, code, err)
 	}
 	reasons := got.Kept[0].Reasons
-	if got.Merged[0].Upper != "9" || got.Kept[0].Lower != "3" || len(reasons) != 4 || len(reasons[0].Images) != 2 ||
-		reasons[1].Container != "job" || reasons[2].Storage != "default/web" || reasons[2].Update != "4" {
+	if got.Merged[0].Upper != "n9" || got.Kept[0].Lower != "n3" || len(reasons) != 4 || len(reasons[0].Images) != 2 ||
+		reasons[1].Container != "job" || reasons[2].Storage != "default/web" || reasons[2].Update != "u4" {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -55,19 +55,13 @@ func (e *escaper) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
-// copyJSON prints a JSON document as it comes, and ends the line.
+// copyJSON prints a document of the engine as it comes, with paths as they are shown to programs, and ends the line.
 func copyJSON(w io.Writer, document io.Reader) error {
-	if _, err := io.Copy(&escaper{w: w}, document); err != nil {
-		return err
+	out := bufio.NewWriter(&escaper{w: w})
+	if err := copyDocument(out, document); err != nil {
+		return errors.Join(err, out.Flush())
 	}
-	_, err := io.WriteString(w, "\n")
-	return err
-}
-
-// asJSON writes a message as it is shown to programs, in several lines with an indent.
-func asJSON(m proto.Message) (string, error) {
-	data, err := protojson.MarshalOptions{Multiline: true, UseProtoNames: true, EmitUnpopulated: true}.Marshal(m)
-	return string(data), err
+	return errors.Join(out.WriteByte('\n'), out.Flush())
 }
 
 func printJSON(w io.Writer, m proto.Message) error {
@@ -75,7 +69,16 @@ func printJSON(w io.Writer, m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	return copyJSON(w, strings.NewReader(text))
+	_, err = io.WriteString(&escaper{w: w}, text+"\n")
+	return err
+}
+
+// printObject prints what a command says for itself, without an answer of the daemon.
+func printObject(w io.Writer, v any) error {
+	encoder := json.NewEncoder(&escaper{w: w})
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
 }
 
 // document writes an answer of lists alone as one JSON object, part by part. In memory it holds the last element of a

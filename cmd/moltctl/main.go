@@ -6,10 +6,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -28,11 +28,26 @@ func main() {
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	c := app()
 	c.Writer, c.ErrWriter = out, errOut
-	err := c.Run(ctx, args)
-	if err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			_, _ = fmt.Fprintf(errOut, "moltctl: %s\n", visible(line)) // the exit code tells it, too
+	return printError(c.Run(ctx, helpLast(args)), wantsJSON(args), errOut)
+}
+
+// helpLast makes "help update create" of the command line "update create --help": the library looks at the first name only.
+func helpLast(args []string) []string {
+	for i := 1; i < len(args); i++ {
+		switch arg := args[i]; {
+		case arg == "help" || arg == "h":
+			if i+1 == len(args) {
+				return args
+			}
+			return slices.Concat(args[:i], args[i+1:], []string{"--help"})
+		case !strings.HasPrefix(arg, "-"):
+			return args
+		case takesValue[strings.TrimLeft(arg, "-")]:
+			i++
 		}
 	}
-	return exitCode(err)
+	return args
 }
+
+// takesValue are the flags before a command whose value is an argument of its own.
+var takesValue = map[string]bool{"address": true, "a": true, "namespace": true, "n": true, "format": true}

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
@@ -36,7 +37,33 @@ type table struct {
 // tableRows is how many rows a table holds until it prints them.
 const tableRows = 1000
 
-func newTable(w io.Writer) *table { return &table{w: tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)} }
+func newTable(w io.Writer) *table {
+	return &table{w: tabwriter.NewWriter(&trimmer{w: w}, 2, 8, 2, ' ', 0)}
+}
+
+// trimmer passes lines on without the blanks at their ends. Cells that are empty must reach the tabwriter: a row without them
+// would end the columns.
+type trimmer struct {
+	w    io.Writer
+	rest []byte // blanks that may be at the end of a line
+}
+
+// Write implements io.Writer.
+func (t *trimmer) Write(data []byte) (int, error) {
+	text := append(t.rest, data...)
+	var out []byte
+	for line := range bytes.Lines(text) {
+		trimmed := bytes.TrimRight(line, " \n")
+		out = append(out, trimmed...)
+		if t.rest = bytes.Clone(line[len(trimmed):]); bytes.HasSuffix(line, []byte("\n")) {
+			out, t.rest = append(out, '\n'), nil
+		}
+	}
+	if _, err := t.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(data), nil
+}
 
 // row writes a row. The first error shows at flush.
 func (t *table) row(cells ...any) {
@@ -44,7 +71,7 @@ func (t *table) row(cells ...any) {
 	for _, c := range cells {
 		texts = append(texts, visible(fmt.Sprint(c)))
 	}
-	_, err := io.WriteString(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t")+"\n")
+	_, err := io.WriteString(t.w, strings.Join(texts, "\t")+"\n")
 	if t.rows++; err == nil && t.rows%tableRows == 0 {
 		err = t.w.Flush()
 	}

@@ -4,8 +4,8 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -153,7 +153,7 @@ func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
 	return printReport(c, p.GetStorage(), report)
 }
 
-// previewList prints previews as one JSON object. Their reports are base64, as bytes are in messages.
+// previewList prints previews as one JSON object, each with its report.
 type previewList struct {
 	w   io.Writer
 	any bool
@@ -173,18 +173,17 @@ func (l *previewList) show(_ *cli.Command, p *api.Preview, report io.Reader) err
 	}
 	fields := strings.TrimRight(strings.TrimSuffix(text, "}"), "\n ")
 	w := &escaper{w: l.w}
-	if _, err := fmt.Fprintf(w, "%s%s,\n  \"report\": \"", before, fields); err != nil {
+	if _, err := fmt.Fprintf(w, "%s%s,\n  \"report\": ", before, fields); err != nil {
 		return err
 	}
-	encoded := base64.NewEncoder(base64.StdEncoding, l.w)
-	if p.GetReported() {
-		if _, err := io.Copy(&escaper{w: encoded}, report); err != nil {
-			return err
-		}
-	}
-	if err := encoded.Close(); err != nil {
+	if !p.GetReported() {
+		_, err = io.WriteString(l.w, "null\n}")
 		return err
 	}
-	_, err = io.WriteString(l.w, "\"\n}")
+	out := bufio.NewWriter(w)
+	if err := errors.Join(copyDocument(out, report), out.Flush()); err != nil {
+		return err
+	}
+	_, err = io.WriteString(l.w, "\n}")
 	return err
 }

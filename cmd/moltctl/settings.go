@@ -26,7 +26,7 @@ func settingsCommands() []*cli.Command {
 			Description: "A path stands for itself and everything below; *, ? and [...] match within a name.",
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "reason", Usage: "why, for people", Required: true},
-				&cli.TimestampFlag{Name: "until", Usage: "`DATE` (2006-01-02) at which the pin ends", Config: cli.TimestampConfig{Layouts: []string{time.DateOnly, time.RFC3339}}},
+				&cli.StringFlag{Name: "until", Usage: "`DATE` at which the pin ends, such as 2027-01-31"},
 			},
 			Action: action(pinPath),
 		},
@@ -59,10 +59,24 @@ func pinPath(ctx context.Context, c *cli.Command, client api.ControlClient) erro
 		return err
 	}
 	pin := &api.Pin{Path: args[1], Reason: c.String("reason")}
-	if until := c.Timestamp("until"); !until.IsZero() {
+	if given := c.String("until"); given != "" {
+		until, err := parseDate(given)
+		if err != nil {
+			return err
+		}
 		pin.Expires = timestamppb.New(until)
 	}
 	return configure(ctx, c, client, &api.ConfigureStorageRequest{Name: args[0], Pin: []*api.Pin{pin}})
+}
+
+// parseDate reads a date, or a date and a time with their zone.
+func parseDate(given string) (time.Time, error) {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if date, err := time.Parse(layout, given); err == nil {
+			return date, nil
+		}
+	}
+	return time.Time{}, usagef("--until %q: must be a date such as 2027-01-31", given)
 }
 
 func unpinPath(ctx context.Context, c *cli.Command, client api.ControlClient) error {
@@ -107,6 +121,10 @@ func configure(ctx context.Context, c *cli.Command, client api.ControlClient, re
 }
 
 func options(t *table, o *servicing.Options) {
+	if len(o.Pins) == 0 && len(o.Policy) == 0 {
+		t.row("defaults: nothing is pinned, and conflicts are decided as moltctl storage policy --help lists first")
+		return
+	}
 	t.row("PINNED", "UNTIL", "REASON")
 	for _, p := range o.Pins {
 		until := "-"

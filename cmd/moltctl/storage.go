@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -21,16 +20,14 @@ func storageCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "storage",
 		Usage: "the writable states of containers",
-		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Any part of the name will do
-that is unique, except for rm. The storage of a container that asked for none is named by the container.`,
+		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Whole parts between slashes will
+do where they are unique, except for rm. The storage of a container that asked for none is named by the container.`,
 		Commands: append([]*cli.Command{
-			{
-				Name: "ls", Usage: "list storages", Action: action(listStorages),
-				Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "also those of containers that asked for no storage"}},
-			},
+			listCommand(),
 			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE", Action: action(inspectStorage)},
-			{Name: "diff", Usage: "show what a storage says about each path", ArgsUsage: "STORAGE", Action: action(diffStorage)},
+			diffCommand(),
 			{Name: "history", Usage: "show the updates of a storage and the states it can return to", ArgsUsage: "STORAGE", Action: action(storageHistory)},
+			storageRollbackCommand(),
 			{
 				Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...", Action: action(removeStorages),
 				Description: "The name must be given in full; the namespace may be left out, or given by --namespace.",
@@ -56,32 +53,6 @@ func assumeFree() cli.Flag {
 	}
 }
 
-func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	stream, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: c.Bool("all")})
-	t := newTable(c.Root().Writer)
-	t.row("STORAGE", "CONTAINER", "BASE", "ASKS FOR", "NEWER BASE", "NODES", "POINTS", "NEXT START", "CREATED")
-	return shown(c, noted(stream, func(part *api.ListStoragesResponse) {
-		part.Storages = slices.DeleteFunc(part.GetStorages(), func(s *api.Storage) bool {
-			return s.GetAnonymous() && s.GetUnpacking()
-		})
-	}), err, t, func(part *api.ListStoragesResponse) {
-		for _, s := range part.GetStorages() {
-			t.row(s.GetName(), orDash(ownKey(s.GetKey())), nodeID(s.GetBase()), orDash(s.GetAsksFor()), newer(s), len(s.GetStack()), len(s.GetPoints()), orDash(s.GetPending()), when(s.GetCreated()))
-		}
-	}, func() {})
-}
-
-// newer says to which layer the updates in effect lead from where a storage stands.
-func newer(s *api.Storage) string {
-	if s.GetNewer() == 0 {
-		return orDash("")
-	}
-	return nodeID(s.GetNewer()) + " by " + updateID(s.GetNewerBy())
-}
-
 func getStorage(ctx context.Context, c *cli.Command, client api.ControlClient) (*api.GetStorageResponse, error) {
 	args, err := arguments(c, "STORAGE")
 	if err != nil {
@@ -98,8 +69,13 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 	return printed(c, r, func(t *table) {
 		s := r.GetStorage()
 		t.row("storage", s.GetName())
-		t.row("container", orDash(ownKey(s.GetKey())))
+		t.row("container", orDash(calledText(s)))
+		t.row("image", imageText(s))
 		t.row("base", nodeID(s.GetBase()))
+		t.row("state", storageState(s))
+		t.row("asks for", orDash(s.GetAsksFor()))
+		t.row("size", size(s.GetSize()))
+		t.row("last use", lastUse(s))
 		t.row("next start", orDash(s.GetPending()))
 		if s.GetFixesWaiting() > 0 {
 			t.row("updated", stateWith("applied", s.GetFixesWaiting())+": moltctl storage audit "+s.GetName()+" names what waits")
@@ -128,64 +104,6 @@ func kindOf(n *api.Node) string {
 		return "persisted storage, open"
 	}
 	return "persisted storage"
-}
-
-func diffStorage(ctx context.Context, c *cli.Command, client api.ControlClient) error {
-	args, err := arguments(c, "STORAGE")
-	if err != nil {
-		return err
-	}
-	stream, err := client.DiffStorage(ctx, &api.DiffStorageRequest{Name: args[0]})
-	if err != nil {
-		return err
-	}
-	t := newTable(c.Root().Writer)
-	for {
-		d, err := stream.Recv()
-		switch {
-		case errors.Is(err, io.EOF):
-			return t.flush()
-		case err != nil:
-			return err
-		case c.String("format") == formatJSON:
-			if err := printJSON(c.Root().Writer, d); err != nil {
-				return err
-			}
-		default:
-			kind := d.GetKind()
-			if d.GetOpaque() {
-				kind += ", replaced"
-			}
-			t.row(kind, nodeID(d.GetNode()), size(d.GetSize()), printable(absolute(d.GetPath())))
-		}
-	}
-}
-
-// absolute writes a path as a container sees it.
-func absolute(path []byte) []byte {
-	if string(path) == "." {
-		return []byte("/")
-	}
-	return append([]byte("/"), path...)
-}
-
-// printable writes a path so that odd names cannot confuse a terminal, or a person.
-func printable(path []byte) string {
-	quoted := fmt.Sprintf("%q", path)
-	if plain := quoted[1 : len(quoted)-1]; plain == string(path) && !blankEnds(plain) {
-		return plain
-	}
-	return quoted
-}
-
-// blankEnds reports whether a name in a path begins or ends with a blank, which nobody would see.
-func blankEnds(path string) bool {
-	for name := range strings.SplitSeq(path, "/") {
-		if strings.TrimSpace(name) != name {
-			return true
-		}
-	}
-	return false
 }
 
 func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClient) error {
@@ -235,13 +153,22 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	if err != nil {
 		return err
 	}
-	var errs []error
+	var (
+		errs    []error
+		removed = []string{} // a list in JSON, also if it is empty
+	)
 	for _, given := range c.Args().Slice() {
 		name, err := inFull(known.GetStorages(), fullNames(c, given), given)
 		if err == nil {
 			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name, AssumeFree: c.Bool(assumeFreeFlag)})
 		}
+		if err == nil {
+			removed = append(removed, name)
+		}
 		errs = append(errs, native(err))
+	}
+	if c.String("format") == formatJSON {
+		errs = append(errs, printObject(c.Root().Writer, map[string][]string{"removed": removed}))
 	}
 	return errors.Join(errs...)
 }

@@ -5,7 +5,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/containerd/errdefs"
 	"github.com/urfave/cli/v3"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
@@ -32,6 +34,35 @@ storages that were begun on that base are listed; --with-new updates them to the
 	}
 }
 
+func storageRollbackCommand() *cli.Command {
+	return &cli.Command{
+		Name: "rollback", Usage: "undo the last update of a storage", ArgsUsage: "STORAGE",
+		Description: `The same as moltctl update rollback --storage for the last update whose state before is kept; moltctl storage history shows
+these states.`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "show what would happen, and change nothing"}, assumeFree(),
+			&cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"},
+			&cli.BoolFlag{Name: discardFlag, Usage: "delete what was written since, and the delta storage, at once"},
+		},
+		Action: action(rollbackStorage),
+	}
+}
+
+func rollbackStorage(ctx context.Context, c *cli.Command, client api.ControlClient) error {
+	r, err := getStorage(ctx, c, client)
+	if err != nil {
+		return err
+	}
+	name, points := r.GetStorage().GetName(), r.GetStorage().GetPoints()
+	if len(points) == 0 {
+		return classedError{fmt.Sprintf("storage %q has no state to return to; see moltctl storage history", name), errdefs.ErrFailedPrecondition}
+	}
+	return rollback(ctx, c, client, &api.RollbackUpdateRequest{
+		Id: points[len(points)-1].GetUpdate(), Storages: []string{name}, Carry: c.Bool("carry"), Discard: c.Bool(discardFlag),
+		AssumeFree: c.Bool(assumeFreeFlag),
+	})
+}
+
 func cancelCommand(storages cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
@@ -51,6 +82,11 @@ func rollbackUpdate(ctx context.Context, c *cli.Command, client api.ControlClien
 		Id: id, Storages: c.StringSlice("storage"), Carry: c.Bool("carry"), AssumeFree: c.Bool(assumeFreeFlag),
 		Discard: c.Bool(discardFlag), WithNew: c.Bool(withNewFlag),
 	}
+	return rollback(ctx, c, client, req)
+}
+
+// rollback undoes an update, or shows what that would come to.
+func rollback(ctx context.Context, c *cli.Command, client api.ControlClient, req *api.RollbackUpdateRequest) error {
 	if c.Bool("dry-run") {
 		stream, err := client.PreviewRollback(ctx, req)
 		return printPreviews(c, stream, err, previewedRollback)
@@ -110,7 +146,7 @@ func fateOf(one *api.Undone) string {
 		}
 		return "taken along by " + updateID(one.GetBy())
 	case fateWaits:
-		return "waits for its next start"
+		return "rollback waits"
 	}
 	return one.GetFate()
 }

@@ -33,7 +33,10 @@ func updateCommand() *cli.Command {
 		Commands: []*cli.Command{
 			createCommand(storages, dryRun),
 			{Name: "ls", Usage: "list updates", Action: action(listUpdates)},
-			{Name: "inspect", Usage: "show an update, storage by storage", ArgsUsage: "UPDATE", Action: action(inspectUpdate)},
+			{
+				Name: "inspect", Usage: "show an update, storage by storage", ArgsUsage: "UPDATE", Action: action(inspectUpdate),
+				Flags: []cli.Flag{&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "wait first until no storage is being serviced, and show how far that is"}},
+			},
 			{
 				Name: "report", Usage: "show what an update found and did in a storage", ArgsUsage: "UPDATE [PATH]",
 				Description: "With a PATH, all that is known about it, with diffs where it is text that everybody in the container may read.",
@@ -291,7 +294,12 @@ func inspectUpdate(ctx context.Context, c *cli.Command, client api.ControlClient
 	if err != nil {
 		return err
 	}
-	u, err := getUpdate(ctx, client, id)
+	var u *api.Update
+	if c.Bool("watch") {
+		u, err = follow(ctx, c, client, id)
+	} else {
+		u, err = getUpdate(ctx, client, id)
+	}
 	if err != nil {
 		return err
 	}

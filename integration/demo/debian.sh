@@ -26,6 +26,7 @@ echo "libssl3 $(version "$trees/old") -> $(version "$trees/new")"
 say "A container: nginx, an SSH server, Python and SQLite are installed, an account is made, files are edited and deleted"
 show ctr run -d --snapshotter molt --net-host --mount type=bind,src=/etc/resolv.conf,dst=/etc/resolv.conf,options=rbind:ro \
 	--label molt.dev/storage=web demo/debian:old web
+expect_inside web
 script web customise.sh >"$root/customise.log" 2>&1 || { tail -n 20 "$root/customise.log"; fail "the container could not be customised"; }
 stop_container web
 

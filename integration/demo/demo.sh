@@ -27,6 +27,8 @@ image demo/app:2 "$app" "$fix"
 say "Two containers on one base, each with a storage of its own"
 show ctr run -d --snapshotter molt --label molt.dev/storage=web demo/app:1 web
 show ctr run -d --snapshotter molt --label molt.dev/storage=job demo/app:1 job
+expect_inside web
+expect_inside job
 
 say "Both are customised, in different ways"
 inside web 'sed -i s/80/8080/ /etc/app.conf; echo "alice:x:1000:1000::/home/alice:/bin/sh" >>/etc/passwd; echo 42 >/data'

@@ -8,6 +8,15 @@ set -euo pipefail
 
 [ "$(id -u)" -eq 0 ] || { echo 'The demo needs root: it mounts overlays and runs containers. Run it with sudo.' >&2; exit 1; }
 
+# A process that is started in a container leaves a chroot for the root of its mount namespace: commands would run elsewhere than
+# they seem to. An environment that was entered by pivot_root (a container, a mount namespace of its own) is fine.
+identity() { stat -c %d:%i /; }
+if [ "$(identity)" != "$(nsenter --mount=/proc/self/ns/mnt stat -c %d:%i / 2>/dev/null)" ]; then
+	echo 'The demo does not run in a chroot, or without /proc: containers cannot be started right there.' \
+		'Run it on the machine itself, or in a mount namespace whose root is that directory (pivot_root).' >&2
+	exit 1
+fi
+
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 root=$(mktemp -d "${TMPDIR:-/tmp}/molt-demo-XXXXXX")
@@ -113,6 +122,15 @@ in_container() {
 inside() {
 	printf '\033[36m%s# %s\033[0m\n' "$1" "$2"
 	in_container "$1" "$2"
+}
+
+# expect_inside CONTAINER fails if commands for the container do not run in it.
+expect_inside() {
+	local there
+	there=$(in_container "$1" 'stat -c %d:%i /') || fail "no command can be run in $1"
+	[ "$there" != "$(identity)" ] || fail "commands for $1 run on this machine, not in the container"
+	[ "$(in_container "$1" 'readlink /proc/self/ns/mnt')" != "$(readlink /proc/self/ns/mnt)" ] ||
+		fail "commands for $1 run in the mount namespace of this machine"
 }
 
 # stop_container CONTAINER ends the task of a container; the container stays.

@@ -5,7 +5,7 @@
 # Makes sure that what Go modules cannot bring is there: says what is missing and why it is needed, and
 # installs it with apt-get. What is already there, from wherever, is left alone and needs no root.
 #
-# usage: deps.sh GROUP...      groups: build test debian evidence proto
+# usage: deps.sh GROUP...      groups: build demo test debian evidence proto
 set -euo pipefail
 
 missing=()
@@ -27,10 +27,7 @@ static_busybox() { local b && b=$(command -v busybox) && ! ldd "$b"; }
 
 c_headers() { echo '#include <stdlib.h>' | gcc -E -; }
 
-if ! have go >/dev/null; then
-	echo "Go is missing: install the version that go.mod names from https://go.dev/dl/" >&2
-	exit 1
-fi
+"$(dirname "$0")/go-version.sh" "${GO:-go}"
 
 for group; do
 	case $group in
@@ -41,6 +38,9 @@ for group; do
 		need libseccomp-dev "runc filters system calls with it" pkg-config --exists libseccomp
 		need ca-certificates "certificates to fetch Go modules with" test -e /etc/ssl/certs/ca-certificates.crt
 		need git "version of the build" have git
+		;;
+	demo)
+		need busybox-static "userland of the images that the demonstration makes" static_busybox
 		;;
 	test)
 		need e2fsprogs "file systems whose power is cut in tests" have mkfs.ext4

@@ -196,7 +196,7 @@ func sameBytes(a *View, ea Entry, b *View, eb Entry) (bool, error) {
 	defer fb.Close()
 	same, err := sameStreams(fa, fb)
 	if err != nil {
-		return false, fmt.Errorf("compare %q with %q: %w", ea.Path, eb.Path, err)
+		return false, fmt.Errorf("compare %s with %s: %w", Shown(ea.Path), Shown(eb.Path), err)
 	}
 	return same, nil
 }

@@ -28,7 +28,7 @@ func Facts(ctx context.Context, dir string, fn func(path, sum string) error) err
 	return facts(ctx, dir, fn, func(p *place) (string, error) {
 		h := sha256.New()
 		if err := p.parts[0].addMeta(h); err != nil {
-			return "", fmt.Errorf("read %q: %w", p.path, err)
+			return "", fmt.Errorf("read %s: %w", Shown(p.path), err)
 		}
 		return hex.EncodeToString(h.Sum(nil)[:16]), nil
 	})

@@ -284,7 +284,7 @@ func project(ctx context.Context, dir string, change func(now, noted Flags) Flag
 			_, err = changeFlags(top.dir, top.name, func(now Flags) Flags { return change(now, noted) })
 		}
 		if err != nil {
-			return fmt.Errorf("%q: %w", p.path, err)
+			return fmt.Errorf("%s: %w", Shown(p.path), err)
 		}
 		return nil
 	})

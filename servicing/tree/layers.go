@@ -36,7 +36,7 @@ func (d *openDirs) fd(i int) (int, error) {
 	}
 	fd, err := openBeneath(d.view.roots[d.layers[i]], d.path, openDirFlags)
 	if err != nil {
-		return -1, fmt.Errorf("open directory %q: %w", d.path, err)
+		return -1, fmt.Errorf("open directory %s: %w", Shown(d.path), err)
 	}
 	d.fds[i] = fd
 	return fd, nil
@@ -128,7 +128,7 @@ func (d *openDirs) look(name string, positions []int) (place, error) {
 	}
 	for _, i := range positions {
 		if err := d.add(&p, i, name); err != nil {
-			return p, fmt.Errorf("look at %q: %w", p.path, err)
+			return p, fmt.Errorf("look at %s: %w", Shown(p.path), err)
 		}
 		if p.cut {
 			break
@@ -216,7 +216,7 @@ func refusedIf(is bool, path, attr string) error {
 func (p *place) entry() (Entry, error) {
 	e, err := p.describe()
 	if err != nil {
-		return Entry{}, fmt.Errorf("read %q: %w", p.path, err)
+		return Entry{}, fmt.Errorf("read %s: %w", Shown(p.path), err)
 	}
 	return e, nil
 }

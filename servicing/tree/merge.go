@@ -119,7 +119,7 @@ func (m *merger) mergedEverywhere(path string) error {
 		e, err := v.Lookup(dir)
 		merges := err == nil && e.Kind == Directory && len(v.roots) > 0
 		if !merges && (err == nil || errors.Is(err, fs.ErrNotExist)) {
-			return fmt.Errorf("%w: %q in view %d", ErrViewsDiffer, path, i)
+			return fmt.Errorf("%w: %s in view %d", ErrViewsDiffer, Shown(path), i)
 		}
 		if err != nil {
 			return err
@@ -169,7 +169,7 @@ func (m *merger) link(e Entry) error {
 	dir, name := splitPath(e.Path)
 	from, err := openBeneath(m.nodes.roots[e.Layer], dir, openDirFlags)
 	if err != nil {
-		return fmt.Errorf("open directory %q: %w", dir, err)
+		return fmt.Errorf("open directory %s: %w", Shown(dir), err)
 	}
 	defer release(from)
 	return m.writer.linkFrom(from, name, e.Path)

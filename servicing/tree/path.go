@@ -6,6 +6,7 @@ package tree
 import (
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 )
 
@@ -81,4 +82,12 @@ func boolToInt(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// Shown returns a path in a tree as people read it: absolute, as in the container, and quoted.
+func Shown(path string) string {
+	if path == root {
+		return `"/"`
+	}
+	return strconv.Quote("/" + strings.TrimPrefix(path, "/"))
 }

@@ -91,7 +91,7 @@ func checkSealable(p *place, dir string) (flagged bool, err error) {
 	}
 	noted, known, err := top.noted()
 	if err != nil {
-		return false, fmt.Errorf("%q: %w", p.path, err)
+		return false, fmt.Errorf("%s: %w", Shown(p.path), err)
 	}
 	if !known {
 		return false, &RefusedError{Path: p.path, Xattr: attrProtected}
@@ -99,7 +99,7 @@ func checkSealable(p *place, dir string) (flagged bool, err error) {
 	var set Flags
 	if canHaveFlags(top.st.Mode) {
 		if set, err = inodeFlags(top.dir, top.name); err != nil {
-			return false, fmt.Errorf("inode flags of %q: %w", p.path, err)
+			return false, fmt.Errorf("inode flags of %s: %w", Shown(p.path), err)
 		}
 		set &= protecting
 	}

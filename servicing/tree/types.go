@@ -99,10 +99,10 @@ type RefusedError struct {
 // Error tells the path, quoted because names are bytes, and the attribute.
 func (e *RefusedError) Error() string {
 	if e.Flags != 0 {
-		return fmt.Sprintf("%q has the inode flags %q, which were set on the host and not by the container, so that %s cannot be removed "+
-			"from it; run chattr -%s %q and try again", e.Path, e.Flags, e.Xattr, e.Flags, e.File)
+		return fmt.Sprintf("%s has the inode flags %q, which were set on the host and not by the container, so that %s cannot be removed "+
+			"from it; run chattr -%s %q and try again", Shown(e.Path), e.Flags, e.Xattr, e.Flags, e.File)
 	}
-	return fmt.Sprintf("%q carries %s", e.Path, e.Xattr)
+	return fmt.Sprintf("%s carries %s", Shown(e.Path), e.Xattr)
 }
 
 // Difference is one way in which two stacks differ.

@@ -46,7 +46,7 @@ type UnreadableError struct {
 }
 
 // Error names the path, quoted because names are bytes, and the reason.
-func (e *UnreadableError) Error() string { return fmt.Sprintf("%q %s", e.Path, e.Why) }
+func (e *UnreadableError) Error() string { return fmt.Sprintf("%s %s", Shown(e.Path), e.Why) }
 
 // unreadable returns the error for a path, whose reason the kernel's error may be, or else the given error.
 func unreadable(path string, err error) error {

@@ -126,23 +126,23 @@ func (v Value) use(stored string, fn func([]byte) error) error {
 // read calls fn with the value of an attribute of the file.
 func (o *origin) read(stored string, fn func([]byte) error) error {
 	if o.layer >= len(o.view.roots) {
-		return fmt.Errorf("read it from %q again: its view is closed", o.path)
+		return fmt.Errorf("read it from %s again: its view is closed", Shown(o.path))
 	}
 	dir, name := splitPath(o.path)
 	fd, err := openBeneath(o.view.roots[o.layer], dir, openDirFlags)
 	if err != nil {
-		return fmt.Errorf("read it from %q again: %w", o.path, err)
+		return fmt.Errorf("read it from %s again: %w", Shown(o.path), err)
 	}
 	defer release(fd)
 	var st unix.Stat_t
 	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("read it from %q again: %w", o.path, err)
+		return fmt.Errorf("read it from %s again: %w", Shown(o.path), err)
 	}
 	if st.Dev != o.dev || st.Ino != o.ino {
-		return fmt.Errorf("read it from %q again: another file stands there now", o.path)
+		return fmt.Errorf("read it from %s again: another file stands there now", Shown(o.path))
 	}
 	if err := withXattr(fd, name, stored, fn); err != nil {
-		return fmt.Errorf("read it from %q again: %w", o.path, err)
+		return fmt.Errorf("read it from %s again: %w", Shown(o.path), err)
 	}
 	return nil
 }

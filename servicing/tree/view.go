@@ -105,7 +105,7 @@ func (v *View) lookup(path string) (Entry, error) {
 		return Entry{}, err
 	}
 	if !p.shown() {
-		return Entry{}, fmt.Errorf("look up %q: %w", path, fs.ErrNotExist)
+		return Entry{}, fmt.Errorf("look up %s: %w", Shown(path), fs.ErrNotExist)
 	}
 	e, err := p.entry()
 	if err == nil && v.amend != nil {
@@ -137,7 +137,7 @@ func (v *View) ReadDir(path string) ([]string, error) {
 		return nil, err
 	}
 	if e.Kind != Directory {
-		return nil, fmt.Errorf("read directory %q: %w", path, unix.ENOTDIR)
+		return nil, fmt.Errorf("read directory %s: %w", Shown(path), unix.ENOTDIR)
 	}
 	var names []string
 	err = v.again(path, func() (err error) {
@@ -185,10 +185,10 @@ func (v *View) OpenFile(path string) (*os.File, error) {
 // a file that nobody can open now because of a lease.
 func (v *View) OpenEntry(e Entry) (*os.File, error) {
 	if e.Kind != Regular {
-		return nil, fmt.Errorf("open %q: %w: it is a %s", e.Path, fs.ErrInvalid, e.Kind)
+		return nil, fmt.Errorf("open %s: %w: it is a %s", Shown(e.Path), fs.ErrInvalid, e.Kind)
 	}
 	if e.Layer < 0 || e.Layer >= len(v.roots) {
-		return nil, fmt.Errorf("open %q: %w: no layer %d", e.Path, fs.ErrInvalid, e.Layer)
+		return nil, fmt.Errorf("open %s: %w: no layer %d", Shown(e.Path), fs.ErrInvalid, e.Layer)
 	}
 	if err := checkPath(e.Path); err != nil {
 		return nil, err
@@ -201,7 +201,7 @@ func (v *View) OpenEntry(e Entry) (*os.File, error) {
 		return nil, fmt.Errorf("open: %w", named(e.Path, err))
 	}
 	if (st.Dev != e.Dev || st.Ino != e.Ino) && !v.tolerance.Changes {
-		return nil, errors.Join(fmt.Errorf("open %q: another file stands there now", e.Path), file.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: another file stands there now", Shown(e.Path)), file.Close())
 	}
 	return file, nil
 }
@@ -234,7 +234,7 @@ func named(path string, err error) error {
 	if is := unreadable(path, err); is != err { //nolint:errorlint // whether it is the very same one
 		return is
 	}
-	return fmt.Errorf("%q: %w", path, err)
+	return fmt.Errorf("%s: %w", Shown(path), err)
 }
 
 // ReadFile returns the content of a regular file of at most limit bytes; a larger one is not read and gives an error that
@@ -245,7 +245,7 @@ func (v *View) ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if e.Kind == Regular && e.Size > limit {
-		return nil, fmt.Errorf("read %q (%d bytes): %w", path, e.Size, ErrTooLarge)
+		return nil, fmt.Errorf("read %s (%d bytes): %w", Shown(path), e.Size, ErrTooLarge)
 	}
 	file, err := v.OpenEntry(e)
 	if err != nil {
@@ -254,10 +254,10 @@ func (v *View) ReadFile(path string, limit int64) ([]byte, error) {
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", path, err)
+		return nil, fmt.Errorf("read %s: %w", Shown(path), err)
 	}
 	if int64(len(content)) > limit {
-		return nil, fmt.Errorf("read %q, which grows: %w", path, ErrTooLarge)
+		return nil, fmt.Errorf("read %s, which grows: %w", Shown(path), ErrTooLarge)
 	}
 	return content, nil
 }

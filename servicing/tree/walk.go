@@ -117,7 +117,7 @@ func (w *walker) enter(p *place, dirs *openDirs) error {
 // descend walks what is in a directory.
 func (w *walker) descend(p *place) error {
 	if w.depth == maxDepth {
-		err := fmt.Errorf("walk below %.100q: %w", p.path, ErrTooDeep)
+		err := fmt.Errorf("walk below %.100s: %w", Shown(p.path), ErrTooDeep)
 		if w.trouble == nil {
 			return err
 		}
@@ -210,7 +210,7 @@ func (d *openDirs) list() ([]listed, error) {
 		}
 		names, err := readNames(fd)
 		if err != nil {
-			return nil, fmt.Errorf("read directory %q: %w", d.path, err)
+			return nil, fmt.Errorf("read directory %s: %w", Shown(d.path), err)
 		}
 		for _, name := range names {
 			if positions, ok := having[name]; ok {

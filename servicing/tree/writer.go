@@ -103,7 +103,7 @@ func (w *Writer) Mkdir(path string, m Meta) error {
 		}
 		node = w.enter(path)
 	} else if err := setMeta(w.root, root, Directory, m); err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
+		return fmt.Errorf("write %s: %w", Shown(path), err)
 	}
 	node.done, node.mtime = true, m.Mtime
 	if list, ok := m.Xattrs[attrDefaultACL]; ok {
@@ -150,10 +150,10 @@ func (w *Writer) mknod(path string, kind Kind, rdev uint64, m Meta) error {
 		CharDevice: unix.S_IFCHR, BlockDevice: unix.S_IFBLK, FIFO: unix.S_IFIFO, Socket: unix.S_IFSOCK,
 	}[kind]
 	if format == 0 {
-		return fmt.Errorf("write %q: %w: %s", path, fs.ErrInvalid, kind)
+		return fmt.Errorf("write %s: %w: %s", Shown(path), fs.ErrInvalid, kind)
 	}
 	if kind == CharDevice && rdev == 0 {
-		return fmt.Errorf("write %q: %w: character device 0:0 is a whiteout", path, fs.ErrInvalid)
+		return fmt.Errorf("write %s: %w: character device 0:0 is a whiteout", Shown(path), fs.ErrInvalid)
 	}
 	return w.make(path, kind, m, func(dir int, name string) error {
 		return unix.Mknodat(dir, name, format|0o600, int(rdev))
@@ -167,10 +167,10 @@ func (w *Writer) make(path string, kind Kind, m Meta, create func(dir int, name 
 		return err
 	}
 	if err := create(dir, name); err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
+		return fmt.Errorf("write %s: %w", Shown(path), err)
 	}
 	if err := setMeta(dir, name, kind, m); err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
+		return fmt.Errorf("write %s: %w", Shown(path), err)
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (w *Writer) Link(oldPath, newPath string) error {
 	oldDir, oldName := splitPath(oldPath)
 	from, err := openBeneath(w.root, oldDir, openDirFlags)
 	if err != nil {
-		return fmt.Errorf("link %q: %w", oldPath, err)
+		return fmt.Errorf("link %s: %w", Shown(oldPath), err)
 	}
 	defer release(from)
 	return w.linkFrom(from, oldName, newPath)
@@ -196,7 +196,7 @@ func (w *Writer) linkFrom(from int, oldName, path string) error {
 		return err
 	}
 	if err := unix.Linkat(from, oldName, dir, name, 0); err != nil {
-		return fmt.Errorf("link %q: %w", path, err)
+		return fmt.Errorf("link %s: %w", Shown(path), err)
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ func (w *Writer) relink(oldPath, path string) error {
 		return err
 	}
 	if err := unix.Unlinkat(dir, name, 0); err != nil {
-		return fmt.Errorf("remove %q: %w", path, err)
+		return fmt.Errorf("remove %s: %w", Shown(path), err)
 	}
 	return w.Link(oldPath, path)
 }
@@ -220,7 +220,7 @@ func (w *Writer) Whiteout(path string) error {
 		return err
 	}
 	if err := unix.Mknodat(dir, name, unix.S_IFCHR, 0); err != nil {
-		return fmt.Errorf("write whiteout %q: %w", path, err)
+		return fmt.Errorf("write whiteout %s: %w", Shown(path), err)
 	}
 	return nil
 }
@@ -232,10 +232,10 @@ func (w *Writer) Opaque(path string) error {
 		return err
 	}
 	if w.find(path) == nil {
-		return fmt.Errorf("mark %q opaque: %w: no directory was written there", path, fs.ErrInvalid)
+		return fmt.Errorf("mark %s opaque: %w: no directory was written there", Shown(path), fs.ErrInvalid)
 	}
 	if err := setXattr(dir, name, attrOpaque, []byte("y")); err != nil {
-		return fmt.Errorf("mark %q opaque: %w", path, err)
+		return fmt.Errorf("mark %s opaque: %w", Shown(path), err)
 	}
 	return nil
 }
@@ -246,18 +246,18 @@ func (w *Writer) parent(path string) (int, string, error) {
 		return -1, "", err
 	}
 	if path == root {
-		return -1, "", fmt.Errorf("write %q: %w", path, fs.ErrExist)
+		return -1, "", fmt.Errorf("write %s: %w", Shown(path), fs.ErrExist)
 	}
 	dir, name := splitPath(path)
 	if w.lastDir >= 0 && dir == w.lastPath {
 		return w.lastDir, name, nil
 	}
 	if w.find(dir) == nil {
-		return -1, "", fmt.Errorf("write %q: %w: its parent was not written", path, fs.ErrInvalid)
+		return -1, "", fmt.Errorf("write %s: %w: its parent was not written", Shown(path), fs.ErrInvalid)
 	}
 	fd, err := openBeneath(w.root, dir, openDirFlags)
 	if err != nil {
-		return -1, "", fmt.Errorf("open directory %q: %w", dir, err)
+		return -1, "", fmt.Errorf("open directory %s: %w", Shown(dir), err)
 	}
 	w.forget()
 	w.lastPath, w.lastDir = strings.Clone(dir), fd
@@ -299,7 +299,7 @@ func (w *Writer) finish(path []byte, node *written, errs *[]error) {
 		return
 	}
 	if err := w.finishOne(string(path), node); err != nil {
-		*errs = append(*errs, fmt.Errorf("finish directory %q: %w", path, err))
+		*errs = append(*errs, fmt.Errorf("finish directory %s: %w", Shown(string(path)), err))
 	}
 }
 

@@ -147,7 +147,7 @@ func TestWriterErrors(t *testing.T) {
 	}
 	check(t, os.RemoveAll(dir+"/d"))
 	err := w.Close()
-	for _, path := range []string{`"d"`, `"d/e"`, `"d/e/x"`} { // all of them are reported
+	for _, path := range []string{`"/d"`, `"/d/e"`, `"/d/e/x"`} { // all of them are reported
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(fmt.Sprint(err), path+":") {
 			t.Errorf("Close: %v lacks %s", err, path)
 		}

@@ -78,15 +78,21 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 
 // ListStorages returns the storages by name.
 func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api.ListStoragesResponse]) error {
-	var list []*api.Storage
+	var (
+		list  []*api.Storage
+		named []dag.Storage
+	)
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		translate := storages(g)
 		for _, st := range g.Storages() {
-			if !st.Anonymous || req.GetAnonymous() {
-				list = append(list, translate(st))
+			if (!st.Anonymous || req.GetAnonymous()) && inNamespace(st, req.GetNamespace()) {
+				list, named = append(list, translate(st)), append(named, st)
 			}
 		}
 	})
+	if req.GetDetails() {
+		s.addSeen(stream.Context(), list, named, req.GetMeasure())
+	}
 	return sendList(stream, list, func(l []*api.Storage) *api.ListStoragesResponse {
 		return &api.ListStoragesResponse{Storages: l}
 	})
@@ -99,8 +105,9 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 		return errgrpc.ToGRPC(err)
 	}
 	r := &api.GetStorageResponse{}
+	var st dag.Storage
 	s.snapshotter.Graph(func(g *dag.Graph) {
-		st, _ := g.Storage(full)
+		st, _ = g.Storage(full)
 		r.Storage = storages(g)(st)
 		for _, id := range append(g.Stack(st.Head), g.Chain(g.Base(st))...) {
 			n, _ := g.Node(id)
@@ -112,6 +119,7 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 			}
 		}
 	})
+	s.addSeen(stream.Context(), []*api.Storage{r.GetStorage()}, []dag.Storage{st}, true)
 	for _, n := range r.GetNodes() {
 		if n.GetSize() > 0 {
 			continue
@@ -163,8 +171,10 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.D
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	err = s.snapshotter.Diff(stream.Context(), full, func(c tree.Change, node dag.NodeID) error {
-		d := &api.DiffStorageResponse{Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(node)}
+	err = s.snapshotter.Diff(stream.Context(), full, func(c snapshotter.Difference) error {
+		d := &api.DiffStorageResponse{
+			Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How), MountPoint: c.MountPoint,
+		}
 		if !c.Deleted {
 			d.Kind, d.Size = kindNames[c.Kind], c.Size
 		}
@@ -215,11 +225,14 @@ func (s *Service) resolve(given string) (string, error) {
 	if given == "" {
 		return "", fmt.Errorf("a storage must be named: %w", errdefs.ErrInvalidArgument)
 	}
-	var matches, named []string
+	var matches, named, near []string
 	exact := false
 	s.snapshotter.Graph(func(g *dag.Graph) {
 		_, exact = g.Storage(given)
 		for _, st := range g.Storages() {
+			if strings.Contains(st.Name, given) && !st.Anonymous {
+				near = append(near, st.Name)
+			}
 			if strings.Contains(st.Name+"/", "/"+given+"/") {
 				matches = append(matches, st.Name)
 				if !st.Anonymous {
@@ -235,6 +248,9 @@ func (s *Service) resolve(given string) (string, error) {
 		return named[0], nil
 	case len(matches) == 1:
 		return matches[0], nil
+	case len(matches) == 0 && len(near) > 0:
+		return "", fmt.Errorf("storage %q: %w; a storage is found by whole parts of its name between slashes; names like it are %s",
+			given, errdefs.ErrNotFound, some(near))
 	case len(matches) == 0:
 		return "", fmt.Errorf("storage %q: %w", given, errdefs.ErrNotFound)
 	}
@@ -243,7 +259,7 @@ func (s *Service) resolve(given string) (string, error) {
 
 // some names the first of many.
 func some(names []string) string {
-	const few = 20
+	const few = 10
 	if len(names) <= few {
 		return strings.Join(names, ", ")
 	}

@@ -269,6 +269,8 @@ func TestNames(t *testing.T) {
 	}
 	_, err := api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "web"}))
 	expectCode(t, err, codes.InvalidArgument, "default/web", "other/web")
+	_, err = api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: "eb"}))
+	expectCode(t, err, codes.NotFound, "whole parts", "default/web, other/web")
 	_, err = w.CreateUpdate(t.Context(), &api.CreateUpdateRequest{To: "n1", Storages: []string{"none", "web", "db", "nil"}})
 	for _, says := range []string{"none", "nil", "other/web"} {
 		expectCode(t, err, status.Code(err), says)
@@ -332,6 +334,8 @@ func TestUpdateOverSocket(t *testing.T) {
 	w.must(json.Unmarshal(report.GetReport(), &servicing.Report{}))
 	_, err = api.Whole(w.GetReport(t.Context(), &api.GetReportRequest{Id: u.GetId(), Storage: "db"}))
 	expectCode(t, err, codes.NotFound, "k8s.io/db")
+	_, err = api.Whole(w.GetReport(t.Context(), &api.GetReportRequest{Id: 99, Storage: "default/web"}))
+	expectCode(t, err, codes.NotFound, "update u99")
 	changed, err := api.Whole(w.DiffPath(t.Context(), &api.DiffPathRequest{Id: u.GetId(), Storage: "default/web", Path: []byte("/../version")}))
 	w.must(err)
 	diff := &servicing.PathDiff{}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 )
 
 const (
@@ -133,12 +134,12 @@ func more(n int) []string {
 }
 
 // text returns an error as a client is told it.
-func text(err error) string { return bounded(strings.ToValidUTF8(err.Error(), "\ufffd")) }
+func text(err error) string { return bounded(strings.ToValidUTF8(errtext.Of(err), "\ufffd")) }
 
 // lines returns an error as a client is told it, line by line.
 func lines(err error) []string {
 	if err == nil {
 		return nil
 	}
-	return each(strings.Split(strings.ToValidUTF8(err.Error(), "\ufffd"), "\n"), bounded)
+	return each(strings.Split(strings.ToValidUTF8(errtext.Of(err), "\ufffd"), "\n"), bounded)
 }

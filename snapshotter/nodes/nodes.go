@@ -242,3 +242,15 @@ func (d *Dir) List() ([]dag.NodeID, error) {
 	}
 	return ids, nil
 }
+
+// Trashed returns the directories that wait to be deleted.
+func (d *Dir) Trashed() (dirs []string, err error) {
+	entries, err := os.ReadDir(filepath.Join(d.root, trash))
+	if err != nil {
+		return nil, fmt.Errorf("list the trash: %w", err)
+	}
+	for _, e := range entries {
+		dirs = append(dirs, filepath.Join(d.root, trash, e.Name()))
+	}
+	return dirs, nil
+}

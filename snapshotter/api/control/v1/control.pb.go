@@ -438,7 +438,21 @@ type Storage struct {
 	// How a new storage came to begin on another base than its container named; not set if it did not.
 	Placed *Placement `protobuf:"bytes,42,opt,name=placed,proto3" json:"placed,omitempty"`
 	// How many fixes of its base waited when the last update moved the storage, as in Outcome; an audit tells which still do.
-	FixesWaiting  uint32 `protobuf:"varint,43,opt,name=fixes_waiting,json=fixesWaiting,proto3" json:"fixes_waiting,omitempty"`
+	FixesWaiting uint32 `protobuf:"varint,43,opt,name=fixes_waiting,json=fixesWaiting,proto3" json:"fixes_waiting,omitempty"`
+	// This and what follows is set by GetStorage, and by ListStorages where details are asked for.
+	//
+	// The name of an image of the base, empty if none is known.
+	Image string `protobuf:"bytes,60,opt,name=image,proto3" json:"image,omitempty"`
+	// What the client of the container calls it (nerdctl's name, NAMESPACE/POD/CONTAINER in Kubernetes), else its id.
+	Called string `protobuf:"bytes,61,opt,name=called,proto3" json:"called,omitempty"`
+	// It is mounted.
+	Mounted bool `protobuf:"varint,62,opt,name=mounted,proto3" json:"mounted,omitempty"`
+	// When the storage was last mounted. Not set where that is not known, for example because an update has moved it since.
+	LastUsed *timestamppb.Timestamp `protobuf:"bytes,63,opt,name=last_used,json=lastUsed,proto3" json:"last_used,omitempty"`
+	// What its own nodes occupy, in bytes; 0 if it was not asked for.
+	Size int64 `protobuf:"varint,64,opt,name=size,proto3" json:"size,omitempty"`
+	// A node of it, or of its base, is damaged.
+	Damaged       bool `protobuf:"varint,65,opt,name=damaged,proto3" json:"damaged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -604,6 +618,48 @@ func (x *Storage) GetFixesWaiting() uint32 {
 		return x.FixesWaiting
 	}
 	return 0
+}
+
+func (x *Storage) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *Storage) GetCalled() string {
+	if x != nil {
+		return x.Called
+	}
+	return ""
+}
+
+func (x *Storage) GetMounted() bool {
+	if x != nil {
+		return x.Mounted
+	}
+	return false
+}
+
+func (x *Storage) GetLastUsed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUsed
+	}
+	return nil
+}
+
+func (x *Storage) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Storage) GetDamaged() bool {
+	if x != nil {
+		return x.Damaged
+	}
+	return false
 }
 
 // Placement is the move of a new, empty storage to where the updates of its base led. The layers may be gone.
@@ -1303,7 +1359,13 @@ func (x *GraphResponse) GetUpdates() []*Update {
 type ListStoragesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Include the storages of containers that have no name of their own.
-	Anonymous     bool `protobuf:"varint,1,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	Anonymous bool `protobuf:"varint,1,opt,name=anonymous,proto3" json:"anonymous,omitempty"`
+	// Only storages of this containerd namespace; of all if empty.
+	Namespace string `protobuf:"bytes,60,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Measure nodes that have no known size yet, which walks them.
+	Measure bool `protobuf:"varint,61,opt,name=measure,proto3" json:"measure,omitempty"`
+	// Also what is seen outside of the graph: images, names of containers, mounts, sizes.
+	Details       bool `protobuf:"varint,62,opt,name=details,proto3" json:"details,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1341,6 +1403,27 @@ func (*ListStoragesRequest) Descriptor() ([]byte, []int) {
 func (x *ListStoragesRequest) GetAnonymous() bool {
 	if x != nil {
 		return x.Anonymous
+	}
+	return false
+}
+
+func (x *ListStoragesRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ListStoragesRequest) GetMeasure() bool {
+	if x != nil {
+		return x.Measure
+	}
+	return false
+}
+
+func (x *ListStoragesRequest) GetDetails() bool {
+	if x != nil {
+		return x.Details
 	}
 	return false
 }
@@ -1548,7 +1631,11 @@ type DiffStorageResponse struct {
 	Opaque bool   `protobuf:"varint,3,opt,name=opaque,proto3" json:"opaque,omitempty"`
 	Size   int64  `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
 	// The node that the entry comes from.
-	Node          uint64 `protobuf:"varint,5,opt,name=node,proto3" json:"node,omitempty"`
+	Node uint64 `protobuf:"varint,5,opt,name=node,proto3" json:"node,omitempty"`
+	// "added", "changed" or "deleted", compared with the base.
+	Change string `protobuf:"bytes,60,opt,name=change,proto3" json:"change,omitempty"`
+	// A runtime made it to mount something there; nothing says that the container wrote it.
+	MountPoint    bool `protobuf:"varint,61,opt,name=mount_point,json=mountPoint,proto3" json:"mount_point,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1618,6 +1705,109 @@ func (x *DiffStorageResponse) GetNode() uint64 {
 	return 0
 }
 
+func (x *DiffStorageResponse) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *DiffStorageResponse) GetMountPoint() bool {
+	if x != nil {
+		return x.MountPoint
+	}
+	return false
+}
+
+type DiskUsageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskUsageRequest) Reset() {
+	*x = DiskUsageRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskUsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskUsageRequest) ProtoMessage() {}
+
+func (x *DiskUsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskUsageRequest.ProtoReflect.Descriptor instead.
+func (*DiskUsageRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+type DiskUsageResponse struct {
+	state protoimpl.MessageState   `protogen:"open.v1"`
+	Rows  []*DiskUsageResponse_Row `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// Nodes that could not be measured.
+	Unmeasured    int64 `protobuf:"varint,2,opt,name=unmeasured,proto3" json:"unmeasured,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskUsageResponse) Reset() {
+	*x = DiskUsageResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskUsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskUsageResponse) ProtoMessage() {}
+
+func (x *DiskUsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskUsageResponse.ProtoReflect.Descriptor instead.
+func (*DiskUsageResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DiskUsageResponse) GetRows() []*DiskUsageResponse_Row {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *DiskUsageResponse) GetUnmeasured() int64 {
+	if x != nil {
+		return x.Unmeasured
+	}
+	return 0
+}
+
 type RemoveStorageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1630,7 +1820,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1832,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1845,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -1680,7 +1870,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1882,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1895,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 type ForkStorageRequest struct {
@@ -1722,7 +1912,7 @@ type ForkStorageRequest struct {
 
 func (x *ForkStorageRequest) Reset() {
 	*x = ForkStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1924,7 @@ func (x *ForkStorageRequest) String() string {
 func (*ForkStorageRequest) ProtoMessage() {}
 
 func (x *ForkStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1937,7 @@ func (x *ForkStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkStorageRequest.ProtoReflect.Descriptor instead.
 func (*ForkStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ForkStorageRequest) GetSource() string {
@@ -1780,7 +1970,7 @@ type ForkStorageResponse struct {
 
 func (x *ForkStorageResponse) Reset() {
 	*x = ForkStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +1982,7 @@ func (x *ForkStorageResponse) String() string {
 func (*ForkStorageResponse) ProtoMessage() {}
 
 func (x *ForkStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +1995,7 @@ func (x *ForkStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkStorageResponse.ProtoReflect.Descriptor instead.
 func (*ForkStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ForkStorageResponse) GetName() string {
@@ -1827,7 +2017,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2029,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2042,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Pin) GetPath() string {
@@ -1890,7 +2080,7 @@ type ConfigureStorageRequest struct {
 
 func (x *ConfigureStorageRequest) Reset() {
 	*x = ConfigureStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2092,7 @@ func (x *ConfigureStorageRequest) String() string {
 func (*ConfigureStorageRequest) ProtoMessage() {}
 
 func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2105,7 @@ func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureStorageRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ConfigureStorageRequest) GetName() string {
@@ -1956,7 +2146,7 @@ type ConfigureStorageResponse struct {
 
 func (x *ConfigureStorageResponse) Reset() {
 	*x = ConfigureStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2158,7 @@ func (x *ConfigureStorageResponse) String() string {
 func (*ConfigureStorageResponse) ProtoMessage() {}
 
 func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2171,7 @@ func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureStorageResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConfigureStorageResponse) GetOptions() []byte {
@@ -2001,7 +2191,7 @@ type ExplainPathRequest struct {
 
 func (x *ExplainPathRequest) Reset() {
 	*x = ExplainPathRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2203,7 @@ func (x *ExplainPathRequest) String() string {
 func (*ExplainPathRequest) ProtoMessage() {}
 
 func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2216,7 @@ func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathRequest.ProtoReflect.Descriptor instead.
 func (*ExplainPathRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainPathRequest) GetName() string {
@@ -2053,7 +2243,7 @@ type ExplainPathResponse struct {
 
 func (x *ExplainPathResponse) Reset() {
 	*x = ExplainPathResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2255,7 @@ func (x *ExplainPathResponse) String() string {
 func (*ExplainPathResponse) ProtoMessage() {}
 
 func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2268,7 @@ func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathResponse.ProtoReflect.Descriptor instead.
 func (*ExplainPathResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainPathResponse) GetExplanation() []byte {
@@ -2097,7 +2287,7 @@ type AuditStorageRequest struct {
 
 func (x *AuditStorageRequest) Reset() {
 	*x = AuditStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2299,7 @@ func (x *AuditStorageRequest) String() string {
 func (*AuditStorageRequest) ProtoMessage() {}
 
 func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2312,7 @@ func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageRequest.ProtoReflect.Descriptor instead.
 func (*AuditStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AuditStorageRequest) GetName() string {
@@ -2142,7 +2332,7 @@ type AuditStorageResponse struct {
 
 func (x *AuditStorageResponse) Reset() {
 	*x = AuditStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2154,7 +2344,7 @@ func (x *AuditStorageResponse) String() string {
 func (*AuditStorageResponse) ProtoMessage() {}
 
 func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2167,7 +2357,7 @@ func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageResponse.ProtoReflect.Descriptor instead.
 func (*AuditStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AuditStorageResponse) GetAudit() []byte {
@@ -2201,7 +2391,7 @@ type CreateUpdateRequest struct {
 
 func (x *CreateUpdateRequest) Reset() {
 	*x = CreateUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2213,7 +2403,7 @@ func (x *CreateUpdateRequest) String() string {
 func (*CreateUpdateRequest) ProtoMessage() {}
 
 func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2226,7 +2416,7 @@ func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CreateUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateUpdateRequest) GetNamespace() string {
@@ -2315,7 +2505,7 @@ type CreateUpdateResponse struct {
 
 func (x *CreateUpdateResponse) Reset() {
 	*x = CreateUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2517,7 @@ func (x *CreateUpdateResponse) String() string {
 func (*CreateUpdateResponse) ProtoMessage() {}
 
 func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2530,7 @@ func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CreateUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CreateUpdateResponse) GetId() uint64 {
@@ -2372,7 +2562,7 @@ type Preview struct {
 
 func (x *Preview) Reset() {
 	*x = Preview{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2574,7 @@ func (x *Preview) String() string {
 func (*Preview) ProtoMessage() {}
 
 func (x *Preview) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2587,7 @@ func (x *Preview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preview.ProtoReflect.Descriptor instead.
 func (*Preview) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Preview) GetStorage() string {
@@ -2469,7 +2659,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2671,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2684,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PreviewResponse) GetPart() isPreviewResponse_Part {
@@ -2547,7 +2737,7 @@ type ListUpdatesRequest struct {
 
 func (x *ListUpdatesRequest) Reset() {
 	*x = ListUpdatesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2749,7 @@ func (x *ListUpdatesRequest) String() string {
 func (*ListUpdatesRequest) ProtoMessage() {}
 
 func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2762,7 @@ func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesRequest.ProtoReflect.Descriptor instead.
 func (*ListUpdatesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 type ListUpdatesResponse struct {
@@ -2584,7 +2774,7 @@ type ListUpdatesResponse struct {
 
 func (x *ListUpdatesResponse) Reset() {
 	*x = ListUpdatesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2786,7 @@ func (x *ListUpdatesResponse) String() string {
 func (*ListUpdatesResponse) ProtoMessage() {}
 
 func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2799,7 @@ func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesResponse.ProtoReflect.Descriptor instead.
 func (*ListUpdatesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListUpdatesResponse) GetUpdates() []*Update {
@@ -2628,7 +2818,7 @@ type GetUpdateRequest struct {
 
 func (x *GetUpdateRequest) Reset() {
 	*x = GetUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2830,7 @@ func (x *GetUpdateRequest) String() string {
 func (*GetUpdateRequest) ProtoMessage() {}
 
 func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2843,7 @@ func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateRequest.ProtoReflect.Descriptor instead.
 func (*GetUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetUpdateRequest) GetId() uint64 {
@@ -2672,7 +2862,7 @@ type GetUpdateResponse struct {
 
 func (x *GetUpdateResponse) Reset() {
 	*x = GetUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2874,7 @@ func (x *GetUpdateResponse) String() string {
 func (*GetUpdateResponse) ProtoMessage() {}
 
 func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2887,7 @@ func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateResponse.ProtoReflect.Descriptor instead.
 func (*GetUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetUpdateResponse) GetUpdate() *Update {
@@ -2719,7 +2909,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2921,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2934,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetReportRequest) GetId() uint64 {
@@ -2778,7 +2968,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2980,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +2993,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetReportResponse) GetReport() []byte {
@@ -2825,7 +3015,7 @@ type DiffPathRequest struct {
 
 func (x *DiffPathRequest) Reset() {
 	*x = DiffPathRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2837,7 +3027,7 @@ func (x *DiffPathRequest) String() string {
 func (*DiffPathRequest) ProtoMessage() {}
 
 func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2850,7 +3040,7 @@ func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffPathRequest.ProtoReflect.Descriptor instead.
 func (*DiffPathRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DiffPathRequest) GetId() uint64 {
@@ -2884,7 +3074,7 @@ type DiffPathResponse struct {
 
 func (x *DiffPathResponse) Reset() {
 	*x = DiffPathResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2896,7 +3086,7 @@ func (x *DiffPathResponse) String() string {
 func (*DiffPathResponse) ProtoMessage() {}
 
 func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2909,7 +3099,7 @@ func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffPathResponse.ProtoReflect.Descriptor instead.
 func (*DiffPathResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DiffPathResponse) GetDiff() []byte {
@@ -2937,7 +3127,7 @@ type RollbackUpdateRequest struct {
 
 func (x *RollbackUpdateRequest) Reset() {
 	*x = RollbackUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3139,7 @@ func (x *RollbackUpdateRequest) String() string {
 func (*RollbackUpdateRequest) ProtoMessage() {}
 
 func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3152,7 @@ func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateRequest.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RollbackUpdateRequest) GetId() uint64 {
@@ -3023,7 +3213,7 @@ type RollbackUpdateResponse struct {
 
 func (x *RollbackUpdateResponse) Reset() {
 	*x = RollbackUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3035,7 +3225,7 @@ func (x *RollbackUpdateResponse) String() string {
 func (*RollbackUpdateResponse) ProtoMessage() {}
 
 func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3048,7 +3238,7 @@ func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateResponse.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RollbackUpdateResponse) GetUpdate() *Update {
@@ -3098,7 +3288,7 @@ type Undone struct {
 
 func (x *Undone) Reset() {
 	*x = Undone{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3110,7 +3300,7 @@ func (x *Undone) String() string {
 func (*Undone) ProtoMessage() {}
 
 func (x *Undone) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3123,7 +3313,7 @@ func (x *Undone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Undone.ProtoReflect.Descriptor instead.
 func (*Undone) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Undone) GetStorage() string {
@@ -3172,7 +3362,7 @@ type CancelUpdateRequest struct {
 
 func (x *CancelUpdateRequest) Reset() {
 	*x = CancelUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3184,7 +3374,7 @@ func (x *CancelUpdateRequest) String() string {
 func (*CancelUpdateRequest) ProtoMessage() {}
 
 func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3197,7 +3387,7 @@ func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CancelUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CancelUpdateRequest) GetId() uint64 {
@@ -3223,7 +3413,7 @@ type CancelUpdateResponse struct {
 
 func (x *CancelUpdateResponse) Reset() {
 	*x = CancelUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3235,7 +3425,7 @@ func (x *CancelUpdateResponse) String() string {
 func (*CancelUpdateResponse) ProtoMessage() {}
 
 func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3248,7 +3438,7 @@ func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CancelUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CancelUpdateResponse) GetUndone() []*Undone {
@@ -3269,7 +3459,7 @@ type ApplyUpdateRequest struct {
 
 func (x *ApplyUpdateRequest) Reset() {
 	*x = ApplyUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3471,7 @@ func (x *ApplyUpdateRequest) String() string {
 func (*ApplyUpdateRequest) ProtoMessage() {}
 
 func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3484,7 @@ func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyUpdateRequest.ProtoReflect.Descriptor instead.
 func (*ApplyUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ApplyUpdateRequest) GetId() uint64 {
@@ -3319,7 +3509,7 @@ type ApplyUpdateResponse struct {
 
 func (x *ApplyUpdateResponse) Reset() {
 	*x = ApplyUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3331,7 +3521,7 @@ func (x *ApplyUpdateResponse) String() string {
 func (*ApplyUpdateResponse) ProtoMessage() {}
 
 func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3344,7 +3534,7 @@ func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyUpdateResponse.ProtoReflect.Descriptor instead.
 func (*ApplyUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 type MergeLayersRequest struct {
@@ -3356,7 +3546,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3368,7 +3558,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3381,7 +3571,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -3401,7 +3591,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3413,7 +3603,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3426,7 +3616,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -3456,7 +3646,7 @@ type RefreshContainerRequest struct {
 
 func (x *RefreshContainerRequest) Reset() {
 	*x = RefreshContainerRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3468,7 +3658,7 @@ func (x *RefreshContainerRequest) String() string {
 func (*RefreshContainerRequest) ProtoMessage() {}
 
 func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3481,7 +3671,7 @@ func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerRequest.ProtoReflect.Descriptor instead.
 func (*RefreshContainerRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *RefreshContainerRequest) GetNamespace() string {
@@ -3528,7 +3718,7 @@ type RefreshContainerResponse struct {
 
 func (x *RefreshContainerResponse) Reset() {
 	*x = RefreshContainerResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +3730,7 @@ func (x *RefreshContainerResponse) String() string {
 func (*RefreshContainerResponse) ProtoMessage() {}
 
 func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +3743,7 @@ func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RefreshContainerResponse) GetChanges() []*RefreshContainerResponse_Change {
@@ -3561,6 +3751,76 @@ func (x *RefreshContainerResponse) GetChanges() []*RefreshContainerResponse_Chan
 		return x.Changes
 	}
 	return nil
+}
+
+type DiskUsageResponse_Row struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "base layers", "delta layers", "storages", "rollback points" or "trash".
+	Kind  string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Count int64  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Size  int64  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// How much would be free if nothing of it were kept any longer; 0 where all of it is needed.
+	Reclaimable   int64 `protobuf:"varint,4,opt,name=reclaimable,proto3" json:"reclaimable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiskUsageResponse_Row) Reset() {
+	*x = DiskUsageResponse_Row{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiskUsageResponse_Row) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiskUsageResponse_Row) ProtoMessage() {}
+
+func (x *DiskUsageResponse_Row) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiskUsageResponse_Row.ProtoReflect.Descriptor instead.
+func (*DiskUsageResponse_Row) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23, 0}
+}
+
+func (x *DiskUsageResponse_Row) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *DiskUsageResponse_Row) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *DiskUsageResponse_Row) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *DiskUsageResponse_Row) GetReclaimable() int64 {
+	if x != nil {
+		return x.Reclaimable
+	}
+	return 0
 }
 
 type MergeLayersResponse_Pair struct {
@@ -3573,7 +3833,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3585,7 +3845,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3598,7 +3858,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -3638,7 +3898,7 @@ type MergeLayersResponse_Reason struct {
 
 func (x *MergeLayersResponse_Reason) Reset() {
 	*x = MergeLayersResponse_Reason{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3650,7 +3910,7 @@ func (x *MergeLayersResponse_Reason) String() string {
 func (*MergeLayersResponse_Reason) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3663,7 +3923,7 @@ func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Reason.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Reason) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53, 1}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55, 1}
 }
 
 func (x *MergeLayersResponse_Reason) GetCode() string {
@@ -3741,7 +4001,7 @@ type MergeLayersResponse_Kept struct {
 
 func (x *MergeLayersResponse_Kept) Reset() {
 	*x = MergeLayersResponse_Kept{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +4013,7 @@ func (x *MergeLayersResponse_Kept) String() string {
 func (*MergeLayersResponse_Kept) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +4026,7 @@ func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Kept.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Kept) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53, 2}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55, 2}
 }
 
 func (x *MergeLayersResponse_Kept) GetLower() uint64 {
@@ -3814,7 +4074,7 @@ type RefreshContainerResponse_Change struct {
 
 func (x *RefreshContainerResponse_Change) Reset() {
 	*x = RefreshContainerResponse_Change{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3826,7 +4086,7 @@ func (x *RefreshContainerResponse_Change) String() string {
 func (*RefreshContainerResponse_Change) ProtoMessage() {}
 
 func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3839,7 +4099,7 @@ func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse_Change.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse_Change) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{57, 0}
 }
 
 func (x *RefreshContainerResponse_Change) GetSubject() string {
@@ -3917,7 +4177,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06update\x18\x01 \x01(\x04R\x06update\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xcb\x04\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xfa\x05\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tanonymous\x18\x02 \x01(\bR\tanonymous\x12\x12\n" +
@@ -3938,7 +4198,13 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05newer\x18( \x01(\x04R\x05newer\x12\x19\n" +
 	"\bnewer_by\x18) \x01(\x04R\anewerBy\x124\n" +
 	"\x06placed\x18* \x01(\v2\x1c.molt.control.v1r3.PlacementR\x06placed\x12#\n" +
-	"\rfixes_waiting\x18+ \x01(\rR\ffixesWaiting\"w\n" +
+	"\rfixes_waiting\x18+ \x01(\rR\ffixesWaiting\x12\x14\n" +
+	"\x05image\x18< \x01(\tR\x05image\x12\x16\n" +
+	"\x06called\x18= \x01(\tR\x06called\x12\x18\n" +
+	"\amounted\x18> \x01(\bR\amounted\x127\n" +
+	"\tlast_used\x18? \x01(\v2\x1a.google.protobuf.TimestampR\blastUsed\x12\x12\n" +
+	"\x04size\x18@ \x01(\x03R\x04size\x12\x18\n" +
+	"\adamaged\x18A \x01(\bR\adamaged\"w\n" +
 	"\tPlacement\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x16\n" +
@@ -3990,9 +4256,12 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05nodes\x18\x01 \x03(\v2\x17.molt.control.v1r3.NodeR\x05nodes\x12-\n" +
 	"\x05names\x18\x02 \x03(\v2\x17.molt.control.v1r3.NameR\x05names\x126\n" +
 	"\bstorages\x18\x03 \x03(\v2\x1a.molt.control.v1r3.StorageR\bstorages\x123\n" +
-	"\aupdates\x18\x04 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdates\"3\n" +
+	"\aupdates\x18\x04 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdates\"\x85\x01\n" +
 	"\x13ListStoragesRequest\x12\x1c\n" +
-	"\tanonymous\x18\x01 \x01(\bR\tanonymous\"N\n" +
+	"\tanonymous\x18\x01 \x01(\bR\tanonymous\x12\x1c\n" +
+	"\tnamespace\x18< \x01(\tR\tnamespace\x12\x18\n" +
+	"\ameasure\x18= \x01(\bR\ameasure\x12\x18\n" +
+	"\adetails\x18> \x01(\bR\adetails\"N\n" +
 	"\x14ListStoragesResponse\x126\n" +
 	"\bstorages\x18\x01 \x03(\v2\x1a.molt.control.v1r3.StorageR\bstorages\"'\n" +
 	"\x11GetStorageRequest\x12\x12\n" +
@@ -4002,13 +4271,27 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05nodes\x18\x02 \x03(\v2\x17.molt.control.v1r3.NodeR\x05nodes\x123\n" +
 	"\aupdates\x18\x03 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdatesJ\x04\b\x04\x10\x05\"(\n" +
 	"\x12DiffStorageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"}\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xb6\x01\n" +
 	"\x13DiffStorageResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
 	"\x06opaque\x18\x03 \x01(\bR\x06opaque\x12\x12\n" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\x04R\x04node\"K\n" +
+	"\x04node\x18\x05 \x01(\x04R\x04node\x12\x16\n" +
+	"\x06change\x18< \x01(\tR\x06change\x12\x1f\n" +
+	"\vmount_point\x18= \x01(\bR\n" +
+	"mountPoint\"\x12\n" +
+	"\x10DiskUsageRequest\"\xd8\x01\n" +
+	"\x11DiskUsageResponse\x12<\n" +
+	"\x04rows\x18\x01 \x03(\v2(.molt.control.v1r3.DiskUsageResponse.RowR\x04rows\x12\x1e\n" +
+	"\n" +
+	"unmeasured\x18\x02 \x01(\x03R\n" +
+	"unmeasured\x1ae\n" +
+	"\x03Row\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12 \n" +
+	"\vreclaimable\x18\x04 \x01(\x03R\vreclaimable\"K\n" +
 	"\x14RemoveStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vassume_free\x18\x14 \x01(\bR\n" +
@@ -4159,14 +4442,15 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\tR\x03old\x12\x10\n" +
 	"\x03new\x18\x05 \x01(\tR\x03new\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why2\xbf\x12\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why2\x97\x13\n" +
 	"\aControl\x12P\n" +
 	"\aVersion\x12!.molt.control.v1r3.VersionRequest\x1a\".molt.control.v1r3.VersionResponse\x12L\n" +
 	"\x05Graph\x12\x1f.molt.control.v1r3.GraphRequest\x1a .molt.control.v1r3.GraphResponse0\x01\x12a\n" +
 	"\fListStorages\x12&.molt.control.v1r3.ListStoragesRequest\x1a'.molt.control.v1r3.ListStoragesResponse0\x01\x12[\n" +
 	"\n" +
 	"GetStorage\x12$.molt.control.v1r3.GetStorageRequest\x1a%.molt.control.v1r3.GetStorageResponse0\x01\x12^\n" +
-	"\vDiffStorage\x12%.molt.control.v1r3.DiffStorageRequest\x1a&.molt.control.v1r3.DiffStorageResponse0\x01\x12b\n" +
+	"\vDiffStorage\x12%.molt.control.v1r3.DiffStorageRequest\x1a&.molt.control.v1r3.DiffStorageResponse0\x01\x12V\n" +
+	"\tDiskUsage\x12#.molt.control.v1r3.DiskUsageRequest\x1a$.molt.control.v1r3.DiskUsageResponse\x12b\n" +
 	"\rRemoveStorage\x12'.molt.control.v1r3.RemoveStorageRequest\x1a(.molt.control.v1r3.RemoveStorageResponse\x12\\\n" +
 	"\vForkStorage\x12%.molt.control.v1r3.ForkStorageRequest\x1a&.molt.control.v1r3.ForkStorageResponse\x12m\n" +
 	"\x10ConfigureStorage\x12*.molt.control.v1r3.ConfigureStorageRequest\x1a+.molt.control.v1r3.ConfigureStorageResponse0\x01\x12^\n" +
@@ -4200,7 +4484,7 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*VersionRequest)(nil),                  // 0: molt.control.v1r3.VersionRequest
 	(*VersionResponse)(nil),                 // 1: molt.control.v1r3.VersionResponse
@@ -4224,140 +4508,147 @@ var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*GetStorageResponse)(nil),              // 19: molt.control.v1r3.GetStorageResponse
 	(*DiffStorageRequest)(nil),              // 20: molt.control.v1r3.DiffStorageRequest
 	(*DiffStorageResponse)(nil),             // 21: molt.control.v1r3.DiffStorageResponse
-	(*RemoveStorageRequest)(nil),            // 22: molt.control.v1r3.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),           // 23: molt.control.v1r3.RemoveStorageResponse
-	(*ForkStorageRequest)(nil),              // 24: molt.control.v1r3.ForkStorageRequest
-	(*ForkStorageResponse)(nil),             // 25: molt.control.v1r3.ForkStorageResponse
-	(*Pin)(nil),                             // 26: molt.control.v1r3.Pin
-	(*ConfigureStorageRequest)(nil),         // 27: molt.control.v1r3.ConfigureStorageRequest
-	(*ConfigureStorageResponse)(nil),        // 28: molt.control.v1r3.ConfigureStorageResponse
-	(*ExplainPathRequest)(nil),              // 29: molt.control.v1r3.ExplainPathRequest
-	(*ExplainPathResponse)(nil),             // 30: molt.control.v1r3.ExplainPathResponse
-	(*AuditStorageRequest)(nil),             // 31: molt.control.v1r3.AuditStorageRequest
-	(*AuditStorageResponse)(nil),            // 32: molt.control.v1r3.AuditStorageResponse
-	(*CreateUpdateRequest)(nil),             // 33: molt.control.v1r3.CreateUpdateRequest
-	(*CreateUpdateResponse)(nil),            // 34: molt.control.v1r3.CreateUpdateResponse
-	(*Preview)(nil),                         // 35: molt.control.v1r3.Preview
-	(*PreviewResponse)(nil),                 // 36: molt.control.v1r3.PreviewResponse
-	(*ListUpdatesRequest)(nil),              // 37: molt.control.v1r3.ListUpdatesRequest
-	(*ListUpdatesResponse)(nil),             // 38: molt.control.v1r3.ListUpdatesResponse
-	(*GetUpdateRequest)(nil),                // 39: molt.control.v1r3.GetUpdateRequest
-	(*GetUpdateResponse)(nil),               // 40: molt.control.v1r3.GetUpdateResponse
-	(*GetReportRequest)(nil),                // 41: molt.control.v1r3.GetReportRequest
-	(*GetReportResponse)(nil),               // 42: molt.control.v1r3.GetReportResponse
-	(*DiffPathRequest)(nil),                 // 43: molt.control.v1r3.DiffPathRequest
-	(*DiffPathResponse)(nil),                // 44: molt.control.v1r3.DiffPathResponse
-	(*RollbackUpdateRequest)(nil),           // 45: molt.control.v1r3.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),          // 46: molt.control.v1r3.RollbackUpdateResponse
-	(*Undone)(nil),                          // 47: molt.control.v1r3.Undone
-	(*CancelUpdateRequest)(nil),             // 48: molt.control.v1r3.CancelUpdateRequest
-	(*CancelUpdateResponse)(nil),            // 49: molt.control.v1r3.CancelUpdateResponse
-	(*ApplyUpdateRequest)(nil),              // 50: molt.control.v1r3.ApplyUpdateRequest
-	(*ApplyUpdateResponse)(nil),             // 51: molt.control.v1r3.ApplyUpdateResponse
-	(*MergeLayersRequest)(nil),              // 52: molt.control.v1r3.MergeLayersRequest
-	(*MergeLayersResponse)(nil),             // 53: molt.control.v1r3.MergeLayersResponse
-	(*RefreshContainerRequest)(nil),         // 54: molt.control.v1r3.RefreshContainerRequest
-	(*RefreshContainerResponse)(nil),        // 55: molt.control.v1r3.RefreshContainerResponse
-	nil,                                     // 56: molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
-	nil,                                     // 57: molt.control.v1r3.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil),        // 58: molt.control.v1r3.MergeLayersResponse.Pair
-	(*MergeLayersResponse_Reason)(nil),      // 59: molt.control.v1r3.MergeLayersResponse.Reason
-	(*MergeLayersResponse_Kept)(nil),        // 60: molt.control.v1r3.MergeLayersResponse.Kept
-	(*RefreshContainerResponse_Change)(nil), // 61: molt.control.v1r3.RefreshContainerResponse.Change
-	(*timestamppb.Timestamp)(nil),           // 62: google.protobuf.Timestamp
+	(*DiskUsageRequest)(nil),                // 22: molt.control.v1r3.DiskUsageRequest
+	(*DiskUsageResponse)(nil),               // 23: molt.control.v1r3.DiskUsageResponse
+	(*RemoveStorageRequest)(nil),            // 24: molt.control.v1r3.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),           // 25: molt.control.v1r3.RemoveStorageResponse
+	(*ForkStorageRequest)(nil),              // 26: molt.control.v1r3.ForkStorageRequest
+	(*ForkStorageResponse)(nil),             // 27: molt.control.v1r3.ForkStorageResponse
+	(*Pin)(nil),                             // 28: molt.control.v1r3.Pin
+	(*ConfigureStorageRequest)(nil),         // 29: molt.control.v1r3.ConfigureStorageRequest
+	(*ConfigureStorageResponse)(nil),        // 30: molt.control.v1r3.ConfigureStorageResponse
+	(*ExplainPathRequest)(nil),              // 31: molt.control.v1r3.ExplainPathRequest
+	(*ExplainPathResponse)(nil),             // 32: molt.control.v1r3.ExplainPathResponse
+	(*AuditStorageRequest)(nil),             // 33: molt.control.v1r3.AuditStorageRequest
+	(*AuditStorageResponse)(nil),            // 34: molt.control.v1r3.AuditStorageResponse
+	(*CreateUpdateRequest)(nil),             // 35: molt.control.v1r3.CreateUpdateRequest
+	(*CreateUpdateResponse)(nil),            // 36: molt.control.v1r3.CreateUpdateResponse
+	(*Preview)(nil),                         // 37: molt.control.v1r3.Preview
+	(*PreviewResponse)(nil),                 // 38: molt.control.v1r3.PreviewResponse
+	(*ListUpdatesRequest)(nil),              // 39: molt.control.v1r3.ListUpdatesRequest
+	(*ListUpdatesResponse)(nil),             // 40: molt.control.v1r3.ListUpdatesResponse
+	(*GetUpdateRequest)(nil),                // 41: molt.control.v1r3.GetUpdateRequest
+	(*GetUpdateResponse)(nil),               // 42: molt.control.v1r3.GetUpdateResponse
+	(*GetReportRequest)(nil),                // 43: molt.control.v1r3.GetReportRequest
+	(*GetReportResponse)(nil),               // 44: molt.control.v1r3.GetReportResponse
+	(*DiffPathRequest)(nil),                 // 45: molt.control.v1r3.DiffPathRequest
+	(*DiffPathResponse)(nil),                // 46: molt.control.v1r3.DiffPathResponse
+	(*RollbackUpdateRequest)(nil),           // 47: molt.control.v1r3.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),          // 48: molt.control.v1r3.RollbackUpdateResponse
+	(*Undone)(nil),                          // 49: molt.control.v1r3.Undone
+	(*CancelUpdateRequest)(nil),             // 50: molt.control.v1r3.CancelUpdateRequest
+	(*CancelUpdateResponse)(nil),            // 51: molt.control.v1r3.CancelUpdateResponse
+	(*ApplyUpdateRequest)(nil),              // 52: molt.control.v1r3.ApplyUpdateRequest
+	(*ApplyUpdateResponse)(nil),             // 53: molt.control.v1r3.ApplyUpdateResponse
+	(*MergeLayersRequest)(nil),              // 54: molt.control.v1r3.MergeLayersRequest
+	(*MergeLayersResponse)(nil),             // 55: molt.control.v1r3.MergeLayersResponse
+	(*RefreshContainerRequest)(nil),         // 56: molt.control.v1r3.RefreshContainerRequest
+	(*RefreshContainerResponse)(nil),        // 57: molt.control.v1r3.RefreshContainerResponse
+	(*DiskUsageResponse_Row)(nil),           // 58: molt.control.v1r3.DiskUsageResponse.Row
+	nil,                                     // 59: molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
+	nil,                                     // 60: molt.control.v1r3.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil),        // 61: molt.control.v1r3.MergeLayersResponse.Pair
+	(*MergeLayersResponse_Reason)(nil),      // 62: molt.control.v1r3.MergeLayersResponse.Reason
+	(*MergeLayersResponse_Kept)(nil),        // 63: molt.control.v1r3.MergeLayersResponse.Kept
+	(*RefreshContainerResponse_Change)(nil), // 64: molt.control.v1r3.RefreshContainerResponse.Change
+	(*timestamppb.Timestamp)(nil),           // 65: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	62, // 0: molt.control.v1r3.Node.created:type_name -> google.protobuf.Timestamp
-	62, // 1: molt.control.v1r3.Point.time:type_name -> google.protobuf.Timestamp
+	65, // 0: molt.control.v1r3.Node.created:type_name -> google.protobuf.Timestamp
+	65, // 1: molt.control.v1r3.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1r3.Storage.points:type_name -> molt.control.v1r3.Point
 	4,  // 3: molt.control.v1r3.Storage.aside:type_name -> molt.control.v1r3.Point
-	62, // 4: molt.control.v1r3.Storage.created:type_name -> google.protobuf.Timestamp
+	65, // 4: molt.control.v1r3.Storage.created:type_name -> google.protobuf.Timestamp
 	6,  // 5: molt.control.v1r3.Storage.placed:type_name -> molt.control.v1r3.Placement
-	62, // 6: molt.control.v1r3.Placement.time:type_name -> google.protobuf.Timestamp
-	62, // 7: molt.control.v1r3.Outcome.time:type_name -> google.protobuf.Timestamp
-	7,  // 8: molt.control.v1r3.Update.outcomes:type_name -> molt.control.v1r3.Outcome
-	62, // 9: molt.control.v1r3.Update.created:type_name -> google.protobuf.Timestamp
-	62, // 10: molt.control.v1r3.Update.updated:type_name -> google.protobuf.Timestamp
-	10, // 11: molt.control.v1r3.CheckResponse.problems:type_name -> molt.control.v1r3.Problem
-	2,  // 12: molt.control.v1r3.GraphResponse.nodes:type_name -> molt.control.v1r3.Node
-	3,  // 13: molt.control.v1r3.GraphResponse.names:type_name -> molt.control.v1r3.Name
-	5,  // 14: molt.control.v1r3.GraphResponse.storages:type_name -> molt.control.v1r3.Storage
-	8,  // 15: molt.control.v1r3.GraphResponse.updates:type_name -> molt.control.v1r3.Update
-	5,  // 16: molt.control.v1r3.ListStoragesResponse.storages:type_name -> molt.control.v1r3.Storage
-	5,  // 17: molt.control.v1r3.GetStorageResponse.storage:type_name -> molt.control.v1r3.Storage
-	2,  // 18: molt.control.v1r3.GetStorageResponse.nodes:type_name -> molt.control.v1r3.Node
-	8,  // 19: molt.control.v1r3.GetStorageResponse.updates:type_name -> molt.control.v1r3.Update
-	62, // 20: molt.control.v1r3.Pin.expires:type_name -> google.protobuf.Timestamp
-	26, // 21: molt.control.v1r3.ConfigureStorageRequest.pin:type_name -> molt.control.v1r3.Pin
-	56, // 22: molt.control.v1r3.ConfigureStorageRequest.policy:type_name -> molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
-	57, // 23: molt.control.v1r3.CreateUpdateRequest.policy:type_name -> molt.control.v1r3.CreateUpdateRequest.PolicyEntry
-	26, // 24: molt.control.v1r3.CreateUpdateRequest.pin:type_name -> molt.control.v1r3.Pin
-	47, // 25: molt.control.v1r3.Preview.undone:type_name -> molt.control.v1r3.Undone
-	35, // 26: molt.control.v1r3.PreviewResponse.preview:type_name -> molt.control.v1r3.Preview
-	8,  // 27: molt.control.v1r3.ListUpdatesResponse.updates:type_name -> molt.control.v1r3.Update
-	8,  // 28: molt.control.v1r3.GetUpdateResponse.update:type_name -> molt.control.v1r3.Update
-	8,  // 29: molt.control.v1r3.RollbackUpdateResponse.update:type_name -> molt.control.v1r3.Update
-	47, // 30: molt.control.v1r3.RollbackUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
-	47, // 31: molt.control.v1r3.CancelUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
-	58, // 32: molt.control.v1r3.MergeLayersResponse.merged:type_name -> molt.control.v1r3.MergeLayersResponse.Pair
-	60, // 33: molt.control.v1r3.MergeLayersResponse.kept:type_name -> molt.control.v1r3.MergeLayersResponse.Kept
-	61, // 34: molt.control.v1r3.RefreshContainerResponse.changes:type_name -> molt.control.v1r3.RefreshContainerResponse.Change
-	59, // 35: molt.control.v1r3.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r3.MergeLayersResponse.Reason
-	0,  // 36: molt.control.v1r3.Control.Version:input_type -> molt.control.v1r3.VersionRequest
-	14, // 37: molt.control.v1r3.Control.Graph:input_type -> molt.control.v1r3.GraphRequest
-	16, // 38: molt.control.v1r3.Control.ListStorages:input_type -> molt.control.v1r3.ListStoragesRequest
-	18, // 39: molt.control.v1r3.Control.GetStorage:input_type -> molt.control.v1r3.GetStorageRequest
-	20, // 40: molt.control.v1r3.Control.DiffStorage:input_type -> molt.control.v1r3.DiffStorageRequest
-	22, // 41: molt.control.v1r3.Control.RemoveStorage:input_type -> molt.control.v1r3.RemoveStorageRequest
-	24, // 42: molt.control.v1r3.Control.ForkStorage:input_type -> molt.control.v1r3.ForkStorageRequest
-	27, // 43: molt.control.v1r3.Control.ConfigureStorage:input_type -> molt.control.v1r3.ConfigureStorageRequest
-	29, // 44: molt.control.v1r3.Control.ExplainPath:input_type -> molt.control.v1r3.ExplainPathRequest
-	31, // 45: molt.control.v1r3.Control.AuditStorage:input_type -> molt.control.v1r3.AuditStorageRequest
-	33, // 46: molt.control.v1r3.Control.CreateUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
-	33, // 47: molt.control.v1r3.Control.PreviewUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
-	37, // 48: molt.control.v1r3.Control.ListUpdates:input_type -> molt.control.v1r3.ListUpdatesRequest
-	39, // 49: molt.control.v1r3.Control.GetUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
-	39, // 50: molt.control.v1r3.Control.WatchUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
-	41, // 51: molt.control.v1r3.Control.GetReport:input_type -> molt.control.v1r3.GetReportRequest
-	43, // 52: molt.control.v1r3.Control.DiffPath:input_type -> molt.control.v1r3.DiffPathRequest
-	45, // 53: molt.control.v1r3.Control.RollbackUpdate:input_type -> molt.control.v1r3.RollbackUpdateRequest
-	45, // 54: molt.control.v1r3.Control.PreviewRollback:input_type -> molt.control.v1r3.RollbackUpdateRequest
-	48, // 55: molt.control.v1r3.Control.CancelUpdate:input_type -> molt.control.v1r3.CancelUpdateRequest
-	50, // 56: molt.control.v1r3.Control.ApplyUpdate:input_type -> molt.control.v1r3.ApplyUpdateRequest
-	52, // 57: molt.control.v1r3.Control.MergeLayers:input_type -> molt.control.v1r3.MergeLayersRequest
-	54, // 58: molt.control.v1r3.Control.RefreshContainer:input_type -> molt.control.v1r3.RefreshContainerRequest
-	9,  // 59: molt.control.v1r3.Control.Check:input_type -> molt.control.v1r3.CheckRequest
-	12, // 60: molt.control.v1r3.Control.Backup:input_type -> molt.control.v1r3.BackupRequest
-	1,  // 61: molt.control.v1r3.Control.Version:output_type -> molt.control.v1r3.VersionResponse
-	15, // 62: molt.control.v1r3.Control.Graph:output_type -> molt.control.v1r3.GraphResponse
-	17, // 63: molt.control.v1r3.Control.ListStorages:output_type -> molt.control.v1r3.ListStoragesResponse
-	19, // 64: molt.control.v1r3.Control.GetStorage:output_type -> molt.control.v1r3.GetStorageResponse
-	21, // 65: molt.control.v1r3.Control.DiffStorage:output_type -> molt.control.v1r3.DiffStorageResponse
-	23, // 66: molt.control.v1r3.Control.RemoveStorage:output_type -> molt.control.v1r3.RemoveStorageResponse
-	25, // 67: molt.control.v1r3.Control.ForkStorage:output_type -> molt.control.v1r3.ForkStorageResponse
-	28, // 68: molt.control.v1r3.Control.ConfigureStorage:output_type -> molt.control.v1r3.ConfigureStorageResponse
-	30, // 69: molt.control.v1r3.Control.ExplainPath:output_type -> molt.control.v1r3.ExplainPathResponse
-	32, // 70: molt.control.v1r3.Control.AuditStorage:output_type -> molt.control.v1r3.AuditStorageResponse
-	34, // 71: molt.control.v1r3.Control.CreateUpdate:output_type -> molt.control.v1r3.CreateUpdateResponse
-	36, // 72: molt.control.v1r3.Control.PreviewUpdate:output_type -> molt.control.v1r3.PreviewResponse
-	38, // 73: molt.control.v1r3.Control.ListUpdates:output_type -> molt.control.v1r3.ListUpdatesResponse
-	40, // 74: molt.control.v1r3.Control.GetUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
-	40, // 75: molt.control.v1r3.Control.WatchUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
-	42, // 76: molt.control.v1r3.Control.GetReport:output_type -> molt.control.v1r3.GetReportResponse
-	44, // 77: molt.control.v1r3.Control.DiffPath:output_type -> molt.control.v1r3.DiffPathResponse
-	46, // 78: molt.control.v1r3.Control.RollbackUpdate:output_type -> molt.control.v1r3.RollbackUpdateResponse
-	36, // 79: molt.control.v1r3.Control.PreviewRollback:output_type -> molt.control.v1r3.PreviewResponse
-	49, // 80: molt.control.v1r3.Control.CancelUpdate:output_type -> molt.control.v1r3.CancelUpdateResponse
-	51, // 81: molt.control.v1r3.Control.ApplyUpdate:output_type -> molt.control.v1r3.ApplyUpdateResponse
-	53, // 82: molt.control.v1r3.Control.MergeLayers:output_type -> molt.control.v1r3.MergeLayersResponse
-	55, // 83: molt.control.v1r3.Control.RefreshContainer:output_type -> molt.control.v1r3.RefreshContainerResponse
-	11, // 84: molt.control.v1r3.Control.Check:output_type -> molt.control.v1r3.CheckResponse
-	13, // 85: molt.control.v1r3.Control.Backup:output_type -> molt.control.v1r3.BackupResponse
-	61, // [61:86] is the sub-list for method output_type
-	36, // [36:61] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	65, // 6: molt.control.v1r3.Storage.last_used:type_name -> google.protobuf.Timestamp
+	65, // 7: molt.control.v1r3.Placement.time:type_name -> google.protobuf.Timestamp
+	65, // 8: molt.control.v1r3.Outcome.time:type_name -> google.protobuf.Timestamp
+	7,  // 9: molt.control.v1r3.Update.outcomes:type_name -> molt.control.v1r3.Outcome
+	65, // 10: molt.control.v1r3.Update.created:type_name -> google.protobuf.Timestamp
+	65, // 11: molt.control.v1r3.Update.updated:type_name -> google.protobuf.Timestamp
+	10, // 12: molt.control.v1r3.CheckResponse.problems:type_name -> molt.control.v1r3.Problem
+	2,  // 13: molt.control.v1r3.GraphResponse.nodes:type_name -> molt.control.v1r3.Node
+	3,  // 14: molt.control.v1r3.GraphResponse.names:type_name -> molt.control.v1r3.Name
+	5,  // 15: molt.control.v1r3.GraphResponse.storages:type_name -> molt.control.v1r3.Storage
+	8,  // 16: molt.control.v1r3.GraphResponse.updates:type_name -> molt.control.v1r3.Update
+	5,  // 17: molt.control.v1r3.ListStoragesResponse.storages:type_name -> molt.control.v1r3.Storage
+	5,  // 18: molt.control.v1r3.GetStorageResponse.storage:type_name -> molt.control.v1r3.Storage
+	2,  // 19: molt.control.v1r3.GetStorageResponse.nodes:type_name -> molt.control.v1r3.Node
+	8,  // 20: molt.control.v1r3.GetStorageResponse.updates:type_name -> molt.control.v1r3.Update
+	58, // 21: molt.control.v1r3.DiskUsageResponse.rows:type_name -> molt.control.v1r3.DiskUsageResponse.Row
+	65, // 22: molt.control.v1r3.Pin.expires:type_name -> google.protobuf.Timestamp
+	28, // 23: molt.control.v1r3.ConfigureStorageRequest.pin:type_name -> molt.control.v1r3.Pin
+	59, // 24: molt.control.v1r3.ConfigureStorageRequest.policy:type_name -> molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
+	60, // 25: molt.control.v1r3.CreateUpdateRequest.policy:type_name -> molt.control.v1r3.CreateUpdateRequest.PolicyEntry
+	28, // 26: molt.control.v1r3.CreateUpdateRequest.pin:type_name -> molt.control.v1r3.Pin
+	49, // 27: molt.control.v1r3.Preview.undone:type_name -> molt.control.v1r3.Undone
+	37, // 28: molt.control.v1r3.PreviewResponse.preview:type_name -> molt.control.v1r3.Preview
+	8,  // 29: molt.control.v1r3.ListUpdatesResponse.updates:type_name -> molt.control.v1r3.Update
+	8,  // 30: molt.control.v1r3.GetUpdateResponse.update:type_name -> molt.control.v1r3.Update
+	8,  // 31: molt.control.v1r3.RollbackUpdateResponse.update:type_name -> molt.control.v1r3.Update
+	49, // 32: molt.control.v1r3.RollbackUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
+	49, // 33: molt.control.v1r3.CancelUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
+	61, // 34: molt.control.v1r3.MergeLayersResponse.merged:type_name -> molt.control.v1r3.MergeLayersResponse.Pair
+	63, // 35: molt.control.v1r3.MergeLayersResponse.kept:type_name -> molt.control.v1r3.MergeLayersResponse.Kept
+	64, // 36: molt.control.v1r3.RefreshContainerResponse.changes:type_name -> molt.control.v1r3.RefreshContainerResponse.Change
+	62, // 37: molt.control.v1r3.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r3.MergeLayersResponse.Reason
+	0,  // 38: molt.control.v1r3.Control.Version:input_type -> molt.control.v1r3.VersionRequest
+	14, // 39: molt.control.v1r3.Control.Graph:input_type -> molt.control.v1r3.GraphRequest
+	16, // 40: molt.control.v1r3.Control.ListStorages:input_type -> molt.control.v1r3.ListStoragesRequest
+	18, // 41: molt.control.v1r3.Control.GetStorage:input_type -> molt.control.v1r3.GetStorageRequest
+	20, // 42: molt.control.v1r3.Control.DiffStorage:input_type -> molt.control.v1r3.DiffStorageRequest
+	22, // 43: molt.control.v1r3.Control.DiskUsage:input_type -> molt.control.v1r3.DiskUsageRequest
+	24, // 44: molt.control.v1r3.Control.RemoveStorage:input_type -> molt.control.v1r3.RemoveStorageRequest
+	26, // 45: molt.control.v1r3.Control.ForkStorage:input_type -> molt.control.v1r3.ForkStorageRequest
+	29, // 46: molt.control.v1r3.Control.ConfigureStorage:input_type -> molt.control.v1r3.ConfigureStorageRequest
+	31, // 47: molt.control.v1r3.Control.ExplainPath:input_type -> molt.control.v1r3.ExplainPathRequest
+	33, // 48: molt.control.v1r3.Control.AuditStorage:input_type -> molt.control.v1r3.AuditStorageRequest
+	35, // 49: molt.control.v1r3.Control.CreateUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
+	35, // 50: molt.control.v1r3.Control.PreviewUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
+	39, // 51: molt.control.v1r3.Control.ListUpdates:input_type -> molt.control.v1r3.ListUpdatesRequest
+	41, // 52: molt.control.v1r3.Control.GetUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
+	41, // 53: molt.control.v1r3.Control.WatchUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
+	43, // 54: molt.control.v1r3.Control.GetReport:input_type -> molt.control.v1r3.GetReportRequest
+	45, // 55: molt.control.v1r3.Control.DiffPath:input_type -> molt.control.v1r3.DiffPathRequest
+	47, // 56: molt.control.v1r3.Control.RollbackUpdate:input_type -> molt.control.v1r3.RollbackUpdateRequest
+	47, // 57: molt.control.v1r3.Control.PreviewRollback:input_type -> molt.control.v1r3.RollbackUpdateRequest
+	50, // 58: molt.control.v1r3.Control.CancelUpdate:input_type -> molt.control.v1r3.CancelUpdateRequest
+	52, // 59: molt.control.v1r3.Control.ApplyUpdate:input_type -> molt.control.v1r3.ApplyUpdateRequest
+	54, // 60: molt.control.v1r3.Control.MergeLayers:input_type -> molt.control.v1r3.MergeLayersRequest
+	56, // 61: molt.control.v1r3.Control.RefreshContainer:input_type -> molt.control.v1r3.RefreshContainerRequest
+	9,  // 62: molt.control.v1r3.Control.Check:input_type -> molt.control.v1r3.CheckRequest
+	12, // 63: molt.control.v1r3.Control.Backup:input_type -> molt.control.v1r3.BackupRequest
+	1,  // 64: molt.control.v1r3.Control.Version:output_type -> molt.control.v1r3.VersionResponse
+	15, // 65: molt.control.v1r3.Control.Graph:output_type -> molt.control.v1r3.GraphResponse
+	17, // 66: molt.control.v1r3.Control.ListStorages:output_type -> molt.control.v1r3.ListStoragesResponse
+	19, // 67: molt.control.v1r3.Control.GetStorage:output_type -> molt.control.v1r3.GetStorageResponse
+	21, // 68: molt.control.v1r3.Control.DiffStorage:output_type -> molt.control.v1r3.DiffStorageResponse
+	23, // 69: molt.control.v1r3.Control.DiskUsage:output_type -> molt.control.v1r3.DiskUsageResponse
+	25, // 70: molt.control.v1r3.Control.RemoveStorage:output_type -> molt.control.v1r3.RemoveStorageResponse
+	27, // 71: molt.control.v1r3.Control.ForkStorage:output_type -> molt.control.v1r3.ForkStorageResponse
+	30, // 72: molt.control.v1r3.Control.ConfigureStorage:output_type -> molt.control.v1r3.ConfigureStorageResponse
+	32, // 73: molt.control.v1r3.Control.ExplainPath:output_type -> molt.control.v1r3.ExplainPathResponse
+	34, // 74: molt.control.v1r3.Control.AuditStorage:output_type -> molt.control.v1r3.AuditStorageResponse
+	36, // 75: molt.control.v1r3.Control.CreateUpdate:output_type -> molt.control.v1r3.CreateUpdateResponse
+	38, // 76: molt.control.v1r3.Control.PreviewUpdate:output_type -> molt.control.v1r3.PreviewResponse
+	40, // 77: molt.control.v1r3.Control.ListUpdates:output_type -> molt.control.v1r3.ListUpdatesResponse
+	42, // 78: molt.control.v1r3.Control.GetUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
+	42, // 79: molt.control.v1r3.Control.WatchUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
+	44, // 80: molt.control.v1r3.Control.GetReport:output_type -> molt.control.v1r3.GetReportResponse
+	46, // 81: molt.control.v1r3.Control.DiffPath:output_type -> molt.control.v1r3.DiffPathResponse
+	48, // 82: molt.control.v1r3.Control.RollbackUpdate:output_type -> molt.control.v1r3.RollbackUpdateResponse
+	38, // 83: molt.control.v1r3.Control.PreviewRollback:output_type -> molt.control.v1r3.PreviewResponse
+	51, // 84: molt.control.v1r3.Control.CancelUpdate:output_type -> molt.control.v1r3.CancelUpdateResponse
+	53, // 85: molt.control.v1r3.Control.ApplyUpdate:output_type -> molt.control.v1r3.ApplyUpdateResponse
+	55, // 86: molt.control.v1r3.Control.MergeLayers:output_type -> molt.control.v1r3.MergeLayersResponse
+	57, // 87: molt.control.v1r3.Control.RefreshContainer:output_type -> molt.control.v1r3.RefreshContainerResponse
+	11, // 88: molt.control.v1r3.Control.Check:output_type -> molt.control.v1r3.CheckResponse
+	13, // 89: molt.control.v1r3.Control.Backup:output_type -> molt.control.v1r3.BackupResponse
+	64, // [64:90] is the sub-list for method output_type
+	38, // [38:64] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
@@ -4365,7 +4656,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 	if File_snapshotter_api_control_v1_control_proto != nil {
 		return
 	}
-	file_snapshotter_api_control_v1_control_proto_msgTypes[36].OneofWrappers = []any{
+	file_snapshotter_api_control_v1_control_proto_msgTypes[38].OneofWrappers = []any{
 		(*PreviewResponse_Preview)(nil),
 		(*PreviewResponse_Report)(nil),
 	}
@@ -4375,7 +4666,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   62,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

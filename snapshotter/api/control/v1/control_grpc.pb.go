@@ -42,6 +42,7 @@ const (
 	Control_ListStorages_FullMethodName     = "/molt.control.v1r3.Control/ListStorages"
 	Control_GetStorage_FullMethodName       = "/molt.control.v1r3.Control/GetStorage"
 	Control_DiffStorage_FullMethodName      = "/molt.control.v1r3.Control/DiffStorage"
+	Control_DiskUsage_FullMethodName        = "/molt.control.v1r3.Control/DiskUsage"
 	Control_RemoveStorage_FullMethodName    = "/molt.control.v1r3.Control/RemoveStorage"
 	Control_ForkStorage_FullMethodName      = "/molt.control.v1r3.Control/ForkStorage"
 	Control_ConfigureStorage_FullMethodName = "/molt.control.v1r3.Control/ConfigureStorage"
@@ -78,6 +79,8 @@ type ControlClient interface {
 	GetStorage(ctx context.Context, in *GetStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetStorageResponse], error)
 	// DiffStorage streams what a storage says about each path. Bound: one path, of at most 4096 names.
 	DiffStorage(ctx context.Context, in *DiffStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DiffStorageResponse], error)
+	// DiskUsage returns what the state directory holds, by kind. Bound: a few rows.
+	DiskUsage(ctx context.Context, in *DiskUsageRequest, opts ...grpc.CallOption) (*DiskUsageResponse, error)
 	// RemoveStorage ends a storage. Bound: empty.
 	RemoveStorage(ctx context.Context, in *RemoveStorageRequest, opts ...grpc.CallOption) (*RemoveStorageResponse, error)
 	// ForkStorage begins a storage that has what another one has now. Bound: a name, of at most 4096 bytes.
@@ -218,6 +221,16 @@ func (c *controlClient) DiffStorage(ctx context.Context, in *DiffStorageRequest,
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_DiffStorageClient = grpc.ServerStreamingClient[DiffStorageResponse]
+
+func (c *controlClient) DiskUsage(ctx context.Context, in *DiskUsageRequest, opts ...grpc.CallOption) (*DiskUsageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiskUsageResponse)
+	err := c.cc.Invoke(ctx, Control_DiskUsage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *controlClient) RemoveStorage(ctx context.Context, in *RemoveStorageRequest, opts ...grpc.CallOption) (*RemoveStorageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -577,6 +590,8 @@ type ControlServer interface {
 	GetStorage(*GetStorageRequest, grpc.ServerStreamingServer[GetStorageResponse]) error
 	// DiffStorage streams what a storage says about each path. Bound: one path, of at most 4096 names.
 	DiffStorage(*DiffStorageRequest, grpc.ServerStreamingServer[DiffStorageResponse]) error
+	// DiskUsage returns what the state directory holds, by kind. Bound: a few rows.
+	DiskUsage(context.Context, *DiskUsageRequest) (*DiskUsageResponse, error)
 	// RemoveStorage ends a storage. Bound: empty.
 	RemoveStorage(context.Context, *RemoveStorageRequest) (*RemoveStorageResponse, error)
 	// ForkStorage begins a storage that has what another one has now. Bound: a name, of at most 4096 bytes.
@@ -646,6 +661,9 @@ func (UnimplementedControlServer) GetStorage(*GetStorageRequest, grpc.ServerStre
 }
 func (UnimplementedControlServer) DiffStorage(*DiffStorageRequest, grpc.ServerStreamingServer[DiffStorageResponse]) error {
 	return status.Error(codes.Unimplemented, "method DiffStorage not implemented")
+}
+func (UnimplementedControlServer) DiskUsage(context.Context, *DiskUsageRequest) (*DiskUsageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiskUsage not implemented")
 }
 func (UnimplementedControlServer) RemoveStorage(context.Context, *RemoveStorageRequest) (*RemoveStorageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveStorage not implemented")
@@ -789,6 +807,24 @@ func _Control_DiffStorage_Handler(srv interface{}, stream grpc.ServerStream) err
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_DiffStorageServer = grpc.ServerStreamingServer[DiffStorageResponse]
+
+func _Control_DiskUsage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiskUsageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).DiskUsage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_DiskUsage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).DiskUsage(ctx, req.(*DiskUsageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Control_RemoveStorage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RemoveStorageRequest)
@@ -1048,6 +1084,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Version",
 			Handler:    _Control_Version_Handler,
+		},
+		{
+			MethodName: "DiskUsage",
+			Handler:    _Control_DiskUsage_Handler,
 		},
 		{
 			MethodName: "RemoveStorage",

@@ -1,0 +1,119 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/log"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+)
+
+// Names is implemented by [Containers] that know what clients call their containers.
+type Names interface {
+	// Called returns what clients call the containers of this snapshotter, by namespace and snapshot key.
+	Called(ctx context.Context) (map[snapshotter.Key]string, error)
+}
+
+// inNamespace reports whether a storage is of a containerd namespace; the empty one stands for all.
+func inNamespace(st dag.Storage, namespace string) bool {
+	own, _, _ := strings.Cut(strings.TrimPrefix(st.Name, "~"), "/")
+	return namespace == "" || own == namespace
+}
+
+// addSeen adds to storages what is seen outside of the graph: images, names of containers, mounts and sizes. What cannot be seen
+// is left out.
+func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []dag.Storage, measure bool) {
+	images, err := s.snapshotter.Images(ctx)
+	if err != nil {
+		log.G(ctx).WithError(err).Warn("storages are listed without the names of images")
+	}
+	called := s.called(ctx)
+	seen := s.snapshotter.Occupancies(ctx, storages, measure)
+	refs := s.refs()
+	s.snapshotter.Graph(func(g *dag.Graph) {
+		for i, st := range storages {
+			shown, base := list[i], dag.NodeID(list[i].GetBase())
+			layer, _ := g.Node(base)
+			if names := images[layer.Origin]; layer.Origin != "" && len(names) > 0 {
+				shown.Image = names[0]
+			} else {
+				shown.Image = refs[base]
+			}
+			shown.Called = called[keyOf(st.Key)]
+			if shown.Called == "" {
+				shown.Called = shown.GetContainer()
+			}
+			for _, id := range append(g.Stack(st.Head), g.Chain(base)...) {
+				n, known := g.Node(id)
+				shown.Damaged = shown.GetDamaged() || !known || n.Damage != ""
+			}
+			o := seen[st.Name]
+			shown.Size, shown.Mounted = o.Size, o.Mounted
+			if !o.LastUsed.IsZero() {
+				shown.LastUsed = timestamppb.New(o.LastUsed)
+			}
+		}
+	})
+}
+
+// keyOf returns the key of a container as containerd knows it.
+func keyOf(key string) snapshotter.Key {
+	namespace, own := snapshotter.OwnKey(key)
+	return snapshotter.Key{Namespace: namespace, Key: own}
+}
+
+// nameTimeout is how long containerd may take to name its containers.
+const nameTimeout = 10 * time.Second
+
+// called returns what clients call containers, by snapshot key; nothing if containerd does not say.
+func (s *Service) called(ctx context.Context) map[snapshotter.Key]string {
+	names, ok := s.containers.(Names)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
+	called, err := names.Called(ctx)
+	if err != nil {
+		log.G(ctx).WithError(err).Warn("storages are listed without the names of their containers")
+	}
+	return called
+}
+
+// refs returns what layers were called when they were last part of an update.
+func (s *Service) refs() map[dag.NodeID]string {
+	refs := map[dag.NodeID]string{}
+	s.snapshotter.Graph(func(g *dag.Graph) {
+		for _, u := range g.Updates() {
+			for id, ref := range map[dag.NodeID]string{u.From: u.FromRef, u.To: u.ToRef} {
+				if ref != "" && ref != id.String() {
+					refs[id] = ref
+				}
+			}
+		}
+	})
+	return refs
+}
+
+// DiskUsage returns what the state directory holds, by kind.
+func (s *Service) DiskUsage(ctx context.Context, _ *api.DiskUsageRequest) (*api.DiskUsageResponse, error) {
+	all, unmeasured, err := s.snapshotter.DiskUsage(ctx)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &api.DiskUsageResponse{
+		Unmeasured: int64(unmeasured),
+		Rows: each(all, func(one snapshotter.Space) *api.DiskUsageResponse_Row {
+			return &api.DiskUsageResponse_Row{Kind: one.Kind, Count: int64(one.Count), Size: one.Size, Reclaimable: one.Reclaimable}
+		}),
+	}, nil
+}

@@ -99,7 +99,7 @@ func (c *checker) checkModules() error {
 			return err
 		}
 		if before && !after && !c.ignores(ConcernModules) {
-			c.find(ConcernModules, strings.TrimSuffix(dir, "/"), "", "holds modules (%s and others) for %s, which is not there any more", c.modules[dir], python)
+			c.find(ConcernModules, strings.TrimSuffix(dir, "/"), "", "holds modules (/%s and others) for %s, which is not there any more", c.modules[dir], python)
 		}
 	}
 	return nil

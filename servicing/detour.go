@@ -32,7 +32,7 @@ func (p *planner) beginDetour(t three) error {
 		}
 		if ok {
 			d.to, d.follow = target, true
-			decided.rule, decided.reason = "C1", "a link to "+target+" in the base now; what the user has in it follows"
+			decided.rule, decided.reason = "C1", "a link to "+tree.Shown(target)+" in the base now; what the user has in it follows"
 		}
 	}
 	if !d.follow {
@@ -139,7 +139,7 @@ func (p *planner) setAside(c tree.Change, t three, d *detour) error {
 		return err
 	}
 	return p.apply(t, decision{
-		verdict: Relocate, rule: "C5", reason: "was " + t.was + ", which is no directory in the base any more",
+		verdict: Relocate, rule: "C5", reason: "its directory is no longer one in the base",
 		result: shows(t.u).unprivileged(),
 	})
 }

@@ -161,7 +161,7 @@ func (p *planner) holdApkInterrupted() error {
 	for _, name := range names {
 		if name == apkInstalled+".new" || strings.HasPrefix(name, apkInstalled+".tmp") {
 			t := path.Join(b.dirs[sideUser], name)
-			p.hold(HoldInterrupted, t, "apk did not finish writing its database: "+t)
+			p.hold(HoldInterrupted, t, "apk did not finish writing its database: /"+t)
 		}
 	}
 	return nil

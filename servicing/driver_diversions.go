@@ -97,6 +97,6 @@ func followDiversion(p *planner, t three) (decision, bool, error) {
 	}
 	d, err := p.threeWay(there)
 	d.rule, d.beside, d.aside = "D8", false, false
-	d.reason = "diverted from " + from + ": " + d.reason
+	d.reason = "diverted from " + tree.Shown(from) + ": " + d.reason
 	return d, err == nil, err
 }

@@ -54,7 +54,7 @@ func (p *planner) settleRPMDir(dir string) error {
 		return nil
 	case byUser:
 		reason := "the package database was changed on both sides and cannot be merged"
-		p.hold(HoldPackageDatabase, dir, fmt.Sprintf("%s: %s: undo the user's installations, or install again on the new base", dir, reason))
+		p.hold(HoldPackageDatabase, dir, fmt.Sprintf("/%s: %s: undo the user's installations, or install again on the new base", dir, reason))
 		return p.showUnit(all, sideUser, decision{verdict: Hold, rule: "D11", driver: "rpm", reason: reason})
 	default:
 		return p.showUnit(all, sideNew, decision{verdict: Take, rule: "D11", driver: "rpm", reason: "the package database, which the user did not change"})

@@ -191,7 +191,7 @@ func (p *planner) fixPin(was string) error {
 		return err
 	}
 	if !ok {
-		p.hold(HoldPin, was, fmt.Sprintf("%s is pinned (%s), but the new base has no directory for it", was, one.reason))
+		p.hold(HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was, one.reason))
 		return nil
 	}
 	t, err := p.moved(was, to)

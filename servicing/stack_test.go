@@ -183,6 +183,7 @@ func (s *scenario) plan(options Options) *Plan {
 	p, err := NewPlan(context.Background(), s.input(options))
 	must(s.t, err)
 	s.t.Cleanup(func() { must(s.t, p.Close()) })
+	expectAbsolute(s.t, p.Report())
 	return p
 }
 

@@ -47,7 +47,9 @@ func (images) Claim(context.Context, string, string) (snapshotter.Claim, error) 
 func (images) HomeOn(context.Context, string, string, string, string) (*snapshotter.Home, error) {
 	return nil, errdefs.ErrNotFound
 }
-func (images) Announcements(context.Context, string, string) (map[string]string, error) { return nil, nil }
+func (images) Announcements(context.Context, string, string) (map[string]string, error) {
+	return nil, nil
+}
 func (images) Rehome(context.Context, string, string, json.RawMessage) error { return nil }
 
 func (images) MarkHeld(context.Context, string, string, string) error { return nil }

@@ -34,7 +34,9 @@ func TestLargeReport(t *testing.T) {
 	if err != nil || len(files) != 1 {
 		t.Fatalf("the reports are %q, %v", files, err)
 	}
-	content := func(letter string) servicing.Content { return servicing.Content("sha256:" + strings.Repeat(letter, 64)) }
+	content := func(letter string) servicing.Content {
+		return servicing.Content("sha256:" + strings.Repeat(letter, 64))
+	}
 	r := &servicing.Report{Version: 1, Counts: map[servicing.Verdict]int{servicing.Keep: 20001}}
 	for i := range 20000 {
 		r.Paths = append(r.Paths, servicing.PathReport{

@@ -249,7 +249,7 @@ func TestWatchedParts(t *testing.T) {
 		{Id: 1, State: "applied", Outcomes: []*api.Outcome{{Storage: "a", State: "applied"}}},
 	}}
 	out, errOut, code := d.ctl(t, "update", "create", "--from", "a", "--to", "b")
-	for _, want := range []string{"state   applied", "a        applied", "b        applied", "c        held"} {
+	for _, want := range []string{"state     applied in part", "a        applied", "b        applied", "c        held"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in %s", want, out)
 		}

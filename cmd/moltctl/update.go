@@ -316,6 +316,9 @@ func printUpdate(c *cli.Command, u *api.Update) error {
 		t.row("from", baseName(u.GetFrom(), u.GetFromRef()))
 		t.row("to", baseName(u.GetTo(), u.GetToRef()))
 		t.row("state", updateState(u))
+		if len(u.GetOutcomes()) > 1 {
+			t.row("storages", tally(u))
+		}
 		if begun := causes[u.GetCause()]; begun != "" {
 			t.row("begun by", begun)
 		}

@@ -34,8 +34,20 @@ func stateWith(state string, waits uint32) string {
 // outcomeState writes how far an update has come for a storage.
 func outcomeState(o *api.Outcome) string { return stateWith(o.GetState(), o.GetFixesWaiting()) }
 
-// updateState writes how far an update has come, with the fixes that wait in all its storages.
-func updateState(u *api.Update) string { return stateWith(u.GetState(), waitsOf(u, u.GetState())) }
+// updateState writes how far an update has come, with the fixes that wait in all its storages. One that did not come as far for
+// all of them is so in part; the tally says how many are where.
+func updateState(u *api.Update) string {
+	state := u.GetState()
+	others := func(o *api.Outcome) bool { return o.GetState() != state }
+	if (state == "applied" || state == "staged") && slices.ContainsFunc(u.GetOutcomes(), others) {
+		in := state + " in part"
+		if waits := waitsOf(u, state); waits > 0 {
+			in += ", " + fixesWait(waits)
+		}
+		return in
+	}
+	return stateWith(state, waitsOf(u, state))
+}
 
 // waitsOf counts the fixes that wait in the storages of an update that are in a state.
 func waitsOf(u *api.Update, state string) (n uint32) {

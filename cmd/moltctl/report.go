@@ -144,7 +144,7 @@ func (s *summary) begin() {
 			counts = append(counts, fmt.Sprintf("%d %s", n, v.verdict))
 		}
 	}
-	if waits := fixesWait(uint32(len(s.report.FixesWaiting()))); waits != "" { //nolint:gosec // as many as there are packages
+	if waits := fixesWait(uint32(len(s.report.FixesWaiting()))); waits != "" {
 		counts = append(counts, waits)
 	}
 	s.t.row(s.storage+":", orDash(strings.Join(counts, ", ")))

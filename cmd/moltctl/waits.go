@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
@@ -50,7 +51,7 @@ func waitsOf(u *api.Update, state string) (n uint32) {
 func outcomeWhy(o *api.Outcome) string {
 	why := o.GetReasons()
 	if o.GetState() == "applied" && o.GetFixesWaiting() > 0 {
-		why = append(why[:len(why):len(why)], "moltctl storage audit "+o.GetStorage()+" names what waits")
+		why = append(slices.Clip(why), "moltctl storage audit "+o.GetStorage()+" names what waits")
 	}
 	return strings.Join(why, "; ")
 }

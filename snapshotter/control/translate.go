@@ -109,7 +109,7 @@ func fixesWaiting(g *dag.Graph) map[string]uint32 {
 	for _, u := range g.Updates() {
 		for name, o := range u.Outcomes {
 			if o.State == dag.Applied && !o.Gone {
-				waits[name] = uint32(o.FixesWaiting) //nolint:gosec // as many as there are packages
+				waits[name] = uint32(o.FixesWaiting)
 			}
 		}
 	}
@@ -134,8 +134,9 @@ func update(g *dag.Graph, u dag.Update) *api.Update {
 			o.Delta = 0
 		}
 		r.Outcomes = append(r.Outcomes, &api.Outcome{
-			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta), FixesWaiting: uint32(o.FixesWaiting), //nolint:gosec // as many as there are packages
-			Report: o.Report != "", Time: timestamppb.New(o.Time),
+			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta),
+			FixesWaiting: uint32(o.FixesWaiting),
+			Report:       o.Report != "", Time: timestamppb.New(o.Time),
 		})
 	}
 	return r

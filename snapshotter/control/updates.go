@@ -329,7 +329,7 @@ func sendPreview(stream streamOf[api.PreviewResponse], p snapshotter.Preview) er
 		Storage: p.Storage, Holds: boundedList(p.Holds), Waits: bounded(p.Waits), Reported: p.Report != nil,
 	}
 	if p.Report != nil {
-		preview.FixesWaiting = uint32(len(p.Report.FixesWaiting())) //nolint:gosec // as many as there are packages
+		preview.FixesWaiting = uint32(len(p.Report.FixesWaiting()))
 	}
 	if p.Err != nil {
 		preview.Error, preview.Code = text(p.Err), code(p.Err)

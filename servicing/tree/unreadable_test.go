@@ -244,3 +244,19 @@ func TestViewNoticesChange(t *testing.T) {
 		t.Errorf("Lookup: %v", err)
 	}
 }
+
+// What was a file and is a directory by now is named by a view that tolerates changes, and is no file for any other.
+func TestOpenFileOfDirectory(t *testing.T) {
+	stack := buildStack(t, files("d/f", "f1"))
+	_, err := openView(t, stack...).OpenFile("d")
+	if unread, ok := errors.AsType[*UnreadableError](err); ok || !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("got %v, %v", err, unread)
+	}
+	v, err := Tolerance{Changes: true}.Open(stack)
+	check(t, err)
+	defer v.Close()
+	_, err = v.OpenFile("d")
+	if unread, ok := errors.AsType[*UnreadableError](err); !ok || unread.Why != Changing || unread.Path != "d" || !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+}

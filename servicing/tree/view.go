@@ -184,6 +184,9 @@ func (v *View) OpenFile(path string) (*os.File, error) {
 // place is an error, unless the view tolerates changes; then that file is opened. The error is an *UnreadableError for
 // a file that nobody can open now because of a lease.
 func (v *View) OpenEntry(e Entry) (*os.File, error) {
+	if e.Kind != Regular && v.tolerance.Changes { // it was a file when the caller saw it
+		return nil, fmt.Errorf("open: %w: %w: it is a %s", &UnreadableError{e.Path, Changing}, fs.ErrInvalid, e.Kind)
+	}
 	if e.Kind != Regular {
 		return nil, fmt.Errorf("open %s: %w: it is a %s", Shown(e.Path), fs.ErrInvalid, e.Kind)
 	}

@@ -104,6 +104,9 @@ func storageState(s *api.Storage) string {
 	if s.GetHeldBy() != 0 {
 		states = append(states, "held by "+updateID(s.GetHeldBy()))
 	}
+	if waits := fixesWait(s.GetFixesWaiting()); waits != "" {
+		states = append(states, waits)
+	}
 	if s.GetNewer() != 0 {
 		states = append(states, fmt.Sprintf("outdated: %s leads to %s", updateID(s.GetNewerBy()), nodeID(s.GetNewer())))
 	}

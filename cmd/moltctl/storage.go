@@ -77,6 +77,7 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 		t.row("size", size(s.GetSize()))
 		t.row("last use", lastUse(s))
 		t.row("next start", orDash(s.GetPending()))
+		unfinished(t, r)
 		if s.GetFixesWaiting() > 0 {
 			t.row("updated", stateWith("applied", s.GetFixesWaiting())+": moltctl storage audit "+s.GetName()+" names what waits")
 		}
@@ -87,6 +88,27 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 			t.row(nodeID(n.GetId()), kindOf(n), size(n.GetSize()), n.GetInodes(), nodeID(n.GetBase()), when(n.GetCreated()))
 		}
 	})
+}
+
+// openStates are, of outcomes, those that leave something to be done or decided, with what they are called here.
+var openStates = map[string]string{"held": "held", "planned": "waits", "announced": "announced", "staged": "staged", "staging": "under way"}
+
+// unfinished shows the updates that have not moved a storage and may still do: since when, for which base, and why.
+func unfinished(t *table, r *api.GetStorageResponse) {
+	s := r.GetStorage()
+	for _, u := range r.GetUpdates() {
+		for _, o := range u.GetOutcomes() {
+			what := openStates[o.GetState()]
+			if o.GetStorage() != s.GetName() || what == "" || what == "held" && s.GetHeldBy() != u.GetId() {
+				continue
+			}
+			text := fmt.Sprintf("%s to %s, since %s", updateID(u.GetId()), baseName(u.GetTo(), u.GetToRef()), when(o.GetTime()))
+			if why := outcomeWhy(o); why != "" {
+				text += ": " + why
+			}
+			t.row(what, text)
+		}
+	}
 }
 
 // kindOf names a node in molt's words.

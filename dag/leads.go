@@ -223,3 +223,20 @@ func (u Update) Begun(g *Graph, s Storage) bool {
 	}
 	return true
 }
+
+// HeldBy returns, by storage, the latest update that is held for it and would move it from where it stands. The layer
+// to which it would may be gone.
+func (g *Graph) HeldBy() map[string]UpdateID {
+	held := map[string]UpdateID{}
+	for _, u := range g.Updates() {
+		for name, o := range u.Outcomes {
+			switch {
+			case o.State == Held && g.SameBase(u.From, g.Base(g.storages[name])):
+				held[name] = u.ID
+			case o.State == Applied || o.State == RolledBack:
+				delete(held, name)
+			}
+		}
+	}
+	return held
+}

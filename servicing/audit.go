@@ -57,19 +57,33 @@ type AuditPath struct {
 // Audit tells which packages and files of in.New, the base that a storage stands on, the storage in.User hides. With in.Old an
 // earlier base can be given, say the one that the storage was made on: then what changed between the two is a fix. Nothing is
 // written. Only files of packages are looked at; what no package has, nobody knows to be a fix.
-func Audit(ctx context.Context, in Input) (r *AuditReport, err error) {
+func Audit(ctx context.Context, in Input) (*AuditReport, error) {
 	if err := in.Options.Validate(); err != nil {
 		return nil, err
 	}
+	return audit(ctx, in, in.New)
+}
+
+// AuditHeld is Audit for a storage that stands on in.Old because its update to in.New is held: it tells which packages and files of
+// in.New the container does not have.
+func AuditHeld(ctx context.Context, in Input) (*AuditReport, error) {
+	if err := in.Options.Validate(); err != nil {
+		return nil, err
+	}
+	return audit(ctx, in, in.Old)
+}
+
+// audit compares in.New with what is seen of a storage that stands on a base.
+func audit(ctx context.Context, in Input, stands tree.Stack) (r *AuditReport, err error) {
 	over := make(passed)
 	err = over.again(in.Live, func() (err error) {
-		r, err = auditOnce(ctx, in, over)
+		r, err = auditOnce(ctx, in, stands, over)
 		return err
 	})
 	return r, err
 }
 
-func auditOnce(ctx context.Context, in Input, over passed) (r *AuditReport, err error) {
+func auditOnce(ctx context.Context, in Input, stands tree.Stack, over passed) (r *AuditReport, err error) {
 	earlier, err := tree.Tolerance{LongLists: true}.Open(in.Old)
 	if err != nil {
 		return nil, err
@@ -78,7 +92,8 @@ func auditOnce(ctx context.Context, in Input, over passed) (r *AuditReport, err 
 	a := &auditor{earlier: earlier, waiting: in.Waiting, compared: len(in.Old) > 0, AuditReport: &AuditReport{
 		Version: ReportVersion, Packages: []AuditPackage{}, Paths: []AuditPath{},
 	}}
-	in.Old, in.Waiting = in.New, nil // what the user saw is what is seen now, whoever made it so
+	a.held = !slices.Equal(stands, in.New)
+	in.Old, in.Waiting = stands, nil // what the user saw is what is seen now, whoever made it so
 	v, err := openViews(in)
 	if err != nil {
 		return nil, err
@@ -99,6 +114,7 @@ type auditor struct {
 	earlier  *tree.View
 	waiting  []Waiting // of the update that put the storage on the base
 	compared bool      // there is an earlier base
+	held     bool      // the storage does not stand on the base
 	lower    map[*unit.Choice]bool
 }
 
@@ -127,6 +143,9 @@ func (a *auditor) run(ctx context.Context) (err error) {
 	return nil
 }
 
+// heldBack is why a container has another version of a package that its user has nothing to do with.
+const heldBack = "the update that brings it is held"
+
 // auditPackages compares the package databases.
 func (a *auditor) auditPackages() error {
 	a.lower = make(map[*unit.Choice]bool)
@@ -136,6 +155,9 @@ func (a *auditor) auditPackages() error {
 			continue
 		}
 		p := AuditPackage{Name: c.Key, Base: base, Seen: seen, Reason: c.Reason}
+		if a.held && seen == version(c.Old) {
+			p.Reason = heldBack
+		}
 		if seen != "" {
 			order, err := versionOrder(a.packages.of[c])(seen, base)
 			p.Lower = err == nil && order < 0 // what cannot be compared is told as it is

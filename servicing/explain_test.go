@@ -120,6 +120,35 @@ func fix(f *Fix) string {
 	return f.Package + " " + f.Version
 }
 
+// TestAuditHeld: a storage whose update is held is compared with the base that it would be on, and what its user has nothing to do
+// with is told from what is the user's.
+func TestAuditHeld(t *testing.T) {
+	stands := debianRoot(t, lib("1.0"), conf("1.0", oldText), app("1.0", ""))
+	held := debianRoot(t, lib("1.1"), conf("1.0", oldText), app("1.1", ""))
+	s := &scenario{t: t, old: stands, base: stands}
+	s.work(stands, func(root string) {
+		u := sh{t, root}
+		u.install(app("0.9", ""))
+		u.put("etc/conf", userText)
+	})
+	in := Input{Old: tree.Stack{stands}, New: tree.Stack{held}, User: s.nodes}
+	r, err := AuditHeld(t.Context(), in)
+	must(t, err)
+	var got []string
+	for _, p := range r.Packages {
+		got = append(got, fmt.Sprintf("%s %s over %s, lower: %v, held: %v", p.Name, p.Base, p.Seen, p.Lower, p.Reason == heldBack))
+	}
+	want := []string{"app 1.1 over 0.9, lower: true, held: false", "lib 1.1 over 1.0, lower: true, held: true"}
+	if !slices.Equal(got, want) || r.Fixes < 2 {
+		t.Errorf("got %q with %d fixes, want %q", got, r.Fixes, want)
+	}
+	on, err := Audit(t.Context(), Input{New: tree.Stack{stands}, User: s.nodes})
+	must(t, err)
+	if len(on.Packages) != 1 {
+		t.Errorf("on the base that it stands on: %+v", on.Packages)
+	}
+}
+
 func TestAudit(t *testing.T) {
 	first := debianRoot(t, lib("1.0"), conf("1.0", oldText), app("1.0", ""))
 	base := debianRoot(t, lib("1.1"), conf("1.0", oldText), app("1.1", ""))

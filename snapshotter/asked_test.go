@@ -6,6 +6,7 @@ package snapshotter_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -362,4 +363,38 @@ func TestHeldLabelGoes(t *testing.T) {
 			t.Errorf("its label is still %q", got)
 		}
 	})
+}
+
+// TestAuditOfHeld: an audit of a storage whose update is held compares it with the base that it would be on, and with the one
+// that it is on once that is gone.
+func TestAuditOfHeld(t *testing.T) {
+	f := newFixture(t, holding)
+	base := func(name, version, conf string) string {
+		return f.layer(name, "", map[string]string{
+			"etc/conf":                 conf,
+			"var/lib/dpkg/status":      "Package: a\nStatus: install ok installed\nVersion: " + version + "\nArchitecture: all\n\n",
+			"var/lib/dpkg/info/a.list": "/.\n/usr\n/usr/a\n", "usr/a": version,
+		})
+	}
+	one, two := base("one", "1", "a = 1\n"), base("two", "2", "a = 2\n")
+	web := f.container("web", one, "web")
+	f.write(web, "etc/conf", "a = 3\n")
+	u := f.update(one, two, "test/web")
+	f.expectState(u, "web", dag.Held)
+	audited := func() (got []string) {
+		r, err := f.Audit(t.Context(), "test/web")
+		f.must(err)
+		for _, p := range r.Packages {
+			got = append(got, fmt.Sprintf("%s: %s, %s", p.Name, p.Seen, p.Base))
+		}
+		return got
+	}
+	if got := audited(); !slices.Equal(got, []string{"a: 1, 2"}) {
+		t.Errorf("held, it has %q", got)
+	}
+	f.must(f.Remove(t.Context(), two))
+	f.must(f.Cleanup(t.Context()))
+	if got := audited(); len(got) > 0 {
+		t.Errorf("with the new base gone it has %q", got)
+	}
 }

@@ -23,8 +23,18 @@ func (s *Snapshotter) Explain(ctx context.Context, storage, path string) (e *ser
 }
 
 // Audit tells which packages and files of its base a storage hides. What the base changed since the oldest state that the
-// storage can return to is known to be a fix.
+// storage can return to is known to be a fix. A storage of which an update is held is compared with the base that it would be on.
 func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.AuditReport, err error) {
+	var to dag.NodeID
+	s.store.View(func(g *dag.Graph) {
+		u, _ := g.Update(g.HeldBy()[storage])
+		if n, there := g.Node(u.To); there && s.usable(g, g.Chain(n.ID)) == nil {
+			to = n.ID
+		}
+	})
+	if to != 0 {
+		return s.auditHeld(ctx, storage, to)
+	}
 	err = s.lookInto(storage, func(in servicing.Input, _ []string) error {
 		var last string
 		s.store.View(func(g *dag.Graph) {
@@ -37,6 +47,25 @@ func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.A
 		}
 		in.Waiting = left.Waiting
 		r, err = servicing.Audit(ctx, in)
+		return err
+	})
+	return r, err
+}
+
+// auditHeld compares a storage with the base on which it would stand.
+func (s *Snapshotter) auditHeld(ctx context.Context, storage string, to dag.NodeID) (r *servicing.AuditReport, err error) {
+	var layers []dag.NodeID
+	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+		layers = g.Chain(to)
+		err = s.usable(g, layers)
+		return layers
+	})()
+	if err != nil {
+		return nil, err
+	}
+	err = s.lookInto(storage, func(in servicing.Input, _ []string) error {
+		in.Old, in.New = in.New, s.nodes.Stack(layers)
+		r, err = servicing.AuditHeld(ctx, in)
 		return err
 	})
 	return r, err

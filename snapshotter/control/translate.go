@@ -35,7 +35,7 @@ func name(n dag.Name) *api.Name {
 
 // storages returns what translates the storages of a graph.
 func storages(g *dag.Graph) func(dag.Storage) *api.Storage {
-	held, waits, leads := heldBy(g), fixesWaiting(g), g.Leads()
+	held, waits, leads := g.HeldBy(), fixesWaiting(g), g.Leads()
 	return func(st dag.Storage) *api.Storage {
 		s := storage(g, st)
 		s.HeldBy, s.FixesWaiting = uint64(held[st.Name]), waits[st.Name]
@@ -84,23 +84,6 @@ func asksFor(g *dag.Graph, st dag.Storage) string {
 		return st.Asked.Layer.String()
 	}
 	return "an empty base"
-}
-
-// heldBy returns, by storage, the latest update that is held for it and would move it from where it stands.
-func heldBy(g *dag.Graph) map[string]dag.UpdateID {
-	held := map[string]dag.UpdateID{}
-	for _, u := range g.Updates() {
-		for name, o := range u.Outcomes {
-			st, _ := g.Storage(name)
-			switch {
-			case o.State == dag.Held && g.SameBase(u.From, g.Base(st)):
-				held[name] = u.ID
-			case o.State == dag.Applied || o.State == dag.RolledBack:
-				delete(held, name)
-			}
-		}
-	}
-	return held
 }
 
 // fixesWaiting returns, by storage, how many fixes waited when the last update moved it.

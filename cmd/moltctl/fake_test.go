@@ -41,6 +41,7 @@ type fakeDaemon struct {
 	watched  []*api.Update
 	preview  []preview
 	report   []byte
+	reports  map[string][]byte // by storage, in the place of report
 	failures []string
 	codes    []uint32
 	fates    []*api.Undone
@@ -193,6 +194,9 @@ func (d *fakeDaemon) WatchUpdate(r *api.GetUpdateRequest, stream grpc.ServerStre
 func (d *fakeDaemon) GetReport(r *api.GetReportRequest, stream grpc.ServerStreamingServer[api.GetReportResponse]) error {
 	return d.send(r, func() error {
 		report := d.report
+		if d.reports != nil {
+			report = d.reports[r.GetStorage()]
+		}
 		if len(r.GetPath()) > 0 {
 			report = onPath(d.report, string(r.GetPath()))
 		}

@@ -40,13 +40,20 @@ func reportUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if err != nil {
 		return err
 	}
-	storage := c.String("storage")
-	if storage == "" {
-		if storage, err = onlyStorage(ctx, client, id); err != nil {
+	path, storages := c.Args().Get(1), []string{c.String("storage")}
+	if storages[0] == "" {
+		if storages, err = reportedStorages(ctx, client, id); err != nil {
 			return err
 		}
 	}
-	if path := c.Args().Get(1); path != "" {
+	if len(storages) != 1 {
+		if path != "" || len(storages) == 0 {
+			return usagef("%s has %d storages with a report; name one with --storage", updateID(id), len(storages))
+		}
+		return reportAll(ctx, c, client, id, storages)
+	}
+	storage := storages[0]
+	if path != "" {
 		return reportPath(ctx, c, client, id, storage, path)
 	}
 	stream, err := client.GetReport(ctx, &api.GetReportRequest{Id: id, Storage: storage})
@@ -56,17 +63,18 @@ func reportUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	return printReport(c, storage, api.Reader(stream, (*api.GetReportResponse).GetReport))
 }
 
-// onlyStorage returns the storage of an update that has just one.
-func onlyStorage(ctx context.Context, client api.ControlClient, id uint64) (string, error) {
+// reportedStorages returns the storages of an update that has just one, else those of which there is a report.
+func reportedStorages(ctx context.Context, client api.ControlClient, id uint64) (names []string, err error) {
 	u, err := getUpdate(ctx, client, id)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	outcomes := u.GetOutcomes()
-	if len(outcomes) != 1 {
-		return "", usagef("%s has %d storages; name one with --storage", updateID(id), len(outcomes))
+	for _, o := range u.GetOutcomes() {
+		if o.GetReport() || len(u.GetOutcomes()) == 1 {
+			names = append(names, o.GetStorage())
+		}
 	}
-	return outcomes[0].GetStorage(), nil
+	return names, nil
 }
 
 // printReport prints a report as it comes.

@@ -39,9 +39,10 @@ func updateCommand() *cli.Command {
 			},
 			{
 				Name: "report", Usage: "show what an update found and did in a storage", ArgsUsage: "UPDATE [PATH]",
-				Description: "With a PATH, all that is known about it, with diffs where it is text that everybody in the container may read.",
-				Flags:       []cli.Flag{&cli.StringFlag{Name: "storage", Usage: "`STORAGE`; may be left out when the update has just one"}},
-				Action:      action(reportUpdate),
+				Description: "With a PATH, all that is known about it, with diffs where it is text that everybody in the container may read.\n" +
+					"Without --storage, what was found in all storages of the update, each thing once with the storages that it is about.",
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "storage", Usage: "`STORAGE`; may be left out when the update has just one"}},
+				Action: action(reportUpdate),
 			},
 			rollbackCommand(storages, dryRun),
 			applyCommand(storages),

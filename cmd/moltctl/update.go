@@ -130,6 +130,9 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if err := printUpdate(c, u); err != nil {
 		return err
 	}
+	if err := printEnding(ctx, c, client, u); err != nil {
+		return err
+	}
 	if err := printDrift(ctx, c, client, u); err != nil {
 		return err
 	}

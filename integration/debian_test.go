@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/containerd/v2/pkg/oci"
@@ -75,9 +76,14 @@ func TestDebian(t *testing.T) {
 	}
 }
 
+// treesInMaking is held while the trees are made, which several tests need.
+var treesInMaking sync.Mutex
+
 // debianTrees makes the trees, or finds them made.
 func debianTrees(t *testing.T) string {
 	t.Helper()
+	treesInMaking.Lock()
+	defer treesInMaking.Unlock()
 	dir, err := filepath.Abs("../.cache/debian")
 	if err != nil {
 		t.Fatal(err)

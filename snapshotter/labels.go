@@ -33,15 +33,20 @@ const (
 	LabelUpdate = "containerd.io/snapshot/molt.update"
 )
 
+// LabelRehoming is given to Prepare when the key of a container is prepared again, see [Snapshotter.Rehome]: with it the key gets
+// the storage that waits for it. It is not stored. Another container of the same name may be made in the meantime, which is to
+// get a storage of its own.
+const LabelRehoming = "containerd.io/snapshot/molt.rehoming"
+
 // maxLabel is how long a label may be for containerd, its key and its value together, in bytes. A client may write
 // back what it read.
 const maxLabel = 4096
 
-// Given returns the labels of a key without those that are computed.
+// Given returns the labels of a key without those that are computed, or not stored.
 func Given(labels map[string]string) map[string]string {
 	given := maps.Clone(labels)
 	for _, label := range []string{
-		LabelStorage, LabelBase, LabelAskedBase, LabelNodes, LabelPending, LabelKind, LabelUpdate,
+		LabelStorage, LabelBase, LabelAskedBase, LabelNodes, LabelPending, LabelKind, LabelUpdate, LabelRehoming,
 	} {
 		delete(given, label)
 	}

@@ -48,7 +48,7 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if err := s.prepare(key, parent, labels); err != nil {
 		return nil, err
 	}
-	if waiting := s.rehoming(key); waiting != "" {
+	if waiting := s.rehoming(key); waiting != "" && labels[LabelRehoming] != "" {
 		mounts, err := s.takeHome(ctx, key, waiting)
 		if err != nil {
 			return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))

@@ -22,6 +22,7 @@ import (
 	"github.com/containerd/typeurl/v2"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )
@@ -29,6 +30,8 @@ import (
 // home is what a container's record and key are to be: both name one image. It is kept with the intent to make it so,
 // because the images may be gone when the next start of the daemon finishes it.
 type home struct {
+	// Created is when the container was made: another one may have its name by now.
+	Created time.Time `json:"created"`
 	// Key is the key of the container's snapshot, Parent the chain ID of the image that it is to be prepared on.
 	Key    string `json:"key"`
 	Parent string `json:"parent"`
@@ -48,7 +51,7 @@ func (r refreshed) home() (home, error) {
 	if err != nil {
 		return home{}, fmt.Errorf("container %q: %w", c.ID, err)
 	}
-	to := home{Key: c.SnapshotKey, Image: r.image, SpecType: c.Spec.GetTypeUrl(), Spec: spec, Labels: map[string]string{}}
+	to := home{Created: c.CreatedAt, Key: c.SnapshotKey, Image: r.image, SpecType: c.Spec.GetTypeUrl(), Spec: spec, Labels: map[string]string{}}
 	all := maps.Clone(r.next.Labels)
 	maps.Copy(all, c.Labels)
 	for key := range all {
@@ -72,8 +75,12 @@ func (h *Host) Rehome(ctx context.Context, namespace, container string, record j
 		return fmt.Errorf("read what is to be written for container %q: %w", container, err)
 	}
 	ctx = namespaces.WithNamespace(ctx, namespace)
-	if _, err := h.client.ContainerService().Get(ctx, container); err != nil {
+	c, err := h.client.ContainerService().Get(ctx, container)
+	if err != nil {
 		return err
+	}
+	if !c.CreatedAt.Equal(to.Created) {
+		return fmt.Errorf("container %q was made again since: %w", container, errdefs.ErrNotFound)
 	}
 	ctx, release, err := h.client.WithLease(ctx, leases.WithRandomID(), leases.WithExpiration(rehomeLease))
 	if err != nil {
@@ -85,6 +92,9 @@ func (h *Host) Rehome(ctx context.Context, namespace, container string, record j
 		return err
 	}
 	failpoint.RehomePrepared.Hit()
+	if err := h.unmark(ctx, to.Key); err != nil {
+		return err
+	}
 	if err := h.writeRecord(ctx, container, to); err != nil {
 		return err
 	}
@@ -116,8 +126,27 @@ func (h *Host) moveKey(ctx context.Context, container string, to home) error {
 		}
 	}
 	failpoint.RehomeRemoved.Hit()
-	if _, err := service.Prepare(ctx, to.Key, to.Parent, snapshots.WithLabels(to.Snapshot)); err != nil {
+	labels := map[string]string{snapshotter.LabelRehoming: container}
+	maps.Copy(labels, to.Snapshot)
+	if _, err := service.Prepare(ctx, to.Key, to.Parent, snapshots.WithLabels(labels)); err != nil {
 		return fmt.Errorf("prepare snapshot %q on %s: %w", to.Key, to.Parent, err)
+	}
+	return nil
+}
+
+// unmark takes the label away, in containerd's own record of a key, by which the key got its storage.
+func (h *Host) unmark(ctx context.Context, key string) error {
+	service := h.client.SnapshotService(h.snapshotter)
+	info, err := service.Stat(ctx, key)
+	if err != nil {
+		return fmt.Errorf("look up snapshot %q: %w", key, err)
+	}
+	if info.Labels[snapshotter.LabelRehoming] == "" {
+		return nil
+	}
+	without := snapshots.Info{Name: key, Labels: map[string]string{snapshotter.LabelRehoming: ""}}
+	if _, err := service.Update(ctx, without, "labels."+snapshotter.LabelRehoming); err != nil {
+		return fmt.Errorf("unmark snapshot %q: %w", key, err)
 	}
 	return nil
 }

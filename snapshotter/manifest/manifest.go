@@ -23,32 +23,72 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // Walk calls fn for each path of a tree, the first being "." for its root, with a sum that has no blank in it.
 type Walk func(fn func(path, sum string) error) error
 
 // Write writes the manifest of a tree to the file at path, in the place of what is there, and returns the digest of the
-// file. The file is not put on disk.
+// file. The file is not put on disk. Several at once write one after the other.
 func Write(path string, walk Walk) (sum digest.Digest, err error) {
 	temporary := path + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := create(temporary)
 	if err != nil {
 		return "", fmt.Errorf("write manifest: %w", err)
 	}
+	defer func() { err = errors.Join(err, f.Close()) }() // which lets the next one begin
 	h := sha256.New()
 	w := bufio.NewWriter(io.MultiWriter(f, h))
 	err = walk(func(path, sum string) error {
 		_, err := w.WriteString(line(path, sum))
 		return err
 	})
-	if err = errors.Join(err, w.Flush(), f.Close()); err == nil {
+	if err = errors.Join(err, w.Flush()); err == nil {
 		err = os.Rename(temporary, path)
 	}
 	if err != nil {
 		return "", errors.Join(fmt.Errorf("write manifest: %w", err), os.RemoveAll(temporary))
 	}
 	return digest.NewDigest(digest.SHA256, h), nil
+}
+
+// create returns an empty file at a path that nobody else writes until it is closed.
+func create(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = flock(f)
+		if err == nil && isAt(f, path) {
+			err = f.Truncate(0)
+			if err == nil {
+				return f, nil
+			}
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func flock(f *os.File) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// isAt reports whether a file is still at a path: who wrote it before may have moved it to its place.
+func isAt(f *os.File, path string) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(path)
+	return err == nil && os.SameFile(open, there)
 }
 
 // Sum returns what [Write] would return for a tree.

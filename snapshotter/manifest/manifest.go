@@ -61,14 +61,15 @@ func create(path string) (*os.File, error) {
 			return nil, err
 		}
 		err = flock(f)
-		if err == nil && isAt(f, path) {
+		ours := err == nil && isAt(f, path)
+		if ours {
 			err = f.Truncate(0)
-			if err == nil {
-				return f, nil
-			}
 		}
-		if err = errors.Join(err, f.Close()); err != nil {
-			return nil, err
+		if ours && err == nil {
+			return f, nil
+		}
+		if failed := errors.Join(err, f.Close()); failed != nil {
+			return nil, failed
 		}
 	}
 }

@@ -58,23 +58,20 @@ type AuditPath struct {
 // earlier base can be given, say the one that the storage was made on: then what changed between the two is a fix. Nothing is
 // written. Only files of packages are looked at; what no package has, nobody knows to be a fix.
 func Audit(ctx context.Context, in Input) (*AuditReport, error) {
-	if err := in.Options.Validate(); err != nil {
-		return nil, err
-	}
 	return audit(ctx, in, in.New)
 }
 
 // AuditHeld is Audit for a storage that stands on in.Old because its update to in.New is held: it tells which packages and files of
 // in.New the container does not have.
 func AuditHeld(ctx context.Context, in Input) (*AuditReport, error) {
-	if err := in.Options.Validate(); err != nil {
-		return nil, err
-	}
 	return audit(ctx, in, in.Old)
 }
 
 // audit compares in.New with what is seen of a storage that stands on a base.
 func audit(ctx context.Context, in Input, stands tree.Stack) (r *AuditReport, err error) {
+	if err := in.Options.Validate(); err != nil {
+		return nil, err
+	}
 	over := make(passed)
 	err = over.again(in.Live, func() (err error) {
 		r, err = auditOnce(ctx, in, stands, over)

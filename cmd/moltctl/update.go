@@ -130,16 +130,21 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 	if err := printUpdate(c, u); err != nil {
 		return err
 	}
+	if err := printNotes(ctx, c, client, u); err != nil {
+		return err
+	}
+	return unreached(u)
+}
+
+// printNotes tells people what there is to know of an update beside what it came to for each storage.
+func printNotes(ctx context.Context, c *cli.Command, client api.ControlClient, u *api.Update) error {
 	if err := printEnding(ctx, c, client, u); err != nil {
 		return err
 	}
 	if err := printDrift(ctx, c, client, u); err != nil {
 		return err
 	}
-	if err := printMadeSince(c, u); err != nil {
-		return err
-	}
-	return unreached(u)
+	return printMadeSince(c, u)
 }
 
 // printMadeSince tells people how many containers were made on the old base after the update began.

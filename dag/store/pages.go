@@ -100,7 +100,7 @@ func readMeta(f io.ReaderAt, size int64) (meta, error) {
 	return first, nil
 }
 
-// MayBeOlder tells whether the database at path may be older than it was: one of its two meta pages is damaged, and bbolt
+// MayBeOlder reports whether the database at path may be older than it was: one of its two meta pages is damaged, and bbolt
 // goes by the other one, which may be that of the change before the last. It is false where there is no database, or none
 // that can be read.
 func MayBeOlder(path string) (older bool, err error) {

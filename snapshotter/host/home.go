@@ -7,7 +7,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
@@ -30,9 +32,13 @@ func (h *Host) HomeOn(ctx context.Context, namespace, container, layer, preferre
 	if err != nil {
 		return nil, err
 	}
-	names, err := h.imagesWith(ctx, layer)
+	with, err := h.imagesWith(ctx, layer)
 	if err != nil {
 		return nil, err
+	}
+	var names []string
+	for _, image := range with {
+		names = append(names, image.Name())
 	}
 	if len(names) == 0 {
 		return nil, fmt.Errorf("no image has layer %s on top: %w", layer, errdefs.ErrNotFound)
@@ -44,8 +50,8 @@ func (h *Host) HomeOn(ctx context.Context, namespace, container, layer, preferre
 	return home, err
 }
 
-// imagesWith returns the names, in order, of the images with a layer on top. One whose content is not all there is none.
-func (h *Host) imagesWith(ctx context.Context, layer string) (names []string, err error) {
+// imagesWith returns the images with a layer on top, by name. One whose content is not all there is none.
+func (h *Host) imagesWith(ctx context.Context, layer string) (with []client.Image, err error) {
 	all, err := h.client.ListImages(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
@@ -57,36 +63,29 @@ func (h *Host) imagesWith(ctx context.Context, layer string) (names []string, er
 			continue
 		}
 		if identity.ChainID(diffs).String() == layer {
-			names = append(names, image.Name())
+			with = append(with, image)
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(with, func(a, b client.Image) int { return strings.Compare(a.Name(), b.Name()) })
+	return with, nil
 }
 
 // Announcements returns what each image with a layer on top, given by its chain ID, says that layer updates.
 func (h *Host) Announcements(ctx context.Context, namespace, layer string) (map[string]string, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
-	names, err := h.imagesWith(ctx, layer)
+	with, err := h.imagesWith(ctx, layer)
 	if err != nil {
 		return nil, err
 	}
 	says := map[string]string{}
-	for _, name := range names {
-		image, err := h.client.GetImage(ctx, name)
-		if errdefs.IsNotFound(err) { // removed meanwhile
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look up image %q: %w", name, err)
-		}
+	for _, image := range with {
 		manifest, err := images.Manifest(ctx, h.client.ContentStore(), image.Target(), image.Platform())
 		if err != nil {
-			return nil, fmt.Errorf("read the manifest of image %q: %w", name, err)
+			return nil, fmt.Errorf("read the manifest of image %q: %w", image.Name(), err)
 		}
-		says[name] = ""
+		says[image.Name()] = ""
 		if n := len(manifest.Layers); n > 0 {
-			says[name] = manifest.Layers[n-1].Annotations[snapshotter.LabelUpdateOf]
+			says[image.Name()] = manifest.Layers[n-1].Annotations[snapshotter.LabelUpdateOf]
 		}
 	}
 	return says, nil

@@ -18,7 +18,6 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
 	"github.com/containerd/typeurl/v2"
-	"github.com/distribution/reference"
 	"github.com/opencontainers/image-spec/identity"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -146,11 +145,11 @@ func (h *Host) image(ctx context.Context, name string) (client.Image, error) {
 	if err == nil || !errdefs.IsNotFound(err) {
 		return image, err
 	}
-	full, parseErr := reference.ParseDockerRef(name)
-	if parseErr != nil || full.String() == name {
+	full := fullName(name)
+	if full == "" || full == name {
 		return nil, err
 	}
-	return h.client.GetImage(ctx, full.String())
+	return h.client.GetImage(ctx, full)
 }
 
 // WatchTasks calls fn for every event in the life of a container's own task, with the time at which it happened, until the

@@ -37,7 +37,9 @@ type Report struct {
 	Waiting  []Waiting  `json:"waiting,omitempty"`
 	Withheld []Withheld `json:"withheld,omitempty"` // what only a pin, or a package that waits, keeps; for the next servicing
 	Forced   bool       `json:"forced,omitempty"`   // there are holds, but Options.Force was given
-	Unread   []Unread   `json:"unread,omitempty"`   // what a look at a storage in use passed over
+	// HiddenFixes is how many versions of packages of the new base are hidden at some path, and do not wait.
+	HiddenFixes int      `json:"hidden_fixes,omitempty"`
+	Unread      []Unread `json:"unread,omitempty"` // what a look at a storage in use passed over
 	// Paths lists, in order, the paths that one of the bases has and that the user or the base changed. The lists that
 	// can be long come last: who reads a report as it comes knows the rest by then.
 	Paths []PathReport `json:"paths"`
@@ -134,6 +136,7 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, found []Chec
 	for _, e := range effects {
 		r.Effects = append(r.Effects, EffectReport{Path: printable(e.path), PathBytes: rawBytes(e.path), What: e.what()})
 	}
+	r.HiddenFixes = r.countHidden()
 	r.Packages = append(r.Packages, p.packages.report()...)
 	slices.SortFunc(r.IDs, func(a, b IDRemap) int {
 		return strings.Compare(fmt.Sprintf("%s %010d", a.Kind, a.From), fmt.Sprintf("%s %010d", b.Kind, b.From))
@@ -146,6 +149,20 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, found []Chec
 	}
 	r.Unread = p.pins.passed.list()
 	return r, nil
+}
+
+// countHidden counts the fixes that are hidden at some path, each once.
+func (r *Report) countHidden() int {
+	hidden := make(map[Fix]bool)
+	for _, p := range r.Paths {
+		for _, f := range p.Hidden {
+			waits := slices.ContainsFunc(r.Waiting, func(w Waiting) bool { return w.Package == f.Package })
+			if !waits {
+				hidden[f] = true
+			}
+		}
+	}
+	return len(hidden)
 }
 
 func (e effect) what() string {

@@ -125,7 +125,7 @@ func TestR6DatabaseRemovedByTheUser(t *testing.T) {
 	s.serviced(func(root string) { files{"usr/a": "2", "usr/b": "2", "var/lib/dpkg/status": ""}.check(t, root) })
 }
 
-// TestR5HiddenFixes checks that no change of a package is hidden without saying so.
+// TestR5HiddenFixes checks that no change of a package is hidden without saying so, and that each is counted once.
 func TestR5HiddenFixes(t *testing.T) {
 	s := &scenario{t: t, old: debianRoot(t, lib("1.0"), conf("1.0", oldText)), base: debianRoot(t, lib("1.1"), conf("1.1", baseText))}
 	s.work(s.old, func(root string) {
@@ -136,6 +136,9 @@ func TestR5HiddenFixes(t *testing.T) {
 		u.put("usr/share/doc/lib", "-> /srv")
 	})
 	report := s.serviced(func(string) {})
+	if report.HiddenFixes != 2 {
+		t.Errorf("%d fixes are hidden, want 2", report.HiddenFixes)
+	}
 	for name, want := range map[string]Fix{"usr/lib/lib.so": {"lib", "1.1"}, "etc/conf": {"conf", "1.1"}, "usr/bin/conf": {"conf", "1.1"}, "usr/share/doc/lib": {"lib", "1.1"}} {
 		found := false
 		for _, p := range report.Paths {

@@ -276,7 +276,7 @@ func TestRollbackNamesAndTakesAlong(t *testing.T) {
 		r.WithNew = true
 		previews, err = f.PreviewRollback(t.Context(), r)
 		f.must(err)
-		if len(previews) != 2 || previews[1].Report == nil || previews[0].Waits == "" {
+		if len(previews) != 2 || previews[1].Report == nil || previews[0].Waits.Free() {
 			t.Errorf("the dry run shows %+v", previews)
 		}
 		all, err = f.Undo(t.Context(), r)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -35,15 +36,25 @@ type Difference struct {
 	MountPoint bool
 }
 
-// Directories and files that runtimes of containers make, where the base has none, to mount something on them.
+// Directories and files that runtimes of containers make, where the base has none, to mount something on them, whatever the
+// specification of the container says.
 var (
 	mountedDirectories = []string{"dev", "dev/mqueue", "dev/pts", "dev/shm", "proc", "run", "sys"}
 	mountedFiles       = []string{"dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"}
 )
 
+// MountPoints are the paths at which a container has something mounted, relative to its root.
+type MountPoints []string
+
+// has reports whether something is mounted at a path, or below it.
+func (m MountPoints) has(path string) bool {
+	return slices.ContainsFunc(m, func(point string) bool { return point == path || strings.HasPrefix(point, path+"/") })
+}
+
 // Diff calls fn for every path that a storage says something about, parents first. The storage may be in use; then it is told
-// what was there when it was looked at. Paths that cannot be looked at are passed over: the error at the end names them.
-func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(Difference) error) (err error) {
+// what was there when it was looked at. mounted is what the container has mounted, as far as that is known. Paths that cannot be
+// looked at are passed over: the error at the end names them.
+func (s *Snapshotter) Diff(ctx context.Context, name string, mounted MountPoints, fn func(Difference) error) (err error) {
 	var (
 		ids, chain []dag.NodeID
 		ok         bool
@@ -70,7 +81,7 @@ func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(Difference)
 	defer func() { err = errors.Join(err, base.Close()) }()
 	passed := passedPaths{}
 	err = view.Survey(ctx, func(c tree.Change) error {
-		d := differenceOf(base, c)
+		d := differenceOf(base, mounted, c)
 		d.Node = ids[c.Layer]
 		return fn(d)
 	}, passed.add)
@@ -81,7 +92,7 @@ func (s *Snapshotter) Diff(ctx context.Context, name string, fn func(Difference)
 }
 
 // differenceOf says how a path differs from the base. Where the base cannot be looked at, the path is there, and so changed.
-func differenceOf(base *tree.View, c tree.Change) Difference {
+func differenceOf(base *tree.View, mounted MountPoints, c tree.Change) Difference {
 	d := Difference{Change: c, How: Altered}
 	if c.Deleted {
 		d.How = Deleted
@@ -91,8 +102,8 @@ func differenceOf(base *tree.View, c tree.Change) Difference {
 		d.How = Added
 	}
 	d.MountPoint = d.How == Added &&
-		(c.Kind == tree.Directory && slices.Contains(mountedDirectories, c.Path) ||
-			c.Kind == tree.Regular && c.Size == 0 && slices.Contains(mountedFiles, c.Path))
+		(c.Kind == tree.Directory && (slices.Contains(mountedDirectories, c.Path) || mounted.has(c.Path)) ||
+			c.Kind == tree.Regular && c.Size == 0 && (slices.Contains(mountedFiles, c.Path) || mounted.has(c.Path)))
 	return d
 }
 

@@ -48,7 +48,7 @@ func TestUnlistableAttributes(t *testing.T) {
 
 	f.must(second(f.Usage(t.Context(), key)))
 	var seen []string
-	f.must(f.Diff(t.Context(), "test/web", func(d snapshotter.Difference) error { seen = append(seen, d.Path); return nil }))
+	f.must(f.Diff(t.Context(), "test/web", nil, func(d snapshotter.Difference) error { seen = append(seen, d.Path); return nil }))
 	if got := strings.Join(seen, " "); got != ". etc etc/conf own" {
 		t.Errorf("the diff shows %s", got)
 	}

@@ -42,8 +42,8 @@ type UpdateRequest struct {
 type Preview struct {
 	Storage string
 	Holds   []string
-	// Waits says what uses the storage, so that it would have to wait for its next start.
-	Waits  string
+	// Waits is how the storage is in use, so that it would have to wait for its next start.
+	Waits  use.Use
 	Report *servicing.Report
 	// Undone is what undoing Update would come to; nil for an update.
 	Undone *Undone
@@ -170,8 +170,8 @@ func (s *Snapshotter) preview(
 	return p
 }
 
-// waits says what a storage would have to wait for, empty if nothing. With assumeFree that is not what an operator may answer for.
-func (s *Snapshotter) waits(ctx context.Context, st dag.Storage, assumeFree bool) string {
+// waits returns the use that a storage would have to wait for. With assumeFree that is not what an operator may answer for.
+func (s *Snapshotter) waits(ctx context.Context, st dag.Storage, assumeFree bool) use.Use {
 	_, u := s.seen(ctx, st)
 	if u.Free() || assumeFree && u.Assumable() {
 		u = use.Use{}
@@ -180,9 +180,9 @@ func (s *Snapshotter) waits(ctx context.Context, st dag.Storage, assumeFree bool
 		}
 	}
 	if u.Free() || u.Soon() {
-		return ""
+		return use.Use{}
 	}
-	return s.named(ctx, u).String()
+	return s.named(ctx, u)
 }
 
 // affected returns the names of the storages that an update concerns: those that stand on the old base, or wait for an

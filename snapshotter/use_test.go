@@ -366,8 +366,8 @@ func (f *fixture) expectAssumed(o overlay, free bool) {
 			From: f.node(o.one), To: f.node(o.two), Storages: []string{"test/web"}, AssumeFree: assume,
 		})
 		f.must(err)
-		if p := previews[0]; p.Err != nil || p.Report == nil || (p.Waits == "") != (assume && free) {
-			f.t.Errorf("with assume-free %v it waits for %q, %v", assume, p.Waits, p.Err)
+		if p := previews[0]; p.Err != nil || p.Report == nil || p.Waits.Free() != (assume && free) {
+			f.t.Errorf("with assume-free %v it waits for %v, %v", assume, p.Waits, p.Err)
 		}
 	}
 }
@@ -413,8 +413,8 @@ func TestNoAnswerIsUse(t *testing.T) {
 				r.Update = u.ID
 				previews, err := f.PreviewRollback(t.Context(), r)
 				f.must(err)
-				if p := previews[0]; p.Err != nil || (p.Waits == "") != r.AssumeFree {
-					t.Errorf("%+v waits for %q, %v", r, p.Waits, p.Err)
+				if p := previews[0]; p.Err != nil || p.Waits.Free() != r.AssumeFree {
+					t.Errorf("%+v waits for %v, %v", r, p.Waits, p.Err)
 				}
 			}
 		})
@@ -527,7 +527,7 @@ func TestNothingIsLeft(t *testing.T) {
 	f.must(unix.Setxattr(o.upper, "trusted.overlay.origin", []byte("of another probe"), 0))
 	id, err := f.PreviewUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(o.one), To: f.node(o.two)})
 	f.must(err)
-	if id[0].Waits != "" {
+	if !id[0].Waits.Free() {
 		t.Errorf("a free storage waits: %s", id[0].Waits)
 	}
 	buf := make([]byte, 4096)

@@ -26,7 +26,7 @@ func app() *cli.Command {
 			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "containerd `NAMESPACE` in which images are looked up, and to which storage ls is limited", Value: "default", Sources: cli.EnvVars("CONTAINERD_NAMESPACE")},
 			&cli.StringFlag{Name: "format", Usage: "table or json", Value: formatTable, Local: false},
 		},
-		Commands: []*cli.Command{storageCommand(), updateCommand(), layerCommand(), containerCommand(), graphCommand(), dfCommand(), checkCommand(), repairCommand(), backupCommand(), versionCommand()},
+		Commands: []*cli.Command{storageCommand(), updateCommand(), layerCommand(), containerCommand(), graphCommand(), dfCommand(), checkCommand(), repairCommand(), backupCommand(), codesCommand(), versionCommand()},
 		// Errors are told, and turned into exit codes, in one place.
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 	})

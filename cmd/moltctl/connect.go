@@ -37,8 +37,8 @@ var (
 // action calls fn with a connection to the daemon.
 func action(fn func(ctx context.Context, c *cli.Command, client api.ControlClient) error) cli.ActionFunc {
 	return func(ctx context.Context, c *cli.Command) error {
-		if f := c.String("format"); f != formatTable && f != formatJSON && (!graphFormats[f] || c.Name != graphName) {
-			return usagef("format %q: must be table or json; dot and mermaid are for the graph only", f)
+		if err := checkFormat(c); err != nil {
+			return err
 		}
 		d := &dialer{socket: c.String("address")}
 		conn, err := d.connect()
@@ -55,6 +55,14 @@ func action(fn func(ctx context.Context, c *cli.Command, client api.ControlClien
 		}
 		return errors.Join(err, conn.Close())
 	}
+}
+
+// checkFormat refuses a format that a command does not have.
+func checkFormat(c *cli.Command) error {
+	if f := c.String("format"); f != formatTable && f != formatJSON && (!graphFormats[f] || c.Name != graphName) {
+		return usagef("format %q: must be table or json; dot and mermaid are for the graph only", f)
+	}
+	return nil
 }
 
 // dialer connects to the socket of the daemon and remembers why that failed.

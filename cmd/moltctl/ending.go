@@ -4,11 +4,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -18,10 +21,12 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-// ending counts, over the storages of an update, what people want to look at when it has ended: how much of what, and in how many
-// storages.
+// ending counts, over the storages of an update, what people want to look at when it has ended, or would have: how much of what,
+// and in how many storages.
 type ending struct {
-	merged, beside, moved, warned amount
+	merged, beside, moved, warned, hidden amount
+	held                                  map[servicing.HoldCode]int // storages, by cause; one can have several
+	waits                                 map[string]int             // storages, by the kind of use that they wait for
 }
 
 // amount is how many things there are, in how many storages.
@@ -34,20 +39,32 @@ func (a *amount) add(things int) {
 	}
 }
 
+// head is what a report says before it comes to its paths.
+type head struct {
+	counts           map[servicing.Verdict]int
+	causes           []servicing.HoldCode // of holds, each once
+	warnings, hidden int
+}
+
 // errEnough ends the reading of a report of which the rest is not needed.
 var errEnough = errors.New("the rest is not needed")
 
-// take counts what a report says before it comes to its paths.
-func (e *ending) take(report io.Reader) error {
-	var counts map[servicing.Verdict]int
-	warnings := 0
-	err := eachField(report, func(name string, dec *json.Decoder) error {
+// readHead reads a report until it comes to its paths.
+func readHead(report io.Reader) (h head, err error) {
+	err = eachField(report, func(name string, dec *json.Decoder) error {
 		switch name {
 		case "counts":
-			return dec.Decode(&counts)
+			return dec.Decode(&h.counts)
+		case "hidden_fixes":
+			return dec.Decode(&h.hidden)
+		case "holds":
+			return eachElement(dec, func(r servicing.Reason) error {
+				h.addHold(r)
+				return nil
+			})
 		case "findings":
 			return eachElement(dec, func(servicing.CheckFinding) error {
-				warnings++
+				h.warnings++
 				return nil
 			})
 		case "paths":
@@ -55,49 +72,101 @@ func (e *ending) take(report io.Reader) error {
 		}
 		return skipValue(dec)
 	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return err
+	if errors.Is(err, errEnough) {
+		err = nil
 	}
-	e.merged.add(counts[servicing.Merge])
-	e.beside.add(counts[servicing.Beside])
-	e.moved.add(counts[servicing.Relocate])
-	e.warned.add(warnings)
-	return nil
+	return h, err
 }
 
-// printEnding says, for people, what an update did besides moving storages, and which command names it.
+func (h *head) addHold(r servicing.Reason) {
+	if r.Code != "" && !slices.Contains(h.causes, r.Code) {
+		h.causes = append(h.causes, r.Code)
+	}
+}
+
+// headOf returns the head of a report.
+func headOf(r *servicing.Report) head {
+	h := head{counts: r.Counts, warnings: len(r.Findings), hidden: r.HiddenFixes}
+	for _, reason := range r.Holds {
+		h.addHold(reason)
+	}
+	return h
+}
+
+// done counts a storage that was updated, or would be.
+func (e *ending) done(h head) {
+	e.merged.add(h.counts[servicing.Merge])
+	e.beside.add(h.counts[servicing.Beside])
+	e.moved.add(h.counts[servicing.Relocate])
+	e.warned.add(h.warnings)
+	e.hidden.add(h.hidden)
+}
+
+// refused counts a storage that is held, or would be.
+func (e *ending) refused(h head) {
+	if e.held == nil {
+		e.held = make(map[servicing.HoldCode]int)
+	}
+	for _, cause := range h.causes { // none in the reports of older versions
+		e.held[cause]++
+	}
+}
+
+// waiting counts a storage that waits for a use to end, or would.
+func (e *ending) waiting(use string) {
+	if e.waits == nil {
+		e.waits = make(map[string]int)
+	}
+	e.waits[use]++
+}
+
+// printEnding says, for people, what an update did besides moving storages, what keeps it from the others, and which commands say more.
 func printEnding(ctx context.Context, c *cli.Command, client api.ControlClient, u *api.Update) error {
 	if c.String("format") == formatJSON {
 		return nil
 	}
 	var e ending
 	for _, o := range u.GetOutcomes() {
-		if !o.GetReport() || o.GetState() != "applied" {
+		if o.GetState() == "planned" && o.GetUse() != "" {
+			e.waiting(o.GetUse())
+		}
+		if !o.GetReport() || o.GetState() != "applied" && o.GetState() != "held" {
 			continue
 		}
-		if err := e.fetch(ctx, client, u.GetId(), o.GetStorage()); err != nil {
+		h, err := fetchHead(ctx, client, u.GetId(), o.GetStorage())
+		if err != nil {
 			return err
+		}
+		if o.GetState() == "held" {
+			e.refused(h)
+		} else {
+			e.done(h)
 		}
 	}
 	t := newTable(c.Root().Writer)
 	return t.end(e.show(t, updateID(u.GetId())))
 }
 
-// fetch takes the report on a storage. That there is none any longer is no error.
-func (e *ending) fetch(ctx context.Context, client api.ControlClient, id uint64, storage string) error {
+// fetchHead takes the head of the report on a storage. That there is none any longer is no error.
+func fetchHead(ctx context.Context, client api.ControlClient, id uint64, storage string) (h head, err error) {
 	ctx, cancel := context.WithCancel(ctx) // which ends the stream when the rest is not needed
 	defer cancel()
 	stream, err := client.GetReport(ctx, &api.GetReportRequest{Id: id, Storage: storage})
 	if err == nil {
-		err = e.take(api.Reader(stream, (*api.GetReportResponse).GetReport))
+		h, err = readHead(api.Reader(stream, (*api.GetReportResponse).GetReport))
 	}
 	if err != nil && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
-		return fmt.Errorf("report on storage %q: %w", storage, err)
+		return h, fmt.Errorf("report on storage %q: %w", storage, err)
 	}
-	return nil
+	return h, nil
 }
 
+// show prints what was counted. Of a dry run, which has no update, all is named above.
 func (e *ending) show(t *table, update string) error {
+	report, inspect := ": moltctl update report "+update, ": moltctl update inspect --watch "+update
+	if update == "" {
+		report, inspect = ", see above", ""
+	}
 	for _, row := range []struct {
 		amount
 		one, many string
@@ -105,20 +174,37 @@ func (e *ending) show(t *table, update string) error {
 		{e.merged, "file holds your changes and the base's", "files hold your changes and the base's"},
 		{e.beside, "file is yours, with the new one beside it as *.molt-new", "files are yours, with the new ones beside them as *.molt-new"},
 		{e.moved, "path of yours has moved out of the way of the base", "paths of yours have moved out of the way of the base"},
+		{e.hidden, "fix is hidden by what is yours", "fixes are hidden by what is yours"},
 		{e.warned, "warning of the checks", "warnings of the checks"},
 	} {
-		if row.things == 0 {
-			continue
+		if row.things > 0 {
+			t.row("note:", fmt.Sprintf("%d %s, in %s%s", row.things, plural(row.things, row.one, row.many), storagesCount(row.storages), report))
 		}
-		what := row.many
-		if row.things == 1 {
-			what = row.one
+	}
+	for _, cause := range slices.SortedFunc(maps.Keys(e.held), e.moreHeld) {
+		c := codeOf(string(cause))
+		t.row("note:", fmt.Sprintf("%s held, %s%s", storagesCount(e.held[cause]), c.meaning(), report))
+		if c.do != "" {
+			t.row("", "to do: "+c.do)
 		}
-		where := "1 storage"
-		if row.storages > 1 {
-			where = fmt.Sprintf("%d storages", row.storages)
-		}
-		t.row("note:", fmt.Sprintf("%d %s, in %s: moltctl update report %s", row.things, what, where, update))
+	}
+	for _, use := range slices.Sorted(maps.Keys(e.waits)) {
+		n := e.waits[use]
+		t.row("note:", fmt.Sprintf("%s %s, %s%s", storagesCount(n), plural(n, "waits", "wait"), codeOf(use).meaning(), inspect))
 	}
 	return t.err
+}
+
+// moreHeld puts the cause that holds more storages first.
+func (e *ending) moreHeld(a, b servicing.HoldCode) int {
+	return cmp.Or(cmp.Compare(e.held[b], e.held[a]), cmp.Compare(a, b))
+}
+
+func storagesCount(n int) string { return fmt.Sprintf("%d %s", n, plural(n, "storage", "storages")) }
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,17 +44,26 @@ func explainPath(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if err != nil {
 		return err
 	}
-	e := &servicing.Explanation{}
-	document := api.Reader(stream, (*api.ExplainPathResponse).GetExplanation)
-	if c.String("format") == formatJSON {
-		return copyJSON(c.Root().Writer, document)
-	}
+	var (
+		e    = &servicing.Explanation{}
+		text bytes.Buffer
+	)
+	document := io.TeeReader(api.Reader(stream, (*api.ExplainPathResponse).GetExplanation), &text)
 	if err := readJSON(document, e); err != nil {
 		return err
+	}
+	inJSON := c.String("format") == formatJSON
+	if inJSON {
+		if err := copyJSON(c.Root().Writer, io.MultiReader(&text, document)); err != nil {
+			return err
+		}
 	}
 	if !e.Exists && len(e.Stack) == 0 {
 		text := fmt.Sprintf("%s: no such path, neither in storage %s nor in its base", printable(bytesOf(e.Path, e.PathBytes)), args[0])
 		return classedError{text, errdefs.ErrNotFound}
+	}
+	if inJSON {
+		return nil
 	}
 	t := newTable(c.Root().Writer)
 	explanation(t, e)
@@ -185,8 +195,7 @@ func notEffective(ctx context.Context, c *cli.Command, client api.ControlClient,
 	}
 	counted := shortfall{of: 1}
 	if fixes > 0 {
-		noun := map[bool]string{true: "fix", false: "fixes"}[fixes == 1]
-		counted.add(exitHeld, fmt.Sprintf("hides %d %s of its base", fixes, noun))
+		counted.add(exitHeld, fmt.Sprintf("hides %d %s of its base", fixes, plural(fixes, "fix", "fixes")))
 	}
 	if held != 0 {
 		counted.add(exitHeld, "is held")

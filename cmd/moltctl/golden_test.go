@@ -20,7 +20,7 @@ import (
 // report is what an update found, as far as it is shown.
 const report = `{
 	"counts": {"hold": 1, "merge": 1, "keep": 4},
-	"holds": [{"message": "package base-files is half installed"}],
+	"holds": [{"code": "package-manager-interrupted", "message": "package base-files is half installed"}],
 	"packages": [{"name": "app", "old": "1", "new": "2", "user": "", "effective": "2", "reason": "untouched"}],
 	"paths": [
 		{"path": "etc/app.conf", "verdict": "merge", "rule": "text", "reason": "both changed", "driver": "text",
@@ -211,7 +211,7 @@ func TestReportsGolden(t *testing.T) {
 			update: &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "held"}}}, report: []byte(report), pathDiff: []byte(pathDiff),
 			preview: []preview{
 				{&api.Preview{Storage: "default/web", Holds: []string{"package base-files is half installed"}}, report},
-				{&api.Preview{Storage: "default/runs", Waits: "container runs is running"}, `{"counts": {"keep": 1}}`},
+				{&api.Preview{Storage: "default/runs", Waits: "container runs is running", Use: "use-running"}, `{"counts": {"keep": 1}}`},
 				{&api.Preview{Storage: "default/exact"}, ""},
 				{&api.Preview{Storage: "default/lost", Error: "node n7 is damaged", Code: uint32(codes.FailedPrecondition)}, ""},
 				{&api.Preview{Storage: "default/refused", Holds: []string{"\"x\" carries trusted.overlay.redirect"}}, ""},

@@ -176,7 +176,7 @@ func printTree(w io.Writer, p *picture) error {
 	var b strings.Builder
 	p.tree(&b, 0, "")
 	for _, u := range p.updates {
-		fmt.Fprintf(&b, "%s: %s -> %s  %s", updateID(u.GetId()), nodeID(u.GetFrom()), nodeID(u.GetTo()), u.GetState())
+		fmt.Fprintf(&b, "%s: %s -> %s  %s", updateID(u.GetId()), nodeID(u.GetFrom()), nodeID(u.GetTo()), updateState(u))
 		if len(u.GetOutcomes()) > 0 {
 			fmt.Fprintf(&b, " (%s)", tally(u))
 		}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,18 @@ import (
 func mixed() *api.Update {
 	u := proto.CloneOf(graph().GetUpdates()[0])
 	u.Outcomes = append(u.GetOutcomes(), &api.Outcome{Storage: "default/worker", State: "held", Reasons: []string{"/etc/app.conf: a conflict (text): both changed"}})
+	return u
+}
+
+// partly is an update of storages in the states given.
+func partly(states ...string) *api.Update {
+	u := &api.Update{Id: 1, From: 3, To: 4, FromRef: "app:1", State: "applied"}
+	if !slices.Contains(states, "applied") {
+		u.State = "aborted"
+	}
+	for i, state := range states {
+		u.Outcomes = append(u.Outcomes, &api.Outcome{Storage: fmt.Sprintf("default/s%d", i), State: state, Time: at(7)})
+	}
 	return u
 }
 
@@ -55,29 +68,32 @@ func TestMessages(t *testing.T) {
 		daemon   func() *fakeDaemon
 		commands []string
 	}{
-		"rollback-of-a-running-one":   {fates(&api.Undone{Storage: "default/web", Fate: "waits", Why: "container web is running"}), []string{"update rollback u1"}},
-		"rollback-of-one-storage":     {fates(&api.Undone{Storage: "default/web", Fate: "rolled back"}), []string{"update rollback u1 --storage web"}},
-		"all-or-nothing":              {saying(&fakeDaemon{update: together}), []string{"update create --from a --to b --all-or-nothing"}},
-		"report-of-one-that-waits":    {exactly(codes.NotFound, `storage "default/web" is not updated yet: container web is running; moltctl update create --dry-run shows what it would do`), []string{"update report --storage web u1"}},
-		"report-of-no-update":         {failing("update u9", errdefs.ErrNotFound), []string{"update report --storage web u9", "update report u9"}},
-		"remove-one-that-is-used":     {failing(`storage "default/web" belongs to container "web" (namespace default), remove it first`, errdefs.ErrFailedPrecondition), []string{"storage rm default/web"}},
-		"part-of-a-name":              {exactly(codes.NotFound, `storage "we": not found; a storage is found by whole parts of its name between slashes; names like it are default/web`), []string{"storage inspect we", "storage --help"}},
-		"policy-that-is-not-allowed":  {failing(`invalid options: policy for "text": it cannot be "foo"; allowed are keep, take`, errdefs.ErrInvalidArgument), []string{"update create --from a --to b --policy text=foo"}},
-		"pin-until-tomorrow":          {saying(&fakeDaemon{}), []string{"storage pin --reason ours --until tomorrow web /etc/motd"}},
-		"reasons-name-absolute-paths": {saying(&fakeDaemon{update: mixed()}), []string{"update inspect u1"}},
-		"class-of-an-error":           {failing("storage is in use", errdefs.ErrFailedPrecondition), []string{"storage fork web copy", "update rollback u1", "--format json storage fork web copy"}},
-		"audit-of-nothing":            {saying(&fakeDaemon{graph: graph(), document: []byte(`{"packages": [], "paths": [], "fixes": 0}`)}), []string{"storage audit web"}},
-		"policy-of-nothing":           {saying(&fakeDaemon{document: []byte(`{}`)}), []string{"storage policy web"}},
-		"audit-of-what-is-hidden":     {saying(&fakeDaemon{graph: graph(), document: []byte(hidden)}), []string{"storage audit web", "storage audit --help"}},
-		"explain-a-path-of-nobody":    {saying(&fakeDaemon{document: []byte(`{"path": "nothing", "exists": false, "stack": null}`)}), []string{"storage explain web /nothing"}},
-		"why-stands-under-its-header": {saying(&fakeDaemon{update: mixed()}), []string{"update inspect u1"}},
-		"help-of-a-command-below":     {saying(&fakeDaemon{}), []string{"help update apply", "update apply --help"}},
-		"a-command-that-is-misspelt":  {saying(&fakeDaemon{}), []string{"storag ls", "storage inspct web", "storage ls --al"}},
-		"a-storage-that-is-not-there": {failing(`storage "x"`, errdefs.ErrNotFound), []string{"storage inspect x", "--format json storage inspect x"}},
-		"usage-in-json":               {saying(&fakeDaemon{}), []string{"--format json storage inspect", "--format=json nonsense", "storage ls --bogus --format json"}},
-		"namespace-filters":           {saying(&fakeDaemon{graph: graph()}), []string{"-n nope storage ls", "-n k8s.io storage ls", "-n nope storage ls -A", "storage list", "storage show web"}},
-		"several-errors":              {saying(&fakeDaemon{graph: graph()}), []string{"storage rm nothing db", "--format json storage rm nothing db", "--format json storage rm web"}},
-		"completion-is-there":         {saying(&fakeDaemon{}), []string{"completion --help"}},
+		"rollback-of-a-running-one":       {fates(&api.Undone{Storage: "default/web", Fate: "waits", Why: "container web is running"}), []string{"update rollback u1"}},
+		"rollback-of-one-storage":         {fates(&api.Undone{Storage: "default/web", Fate: "rolled back"}), []string{"update rollback u1 --storage web"}},
+		"all-or-nothing":                  {saying(&fakeDaemon{update: together}), []string{"update create --from a --to b --all-or-nothing"}},
+		"report-of-one-that-waits":        {exactly(codes.NotFound, `storage "default/web" is not updated yet: container web is running; moltctl update create --dry-run shows what it would do`), []string{"update report --storage web u1"}},
+		"report-of-no-update":             {failing("update u9", errdefs.ErrNotFound), []string{"update report --storage web u9", "update report u9"}},
+		"remove-one-that-is-used":         {failing(`storage "default/web" belongs to container "web" (namespace default), remove it first`, errdefs.ErrFailedPrecondition), []string{"storage rm default/web"}},
+		"part-of-a-name":                  {exactly(codes.NotFound, `storage "we": not found; a storage is found by whole parts of its name between slashes; names like it are default/web`), []string{"storage inspect we", "storage --help"}},
+		"policy-that-is-not-allowed":      {failing(`invalid options: policy for "text": it cannot be "foo"; allowed are keep, take`, errdefs.ErrInvalidArgument), []string{"update create --from a --to b --policy text=foo"}},
+		"pin-until-tomorrow":              {saying(&fakeDaemon{}), []string{"storage pin --reason ours --until tomorrow web /etc/motd"}},
+		"updated-but-for-those-that-wait": {saying(&fakeDaemon{graph: graph(), update: partly("applied", "planned")}), []string{"update inspect u1", "update create --from a --to b"}},
+		"updated-but-for-one-held":        {saying(&fakeDaemon{graph: graph(), update: partly("applied", "held")}), []string{"update inspect u1", "update create --from a --to b"}},
+		"one-that-is-held":                {saying(&fakeDaemon{graph: graph(), update: partly("held")}), []string{"update inspect u1", "update create --from a --to b"}},
+		"reasons-name-absolute-paths":     {saying(&fakeDaemon{update: mixed()}), []string{"update inspect u1"}},
+		"class-of-an-error":               {failing("storage is in use", errdefs.ErrFailedPrecondition), []string{"storage fork web copy", "update rollback u1", "--format json storage fork web copy"}},
+		"audit-of-nothing":                {saying(&fakeDaemon{graph: graph(), document: []byte(`{"packages": [], "paths": [], "fixes": 0}`)}), []string{"storage audit web"}},
+		"policy-of-nothing":               {saying(&fakeDaemon{document: []byte(`{}`)}), []string{"storage policy web"}},
+		"audit-of-what-is-hidden":         {saying(&fakeDaemon{graph: graph(), document: []byte(hidden)}), []string{"storage audit web", "storage audit --help"}},
+		"explain-a-path-of-nobody":        {saying(&fakeDaemon{document: []byte(`{"path": "nothing", "exists": false, "stack": null}`)}), []string{"storage explain web /nothing", "--format json storage explain web /nothing"}},
+		"why-stands-under-its-header":     {saying(&fakeDaemon{update: mixed()}), []string{"update inspect u1"}},
+		"help-of-a-command-below":         {saying(&fakeDaemon{}), []string{"help update apply", "update apply --help"}},
+		"a-command-that-is-misspelt":      {saying(&fakeDaemon{}), []string{"storag ls", "storage inspct web", "storage ls --al"}},
+		"a-storage-that-is-not-there":     {failing(`storage "x"`, errdefs.ErrNotFound), []string{"storage inspect x", "--format json storage inspect x"}},
+		"usage-in-json":                   {saying(&fakeDaemon{}), []string{"--format json storage inspect", "--format=json nonsense", "storage ls --bogus --format json"}},
+		"namespace-filters":               {saying(&fakeDaemon{graph: graph()}), []string{"-n nope storage ls", "-n k8s.io storage ls", "-n nope storage ls -A", "storage list", "storage show web"}},
+		"several-errors":                  {saying(&fakeDaemon{graph: graph()}), []string{"storage rm nothing db", "--format json storage rm nothing db", "--format json storage rm web"}},
+		"completion-is-there":             {saying(&fakeDaemon{}), []string{"completion --help"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			golden(t, filepath.Join("messages", name+".golden"), c.daemon, c.commands...)

@@ -74,7 +74,8 @@ func printPreviews(
 	var (
 		p       = &previews{stream: stream}
 		counted shortfall
-		show    = printPreview
+		shown   = &previewText{c: c}
+		show    = shown.show
 		w       = c.Root().Writer
 	)
 	if c.Bool(allOrNothingFlag) {
@@ -92,11 +93,11 @@ func printPreviews(
 			return err
 		}
 		counted.addPreview(c, one, refused)
-		if err := show(c, one, p); err != nil {
+		if err := show(one, p); err != nil {
 			return err
 		}
 	}
-	if err := show(c, nil, nil); err != nil {
+	if err := show(nil, nil); err != nil {
 		return err
 	}
 	if counted.of == 0 && c.String("format") != formatJSON {
@@ -126,8 +127,62 @@ func (s *shortfall) addPreview(c *cli.Command, one *api.Preview, refused preview
 	}
 }
 
-// printPreview prints a preview for people, with the report that comes after it; nil for the end.
-func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
+// previewText shows previews to people, each with the report that comes after it, and counts at the end what they came to.
+type previewText struct {
+	c *cli.Command
+	ending
+	updated, wait, stay int // storages
+}
+
+func (v *previewText) show(p *api.Preview, report io.Reader) error {
+	if p == nil {
+		return v.end()
+	}
+	if err := printPreview(v.c, p); err != nil {
+		return err
+	}
+	h := head{}
+	if p.GetReported() {
+		r, err := printSummary(v.c, p.GetStorage(), report)
+		if err != nil {
+			return err
+		}
+		h = headOf(r)
+	}
+	switch {
+	case p.GetError() != "" || stays(p.GetUndone()):
+		v.stay++
+	case len(p.GetHolds()) > 0:
+		v.stay++
+		v.refused(h)
+	case p.GetWaits() != "":
+		v.wait++
+		v.waiting(p.GetUse())
+		v.done(h)
+	default:
+		v.updated++
+		v.done(h)
+	}
+	return nil
+}
+
+// stays reports whether undoing an update would leave a storage where it is.
+func stays(u *api.Undone) bool {
+	return u != nil && u.GetFate() != fateRollsBack && u.GetFate() != fateAlong
+}
+
+// end says how many storages would be where, and what would come of it.
+func (v *previewText) end() error {
+	t := newTable(v.c.Root().Writer)
+	if v.updated+v.wait+v.stay > 1 && !v.c.Bool(allOrNothingFlag) {
+		t.row()
+		t.row("in all:", fmt.Sprintf("%d at once, %d at the next start, %d not", v.updated, v.wait, v.stay))
+	}
+	return t.end(v.ending.show(t, ""))
+}
+
+// printPreview prints a preview for people, without its report.
+func printPreview(c *cli.Command, p *api.Preview) error {
 	t := newTable(c.Root().Writer)
 	switch {
 	case p.GetError() != "":
@@ -142,15 +197,12 @@ func printPreview(c *cli.Command, p *api.Preview, report io.Reader) error {
 		for _, reason := range p.GetHolds() {
 			t.row(p.GetStorage()+":", "held: "+reason)
 		}
-	case p != nil && !p.GetReported() && c.Bool(discardFlag):
+	case !p.GetReported() && c.Bool(discardFlag):
 		t.row(p.GetStorage()+":", "returns to exactly what it was; what was written since is deleted")
-	case p != nil && !p.GetReported():
+	case !p.GetReported():
 		t.row(p.GetStorage()+":", "returns to exactly what it was; what was written since is set aside")
 	}
-	if err := t.flush(); err != nil || !p.GetReported() {
-		return err
-	}
-	return printReport(c, p.GetStorage(), report)
+	return t.flush()
 }
 
 // previewList prints previews as one JSON object, each with its report.
@@ -159,7 +211,7 @@ type previewList struct {
 	any bool
 }
 
-func (l *previewList) show(_ *cli.Command, p *api.Preview, report io.Reader) error {
+func (l *previewList) show(p *api.Preview, report io.Reader) error {
 	before := map[bool]string{true: ",\n", false: "{\n  \"previews\": [\n"}[l.any]
 	if p == nil {
 		end := map[bool]string{true: "\n  ]\n}\n", false: "{\n  \"previews\": []\n}\n"}[l.any]

@@ -82,9 +82,15 @@ func printReport(c *cli.Command, storage string, report io.Reader) error {
 	if c.String("format") == formatJSON {
 		return copyJSON(c.Root().Writer, report)
 	}
+	_, err := printSummary(c, storage, report)
+	return err
+}
+
+// printSummary prints a report for people as it comes. It returns the report without its paths.
+func printSummary(c *cli.Command, storage string, report io.Reader) (*servicing.Report, error) {
 	t := newTable(c.Root().Writer)
 	s := &summary{t: t, storage: storage, report: &servicing.Report{}}
-	return t.end(s.read(report))
+	return s.report, t.end(s.read(report))
 }
 
 // sortedPaths is up to how many paths a report shows by verdict; more come in the order of the report.
@@ -118,6 +124,8 @@ func (s *summary) read(from io.Reader) error {
 			return dec.Decode(&s.report.Findings)
 		case "unread":
 			return dec.Decode(&s.report.Unread)
+		case "hidden_fixes":
+			return dec.Decode(&s.report.HiddenFixes)
 		case "paths":
 			s.begin()
 			return eachElement(dec, s.path)
@@ -155,10 +163,13 @@ func (s *summary) begin() {
 	if waits := fixesWait(uint32(len(s.report.FixesWaiting()))); waits != "" {
 		counts = append(counts, waits)
 	}
+	if n := s.report.HiddenFixes; n > 0 {
+		counts = append(counts, fmt.Sprintf("%d %s hidden", n, plural(n, "fix", "fixes")))
+	}
 	s.t.row(s.storage+":", orDash(strings.Join(counts, ", ")))
 	held := map[bool]string{true: "  forced past:", false: "  held:"}[s.report.Forced]
 	for _, h := range s.report.Holds {
-		s.t.row(held, h.Message)
+		s.t.row(held, h.Message+codeText(h.Code))
 		if h.Do != "" && !s.report.Forced { // reports of older versions do not say
 			s.t.row("", "to do: "+h.Do)
 		}

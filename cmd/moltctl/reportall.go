@@ -52,7 +52,7 @@ func (f *findings) read(storage string, report io.Reader) error {
 		switch name {
 		case "holds":
 			return eachElement(dec, func(h servicing.Reason) error {
-				f.add(storage, finding{rank: -3, what: "held", text: h.Message})
+				f.add(storage, finding{rank: -3, what: "held", text: h.Message + codeText(h.Code)})
 				return nil
 			})
 		case "findings":

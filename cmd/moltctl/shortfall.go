@@ -73,6 +73,5 @@ func (s shortfall) Error() string {
 	for _, c := range s.sorted() {
 		parts = append(parts, fmt.Sprintf("%d %s", c.count, c.what))
 	}
-	noun := map[bool]string{true: "storage", false: "storages"}[s.of == 1]
-	return fmt.Sprintf("of %d %s: %s%s", s.of, noun, strings.Join(parts, "; "), s.so)
+	return fmt.Sprintf("of %s: %s%s", storagesCount(s.of), strings.Join(parts, "; "), s.so)
 }

@@ -21,7 +21,8 @@ func storageCommand() *cli.Command {
 		Name:  "storage",
 		Usage: "the writable states of containers",
 		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Whole parts between slashes will
-do where they are unique, except for rm. The storage of a container that asked for none is named by the container.`,
+do where they are unique, except for rm, and so will the name that nerdctl or Kubernetes has for the container where no storage
+is called so. The storage of a container that asked for none is named by the container.`,
 		Commands: append([]*cli.Command{
 			listCommand(),
 			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE", Action: action(inspectStorage)},

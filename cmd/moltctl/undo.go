@@ -97,10 +97,33 @@ func rollback(ctx context.Context, c *cli.Command, client api.ControlClient, req
 	}
 	if err := printed(c, r, func(t *table) {
 		undoneRows(t, r.GetUndone())
+		broughtBack(t, r, req)
 	}); err != nil {
 		return err
 	}
 	return left(r.GetUndone(), "not rolled back")
+}
+
+// broughtBack says where storages are back, and what became of what was written in them since.
+func broughtBack(t *table, r *api.RollbackUpdateResponse, req *api.RollbackUpdateRequest) {
+	var back []string
+	for _, one := range r.GetUndone() {
+		if one.GetFate() == fateRollsBack {
+			back = append(back, one.GetStorage())
+		}
+	}
+	if len(back) == 0 {
+		return
+	}
+	since, command := "is set aside", "moltctl storage history "+back[0]
+	switch {
+	case req.GetCarry():
+		since, command = "is carried over", "moltctl storage diff "+back[0]
+	case req.GetDiscard():
+		since = "is deleted"
+	}
+	u := r.GetUpdate()
+	t.row("note:", fmt.Sprintf("%s back on %s; what was written since %s: %s", storagesCount(len(back)), baseName(u.GetFrom(), u.GetFromRef()), since, command))
 }
 
 func cancelUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {

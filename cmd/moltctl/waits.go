@@ -35,10 +35,14 @@ func stateWith(state string, waits uint32) string {
 func outcomeState(o *api.Outcome) string { return stateWith(o.GetState(), o.GetFixesWaiting()) }
 
 // updateState writes how far an update has come, with the fixes that wait in all its storages. One that did not come as far for
-// all of them is so in part; the tally says how many are where.
+// all of them is so in part; the tally says how many are where. One that is held for all of them is held.
 func updateState(u *api.Update) string {
 	state := u.GetState()
 	others := func(o *api.Outcome) bool { return o.GetState() != state }
+	released := func(o *api.Outcome) bool { return o.GetState() != "held" }
+	if state == "aborted" && len(u.GetOutcomes()) > 0 && !slices.ContainsFunc(u.GetOutcomes(), released) {
+		return "held"
+	}
 	if (state == "applied" || state == "staged") && slices.ContainsFunc(u.GetOutcomes(), others) {
 		in := state + " in part"
 		if waits := waitsOf(u, state); waits > 0 {

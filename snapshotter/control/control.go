@@ -100,7 +100,7 @@ func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api
 
 // GetStorage returns a storage with its nodes measured.
 func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.GetStorageResponse]) error {
-	full, err := s.resolve(req.GetName())
+	full, err := s.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -167,11 +167,11 @@ var kindNames = map[tree.Kind]string{
 
 // DiffStorage streams what a storage says about each path.
 func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.DiffStorageResponse]) error {
-	full, err := s.resolve(req.GetName())
+	full, err := s.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	err = s.snapshotter.Diff(stream.Context(), full, func(c snapshotter.Difference) error {
+	err = s.snapshotter.Diff(stream.Context(), full, s.mountPoints(stream.Context(), full), func(c snapshotter.Difference) error {
 		d := &api.DiffStorageResponse{
 			Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How), MountPoint: c.MountPoint,
 		}
@@ -192,7 +192,7 @@ func (s *Service) RemoveStorage(ctx context.Context, req *api.RemoveStorageReque
 
 // ForkStorage begins a storage that has what another one has now.
 func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) (*api.ForkStorageResponse, error) {
-	source, err := s.resolve(req.GetSource())
+	source, err := s.resolve(ctx, req.GetSource())
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
@@ -219,53 +219,6 @@ func assumeFree(req interface{ GetAssumeFree() bool }) []snapshotter.UseOpt {
 	return nil
 }
 
-// resolve finds a storage by its full name, or by parts of it that are unique. A storage without a name of its
-// own is found by its container.
-func (s *Service) resolve(given string) (string, error) {
-	if given == "" {
-		return "", fmt.Errorf("a storage must be named: %w", errdefs.ErrInvalidArgument)
-	}
-	var matches, named, near []string
-	exact := false
-	s.snapshotter.Graph(func(g *dag.Graph) {
-		_, exact = g.Storage(given)
-		for _, st := range g.Storages() {
-			if strings.Contains(st.Name, given) && !st.Anonymous {
-				near = append(near, st.Name)
-			}
-			if strings.Contains(st.Name+"/", "/"+given+"/") {
-				matches = append(matches, st.Name)
-				if !st.Anonymous {
-					named = append(named, st.Name)
-				}
-			}
-		}
-	})
-	switch {
-	case exact:
-		return given, nil
-	case len(named) == 1:
-		return named[0], nil
-	case len(matches) == 1:
-		return matches[0], nil
-	case len(matches) == 0 && len(near) > 0:
-		return "", fmt.Errorf("storage %q: %w; a storage is found by whole parts of its name between slashes; names like it are %s",
-			given, errdefs.ErrNotFound, some(near))
-	case len(matches) == 0:
-		return "", fmt.Errorf("storage %q: %w", given, errdefs.ErrNotFound)
-	}
-	return "", fmt.Errorf("storage %q could be any of %s: %w", given, some(matches), errdefs.ErrInvalidArgument)
-}
-
-// some names the first of many.
-func some(names []string) string {
-	const few = 10
-	if len(names) <= few {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
-}
-
 // anonymous reports whether a storage has no name of its own.
 func (s *Service) anonymous(name string) (anonymous bool) {
 	s.snapshotter.Graph(func(g *dag.Graph) {
@@ -273,17 +226,4 @@ func (s *Service) anonymous(name string) (anonymous bool) {
 		anonymous = st.Anonymous
 	})
 	return anonymous
-}
-
-// resolveAll resolves several names, and tells of every one that cannot be.
-func (s *Service) resolveAll(given []string) ([]string, error) {
-	var (
-		names []string
-		errs  []error
-	)
-	for _, g := range given {
-		full, err := s.resolve(g)
-		names, errs = append(names, full), append(errs, err)
-	}
-	return names, errors.Join(errs...)
 }

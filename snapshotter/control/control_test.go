@@ -127,7 +127,9 @@ func (w *world) open() {
 			w.t.Error(err)
 		}
 	})
-	w.ControlClient = serve(w.t, func(server *grpc.Server) { control.Register(server, s, "v1", w.root) })
+	w.ControlClient = serve(w.t, func(server *grpc.Server) {
+		control.Register(server, s, "v1", w.root, control.WithContainers(clients{}))
+	})
 }
 
 // largest is the size of the largest message that a client got, in bytes.

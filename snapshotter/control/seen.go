@@ -23,6 +23,33 @@ type Names interface {
 	Called(ctx context.Context) (map[snapshotter.Key]string, error)
 }
 
+// Mounting is implemented by [Containers] that know what their containers have mounted.
+type Mounting interface {
+	// MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification;
+	// nothing when there is no such container.
+	MountPoints(ctx context.Context, key snapshotter.Key) (snapshotter.MountPoints, error)
+}
+
+// mountPoints returns where the container that has a storage has something mounted; nothing if containerd does not say.
+func (s *Service) mountPoints(ctx context.Context, storage string) snapshotter.MountPoints {
+	var key string
+	s.snapshotter.Graph(func(g *dag.Graph) {
+		st, _ := g.Storage(storage)
+		key = st.Key
+	})
+	mounting, ok := s.containers.(Mounting)
+	if !ok || key == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
+	points, err := mounting.MountPoints(ctx, keyOf(key))
+	if err != nil {
+		log.G(ctx).WithError(err).Warn("a difference is shown without what the specification of the container says of mount points")
+	}
+	return points
+}
+
 // inNamespace reports whether a storage is of a containerd namespace; the empty one stands for all.
 func inNamespace(st dag.Storage, namespace string) bool {
 	own, _, _ := strings.Cut(strings.TrimPrefix(st.Name, "~"), "/")

@@ -4,13 +4,45 @@
 package control_test
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 )
+
+// clients is a containerd whose clients call the containers with the key c-web by other names, and mount something in each.
+type clients struct{ control.Containers }
+
+func (clients) Called(context.Context) (map[snapshotter.Key]string, error) {
+	return map[snapshotter.Key]string{
+		{Namespace: "default", Key: "c-web"}: "shop/web-0/app", {Namespace: "other", Key: "c-web"}: "shop/web-1/app", {Namespace: "k8s.io", Key: "c-db"}: "base",
+	}, nil
+}
+
+func (clients) MountPoints(context.Context, snapshotter.Key) (snapshotter.MountPoints, error) {
+	return snapshotter.MountPoints{"etc/secret", "opt/mounted/deep"}, nil
+}
+
+// TestFoundByTheClientsName: what clients call a container finds its storage where no storage has such a name.
+func TestFoundByTheClientsName(t *testing.T) {
+	w := newWorld(t)
+	for given, want := range map[string]string{
+		"web-0": "default/web", "shop/web-1/app": "other/web", "base": "k8s.io/db", "c-db": "k8s.io/db", "app": "", "shop": "", "web": "", "eb-0": "",
+	} {
+		r, err := api.Whole(w.GetStorage(t.Context(), &api.GetStorageRequest{Name: given}))
+		if got := r.GetStorage().GetName(); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: got %q, %v, want %q", given, got, err, want)
+		}
+	}
+}
 
 // listed returns the storages that a request lists, by name.
 func (w *world) listed(r *api.ListStoragesRequest) map[string]*api.Storage {
@@ -36,7 +68,7 @@ func TestStoragesInDetail(t *testing.T) {
 	}
 	got := w.listed(&api.ListStoragesRequest{Details: true, Measure: true})
 	web, other := got["default/web"], got["other/web"]
-	if web.GetImage() != "app:2" || web.GetSize() == 0 || web.GetMounted() || web.GetLastUsed() != nil || web.GetCalled() != "c-web" {
+	if web.GetImage() != "app:2" || web.GetSize() == 0 || web.GetMounted() || web.GetLastUsed() != nil || web.GetCalled() != "shop/web-0/app" {
 		t.Errorf("got %v", web)
 	}
 	if other.GetNewer() != web.GetBase() || other.GetImage() != "app:1" || other.GetSize() == 0 {
@@ -73,9 +105,10 @@ func TestDiffAgainstBase(t *testing.T) {
 	w := newWorld(t)
 	head := filepath.Join(w.root, "n", fmt.Sprint(w.storageNow("other/web").GetStorage().GetHead()), "fs")
 	w.must(os.WriteFile(filepath.Join(head, "version"), []byte("mine"), 0o600))
-	for _, dir := range []string{"proc", "sys", "mine"} {
-		w.must(os.Mkdir(filepath.Join(head, dir), 0o755))
+	for _, dir := range []string{"proc", "sys", "mine", "etc", "opt/mounted/deep/own"} {
+		w.must(os.MkdirAll(filepath.Join(head, dir), 0o755))
 	}
+	w.must(os.WriteFile(filepath.Join(head, "etc/secret"), nil, 0o600))
 	stream, err := w.DiffStorage(t.Context(), &api.DiffStorageRequest{Name: "other/web"})
 	changes, mounted := map[string]string{}, map[string]bool{}
 	w.must(api.Each(stream, err, func(d *api.DiffStorageResponse) error {
@@ -87,7 +120,8 @@ func TestDiffAgainstBase(t *testing.T) {
 			t.Errorf("%s is %s, not %s", path, changes[path], want)
 		}
 	}
-	if !mounted["proc"] || !mounted["sys"] || mounted["mine"] || mounted["own"] {
-		t.Errorf("mount points: %v", mounted)
+	points := slices.DeleteFunc(slices.Sorted(maps.Keys(mounted)), func(path string) bool { return !mounted[path] })
+	if got := strings.Join(points, " "); got != "etc etc/secret opt opt/mounted opt/mounted/deep proc sys" {
+		t.Errorf("mount points: %s", got)
 	}
 }

@@ -47,7 +47,7 @@ func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateReques
 		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(), Standing: req.GetStanding(),
 		Options: servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
 	}
-	if r.Storages, err = s.resolveAll(req.GetStorages()); err != nil {
+	if r.Storages, err = s.resolveAll(ctx, req.GetStorages()); err != nil {
 		return r, err
 	}
 	if r.To, err = s.layer(ctx, req.GetNamespace(), req.GetTo()); err != nil {
@@ -220,7 +220,7 @@ func changed(u, last *api.Update) *api.Update {
 
 // GetReport returns what an update found and did in a storage.
 func (s *Service) GetReport(req *api.GetReportRequest, stream streamOf[api.GetReportResponse]) error {
-	full, err := s.resolve(req.GetStorage())
+	full, err := s.resolve(stream.Context(), req.GetStorage())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -237,7 +237,7 @@ func (s *Service) GetReport(req *api.GetReportRequest, stream streamOf[api.GetRe
 func (s *Service) RollbackUpdate(
 	req *api.RollbackUpdateRequest, stream streamOf[api.RollbackUpdateResponse],
 ) error {
-	r, err := s.rollbackRequest(req)
+	r, err := s.rollbackRequest(stream.Context(), req)
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -268,7 +268,7 @@ func (s *Service) RollbackUpdate(
 
 // CancelUpdate withdraws what has not happened of an update, or of its rollback, for all its storages or for some.
 func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api.CancelUpdateResponse]) error {
-	names, err := s.resolveAll(req.GetStorages())
+	names, err := s.resolveAll(stream.Context(), req.GetStorages())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -283,7 +283,7 @@ func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api
 
 // ApplyUpdate has an update that was announced or staged go on.
 func (s *Service) ApplyUpdate(ctx context.Context, req *api.ApplyUpdateRequest) (*api.ApplyUpdateResponse, error) {
-	names, err := s.resolveAll(req.GetStorages())
+	names, err := s.resolveAll(ctx, req.GetStorages())
 	if err == nil {
 		err = s.snapshotter.Apply(ctx, dag.UpdateID(req.GetId()), names)
 	}
@@ -303,15 +303,15 @@ func code(err error) uint32 { return uint32(status.Code(errgrpc.ToGRPC(err))) }
 
 // PreviewRollback returns what a rollback would come to.
 func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream streamOf[api.PreviewResponse]) error {
-	r, err := s.rollbackRequest(req)
+	r, err := s.rollbackRequest(stream.Context(), req)
 	if err == nil {
 		err = s.snapshotter.PreviewRollback(stream.Context(), r, previewTo(stream))
 	}
 	return errgrpc.ToGRPC(err)
 }
 
-func (s *Service) rollbackRequest(req *api.RollbackUpdateRequest) (snapshotter.RollbackRequest, error) {
-	names, err := s.resolveAll(req.GetStorages())
+func (s *Service) rollbackRequest(ctx context.Context, req *api.RollbackUpdateRequest) (snapshotter.RollbackRequest, error) {
+	names, err := s.resolveAll(ctx, req.GetStorages())
 	return snapshotter.RollbackRequest{
 		Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry(), Discard: req.GetDiscard(),
 		WithNew: req.GetWithNew(), AssumeFree: req.GetAssumeFree(),
@@ -326,7 +326,10 @@ func previewTo(stream streamOf[api.PreviewResponse]) func(snapshotter.Preview) e
 // sendPreview sends what an operation would come to for one storage: the preview, then the pieces of its report.
 func sendPreview(stream streamOf[api.PreviewResponse], p snapshotter.Preview) error {
 	preview := &api.Preview{
-		Storage: p.Storage, Holds: boundedList(p.Holds), Waits: bounded(p.Waits), Reported: p.Report != nil,
+		Storage: p.Storage, Holds: boundedList(p.Holds), Reported: p.Report != nil,
+	}
+	if !p.Waits.Free() {
+		preview.Waits, preview.Use = bounded(p.Waits.String()), string(p.Waits.Code)
 	}
 	if p.Report != nil {
 		preview.FixesWaiting = uint32(len(p.Report.FixesWaiting()))

@@ -2555,7 +2555,9 @@ type Preview struct {
 	// What undoing an update would come to; not set for an update.
 	Undone *Undone `protobuf:"bytes,8,opt,name=undone,proto3" json:"undone,omitempty"`
 	// How many fixes of the new base would wait, as in Outcome.
-	FixesWaiting  uint32 `protobuf:"varint,9,opt,name=fixes_waiting,json=fixesWaiting,proto3" json:"fixes_waiting,omitempty"`
+	FixesWaiting uint32 `protobuf:"varint,9,opt,name=fixes_waiting,json=fixesWaiting,proto3" json:"fixes_waiting,omitempty"`
+	// The kind of use that waits tells of, as in Outcome.
+	Use           string `protobuf:"bytes,10,opt,name=use,proto3" json:"use,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2644,6 +2646,13 @@ func (x *Preview) GetFixesWaiting() uint32 {
 		return x.FixesWaiting
 	}
 	return 0
+}
+
+func (x *Preview) GetUse() string {
+	if x != nil {
+		return x.Use
+	}
+	return ""
 }
 
 type PreviewResponse struct {
@@ -4344,7 +4353,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
 	"\x14CreateUpdateResponse\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\x04R\x02idJ\x04\b\x01\x10\x02\"\xf3\x01\n" +
+	"\x02id\x18\x02 \x01(\x04R\x02idJ\x04\b\x01\x10\x02\"\x85\x02\n" +
 	"\aPreview\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
 	"\x05holds\x18\x02 \x03(\tR\x05holds\x12\x14\n" +
@@ -4353,7 +4362,9 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04code\x18\x06 \x01(\rR\x04code\x12\x1a\n" +
 	"\breported\x18\a \x01(\bR\breported\x121\n" +
 	"\x06undone\x18\b \x01(\v2\x19.molt.control.v1r3.UndoneR\x06undone\x12#\n" +
-	"\rfixes_waiting\x18\t \x01(\rR\ffixesWaitingJ\x04\b\x04\x10\x05\"q\n" +
+	"\rfixes_waiting\x18\t \x01(\rR\ffixesWaiting\x12\x10\n" +
+	"\x03use\x18\n" +
+	" \x01(\tR\x03useJ\x04\b\x04\x10\x05\"q\n" +
 	"\x0fPreviewResponse\x126\n" +
 	"\apreview\x18\x02 \x01(\v2\x1a.molt.control.v1r3.PreviewH\x00R\apreview\x12\x18\n" +
 	"\x06report\x18\x03 \x01(\fH\x00R\x06reportB\x06\n" +

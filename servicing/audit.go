@@ -23,7 +23,7 @@ type AuditReport struct {
 	Packages []AuditPackage `json:"packages"`
 	// Paths lists, in order, the files of the base's packages that the container does not see as the base has them.
 	Paths []AuditPath `json:"paths"`
-	// Fixes counts the paths and packages of which it is known that they hide a change.
+	// Fixes counts the packages of which it is known that they hide a change, and the paths of other packages that do.
 	Fixes int `json:"fixes"`
 	// Unread lists what was passed over: the container changed it while it was looked at, or keeps it from being read.
 	Unread []Unread `json:"unread,omitempty"`
@@ -245,7 +245,7 @@ func (a *auditor) auditPath(name string, c *unit.Choice) error {
 		}
 	}
 	r.Fix = a.lower[c] || a.compared && r.Was != r.BaseIs && version(c.User) == version(c.New)
-	if r.Fix {
+	if r.Fix && !a.lower[c] {
 		a.Fixes++
 	}
 	if one := a.pins.of(name); one != nil {

@@ -52,7 +52,7 @@ func (f *findings) read(storage string, report io.Reader) error {
 		switch name {
 		case "holds":
 			return eachElement(dec, func(h servicing.Reason) error {
-				f.add(storage, finding{rank: -3, what: "held", text: h.Message + codeText(h.Code)})
+				f.add(storage, finding{rank: -3, what: "held", subject: heldSubject(h), text: h.Message + codeText(h.Code)})
 				return nil
 			})
 		case "findings":
@@ -70,13 +70,21 @@ func (f *findings) read(storage string, report io.Reader) error {
 			})
 		case "paths":
 			return eachElement(dec, func(p servicing.PathReport) error {
-				text := strings.TrimSpace(p.Reason + " " + hidden(p))
+				text := strings.Trim(p.Reason+"; "+hidden(p), "; ")
 				f.add(storage, finding{rank: rankOf(p.Verdict), what: string(p.Verdict), subject: printable(pathOf(p)), text: text})
 				return nil
 			})
 		}
 		return skipValue(dec)
 	})
+}
+
+// heldSubject returns the path or package that a reason is about, empty for none.
+func heldSubject(r servicing.Reason) string {
+	if r.Path != "" {
+		return printable(absolute([]byte(r.Path)))
+	}
+	return r.Package
 }
 
 // rankOf returns how many verdicts people want to know of before one.
@@ -156,7 +164,15 @@ func storagesText(in []string, of int) string {
 	case len(in) == of:
 		return fmt.Sprintf("all %d", of)
 	case len(in) <= namedStorages:
-		return strings.Join(in, ", ")
+		return few(in)
 	}
-	return fmt.Sprintf("%d: %s, ...", len(in), strings.Join(in[:namedStorages], ", "))
+	return fmt.Sprintf("%d: %s", len(in), few(in))
+}
+
+// few names the first of several storages.
+func few(names []string) string {
+	if len(names) <= namedStorages {
+		return strings.Join(names, ", ")
+	}
+	return strings.Join(names[:namedStorages], ", ") + ", ..."
 }

@@ -191,23 +191,40 @@ func printDrift(ctx context.Context, c *cli.Command, client api.ControlClient, u
 	if len(moved) == 0 {
 		return nil
 	}
-	t := newTable(c.Root().Writer)
+	drifted := map[string][]string{} // storages, by what their containers ask for
 	stream, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: true})
-	return t.end(api.Each(stream, err, func(part *api.ListStoragesResponse) error {
+	err = api.Each(stream, err, func(part *api.ListStoragesResponse) error {
 		for _, s := range part.GetStorages() {
 			old, in := moved[s.GetName()]
 			asked := cmp.Or(s.GetAsksFor(), old)
 			if !in || asked == "" {
 				continue
 			}
-			who := "its container"
+			who := s.GetName()
 			if s.GetPod() != "" {
-				who = "pod " + s.GetPod()
+				who += " (pod " + s.GetPod() + ")"
 			}
-			t.row("note:", s.GetName(), fmt.Sprintf("%s names %s; the storage stays on the new base until that changes: name the new image there", who, asked))
+			drifted[asked] = append(drifted[asked], who)
 		}
-		return t.err
-	}))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	t := newTable(c.Root().Writer)
+	for _, asked := range slices.Sorted(maps.Keys(drifted)) {
+		t.row("note:", driftText(asked, drifted[asked]))
+	}
+	return t.flush()
+}
+
+// driftText says that the containers of storages ask for another base than the one that they stand on now.
+func driftText(asked string, who []string) string {
+	if len(who) == 1 {
+		return fmt.Sprintf("the container of %s names %s; the storage stays on the new base until that changes: name the new image there", who[0], asked)
+	}
+	return fmt.Sprintf("the containers of %d storages name %s: %s; the storages stay on the new base until that changes: name the new image there",
+		len(who), asked, few(who))
 }
 
 // getUpdate returns an update.

@@ -4,6 +4,7 @@
 package evidence
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -130,10 +132,14 @@ func TestUpgrades(t *testing.T) {
 	}
 }
 
-// makeTrees makes the trees of the old and the new base, once, and returns the directory that they are in.
+// envDate has a run use what an earlier one took from the archive, by its date as in 2027-01-31. Without it, what was taken today is
+// used, or taken now: trees and packages of different days need not go together.
+const envDate = "MOLT_EVIDENCE_DATE"
+
+// makeTrees makes the trees of the old and the new base, once a day, and returns the directory that they are in.
 func (to upgrade) makeTrees(t *testing.T) string {
 	t.Helper()
-	trees, err := filepath.Abs(to.trees)
+	trees, err := filepath.Abs(to.trees + "-" + cmp.Or(os.Getenv(envDate), time.Now().Format(time.DateOnly)))
 	must(t, err)
 	if out, err := exec.CommandContext(t.Context(), to.script, trees).CombinedOutput(); err != nil {
 		t.Fatalf("make the trees: %v\n%s", err, out)

@@ -69,7 +69,7 @@ func (t Stage) transform(d *draft) error {
 	}
 	s.Head = t.Open
 	d.putStorage(s)
-	d.putUpdate(u.with(s.Name, Outcome{
+	d.putUpdate(u.With(s.Name, Outcome{
 		State: Staged, Until: o.Until, Delta: t.Delta, Open: t.Open, Report: t.Report, FixesWaiting: t.FixesWaiting, Time: t.Now,
 	}))
 	return nil
@@ -112,7 +112,7 @@ func (t Proceed) transform(d *draft) error {
 		if o.State == Announced {
 			o.State = Staging
 		}
-		u = u.with(name, o)
+		u = u.With(name, o)
 	}
 	d.putUpdate(u)
 	return nil
@@ -149,8 +149,8 @@ func (g *Graph) ToStage() map[string]UpdateID {
 	return waiting
 }
 
-// ahead reports whether what the update comes to is ready.
-func (o Outcome) ahead() bool { return o.State == Staged && o.Open != 0 }
+// Ahead reports whether what the update comes to is ready.
+func (o Outcome) Ahead() bool { return o.State == Staged && o.Open != 0 }
 
 // proceeds reports whether an update waits, for this storage, to be asked for.
 func (o Outcome) proceeds() bool { return o.State == Announced || o.Until == Staged }
@@ -171,15 +171,15 @@ func (u Update) Underway() bool {
 // Staged returns the update that has side effects ready for moving a storage to a base, and what it came to.
 func (g *Graph) Staged(s Storage, to NodeID) (id UpdateID, o Outcome, ok bool) {
 	for _, u := range g.Updates() {
-		if o := u.Outcomes[s.Name]; o.ahead() && o.Open == s.Head && u.To == to {
+		if o := u.Outcomes[s.Name]; o.Ahead() && o.Open == s.Head && u.To == to {
 			return u.ID, o, true
 		}
 	}
 	return 0, Outcome{}, false
 }
 
-// ready reports whether what was staged ahead for a storage is there, and for its head.
-func (u Update) ready(node lookupNode, s Storage, o Outcome) bool {
+// Ready reports whether what was staged ahead for a storage is there, and for its head.
+func (u Update) Ready(node NodeLookup, s Storage, o Outcome) bool {
 	open, _ := node(o.Open)
 	delta, there := node(o.Delta)
 	return s.Head == o.Open && (o.Delta == 0 || there && delta.Kind == Delta && delta.Base == u.To && delta.Parent == open.Parent)
@@ -189,11 +189,11 @@ func (u Update) ready(node lookupNode, s Storage, o Outcome) bool {
 func (d *draft) takeStaged(t Switch, u Update) error {
 	by, ok := d.update(t.Ahead)
 	o := by.Outcomes[t.Storage]
-	if !ok || !o.ahead() || o.Open != t.Head || o.Delta != t.Delta || by.To != u.To {
+	if !ok || !o.Ahead() || o.Open != t.Head || o.Delta != t.Delta || by.To != u.To {
 		return fmt.Errorf("update %v has nothing staged for storage %q: %w", t.Ahead, t.Storage, errdefs.ErrAborted)
 	}
 	if by.ID != u.ID {
-		d.putUpdate(by.with(t.Storage, Outcome{State: Aborted, Reasons: []string{fmt.Sprintf("superseded by %v", u.ID)}, Time: t.Now}))
+		d.putUpdate(by.With(t.Storage, Outcome{State: Aborted, Reasons: []string{fmt.Sprintf("superseded by %v", u.ID)}, Time: t.Now}))
 	}
 	return nil
 }
@@ -206,14 +206,14 @@ func (d *draft) unstage() {
 		}
 		for u := range merged(d.Updates, d.g.updates) {
 			o := u.Outcomes[name]
-			if !o.ahead() || o.Open == s.Head {
+			if !o.Ahead() || o.Open == s.Head {
 				continue
 			}
 			next := Outcome{State: Announced, Reasons: []string{"the storage has changed since its side effects were determined"}, Time: o.Time}
 			if o.Until == "" {
 				next = Outcome{State: Staging, Time: o.Time}
 			}
-			d.putUpdate(u.with(name, next))
+			d.putUpdate(u.With(name, next))
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (a Announcement) announcedFrom(g *Graph, s Storage) (from NodeID, ok bool, 
 // of an announced one, that on which the storages stood.
 func (u Update) StartsAt(g *Graph, layer NodeID) bool { return startsAt(g.Node, u, layer) }
 
-func startsAt(node lookupNode, u Update, layer NodeID) bool {
+func startsAt(node NodeLookup, u Update, layer NodeID) bool {
 	return sameBase(node, layer, u.From) || u.Of != 0 && sameBase(node, layer, u.Of)
 }
 
@@ -172,7 +172,7 @@ func (d *draft) supersede(ids []UpdateID, names []string, by UpdateID, now time.
 		for _, name := range names {
 			if u, ok := d.update(id); ok && u.Outcomes[name].proceeds() {
 				o := Outcome{State: Aborted, Reasons: []string{fmt.Sprintf("superseded by %v", by)}, Time: now}
-				d.putUpdate(u.with(name, o))
+				d.putUpdate(u.With(name, o))
 			}
 		}
 	}
@@ -248,7 +248,7 @@ func (t Renew) transform(d *draft) error {
 		if _, ok := d.storage(name); !ok {
 			return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 		}
-		u = u.with(name, begun(t.Until, t.Now))
+		u = u.With(name, begun(t.Until, t.Now))
 	}
 	d.putUpdate(u)
 	d.supersede(t.Instead, t.Storages, u.ID, t.Now)

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -245,16 +246,16 @@ func (g *Graph) Storage(name string) (Storage, bool) { s, ok := g.storages[name]
 func (g *Graph) Update(id UpdateID) (Update, bool) { u, ok := g.updates[id]; return u, ok }
 
 // Nodes returns all nodes by rising id.
-func (g *Graph) Nodes() []Node { return sorted(g.nodes) }
+func (g *Graph) Nodes() []Node { return InOrder(g.nodes) }
 
 // Names returns all names by key.
-func (g *Graph) Names() []Name { return sorted(g.names) }
+func (g *Graph) Names() []Name { return InOrder(g.names) }
 
 // Storages returns all storages by name.
-func (g *Graph) Storages() []Storage { return sorted(g.storages) }
+func (g *Graph) Storages() []Storage { return InOrder(g.storages) }
 
 // Updates returns all updates by rising id.
-func (g *Graph) Updates() []Update { return sorted(g.updates) }
+func (g *Graph) Updates() []Update { return InOrder(g.updates) }
 
 // Chain returns the layers under and including id, the topmost first. It is empty for 0.
 func (g *Graph) Chain(id NodeID) []NodeID { return g.down(id) }
@@ -262,9 +263,10 @@ func (g *Graph) Chain(id NodeID) []NodeID { return g.down(id) }
 // Stack returns the storage nodes under and including the storage node id, the topmost first.
 func (g *Graph) Stack(id NodeID) []NodeID { return g.down(id) }
 
-func (g *Graph) down(id NodeID) []NodeID { return down(g.Node, id) }
+func (g *Graph) down(id NodeID) []NodeID { return Down(g.Node, id) }
 
-func down(node lookupNode, id NodeID) []NodeID {
+// Down returns a node and those under it, the topmost first; nothing for 0. It ends where a node is not found.
+func Down(node NodeLookup, id NodeID) []NodeID {
 	var ids []NodeID
 	for id != 0 {
 		n, ok := node(id)
@@ -283,7 +285,7 @@ func (g *Graph) Base(s Storage) NodeID { return g.nodes[s.Head].Base }
 // SameBase tells whether two layers are the same base: one node, or the same image layer unpacked twice.
 func (g *Graph) SameBase(a, b NodeID) bool { return sameBase(g.Node, a, b) }
 
-func sameBase(node lookupNode, a, b NodeID) bool {
+func sameBase(node NodeLookup, a, b NodeID) bool {
 	if a == b {
 		return true
 	}
@@ -297,14 +299,24 @@ func (g *Graph) Extends(upper, lower NodeID) bool {
 	return lower == 0 || slices.Contains(g.Chain(upper), lower)
 }
 
-// sorted returns the values of a map in the order of its keys.
-func sorted[K interface{ ~uint64 | ~string }, V any](m map[K]V) []V {
+// InOrder returns the values of a map in the order of its keys.
+func InOrder[K interface{ ~uint64 | ~string }, V any](m map[K]V) []V {
 	vs := make([]V, 0, len(m))
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		vs = append(vs, m[k])
 	}
 	return vs
 }
+
+// lost begins the damage of every node that stands in for one of which there is no record.
+const lost = "lost: "
+
+// LostDamage is the damage of a node that stands in for one of which there is no record, for a reason.
+func LostDamage(why string) string { return lost + why }
+
+// Lost reports whether a node only stands in for one whose record was lost. What it stood on is not known, so that it cannot
+// be used even when there is a directory of that id.
+func (n Node) Lost() bool { return strings.HasPrefix(n.Damage, lost) }
 
 // String returns the id as people write it.
 func (id NodeID) String() string { return fmt.Sprintf("n%d", uint64(id)) }

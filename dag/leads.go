@@ -99,8 +99,8 @@ func (u Update) leading() bool {
 
 // added returns the layers that an update puts on top of the base that it extends; none when its new base has a chain of its
 // own, or is gone.
-func (u Update) added(node lookupNode) []NodeID {
-	chain := down(node, u.To)
+func (u Update) added(node NodeLookup) []NodeID {
+	chain := Down(node, u.To)
 	return chain[:max(0, slices.Index(chain, u.From))]
 }
 

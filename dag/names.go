@@ -19,8 +19,14 @@ const anonymous = "~"
 // AnonymousName is the name of the storage that a key has as long as it is bound to no other.
 func AnonymousName(key string) string { return anonymous + key }
 
-// valid refuses names that no record can have.
-func valid(what, name string) error {
+// AnonymousKey returns the key of an anonymous storage of a name. It reports false for the name of any other storage.
+func AnonymousKey(name string) (key string, is bool) { return strings.CutPrefix(name, anonymous) }
+
+// IsAnonymous reports whether a name is that of an anonymous storage.
+func IsAnonymous(name string) bool { return strings.HasPrefix(name, anonymous) }
+
+// ValidName refuses names that no record can have; what says what is named.
+func ValidName(what, name string) error {
 	if name == "" {
 		return fmt.Errorf("the name of a %s must not be empty: %w", what, errdefs.ErrInvalidArgument)
 	}
@@ -35,7 +41,7 @@ func validStorage(name string) error {
 	if strings.HasPrefix(name, anonymous) {
 		return fmt.Errorf("storage %q: names that begin with %q are those of anonymous storages: %w", name, anonymous, errdefs.ErrInvalidArgument)
 	}
-	return valid("storage", name)
+	return ValidName("storage", name)
 }
 
 // Prepare adds a name for something to be written (Active, with an anonymous storage of its own) or looked at (View).
@@ -51,7 +57,7 @@ type Prepare struct {
 }
 
 func (t Prepare) transform(d *draft) error {
-	if err := valid("snapshot", t.Key); err != nil {
+	if err := ValidName("snapshot", t.Key); err != nil {
 		return err
 	}
 	if _, ok := d.name(t.Key); ok {
@@ -100,7 +106,7 @@ type Commit struct {
 }
 
 func (t Commit) transform(d *draft) error {
-	if err := valid("snapshot", t.Name); err != nil {
+	if err := ValidName("snapshot", t.Name); err != nil {
 		return err
 	}
 	if _, ok := d.name(t.Name); ok {

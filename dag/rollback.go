@@ -61,7 +61,7 @@ func (t Rollback) transform(d *draft) error {
 	d.follow(s, point.Base, t.Now)
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[s.Name]
-		d.putUpdate(u.with(s.Name, Outcome{
+		d.putUpdate(u.With(s.Name, Outcome{
 			State: RolledBack, Reasons: t.Reasons, Delta: o.Delta, Report: o.Report, Time: t.Now,
 		}))
 	}
@@ -126,7 +126,7 @@ func (t AwaitRollback) transform(d *draft) error {
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[t.Storage]
 		o.Reasons, o.Use, o.Time = []string{t.Reason}, t.Use, t.Now
-		d.putUpdate(u.with(t.Storage, o))
+		d.putUpdate(u.With(t.Storage, o))
 	}
 	return nil
 }
@@ -153,7 +153,7 @@ func (t WithdrawRollback) transform(d *draft) error {
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[s.Name]
 		o.Reasons, o.Use, o.Time = []string{t.Reason}, "", t.Now
-		d.putUpdate(u.with(s.Name, o))
+		d.putUpdate(u.With(s.Name, o))
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (t Bind) reuse(d *draft, s, own Storage, n *Name) error {
 func (d *draft) rename(s Storage, name string) Storage {
 	for u := range merged(d.Updates, d.g.updates) {
 		if _, ok := u.Outcomes[s.Name]; ok {
-			d.putUpdate(u.renamed(s.Name, name))
+			d.putUpdate(u.Renamed(s.Name, name))
 		}
 	}
 	d.Storages[s.Name] = nil
@@ -156,7 +156,7 @@ func (d *draft) end(s Storage, reason string, now time.Time) {
 			o, updated = Outcome{State: Aborted, Reasons: []string{reason}, Time: now}, now
 		}
 		o.Gone = true
-		u = u.with(s.Name, o)
+		u = u.With(s.Name, o)
 		u.Updated = updated
 		d.putUpdate(u)
 	}

@@ -128,26 +128,26 @@ type Outcome struct {
 	Time time.Time `json:"time"`
 }
 
-// renamed returns a copy of the update in which the outcome of one storage is that of another one.
-func (u Update) renamed(from, to string) Update {
+// Renamed returns a copy of the update in which the outcome of one storage is that of another one.
+func (u Update) Renamed(from, to string) Update {
 	outcomes := maps.Clone(u.Outcomes)
 	outcomes[to] = outcomes[from]
 	delete(outcomes, from)
 	u.Outcomes = outcomes
-	return u.settled(u.Updated)
+	return u.Settled(u.Updated)
 }
 
-// with returns a copy of the update in which a storage has the given outcome.
-func (u Update) with(storage string, o Outcome) Update {
+// With returns a copy of the update in which a storage has the given outcome.
+func (u Update) With(storage string, o Outcome) Update {
 	outcomes := make(map[string]Outcome, len(u.Outcomes)+1)
 	maps.Copy(outcomes, u.Outcomes)
 	outcomes[storage] = o
 	u.Outcomes = outcomes
-	return u.settled(o.Time)
+	return u.Settled(o.Time)
 }
 
-// settled returns the update with its state derived from those of its storages.
-func (u Update) settled(now time.Time) Update {
+// Settled returns the update with its state derived from those of its storages.
+func (u Update) Settled(now time.Time) Update {
 	counts := map[State]int{}
 	for _, o := range u.Outcomes {
 		counts[o.State]++

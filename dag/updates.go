@@ -63,7 +63,7 @@ func (t BeginUpdate) transform(d *draft) error {
 		if _, ok := d.storage(name); !ok {
 			return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 		}
-		u = u.with(name, begun(t.Until, t.Now))
+		u = u.With(name, begun(t.Until, t.Now))
 	}
 	d.putUpdate(u)
 	d.supersede(t.Instead, t.Storages, u.ID, t.Now)
@@ -120,7 +120,7 @@ func (t Record) transform(d *draft) error {
 	if t.State == Staging || t.State == Announced {
 		o.Until = u.Outcomes[t.Storage].Until
 	}
-	d.putUpdate(u.with(t.Storage, o))
+	d.putUpdate(u.With(t.Storage, o))
 	return nil
 }
 
@@ -175,7 +175,7 @@ func (t Withdraw) transform(d *draft) error {
 			s.Pending = nil
 			d.putStorage(s)
 		}
-		d.putUpdate(u.with(name, Outcome{State: Withdrawn, Reasons: []string{t.Reason}, Report: o.Report, Time: t.Now}))
+		d.putUpdate(u.With(name, Outcome{State: Withdrawn, Reasons: []string{t.Reason}, Report: o.Report, Time: t.Now}))
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (d *draft) abandon(s Storage, reason string, now time.Time) {
 		o = u.Outcomes[s.Name] // stays applied, and waits no more
 		o.Reasons, o.Use, o.Time = nil, "", now
 	}
-	d.putUpdate(u.with(s.Name, o))
+	d.putUpdate(u.With(s.Name, o))
 }
 
 // Switch moves a storage to the base of an update: its open node is frozen, the delta storage is recorded on it if there
@@ -275,7 +275,7 @@ func (t Switch) transform(d *draft) error {
 	d.putStorage(s)
 	d.follow(s, u.To, t.Now)
 	d.fulfil(s.Name, u, t.Now)
-	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, FixesWaiting: t.FixesWaiting, Time: t.Now}))
+	d.putUpdate(u.With(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, FixesWaiting: t.FixesWaiting, Time: t.Now}))
 	return nil
 }
 

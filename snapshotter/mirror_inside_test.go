@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
 )
@@ -26,7 +27,7 @@ func (i inside) healed() *dag.Graph {
 	if len(unread) > 0 {
 		i.t.Errorf("cannot be read: %v", unread)
 	}
-	g, _, _ := dag.Heal(remains, now())
+	g, _, _ := salvage.Graph(remains, now())
 	return g
 }
 

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
@@ -140,7 +141,7 @@ func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	graph, mends, unneeded := dag.Heal(remains, now())
+	graph, mends, unneeded := salvage.Graph(remains, now())
 	if err := o.account(why, unread, mends, unneeded); err != nil {
 		return nil, err
 	}
@@ -186,7 +187,7 @@ func highestUpdate(g *dag.Graph) (id dag.UpdateID) {
 }
 
 // remains reads all records, and tells which are damaged.
-func (o opening) remains() (r dag.Remains, unread []unreadable, err error) {
+func (o opening) remains() (r salvage.Remains, unread []unreadable, err error) {
 	for _, id := range o.present {
 		var n nodeRecord
 		_, err := records.ReadFile(o.nodes.Record(id), &n)
@@ -198,10 +199,10 @@ func (o opening) remains() (r dag.Remains, unread []unreadable, err error) {
 			unread = append(unread, unreadable{o.nodes.Record(id), err})
 		}
 		if err != nil || n.ID != id {
-			r.Nodes = append(r.Nodes, dag.Remain{Node: dag.Node{ID: id}, Bare: true})
+			r.Nodes = append(r.Nodes, salvage.Remain{Node: dag.Node{ID: id}, Bare: true})
 			continue
 		}
-		r.Nodes = append(r.Nodes, dag.Remain{Node: n.Node, Storage: n.Storage, Key: n.Key})
+		r.Nodes = append(r.Nodes, salvage.Remain{Node: n.Node, Storage: n.Storage, Key: n.Key})
 	}
 	var bad [3][]unreadable
 	var errs [3]error
@@ -267,7 +268,7 @@ func (o opening) keep(path string) error {
 const accountPrefix = "rebuilt-"
 
 // account writes down what is done, for people to look at, see [Snapshotter.Check].
-func (o opening) account(why string, unread []unreadable, mends []dag.Mend, aside []dag.NodeID) error {
+func (o opening) account(why string, unread []unreadable, mends []salvage.Mend, aside []dag.NodeID) error {
 	a := Rebuilt{Time: now(), Why: why, Aside: aside}
 	for _, one := range unread {
 		a.Unread = append(a.Unread, one.err.Error())

@@ -11,11 +11,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 )
 
 // remainsOf returns all records of a graph, as they are found when nothing is lost.
-func remainsOf(g *dag.Graph) dag.Remains {
-	r := dag.Remains{Names: g.Names(), Storages: g.Storages(), Updates: g.Updates()}
+func remainsOf(g *dag.Graph) salvage.Remains {
+	r := salvage.Remains{Names: g.Names(), Storages: g.Storages(), Updates: g.Updates()}
 	said := map[dag.NodeID]dag.Storage{}
 	for _, s := range g.Storages() {
 		for _, p := range slices.Concat(s.Points, s.Aside) {
@@ -26,7 +27,7 @@ func remainsOf(g *dag.Graph) dag.Remains {
 		said[s.Head] = s
 	}
 	for _, n := range g.Nodes() {
-		r.Nodes = append(r.Nodes, dag.Remain{Node: n, Storage: said[n.ID].Name, Key: said[n.ID].Key})
+		r.Nodes = append(r.Nodes, salvage.Remain{Node: n, Storage: said[n.ID].Name, Key: said[n.ID].Key})
 	}
 	return r
 }
@@ -59,15 +60,15 @@ func TestHealComplete(t *testing.T) {
 			}
 		}
 		r.Storages = append(r.Storages, r.Storages...)
-		healed, mends, unneeded := dag.Heal(shuffled(t, r), epoch)
+		healed, mends, unneeded := salvage.Graph(shuffled(t, r), epoch)
 		equal(t, dump(t, healed), dump(t, g), "the graph")
-		equal(t, mends, []dag.Mend{}, "mends")
+		equal(t, mends, []salvage.Mend{}, "mends")
 		equal(t, unneeded, []dag.NodeID{}, "nodes that nothing needs")
 	})
 }
 
-func shuffled(t *rapid.T, r dag.Remains) dag.Remains {
-	return dag.Remains{
+func shuffled(t *rapid.T, r salvage.Remains) salvage.Remains {
+	return salvage.Remains{
 		Nodes: shuffle(t, r.Nodes), Names: shuffle(t, r.Names), Storages: shuffle(t, r.Storages), Updates: shuffle(t, r.Updates),
 	}
 }
@@ -95,14 +96,14 @@ func TestHealTampered(t *testing.T) {
 }
 
 // heal checks what always holds.
-func heal(t *rapid.T, r dag.Remains) *dag.Graph {
+func heal(t *rapid.T, r salvage.Remains) *dag.Graph {
 	says := dumpRemains(t, r)
-	healed, _, unneeded := dag.Heal(r, epoch)
+	healed, _, unneeded := salvage.Graph(r, epoch)
 	if err := healed.Check(); err != nil {
 		t.Fatalf("of\n%scame\n%swith errors %v", says, dump(t, healed), err)
 	}
 	equal(t, dumpRemains(t, r), says, "the records, which are not to be changed")
-	again, _, _ := dag.Heal(shuffled(t, r), epoch)
+	again, _, _ := salvage.Graph(shuffled(t, r), epoch)
 	equal(t, dump(t, again), dump(t, healed), "the graph of the records in another order, of\n%s", says)
 
 	for _, n := range r.Nodes {
@@ -112,18 +113,18 @@ func heal(t *rapid.T, r dag.Remains) *dag.Graph {
 	}
 	second := remainsOf(healed)
 	for i, n := range second.Nodes {
-		if first := find(r.Nodes, func(r dag.Remain) bool { return r.ID == n.ID }); len(first) == 1 {
+		if first := find(r.Nodes, func(r salvage.Remain) bool { return r.ID == n.ID }); len(first) == 1 {
 			second.Nodes[i].Missing = first[0].Missing
 			second.Nodes[i].Storage, second.Nodes[i].Key = first[0].Storage, first[0].Key
 		}
 	}
-	if again, mends, unneeded := dag.Heal(second, epoch); len(mends)+len(unneeded) > 0 {
+	if again, mends, unneeded := salvage.Graph(second, epoch); len(mends)+len(unneeded) > 0 {
 		t.Fatalf("of\n%scame\n%swhich was healed again: %v %v, to\n%s", says, dump(t, healed), mends, unneeded, dump(t, again))
 	}
 	return healed
 }
 
-func dumpRemains(t failer, r dag.Remains) string {
+func dumpRemains(t failer, r salvage.Remains) string {
 	var b strings.Builder
 	dumpTo(t, &b, r.Nodes)
 	dumpTo(t, &b, r.Names)
@@ -134,7 +135,7 @@ func dumpRemains(t failer, r dag.Remains) string {
 
 // storagesAreThere makes sure that no storage is gone of which the record or the open node is left. Nothing but its key can
 // take the name of an anonymous one from it.
-func storagesAreThere(t *rapid.T, g *dag.Graph, r dag.Remains, healed *dag.Graph) {
+func storagesAreThere(t *rapid.T, g *dag.Graph, r salvage.Remains, healed *dag.Graph) {
 	held := map[dag.NodeID]bool{} // nodes that some state shows
 	for _, s := range healed.Storages() {
 		for _, p := range slices.Concat(s.Points, s.Aside, []dag.Point{{Head: s.Head}}) {
@@ -145,7 +146,7 @@ func storagesAreThere(t *rapid.T, g *dag.Graph, r dag.Remains, healed *dag.Graph
 	}
 	for _, s := range g.Storages() {
 		recorded := slices.ContainsFunc(r.Storages, func(left dag.Storage) bool { return left.Name == s.Name })
-		node := find(r.Nodes, func(n dag.Remain) bool { return n.ID == s.Head })
+		node := find(r.Nodes, func(n salvage.Remain) bool { return n.ID == s.Head })
 		recorded = recorded && !slices.ContainsFunc(r.Storages, func(left dag.Storage) bool {
 			return left.Name == s.Name && committed(healed, r, left.Head)
 		})
@@ -164,8 +165,8 @@ func storagesAreThere(t *rapid.T, g *dag.Graph, r dag.Remains, healed *dag.Graph
 }
 
 // committed tells whether a node was found as a layer and is one that has a name, so that a storage with that head has ended.
-func committed(healed *dag.Graph, r dag.Remains, id dag.NodeID) bool {
-	return slices.ContainsFunc(r.Nodes, func(n dag.Remain) bool { return n.ID == id && n.Kind == dag.Layer }) &&
+func committed(healed *dag.Graph, r salvage.Remains, id dag.NodeID) bool {
+	return slices.ContainsFunc(r.Nodes, func(n salvage.Remain) bool { return n.ID == id && n.Kind == dag.Layer }) &&
 		slices.ContainsFunc(healed.Names(), func(n dag.Name) bool { return n.Kind == dag.Committed && n.Node == id })
 }
 
@@ -178,8 +179,8 @@ func find[V any](records []V, wanted func(V) bool) (found []V) {
 	return found
 }
 
-func remainOf(g *dag.Graph, id dag.NodeID) dag.Remain {
-	return find(remainsOf(g).Nodes, func(n dag.Remain) bool { return n.ID == id })[0]
+func remainOf(g *dag.Graph, id dag.NodeID) salvage.Remain {
+	return find(remainsOf(g).Nodes, func(n salvage.Remain) bool { return n.ID == id })[0]
 }
 
 func sameRecord(t failer, a, b any) bool {
@@ -190,8 +191,8 @@ func sameRecord(t failer, a, b any) bool {
 }
 
 // untouched returns the nodes of which just the record that the graph has was found.
-func untouched(t failer, g *dag.Graph, r dag.Remains) func(ids []dag.NodeID) bool {
-	found := map[dag.NodeID][]dag.Remain{}
+func untouched(t failer, g *dag.Graph, r salvage.Remains) func(ids []dag.NodeID) bool {
+	found := map[dag.NodeID][]salvage.Remain{}
 	for _, n := range r.Nodes {
 		found[n.ID] = append(found[n.ID], n)
 	}
@@ -205,7 +206,7 @@ func untouched(t failer, g *dag.Graph, r dag.Remains) func(ids []dag.NodeID) boo
 }
 
 // statesAreKept makes sure that every state whose storage and nodes were not touched shows what it showed.
-func statesAreKept(t *rapid.T, g *dag.Graph, r dag.Remains, healed *dag.Graph) {
+func statesAreKept(t *rapid.T, g *dag.Graph, r salvage.Remains, healed *dag.Graph) {
 	whole := untouched(t, g, r)
 	for _, s := range g.Storages() {
 		left := find(r.Storages, func(left dag.Storage) bool { return left.Name == s.Name })
@@ -234,7 +235,7 @@ func statesAreKept(t *rapid.T, g *dag.Graph, r dag.Remains, healed *dag.Graph) {
 }
 
 // namesAreKept makes sure that every image whose name and layers were not touched is as it was.
-func namesAreKept(t *rapid.T, g *dag.Graph, r dag.Remains, healed *dag.Graph) {
+func namesAreKept(t *rapid.T, g *dag.Graph, r salvage.Remains, healed *dag.Graph) {
 	whole := untouched(t, g, r)
 	for _, n := range g.Names() {
 		left := find(r.Names, func(left dag.Name) bool { return left.Key == n.Key })
@@ -254,8 +255,8 @@ func TestHealInterrupted(t *testing.T) {
 		before, g := randomGraphs(t)
 		now, then := remainsOf(g), remainsOf(before)
 		for range 4 {
-			r := dag.Remains{
-				Nodes:    recordsAmid(t, now.Nodes, then.Nodes, func(n dag.Remain) dag.NodeID { return n.ID }, true),
+			r := salvage.Remains{
+				Nodes:    recordsAmid(t, now.Nodes, then.Nodes, func(n salvage.Remain) dag.NodeID { return n.ID }, true),
 				Names:    recordsAmid(t, now.Names, then.Names, func(n dag.Name) string { return n.Key }, false),
 				Storages: recordsAmid(t, now.Storages, then.Storages, func(s dag.Storage) string { return s.Name }, false),
 				Updates:  recordsAmid(t, now.Updates, then.Updates, func(u dag.Update) dag.UpdateID { return u.ID }, false),
@@ -290,9 +291,9 @@ func healGarbage(t *rapid.T) {
 	ids := rapid.SampledFrom([]dag.NodeID{0, 1, 2, 3, 4, 5, 6, 7, 8, 1<<64 - 1})
 	names := rapid.SampledFrom([]string{"", "a", "b", "~a", "~b", "c", "~", "~~", "\xff"})
 	c := changes{id: ids, key: names, storage: names}
-	r := dag.Remains{
-		Nodes: garbage(t, func(t *rapid.T) dag.Remain {
-			n := dag.Remain{Node: dag.Node{ID: ids.Draw(t, "id")}}
+	r := salvage.Remains{
+		Nodes: garbage(t, func(t *rapid.T) salvage.Remain {
+			n := salvage.Remain{Node: dag.Node{ID: ids.Draw(t, "id")}}
 			for range 8 {
 				id := n.ID
 				n = c.node(t, n)

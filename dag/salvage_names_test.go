@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 )
 
 func TestHealNames(t *testing.T) {
@@ -118,10 +119,10 @@ func TestHealNames(t *testing.T) {
 			`,
 		}, {
 			name: "records are of nothing",
-			found: after(images, func(_ *world, r *dag.Remains) {
+			found: after(images, func(_ *world, r *salvage.Remains) {
 				r.Names = append(r.Names, dag.Name{Key: "\xff"}, dag.Name{Key: "odd", Kind: "odd"})
 				r.Storages = append(r.Storages, dag.Storage{Name: "~"}, dag.Storage{})
-				r.Nodes = append(r.Nodes, dag.Remain{})
+				r.Nodes = append(r.Nodes, salvage.Remain{})
 				r.Updates = append(r.Updates, dag.Update{})
 			}),
 			want: `
@@ -209,7 +210,7 @@ func TestHealUpdates(t *testing.T) {
 			`,
 		}, {
 			name: "a storage waits for something else",
-			found: after(planned, func(_ *world, r *dag.Remains) {
+			found: after(planned, func(_ *world, r *salvage.Remains) {
 				u := r.Updates[0]
 				u.ID = 2
 				r.Updates = append(r.Updates, u)
@@ -266,7 +267,7 @@ func TestHealUpdates(t *testing.T) {
 			`,
 		}, {
 			name:  "the update is older than what it did",
-			found: outdated(begun, func(w *world) { w.apply(1, "c", "d", "x") }, func(now, then *dag.Remains) { now.Updates = then.Updates }),
+			found: outdated(begun, func(w *world) { w.apply(1, "c", "d", "x") }, func(now, then *salvage.Remains) { now.Updates = then.Updates }),
 			want: `
 				base
 				  c before u1: w
@@ -283,7 +284,7 @@ func TestHealUpdates(t *testing.T) {
 			`,
 		}, {
 			name: "states that are not known",
-			found: after(applied, func(_ *world, r *dag.Remains) {
+			found: after(applied, func(_ *world, r *salvage.Remains) {
 				r.Updates[0].State = "odd"
 				r.Updates[0].Outcomes = map[string]dag.Outcome{"c": {State: dag.Applied}, "f": {State: "odd"}}
 			}),

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package dag
+package salvage
 
 import (
 	"cmp"
@@ -11,34 +11,33 @@ import (
 	"slices"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
 // take reads what was found, one record of each thing.
-func (h *healer) take(r Remains) {
+func (h *salvager) take(r Remains) {
 	h.see(r)
 	h.found = gather(h, r.Nodes, nodeKey, laterNode)
-	h.names = gather(h, r.Names, nameKey, func(a, b Name) int { return a.Updated.Compare(b.Updated) })
-	h.storages = gather(h, r.Storages, storageKey, func(a, b Storage) int { return cmp.Compare(a.Head, b.Head) })
-	h.updates = gather(h, r.Updates, updateKey, func(a, b Update) int { return a.Updated.Compare(b.Updated) })
-	h.nodes, h.ofStorage, h.ofKey = map[NodeID]Node{}, map[string][]NodeID{}, map[string][]NodeID{}
-	for _, n := range sorted(h.found) {
+	h.names = gather(h, r.Names, nameKey, func(a, b dag.Name) int { return a.Updated.Compare(b.Updated) })
+	h.storages = gather(h, r.Storages, storageKey, func(a, b dag.Storage) int { return cmp.Compare(a.Head, b.Head) })
+	h.updates = gather(h, r.Updates, updateKey, func(a, b dag.Update) int { return a.Updated.Compare(b.Updated) })
+	h.nodes = map[dag.NodeID]dag.Node{}
+	for _, n := range dag.InOrder(h.found) {
 		if !n.Bare && !n.readable() {
 			h.mend(n.ID.String(), "its record cannot be used, it is of kind %q", n.Kind)
 			n.Bare = true
 			h.found[n.ID] = n
 		}
-		if n.Bare {
-			continue
+		if !n.Bare {
+			h.putNode(n.Node)
 		}
-		h.putNode(n.Node)
-		h.ofStorage[n.Storage] = append(h.ofStorage[n.Storage], n.ID)
-		h.ofKey[n.Key] = append(h.ofKey[n.Key], n.ID)
 	}
 }
 
 // see notes all ids that any record has, so that none of them is given to something else.
-func (h *healer) see(r Remains) {
-	note := func(ids ...NodeID) {
+func (h *salvager) see(r Remains) {
+	note := func(ids ...dag.NodeID) {
 		for _, id := range ids {
 			h.seen[id] = true
 		}
@@ -50,7 +49,7 @@ func (h *healer) see(r Remains) {
 		note(n.Node)
 	}
 	for _, s := range r.Storages {
-		note(s.states()...)
+		note(s.States()...)
 	}
 	for _, u := range r.Updates {
 		note(u.From, u.To)
@@ -63,36 +62,36 @@ func (h *healer) see(r Remains) {
 	}
 }
 
-func nodeKey(n Remain) (NodeID, string, error) {
+func nodeKey(n Remain) (dag.NodeID, string, error) {
 	if n.ID == 0 {
 		return 0, n.ID.String(), fmt.Errorf("%v cannot name a node: %w", n.ID, errdefs.ErrInvalidArgument)
 	}
 	return n.ID, n.ID.String(), nil
 }
 
-func nameKey(n Name) (string, string, error) {
-	if err := valid("snapshot", n.Key); err != nil {
+func nameKey(n dag.Name) (string, string, error) {
+	if err := dag.ValidName("snapshot", n.Key); err != nil {
 		return "", aboutName(n.Key), err
 	}
-	if n.Kind != Active && n.Kind != View && n.Kind != Committed {
+	if n.Kind != dag.Active && n.Kind != dag.View && n.Kind != dag.Committed {
 		return "", aboutName(n.Key), fmt.Errorf("it is of kind %q: %w", n.Kind, errdefs.ErrInvalidArgument)
 	}
 	return n.Key, aboutName(n.Key), nil
 }
 
-func storageKey(s Storage) (string, string, error) {
+func storageKey(s dag.Storage) (string, string, error) {
 	return s.Name, aboutStorage(s.Name), storageName(s.Name)
 }
 
 // storageName refuses names that no storage can have, anonymous or not.
 func storageName(name string) error {
-	if name == anonymous {
+	if key, is := dag.AnonymousKey(name); is && key == "" {
 		return fmt.Errorf("storage %q has no key: %w", name, errdefs.ErrInvalidArgument)
 	}
-	return valid("storage", name)
+	return dag.ValidName("storage", name)
 }
 
-func updateKey(u Update) (UpdateID, string, error) {
+func updateKey(u dag.Update) (dag.UpdateID, string, error) {
 	if u.ID == 0 {
 		return 0, aboutUpdate(u.ID), fmt.Errorf("%v cannot name an update: %w", u.ID, errdefs.ErrInvalidArgument)
 	}
@@ -101,7 +100,7 @@ func updateKey(u Update) (UpdateID, string, error) {
 
 // readable tells whether the record of a node says what it is.
 func (n Remain) readable() bool {
-	return !n.Bare && (n.Kind == Layer || n.Kind == Persisted || n.Kind == Delta)
+	return !n.Bare && (n.Kind == dag.Layer || n.Kind == dag.Persisted || n.Kind == dag.Delta)
 }
 
 // laterNode orders two records of a node: one that can be read, of a node that is there, frozen at last.
@@ -120,7 +119,7 @@ func laterNode(a, b Remain) int {
 
 // gather returns the records of one sort by what they are of. Of several the latest counts; those that are of nothing are
 // dropped.
-func gather[K interface{ ~uint64 | ~string }, V any](h *healer, records []V, key func(V) (K, string, error), later func(a, b V) int) map[K]V {
+func gather[K interface{ ~uint64 | ~string }, V any](h *salvager, records []V, key func(V) (K, string, error), later func(a, b V) int) map[K]V {
 	texts, subjects := map[K]string{}, map[K]string{}
 	latest, several := map[K]V{}, map[K]bool{}
 	for _, r := range records {
@@ -158,10 +157,10 @@ func text(record any) string {
 
 // cutCircles cuts every path that leads back to where it began. Ids rise with time: the lowest node of a circle cannot stand
 // on a higher one.
-func (h *healer) cutCircles() {
-	done := map[NodeID]bool{}
+func (h *salvager) cutCircles() {
+	done := map[dag.NodeID]bool{}
 	for _, id := range slices.Sorted(maps.Keys(h.nodes)) {
-		var path []NodeID
+		var path []dag.NodeID
 		at := id
 		for ; at != 0 && !done[at]; at = h.nodes[at].Parent {
 			done[at] = true
@@ -177,34 +176,34 @@ func (h *healer) cutCircles() {
 }
 
 // graph puts together what is needed, from the names, storages and updates down.
-func (h *healer) graph() (*Graph, []NodeID) {
-	reached := map[NodeID]bool{}
-	for _, s := range sorted(h.storages) {
-		h.reach(s.refs(h.node), reached)
+func (h *salvager) graph() (*dag.Graph, []dag.NodeID) {
+	reached := map[dag.NodeID]bool{}
+	for _, s := range dag.InOrder(h.storages) {
+		h.reach(s.Refs(h.node), reached)
 	}
-	for _, n := range sorted(h.names) {
-		h.reach(n.refs(h.node), reached)
+	for _, n := range dag.InOrder(h.names) {
+		h.reach(n.Refs(h.node), reached)
 	}
-	for _, u := range sorted(h.updates) {
-		h.reach(u.refs(h.node), reached)
+	for _, u := range dag.InOrder(h.updates) {
+		h.reach(u.Refs(h.node), reached)
 	}
-	nodes := make([]Node, 0, len(reached))
+	nodes := make([]dag.Node, 0, len(reached))
 	for id := range reached {
 		nodes = append(nodes, h.nodes[id])
 	}
-	var unneeded []NodeID
-	for _, n := range sorted(h.found) {
+	var unneeded []dag.NodeID
+	for _, n := range dag.InOrder(h.found) {
 		if !reached[n.ID] {
 			unneeded = append(unneeded, n.ID)
 		}
 	}
-	g := New()
-	g.Load(nodes, sorted(h.names), sorted(h.storages), sorted(h.updates))
+	g := dag.New()
+	g.Load(nodes, dag.InOrder(h.names), dag.InOrder(h.storages), dag.InOrder(h.updates))
 	return g, unneeded
 }
 
 // reach mends nodes that are needed, and what they stand on.
-func (h *healer) reach(ids []NodeID, reached map[NodeID]bool) {
+func (h *salvager) reach(ids []dag.NodeID, reached map[dag.NodeID]bool) {
 	for _, id := range ids {
 		for id != 0 && !reached[id] {
 			reached[id] = true
@@ -214,11 +213,11 @@ func (h *healer) reach(ids []NodeID, reached map[NodeID]bool) {
 	}
 }
 
-func (h *healer) mendNode(n Node) {
+func (h *salvager) mendNode(n dag.Node) {
 	if n.Parent != 0 {
 		n.Parent = h.need(n.Parent, n.Kind, n.ID.String(), "parent")
 	}
-	if n.Kind == Layer && n.Base != 0 {
+	if n.Kind == dag.Layer && n.Base != 0 {
 		h.mend(n.ID.String(), "a layer has no base, %v is forgotten", n.Base)
 		n.Base = 0
 	}

@@ -10,10 +10,11 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 )
 
 // tampered loses some records of a graph, makes some of them those of the graph before, and changes others.
-func tampered(t *rapid.T, before, g *dag.Graph) dag.Remains {
+func tampered(t *rapid.T, before, g *dag.Graph) salvage.Remains {
 	now, then := remainsOf(g), remainsOf(before)
 	top := dag.NodeID(1)
 	for _, n := range now.Nodes {
@@ -29,8 +30,8 @@ func tampered(t *rapid.T, before, g *dag.Graph) dag.Remains {
 		storages = append(storages, s.Name)
 	}
 	c := changes{id: id, key: rapid.SampledFrom(names), storage: rapid.SampledFrom(storages)}
-	return dag.Remains{
-		Nodes:    left(t, now.Nodes, then.Nodes, func(n dag.Remain) dag.NodeID { return n.ID }, c.node),
+	return salvage.Remains{
+		Nodes:    left(t, now.Nodes, then.Nodes, func(n salvage.Remain) dag.NodeID { return n.ID }, c.node),
 		Names:    left(t, now.Names, then.Names, func(n dag.Name) string { return n.Key }, c.name),
 		Storages: left(t, now.Storages, then.Storages, func(s dag.Storage) string { return s.Name }, c.ofStorage),
 		Updates:  left(t, now.Updates, then.Updates, func(u dag.Update) dag.UpdateID { return u.ID }, c.update),
@@ -101,7 +102,7 @@ type changes struct {
 	storage *rapid.Generator[string]
 }
 
-func (c changes) node(t *rapid.T, n dag.Remain) dag.Remain {
+func (c changes) node(t *rapid.T, n salvage.Remain) salvage.Remain {
 	switch rapid.IntRange(0, 7).Draw(t, "field") {
 	case 0:
 		n.Parent = c.id.Draw(t, "parent")
@@ -114,7 +115,7 @@ func (c changes) node(t *rapid.T, n dag.Remain) dag.Remain {
 	case 4:
 		n.Missing = true
 	case 5:
-		n = dag.Remain{Node: dag.Node{ID: n.ID}, Bare: true}
+		n = salvage.Remain{Node: dag.Node{ID: n.ID}, Bare: true}
 	case 6:
 		n.Storage = c.storage.Draw(t, "storage")
 	case 7:

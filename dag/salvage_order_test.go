@@ -12,11 +12,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 )
 
 // files are the records beside a database, and the directories of nodes, as they are written while a change is copied.
 type files struct {
-	nodes    map[dag.NodeID]dag.Remain
+	nodes    map[dag.NodeID]salvage.Remain
 	dirs     map[dag.NodeID]bool
 	names    map[string]dag.Name
 	storages map[string]dag.Storage
@@ -24,15 +25,15 @@ type files struct {
 }
 
 func newFiles() *files {
-	return &files{map[dag.NodeID]dag.Remain{}, map[dag.NodeID]bool{}, map[string]dag.Name{}, map[string]dag.Storage{}, map[dag.UpdateID]dag.Update{}}
+	return &files{map[dag.NodeID]salvage.Remain{}, map[dag.NodeID]bool{}, map[string]dag.Name{}, map[string]dag.Storage{}, map[dag.UpdateID]dag.Update{}}
 }
 
-func (f *files) remains() (r dag.Remains) {
+func (f *files) remains() (r salvage.Remains) {
 	for id := range f.dirs {
 		if n, ok := f.nodes[id]; ok {
 			r.Nodes = append(r.Nodes, n)
 		} else {
-			r.Nodes = append(r.Nodes, dag.Remain{Node: dag.Node{ID: id}, Bare: true})
+			r.Nodes = append(r.Nodes, salvage.Remain{Node: dag.Node{ID: id}, Bare: true})
 		}
 	}
 	r.Names = slices.Collect(maps.Values(f.names))
@@ -67,7 +68,7 @@ func (f *files) copying(after *dag.Graph, c dag.Change) (steps []func()) {
 	})
 	for _, id := range ids {
 		if n, ok := after.Node(id); ok {
-			steps = append(steps, func() { f.nodes[id] = dag.Remain{Node: n, Storage: heads[id].Name, Key: heads[id].Key} })
+			steps = append(steps, func() { f.nodes[id] = salvage.Remain{Node: n, Storage: heads[id].Name, Key: heads[id].Key} })
 		}
 	}
 	steps = append(steps, copyTo(f.storages, c.Storages)...)
@@ -113,7 +114,7 @@ func TestHealWhileCopying(t *testing.T) {
 		x.changed = func(do dag.Transformation, c dag.Change) {
 			for i, step := range f.copying(x.g, c) {
 				step()
-				healed, mends, _ := dag.Heal(f.remains(), epoch)
+				healed, mends, _ := salvage.Graph(f.remains(), epoch)
 				for _, n := range healed.Nodes() {
 					if n.Lost() {
 						t.Fatalf("%T %+v, after step %d: %v is %s; %v", do, do, i, n.ID, n.Damage, mends)

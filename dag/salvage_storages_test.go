@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 )
 
 func TestHealStorages(t *testing.T) {
@@ -59,7 +60,7 @@ func TestHealStorages(t *testing.T) {
 			`,
 		}, {
 			name: "a storage that was anonymous when its node was made is lost",
-			found: after(twoContainers, noStorage("c"), editNode("w", func(_ *world, n *dag.Remain) {
+			found: after(twoContainers, noStorage("c"), editNode("w", func(_ *world, n *salvage.Remain) {
 				n.Storage, n.Key = "~k-c", "k-c"
 			})),
 			want: `
@@ -73,7 +74,7 @@ func TestHealStorages(t *testing.T) {
 			`,
 		}, {
 			name:  "a storage is lost, and two open nodes are there",
-			found: after(twoContainers, noStorage("c"), stray(dag.Remain{Node: dag.Node{Kind: dag.Persisted, Base: 1}, Storage: "c"})),
+			found: after(twoContainers, noStorage("c"), stray(salvage.Remain{Node: dag.Node{Kind: dag.Persisted, Base: 1}, Storage: "c"})),
 			want: `
 				base
 				  c of k-c: stray*

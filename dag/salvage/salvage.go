@@ -1,26 +1,29 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package dag
+// Package salvage makes a sound graph of the records that are left when the database of a graph is lost, damaged or older than they
+// are. It is pure: what was found comes in, a graph and an account of what had to be done go out.
+package salvage
 
 import (
 	"fmt"
-	"strings"
 	"time"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
 // Remains are the records of a graph that were found without its database, in no order. Some may be missing, there twice,
 // older than others, or damaged.
 type Remains struct {
 	Nodes    []Remain
-	Names    []Name
-	Storages []Storage
-	Updates  []Update
+	Names    []dag.Name
+	Storages []dag.Storage
+	Updates  []dag.Update
 }
 
 // Remain is a node that was found: its record, and what else is known of it.
 type Remain struct {
-	Node
+	dag.Node
 	// Storage is the storage whose head the node is or was, empty if that is not known.
 	Storage string
 	// Key is the name that the node was made for, empty if that is not known.
@@ -40,27 +43,22 @@ type Mend struct {
 // String says it in a sentence.
 func (m Mend) String() string { return m.Subject + ": " + m.What }
 
-// lost begins the damage of every node that stands in for one of which there is no record.
-const lost = "lost: "
-
-// Lost tells whether a node only stands in for one whose record was lost. What it stood on is not known, so that it cannot
-// be used even when there is a directory of that id.
-func (n Node) Lost() bool { return strings.HasPrefix(n.Damage, lost) }
-
-// Heal makes a graph that passes [Graph.Check] of what was found, and loses no storage of which the record or the open node
+// Graph makes a graph that passes [dag.Graph.Check] of what was found, and loses no storage of which the record or the open node
 // is left. It returns the graph, what had to be done, and the ids of the nodes that were found and that nothing needs, by
 // rising id: they are not in the graph, and their directories are to be set aside, not deleted. Complete records give the
 // graph that they were written from, and no mends. Where a node is needed and not there, a damaged one stands in for it, so
 // that everything that does not depend on it can be used. The order of the records does not matter.
-func Heal(r Remains, now time.Time) (*Graph, []Mend, []NodeID) {
-	h := &healer{now: now, seen: map[NodeID]bool{}, heads: map[NodeID]string{}}
+func Graph(r Remains, now time.Time) (*dag.Graph, []Mend, []dag.NodeID) {
+	h := &salvager{now: now, seen: map[dag.NodeID]bool{}, heads: map[dag.NodeID]string{}}
 	h.take(r)
 	h.cutCircles()
-	h.claimHeads()
-	h.findHeads()
-	h.findStorages()
-	h.findHeads() // more nodes are known to be frozen, now that more storages are known to stand on them
-	h.replaceHeads()
+	f := &finder{h: h, ofStorage: map[string][]dag.NodeID{}, ofKey: map[string][]dag.NodeID{}}
+	f.sortNodes()
+	f.claimHeads()
+	f.findHeads()
+	f.findStorages()
+	f.findHeads() // more nodes are known to be frozen, now that more storages are known to stand on them
+	f.replaceHeads()
 	h.mendStates()
 	h.mendKeys()
 	h.mendNames()
@@ -69,41 +67,39 @@ func Heal(r Remains, now time.Time) (*Graph, []Mend, []NodeID) {
 	return g, h.mends, unneeded
 }
 
-// healer is a graph in the making.
-type healer struct {
+// salvager is a graph in the making.
+type salvager struct {
 	now      time.Time
-	found    map[NodeID]Remain
-	nodes    map[NodeID]Node // those of which there is a record, and those that stand in
-	names    map[string]Name
-	storages map[string]Storage
-	updates  map[UpdateID]Update
-	heads    map[NodeID]string // the storage of each open node
-	seen     map[NodeID]bool   // all ids that were ever read
-	last     NodeID            // the highest of them
+	found    map[dag.NodeID]Remain
+	nodes    map[dag.NodeID]dag.Node // those of which there is a record, and those that stand in
+	names    map[string]dag.Name
+	storages map[string]dag.Storage
+	updates  map[dag.UpdateID]dag.Update
+	heads    map[dag.NodeID]string // the storage of each open node
+	seen     map[dag.NodeID]bool   // all ids that were ever read
+	last     dag.NodeID            // the highest of them
 	mends    []Mend
-
-	ofStorage, ofKey map[string][]NodeID // the nodes that were found of each storage, and of each key
 }
 
-func (h *healer) mend(subject, format string, args ...any) {
+func (h *salvager) mend(subject, format string, args ...any) {
 	h.mends = append(h.mends, Mend{Subject: subject, What: fmt.Sprintf(format, args...)})
 }
 
-func aboutName(key string) string     { return fmt.Sprintf("name %q", key) }
-func aboutStorage(name string) string { return fmt.Sprintf("storage %q", name) }
-func aboutUpdate(id UpdateID) string  { return "update " + id.String() }
-func (h *healer) putNode(n Node)      { h.nodes[n.ID] = n }
-func (h *healer) put(s Storage)       { h.storages[s.Name] = s }
-func (h *healer) has(s string) bool   { _, ok := h.storages[s]; return ok }
-func (h *healer) open(n NodeID) bool  { _, ok := h.heads[n]; return ok }
+func aboutName(key string) string          { return fmt.Sprintf("name %q", key) }
+func aboutStorage(name string) string      { return fmt.Sprintf("storage %q", name) }
+func aboutUpdate(id dag.UpdateID) string   { return "update " + id.String() }
+func (h *salvager) putNode(n dag.Node)     { h.nodes[n.ID] = n }
+func (h *salvager) put(s dag.Storage)      { h.storages[s.Name] = s }
+func (h *salvager) has(s string) bool      { _, ok := h.storages[s]; return ok }
+func (h *salvager) open(n dag.NodeID) bool { _, ok := h.heads[n]; return ok }
 
-func (h *healer) node(id NodeID) (Node, bool) { n, ok := h.nodes[id]; return n, ok }
+func (h *salvager) node(id dag.NodeID) (dag.Node, bool) { n, ok := h.nodes[id]; return n, ok }
 
 // stack returns the nodes under and including one. Circles are cut before.
-func (h *healer) stack(id NodeID) []NodeID { return down(h.node, id) }
+func (h *salvager) stack(id dag.NodeID) []dag.NodeID { return dag.Down(h.node, id) }
 
 // fresh returns an id above all that were seen.
-func (h *healer) fresh() NodeID {
+func (h *salvager) fresh() dag.NodeID {
 	for {
 		h.last++ // begins again at 0 where a damaged record has the highest id there can be
 		if h.last != 0 && !h.seen[h.last] {
@@ -114,12 +110,12 @@ func (h *healer) fresh() NodeID {
 
 // need returns the node that a record refers to. When that is not there, or cannot be meant, it is a damaged one that stands
 // in for it: for a layer, or for a frozen node of a storage.
-func (h *healer) need(id NodeID, kind NodeKind, subject, what string) NodeID {
+func (h *salvager) need(id dag.NodeID, kind dag.NodeKind, subject, what string) dag.NodeID {
 	n, ok := h.nodes[id]
 	switch {
-	case ok && (n.Kind == Layer) == (kind == Layer) && !h.open(id):
+	case ok && (n.Kind == dag.Layer) == (kind == dag.Layer) && !h.open(id):
 		return id
-	case ok && h.open(id) && kind != Layer:
+	case ok && h.open(id) && kind != dag.Layer:
 		id = h.standIn(0, kind, fmt.Sprintf("%s was %v, which is the open node of storage %q", what, id, h.heads[id]))
 		h.mend(subject, "its %s was open, the damaged %v stands in for it", what, id)
 	case ok:
@@ -133,7 +129,7 @@ func (h *healer) need(id NodeID, kind NodeKind, subject, what string) NodeID {
 }
 
 // absence says why a node is not there.
-func (h *healer) absence(id NodeID) string {
+func (h *salvager) absence(id dag.NodeID) string {
 	if h.found[id].Bare {
 		return "its record cannot be read"
 	}
@@ -141,13 +137,13 @@ func (h *healer) absence(id NodeID) string {
 }
 
 // standIn makes a damaged node, with an id of its own when 0 is given.
-func (h *healer) standIn(id NodeID, kind NodeKind, why string) NodeID {
+func (h *salvager) standIn(id dag.NodeID, kind dag.NodeKind, why string) dag.NodeID {
 	if id == 0 {
 		id = h.fresh()
 	}
-	if kind != Layer {
-		kind = Persisted
+	if kind != dag.Layer {
+		kind = dag.Persisted
 	}
-	h.putNode(Node{ID: id, Kind: kind, Frozen: true, Damage: lost + why, Created: h.now})
+	h.putNode(dag.Node{ID: id, Kind: kind, Frozen: true, Damage: dag.LostDamage(why), Created: h.now})
 	return id
 }

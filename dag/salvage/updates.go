@@ -1,35 +1,37 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package dag
+package salvage
 
 import (
 	"maps"
 	"slices"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
 // mendUpdates makes updates and the storages in them know the same of each other. What a storage says counts: it was moved
 // if it has a rollback point.
-func (h *healer) mendUpdates() {
-	for _, s := range sorted(h.storages) {
+func (h *salvager) mendUpdates() {
+	for _, s := range dag.InOrder(h.storages) {
 		for _, p := range s.Points {
 			u, ok := h.updates[p.Update]
-			if o := u.Outcomes[s.Name]; ok && o.State != Applied {
-				h.outcome(u, s.Name, Outcome{State: Applied, Delta: h.deltaOn(s.Head, p.Head), Report: o.Report, FixesWaiting: o.FixesWaiting, Time: h.now}, "it has a rollback point for it")
+			if o := u.Outcomes[s.Name]; ok && o.State != dag.Applied {
+				h.outcome(u, s.Name, dag.Outcome{State: dag.Applied, Delta: h.deltaOn(s.Head, p.Head), Report: o.Report, FixesWaiting: o.FixesWaiting, Time: h.now}, "it has a rollback point for it")
 			}
 		}
 		h.mendPending(s)
 	}
-	for _, u := range slices.Backward(sorted(h.updates)) { // of several that a storage is to wait for, the latest counts
+	for _, u := range slices.Backward(dag.InOrder(h.updates)) { // of several that a storage is to wait for, the latest counts
 		for _, name := range slices.Sorted(maps.Keys(u.Outcomes)) {
 			h.mendOutcome(u.ID, name)
 		}
 		u = h.updates[u.ID]
-		if state := u.settled(u.Updated).State; state != u.State {
+		if state := u.Settled(u.Updated).State; state != u.State {
 			h.mend(aboutUpdate(u.ID), "is %s and not %s, as its storages are", state, u.State)
 			u.State = state
 		}
-		if len(u.refs(h.node)) > 0 {
+		if len(u.Refs(h.node)) > 0 {
 			u.From, u.To = h.layer(u.From, u.ID), h.layer(u.To, u.ID)
 		}
 		h.updates[u.ID] = u
@@ -37,9 +39,9 @@ func (h *healer) mendUpdates() {
 }
 
 // deltaOn returns the delta storage that an open node has directly on a rollback point, 0 if there is none.
-func (h *healer) deltaOn(head, point NodeID) NodeID {
+func (h *salvager) deltaOn(head, point dag.NodeID) dag.NodeID {
 	for _, id := range h.stack(head) {
-		if n := h.nodes[id]; n.Kind == Delta && n.Parent == point {
+		if n := h.nodes[id]; n.Kind == dag.Delta && n.Parent == point {
 			return id
 		}
 	}
@@ -47,21 +49,21 @@ func (h *healer) deltaOn(head, point NodeID) NodeID {
 }
 
 // layer returns the layer of an update under way.
-func (h *healer) layer(id NodeID, of UpdateID) NodeID {
+func (h *salvager) layer(id dag.NodeID, of dag.UpdateID) dag.NodeID {
 	if id == 0 {
 		return 0
 	}
-	return h.need(id, Layer, aboutUpdate(of), "layer")
+	return h.need(id, dag.Layer, aboutUpdate(of), "layer")
 }
 
 // outcome replaces what an update came to for a storage.
-func (h *healer) outcome(u Update, storage string, o Outcome, why string) {
+func (h *salvager) outcome(u dag.Update, storage string, o dag.Outcome, why string) {
 	h.mend(aboutUpdate(u.ID), "is %s for storage %q and not %s: %s", o.State, storage, u.Outcomes[storage].State, why)
-	h.updates[u.ID] = u.with(storage, o)
+	h.updates[u.ID] = u.With(storage, o)
 }
 
 // mendPending forgets what a storage waits for and cannot get.
-func (h *healer) mendPending(s Storage) {
+func (h *salvager) mendPending(s dag.Storage) {
 	if s.Pending == nil {
 		return
 	}
@@ -83,31 +85,31 @@ func (h *healer) mendPending(s Storage) {
 }
 
 // mendOutcome gives up what an update can no longer do to a storage, and has a storage wait for it that is to.
-func (h *healer) mendOutcome(id UpdateID, name string) {
+func (h *salvager) mendOutcome(id dag.UpdateID, name string) {
 	u := h.updates[id]
 	o := u.Outcomes[name]
 	s, ok := h.storages[name]
 	aborted := func(why string) {
-		h.outcome(u, name, Outcome{State: Aborted, Reasons: []string{why}, Time: h.now}, why)
+		h.outcome(u, name, dag.Outcome{State: dag.Aborted, Reasons: []string{why}, Time: h.now}, why)
 	}
 	switch o.State {
-	case Applied, Held, Aborted, RolledBack, Withdrawn:
-	case Announced:
+	case dag.Applied, dag.Held, dag.Aborted, dag.RolledBack, dag.Withdrawn:
+	case dag.Announced:
 		if !ok {
 			aborted("the storage is lost")
 		}
-	case Planned, Staging, Staged:
+	case dag.Planned, dag.Staging, dag.Staged:
 		waits := ok && s.Pending != nil && s.Pending.Update == id && !s.Pending.Rollback
 		switch {
 		case !ok:
 			aborted("the storage is lost")
-		case o.ahead() && !u.ready(h.node, s, o):
-			h.outcome(u, name, Outcome{State: Announced, Time: h.now}, "what was staged for it is lost")
-		case o.State != Planned || waits:
+		case o.Ahead() && !u.Ready(h.node, s, o):
+			h.outcome(u, name, dag.Outcome{State: dag.Announced, Time: h.now}, "what was staged for it is lost")
+		case o.State != dag.Planned || waits:
 		case s.Pending != nil:
 			aborted("the storage waits for " + s.Pending.String())
 		default:
-			s.Pending = &Pending{Update: id}
+			s.Pending = &dag.Pending{Update: id}
 			h.put(s)
 			h.mend(aboutStorage(name), "waits for %v again", id)
 		}

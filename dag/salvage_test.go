@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 )
 
 // healing is a row of a table: what was found of a world, and the graph that is made of it, drawn. Damaged nodes are marked
 // with "!", those that stand in and have no label are called by their id.
 type healing struct {
 	name  string
-	found func(w *world) dag.Remains
+	found func(w *world) salvage.Remains
 	want  string
 }
 
@@ -26,7 +27,7 @@ func runHealings(t *testing.T, rows []healing) {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t)
 			r := row.found(w)
-			g, mends, unneeded := dag.Heal(r, w.now())
+			g, mends, unneeded := salvage.Graph(r, w.now())
 			if err := g.Check(); err != nil {
 				t.Fatal(err)
 			}
@@ -52,8 +53,8 @@ func runHealings(t *testing.T, rows []healing) {
 }
 
 // after returns a function that finds all records of a world, with what was done to them.
-func after(given func(w *world), changes ...func(w *world, r *dag.Remains)) func(w *world) dag.Remains {
-	return func(w *world) dag.Remains {
+func after(given func(w *world), changes ...func(w *world, r *salvage.Remains)) func(w *world) salvage.Remains {
+	return func(w *world) salvage.Remains {
 		given(w)
 		r := remainsOf(w.g)
 		for _, change := range changes {
@@ -63,54 +64,54 @@ func after(given func(w *world), changes ...func(w *world, r *dag.Remains)) func
 	}
 }
 
-func noNode(label string) func(w *world, r *dag.Remains) {
-	return func(w *world, r *dag.Remains) {
-		r.Nodes = slices.DeleteFunc(r.Nodes, func(n dag.Remain) bool { return n.ID == w.id(label) })
+func noNode(label string) func(w *world, r *salvage.Remains) {
+	return func(w *world, r *salvage.Remains) {
+		r.Nodes = slices.DeleteFunc(r.Nodes, func(n salvage.Remain) bool { return n.ID == w.id(label) })
 	}
 }
 
-func noName(key string) func(w *world, r *dag.Remains) {
-	return func(_ *world, r *dag.Remains) {
+func noName(key string) func(w *world, r *salvage.Remains) {
+	return func(_ *world, r *salvage.Remains) {
 		r.Names = slices.DeleteFunc(r.Names, func(n dag.Name) bool { return n.Key == key })
 	}
 }
 
-func noStorage(name string) func(w *world, r *dag.Remains) {
-	return func(_ *world, r *dag.Remains) {
+func noStorage(name string) func(w *world, r *salvage.Remains) {
+	return func(_ *world, r *salvage.Remains) {
 		r.Storages = slices.DeleteFunc(r.Storages, func(s dag.Storage) bool { return s.Name == name })
 	}
 }
 
-func noUpdate(id dag.UpdateID) func(w *world, r *dag.Remains) {
-	return func(_ *world, r *dag.Remains) {
+func noUpdate(id dag.UpdateID) func(w *world, r *salvage.Remains) {
+	return func(_ *world, r *salvage.Remains) {
 		r.Updates = slices.DeleteFunc(r.Updates, func(u dag.Update) bool { return u.ID == id })
 	}
 }
 
-func editNode(label string, change func(w *world, n *dag.Remain)) func(w *world, r *dag.Remains) {
-	return func(w *world, r *dag.Remains) {
-		at := slices.IndexFunc(r.Nodes, func(n dag.Remain) bool { return n.ID == w.id(label) })
+func editNode(label string, change func(w *world, n *salvage.Remain)) func(w *world, r *salvage.Remains) {
+	return func(w *world, r *salvage.Remains) {
+		at := slices.IndexFunc(r.Nodes, func(n salvage.Remain) bool { return n.ID == w.id(label) })
 		change(w, &r.Nodes[at])
 	}
 }
 
-func editName(key string, change func(w *world, n *dag.Name)) func(w *world, r *dag.Remains) {
-	return func(w *world, r *dag.Remains) {
+func editName(key string, change func(w *world, n *dag.Name)) func(w *world, r *salvage.Remains) {
+	return func(w *world, r *salvage.Remains) {
 		at := slices.IndexFunc(r.Names, func(n dag.Name) bool { return n.Key == key })
 		change(w, &r.Names[at])
 	}
 }
 
-func editStorage(name string, change func(w *world, s *dag.Storage)) func(w *world, r *dag.Remains) {
-	return func(w *world, r *dag.Remains) {
+func editStorage(name string, change func(w *world, s *dag.Storage)) func(w *world, r *salvage.Remains) {
+	return func(w *world, r *salvage.Remains) {
 		at := slices.IndexFunc(r.Storages, func(s dag.Storage) bool { return s.Name == name })
 		change(w, &r.Storages[at])
 	}
 }
 
 // stray adds a node that no change ever committed.
-func stray(n dag.Remain) func(w *world, r *dag.Remains) {
-	return func(w *world, r *dag.Remains) {
+func stray(n salvage.Remain) func(w *world, r *salvage.Remains) {
+	return func(w *world, r *salvage.Remains) {
 		n.ID = w.id("stray")
 		r.Nodes = append(r.Nodes, n)
 	}
@@ -124,8 +125,8 @@ func twoContainers(w *world) {
 }
 
 // outdated does something to a world, and finds the records that some things had before.
-func outdated(given, do func(w *world), old func(now, then *dag.Remains)) func(w *world) dag.Remains {
-	return func(w *world) dag.Remains {
+func outdated(given, do func(w *world), old func(now, then *salvage.Remains)) func(w *world) salvage.Remains {
+	return func(w *world) salvage.Remains {
 		given(w)
 		then := remainsOf(w.g)
 		do(w)
@@ -135,7 +136,7 @@ func outdated(given, do func(w *world), old func(now, then *dag.Remains)) func(w
 	}
 }
 
-func oldStorages(now, then *dag.Remains) { now.Storages = then.Storages }
+func oldStorages(now, then *salvage.Remains) { now.Storages = then.Storages }
 
 func TestHealNodes(t *testing.T) {
 	runHealings(t, []healing{
@@ -157,8 +158,8 @@ func TestHealNodes(t *testing.T) {
 			`,
 		}, {
 			name: "directories are missing",
-			found: after(applied, editNode("w", func(_ *world, n *dag.Remain) { n.Missing = true }),
-				stray(dag.Remain{Node: dag.Node{Kind: dag.Persisted}, Missing: true})),
+			found: after(applied, editNode("w", func(_ *world, n *salvage.Remain) { n.Missing = true }),
+				stray(salvage.Remain{Node: dag.Node{Kind: dag.Persisted}, Missing: true})),
 			want: `
 				base
 				  c before u1: w!
@@ -176,9 +177,9 @@ func TestHealNodes(t *testing.T) {
 			`,
 		}, {
 			name: "records cannot be read",
-			found: after(applied, editNode("w", func(_ *world, n *dag.Remain) {
-				*n = dag.Remain{Node: dag.Node{ID: n.ID}, Bare: true}
-			}), stray(dag.Remain{Bare: true})),
+			found: after(applied, editNode("w", func(_ *world, n *salvage.Remain) {
+				*n = salvage.Remain{Node: dag.Node{ID: n.ID}, Bare: true}
+			}), stray(salvage.Remain{Bare: true})),
 			want: `
 				c before u1: w!
 				base
@@ -275,8 +276,8 @@ func TestHealNodes(t *testing.T) {
 			`,
 		}, {
 			name: "frozen and open are mixed up",
-			found: after(applied, editNode("w", func(_ *world, n *dag.Remain) { n.Frozen = false }),
-				editNode("x", func(_ *world, n *dag.Remain) { n.Frozen = true })),
+			found: after(applied, editNode("w", func(_ *world, n *salvage.Remain) { n.Frozen = false }),
+				editNode("x", func(_ *world, n *salvage.Remain) { n.Frozen = true })),
 			want: `
 				base
 				  c before u1: w
@@ -294,8 +295,8 @@ func TestHealNodes(t *testing.T) {
 			`,
 		}, {
 			name: "nodes stand on each other",
-			found: after(applied, editNode("w", func(w *world, n *dag.Remain) { n.Parent = w.id("x") }),
-				editNode("base", func(w *world, n *dag.Remain) { n.Parent = w.id("base") })),
+			found: after(applied, editNode("w", func(w *world, n *salvage.Remain) { n.Parent = w.id("x") }),
+				editNode("base", func(w *world, n *salvage.Remain) { n.Parent = w.id("base") })),
 			want: `
 				rebuilt
 				n7!, damaged: lost: parent of n1, which stood on itself
@@ -314,8 +315,8 @@ func TestHealNodes(t *testing.T) {
 			`,
 		}, {
 			name: "nodes stand on what they cannot stand on",
-			found: after(applied, editNode("d", func(w *world, n *dag.Remain) { n.Parent = w.id("base") }),
-				editNode("delta", func(w *world, n *dag.Remain) { n.Parent, n.Base = w.id("w"), 7 })),
+			found: after(applied, editNode("d", func(w *world, n *salvage.Remain) { n.Parent = w.id("base") }),
+				editNode("delta", func(w *world, n *salvage.Remain) { n.Parent, n.Base = w.id("w"), 7 })),
 			want: `
 				base
 				  c before u1: w
@@ -335,10 +336,10 @@ func TestHealNodes(t *testing.T) {
 			`,
 		}, {
 			name: "there are several records of a node",
-			found: after(applied, func(w *world, r *dag.Remains) {
+			found: after(applied, func(w *world, r *salvage.Remains) {
 				old, _ := w.g.Node(w.id("w"))
 				old.Frozen = false
-				r.Nodes = append(r.Nodes, dag.Remain{Node: old}, dag.Remain{Node: dag.Node{ID: w.id("x")}, Bare: true})
+				r.Nodes = append(r.Nodes, salvage.Remain{Node: old}, salvage.Remain{Node: dag.Node{ID: w.id("x")}, Bare: true})
 			}),
 			want: `
 				base
@@ -361,7 +362,7 @@ func TestHealNodes(t *testing.T) {
 
 func TestLost(t *testing.T) {
 	w := newWorld(t)
-	g, mends, _ := dag.Heal(after(applied, noNode("w"), editNode("d", func(_ *world, n *dag.Remain) { n.Missing = true }))(w), w.now())
+	g, mends, _ := salvage.Graph(after(applied, noNode("w"), editNode("d", func(_ *world, n *salvage.Remain) { n.Missing = true }))(w), w.now())
 	for label, want := range map[string]bool{"w": true, "d": false, "x": false} {
 		if n, _ := g.Node(w.id(label)); n.Lost() != want {
 			t.Errorf("%s (damage %q) stands in: %v, want %v", label, n.Damage, n.Lost(), want)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 )
 
 func TestHealHeads(t *testing.T) {
@@ -31,7 +32,7 @@ func TestHealHeads(t *testing.T) {
 			`,
 		}, {
 			name:  "a head is lost and a newer open node is there",
-			found: after(applied, noNode("x"), stray(dag.Remain{Node: dag.Node{Kind: dag.Persisted, Parent: 2, Base: 1}, Storage: "c"})),
+			found: after(applied, noNode("x"), stray(salvage.Remain{Node: dag.Node{Kind: dag.Persisted, Parent: 2, Base: 1}, Storage: "c"})),
 			want: `
 				base
 				  c before u1: w
@@ -50,7 +51,7 @@ func TestHealHeads(t *testing.T) {
 			`,
 		}, {
 			name:  "an open node was made and never committed",
-			found: after(applied, stray(dag.Remain{Node: dag.Node{Kind: dag.Persisted, Parent: 6, Base: 1}, Storage: "c"})),
+			found: after(applied, stray(salvage.Remain{Node: dag.Node{Kind: dag.Persisted, Parent: 6, Base: 1}, Storage: "c"})),
 			want: `
 				base
 				  c before u1: w
@@ -80,7 +81,7 @@ func TestHealHeads(t *testing.T) {
 		}, {
 			name: "two storages have one head of which nothing is known",
 			found: after(twoContainers, editStorage("c", func(w *world, s *dag.Storage) { s.Head = w.id("fw") }), noNode("w"),
-				editNode("fw", func(_ *world, n *dag.Remain) { n.Storage = "" })),
+				editNode("fw", func(_ *world, n *salvage.Remain) { n.Storage = "" })),
 			want: `
 				base
 				  c of k-c: fw*
@@ -104,7 +105,7 @@ func TestHealHeads(t *testing.T) {
 			`,
 		}, {
 			name:  "a head that something stands on",
-			found: after(twoContainers, editNode("fw", func(w *world, n *dag.Remain) { n.Parent = w.id("w") })),
+			found: after(twoContainers, editNode("fw", func(w *world, n *salvage.Remain) { n.Parent = w.id("w") })),
 			want: `
 				base
 				  c of k-c: w*
@@ -116,8 +117,8 @@ func TestHealHeads(t *testing.T) {
 			`,
 		}, {
 			name: "a frozen head that something stands on",
-			found: after(twoContainers, editNode("fw", func(w *world, n *dag.Remain) { n.Parent = w.id("w") }),
-				editNode("w", func(_ *world, n *dag.Remain) { n.Frozen = true })),
+			found: after(twoContainers, editNode("fw", func(w *world, n *salvage.Remain) { n.Parent = w.id("w") }),
+				editNode("w", func(_ *world, n *salvage.Remain) { n.Frozen = true })),
 			want: `
 				base
 				  c of k-c: n4!* > w
@@ -184,7 +185,7 @@ func TestHealHeads(t *testing.T) {
 			name: "storage and node are older than a fork",
 			found: outdated(oneContainer, func(w *world) {
 				w.do(dag.Fork{Source: "c", Target: "f", Head: w.id("w"), SourceOpen: w.id("x"), TargetOpen: w.id("y")})
-			}, func(now, then *dag.Remains) {
+			}, func(now, then *salvage.Remains) {
 				now.Storages[0], now.Nodes[1] = then.Storages[0], then.Nodes[1]
 			}),
 			want: `
@@ -204,7 +205,7 @@ func TestHealHeads(t *testing.T) {
 			name: "the storage has got a name since",
 			found: outdated(func(w *world) { w.layer("base", ""); w.anonymous("k", "base", "w") }, func(w *world) {
 				w.do(dag.Bind{Key: "k", Storage: "c"})
-			}, func(now, then *dag.Remains) {
+			}, func(now, then *salvage.Remains) {
 				now.Storages = append(now.Storages, then.Storages...)
 			}),
 			want: `
@@ -217,7 +218,7 @@ func TestHealHeads(t *testing.T) {
 		}, {
 			name: "the storage was committed since",
 			found: outdated(func(w *world) { w.anonymous("k", "", "w") }, func(w *world) { w.do(dag.Commit{Key: "k", Name: "image"}) },
-				func(now, then *dag.Remains) {
+				func(now, then *salvage.Remains) {
 					now.Storages, now.Names = then.Storages, append(now.Names, then.Names...)
 				}),
 			want: `
@@ -230,7 +231,7 @@ func TestHealHeads(t *testing.T) {
 			name: "the storage was committed, and the name is not written",
 			found: outdated(func(w *world) { w.layer("base", ""); w.anonymous("k", "base", "w") }, func(w *world) {
 				w.do(dag.Commit{Key: "k", Name: "image"})
-			}, func(now, then *dag.Remains) { now.Storages, now.Names = then.Storages, then.Names }),
+			}, func(now, then *salvage.Remains) { now.Storages, now.Names = then.Storages, then.Names }),
 			want: `
 				base
 				  ~k of k: w*
@@ -242,7 +243,7 @@ func TestHealHeads(t *testing.T) {
 			name: "of a fork just the nodes are written",
 			found: outdated(oneContainer, func(w *world) {
 				w.do(dag.Fork{Source: "c", Target: "f", Head: w.id("w"), SourceOpen: w.id("x"), TargetOpen: w.id("y")})
-			}, func(now, then *dag.Remains) {
+			}, func(now, then *salvage.Remains) {
 				now.Storages, now.Nodes[1] = then.Storages, then.Nodes[1]
 				now.Nodes[len(now.Nodes)-1].Storage = "f"
 			}),

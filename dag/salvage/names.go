@@ -1,18 +1,19 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package dag
+package salvage
 
 import (
 	"maps"
 	"slices"
-	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
 // mendKeys makes storages and the names that hold them know each other.
-func (h *healer) mendKeys() {
+func (h *salvager) mendKeys() {
 	claims := map[string][]string{}
-	for _, s := range sorted(h.storages) {
+	for _, s := range dag.InOrder(h.storages) {
 		h.mendSort(&s)
 		h.put(s)
 		if s.Key != "" {
@@ -22,13 +23,13 @@ func (h *healer) mendKeys() {
 	for _, key := range slices.Sorted(maps.Keys(claims)) {
 		h.hold(key, claims[key])
 	}
-	for _, n := range sorted(h.names) {
+	for _, n := range dag.InOrder(h.names) {
 		s, ok := h.storages[n.Storage]
 		switch {
-		case n.Kind == Active && (!ok || s.Anonymous && s.Key != n.Key):
+		case n.Kind == dag.Active && (!ok || s.Anonymous && s.Key != n.Key):
 			delete(h.names, n.Key)
 			h.mend(aboutName(n.Key), "is dropped, nothing is left of storage %q that it had", n.Storage)
-		case n.Kind != Active && n.Storage != "":
+		case n.Kind != dag.Active && n.Storage != "":
 			h.mend(aboutName(n.Key), "a %s name has no storage, %q is forgotten", n.Kind, n.Storage)
 			n.Storage = ""
 			h.names[n.Key] = n
@@ -37,15 +38,15 @@ func (h *healer) mendKeys() {
 }
 
 // mendSort makes a storage anonymous or not, as its name says.
-func (h *healer) mendSort(s *Storage) {
-	key, is := strings.CutPrefix(s.Name, anonymous)
+func (h *salvager) mendSort(s *dag.Storage) {
+	key, is := dag.AnonymousKey(s.Name)
 	if is && s.Anonymous && s.Key == "" && s.Rehoming != nil {
 		return // between two keys
 	}
 	if !is {
 		key = s.Key
 	}
-	if valid("snapshot", key) != nil {
+	if dag.ValidName("snapshot", key) != nil {
 		key = ""
 	}
 	if s.Key != key {
@@ -56,16 +57,16 @@ func (h *healer) mendSort(s *Storage) {
 
 // hold gives a key one of the storages that have it: the one that the name of the key knows, or the first one. A name that
 // is lost is made anew. The other storages have no key any more.
-func (h *healer) hold(key string, claims []string) {
+func (h *salvager) hold(key string, claims []string) {
 	n, ok := h.names[key]
 	holder := claims[0]
 	switch {
-	case ok && n.Kind != Active:
+	case ok && n.Kind != dag.Active:
 		holder = ""
 	case slices.Contains(claims, n.Storage):
 		holder = n.Storage
 	case !ok:
-		n = Name{Key: key, Kind: Active, Created: h.now, Updated: h.now}
+		n = dag.Name{Key: key, Kind: dag.Active, Created: h.now, Updated: h.now}
 		n.Node = h.nodes[h.storages[holder].Head].Base
 		n.Parent = h.committed(n.Node)
 		n.Identity = h.identity(n, h.storages[holder])
@@ -85,7 +86,7 @@ func (h *healer) hold(key string, claims []string) {
 }
 
 // letGo takes its key from a storage. One that ends with its key gets a name of its own.
-func (h *healer) letGo(s Storage) {
+func (h *salvager) letGo(s dag.Storage) {
 	old := s
 	s.Key = ""
 	if s.Anonymous {
@@ -93,9 +94,9 @@ func (h *healer) letGo(s Storage) {
 		s.Anonymous = false
 		s.Name = h.freeName(s)
 		h.heads[s.Head] = s.Name
-		for _, u := range sorted(h.updates) {
+		for _, u := range dag.InOrder(h.updates) {
 			if _, ok := u.Outcomes[old.Name]; ok {
-				h.updates[u.ID] = u.renamed(old.Name, s.Name)
+				h.updates[u.ID] = u.Renamed(old.Name, s.Name)
 			}
 		}
 	}
@@ -104,9 +105,9 @@ func (h *healer) letGo(s Storage) {
 }
 
 // committed returns the first committed name of a layer, empty if there is none.
-func (h *healer) committed(layer NodeID) (key string) {
+func (h *salvager) committed(layer dag.NodeID) (key string) {
 	for _, n := range h.names {
-		if layer != 0 && n.Kind == Committed && n.Node == layer && (key == "" || n.Key < key) {
+		if layer != 0 && n.Kind == dag.Committed && n.Node == layer && (key == "" || n.Key < key) {
 			key = n.Key
 		}
 	}
@@ -114,15 +115,15 @@ func (h *healer) committed(layer NodeID) (key string) {
 }
 
 // mendNames makes sure that what names refer to is there.
-func (h *healer) mendNames() {
-	for _, n := range sorted(h.names) {
+func (h *salvager) mendNames() {
+	for _, n := range dag.InOrder(h.names) {
 		s, ok := h.storages[n.Storage]
 		if base := h.nodes[s.Head].Base; ok && s.Key == n.Key && n.Node != base {
 			h.mend(aboutName(n.Key), "is on %v and not on %v, as its storage is", base, n.Node)
 			n.Node = base
 		}
-		if n.Node != 0 || n.Kind == Committed {
-			n.Node = h.need(n.Node, Layer, aboutName(n.Key), "layer")
+		if n.Node != 0 || n.Kind == dag.Committed {
+			n.Node = h.need(n.Node, dag.Layer, aboutName(n.Key), "layer")
 		}
 		if is := h.identity(n, s); is != n.Identity {
 			h.mend(aboutName(n.Key), "its identity is %q and not %q, as its storage has it", is, n.Identity)
@@ -130,8 +131,8 @@ func (h *healer) mendNames() {
 		}
 		h.names[n.Key] = n
 	}
-	for _, kind := range []NameKind{Committed, View, Active} { // those whose parent is known best come first
-		for _, n := range sorted(h.names) {
+	for _, kind := range []dag.NameKind{dag.Committed, dag.View, dag.Active} { // those whose parent is known best come first
+		for _, n := range dag.InOrder(h.names) {
 			if n.Kind == kind {
 				h.mendParent(n)
 			}
@@ -141,18 +142,18 @@ func (h *healer) mendNames() {
 }
 
 // identity of a name follows its storage.
-func (h *healer) identity(n Name, s Storage) Identity {
+func (h *salvager) identity(n dag.Name, s dag.Storage) dag.Identity {
 	switch {
-	case n.Kind == Active && !s.Anonymous:
-		return Bound
-	case n.Kind == Active && n.Identity != Plain:
-		return Unknown
+	case n.Kind == dag.Active && !s.Anonymous:
+		return dag.Bound
+	case n.Kind == dag.Active && n.Identity != dag.Plain:
+		return dag.Unknown
 	}
 	return n.Identity
 }
 
 // cutParents cuts the parents of names that would be their own.
-func (h *healer) cutParents() {
+func (h *salvager) cutParents() {
 	done := map[string]bool{}
 	for _, key := range slices.Sorted(maps.Keys(h.names)) {
 		var path []string
@@ -171,23 +172,23 @@ func (h *healer) cutParents() {
 }
 
 // mendParent makes the lost parent of a name anew, if its layer is known.
-func (h *healer) mendParent(n Name) {
+func (h *salvager) mendParent(n dag.Name) {
 	p, ok := h.names[n.Parent]
-	if n.Parent == "" || ok && p.Kind == Committed {
+	if n.Parent == "" || ok && p.Kind == dag.Committed {
 		return
 	}
 	layer := h.nodes[n.Node]
-	if n.Kind == Committed {
+	if n.Kind == dag.Committed {
 		layer = h.nodes[layer.Parent]
 	}
-	if ok || layer.Kind != Layer || layer.Lost() || valid("snapshot", n.Parent) != nil {
+	if ok || layer.Kind != dag.Layer || layer.Lost() || dag.ValidName("snapshot", n.Parent) != nil {
 		h.mend(aboutName(n.Key), "its parent %q is lost", n.Parent)
 		n.Parent = ""
 		h.names[n.Key] = n
 		return
 	}
 	h.mend(aboutName(n.Parent), "is made anew on %v, as the parent of %q", layer.ID, n.Key)
-	h.names[n.Parent] = Name{
-		Key: n.Parent, Kind: Committed, Parent: h.committed(layer.Parent), Node: layer.ID, Created: h.now, Updated: h.now,
+	h.names[n.Parent] = dag.Name{
+		Key: n.Parent, Kind: dag.Committed, Parent: h.committed(layer.Parent), Node: layer.ID, Created: h.now, Updated: h.now,
 	}
 }

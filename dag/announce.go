@@ -215,8 +215,8 @@ func (u Update) renewable() bool {
 }
 
 // Renew records that the layer of an update that was announced was unpacked again: the update leads to that from now
-// on, unless it has begun to move storages, and is announced for further storages, too. It fails with errdefs.ErrNotFound for
-// these when the layer that it updates, or the one that it leads to from before, is gone.
+// on, unless it has begun to move storages, and is announced for further storages, too. It fails with
+// errdefs.ErrNotFound for these when the layer that it updates, or the one that it leads to from before, is gone.
 type Renew struct {
 	Update   UpdateID
 	To       NodeID

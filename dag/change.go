@@ -93,8 +93,8 @@ func (n Node) Refs(NodeLookup) []NodeID { return []NodeID{n.Parent} }
 // Refs returns what a name keeps alive: its node.
 func (n Name) Refs(NodeLookup) []NodeID { return []NodeID{n.Node} }
 
-// Refs of a storage are its states and the layers on which they are seen. Whoever changes the base of a state must put the
-// storage into the change, too.
+// Refs of a storage are its states and the layers on which they are seen. Whoever changes the base of a state must put
+// the storage into the change, too.
 func (s Storage) Refs(node NodeLookup) []NodeID {
 	var ids []NodeID
 	for _, id := range s.States() {
@@ -113,8 +113,8 @@ func (s Storage) States() []NodeID {
 	return ids
 }
 
-// Refs of an update are its layers as long as some storage still has to move, or may come to, and the delta storages that are
-// ready.
+// Refs of an update are its layers as long as some storage still has to move, or may come to, and the delta storages
+// that are ready.
 func (u Update) Refs(NodeLookup) (ids []NodeID) {
 	underway := u.Standing
 	for _, o := range u.Outcomes {

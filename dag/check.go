@@ -134,7 +134,8 @@ func (c *checker) updates() {
 				}
 			}
 			if o.Ahead() && !u.Ready(c.g.Node, s, o) {
-				c.fail("update %v: what is staged for storage %q (%v below %v) is not for its head %v", u.ID, name, o.Delta, o.Open, s.Head)
+				c.fail("update %v: what is staged for storage %q (%v below %v) is not for its head %v", u.ID, name, o.Delta, o.Open,
+					s.Head)
 			}
 		}
 	}

@@ -1,12 +1,12 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dag is molt's graph: layers, persisted storages and delta storages as nodes of one directed acyclic graph, the
-// names containerd gives them, the storages that stand on them and the updates that moved those storages.
+// Package dag is molt's graph: layers, persisted storages and delta storages as nodes of one directed acyclic graph,
+// the names containerd gives them, the storages that stand on them and the updates that moved those storages.
 //
-// Edges point from the dependent node to what it depends on: a layer to the layer below it, a storage node to the storage
-// node below it, and the head and each kept state of a storage to the layer it stands on. A node is never changed once it
-// is frozen; an update adds nodes, a rollback points back at nodes that are still there.
+// Edges point from the dependent node to what it depends on: a layer to the layer below it, a storage node to the
+// storage node below it, and the head and each kept state of a storage to the layer it stands on. A node is never
+// changed once it is frozen; an update adds nodes, a rollback points back at nodes that are still there.
 //
 // The package does no I/O. A [Transformation] is a pure function from a [Graph] to a [Change] of it and checks its
 // preconditions; [Graph.Apply] carries a change out. Package store keeps a graph on disk, one transaction a change.
@@ -127,8 +127,8 @@ type Storage struct {
 	Pending *Pending `json:"pending,omitempty"`
 	// Settings are what servicing was told for this storage. The graph does not look into them.
 	Settings json.RawMessage `json:"settings,omitempty"`
-	// Asked is the base that the last container of the storage asked for, nil when none is on record. The storage may stand
-	// on another one, after an explicit update.
+	// Asked is the base that the last container of the storage asked for, nil when none is on record. The storage may
+	// stand on another one, after an explicit update.
 	Asked *Asked `json:"asked,omitempty"`
 	// Container is the last container that the storage was bound for, as containerd had it on record; nil when unknown.
 	Container *Container `json:"container,omitempty"`
@@ -171,8 +171,8 @@ const (
 	FromPod       LabelOrigin = "pod"
 )
 
-// Rehoming is an intent that outlives a crash: the key of a container is removed and prepared again on another base, and the
-// storage goes from the one to the other. Without it an anonymous storage would end with its key.
+// Rehoming is an intent that outlives a crash: the key of a container is removed and prepared again on another base,
+// and the storage goes from the one to the other. Without it an anonymous storage would end with its key.
 type Rehoming struct {
 	// Namespace and Container are containerd's names of the container, whose key has the same name as the container.
 	Namespace string `json:"namespace"`
@@ -314,8 +314,8 @@ const lost = "lost: "
 // LostDamage is the damage of a node that stands in for one of which there is no record, for a reason.
 func LostDamage(why string) string { return lost + why }
 
-// Lost reports whether a node only stands in for one whose record was lost. What it stood on is not known, so that it cannot
-// be used even when there is a directory of that id.
+// Lost reports whether a node only stands in for one whose record was lost. What it stood on is not known, so that it
+// cannot be used even when there is a directory of that id.
 func (n Node) Lost() bool { return strings.HasPrefix(n.Damage, lost) }
 
 // String returns the id as people write it.

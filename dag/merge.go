@@ -93,8 +93,8 @@ func (t Merge) transform(d *draft) error {
 	return nil
 }
 
-// BasesAbove returns the bases of all states of storages that contain a storage node, by rising id: whatever shows the node
-// shows it over one of them.
+// BasesAbove returns the bases of all states of storages that contain a storage node, by rising id: whatever shows the
+// node shows it over one of them.
 func (g *Graph) BasesAbove(id NodeID) []NodeID {
 	bases := map[NodeID]bool{}
 	for _, s := range g.storages {

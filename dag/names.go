@@ -39,7 +39,8 @@ func ValidName(what, name string) error {
 // validStorage refuses names that no storage with a name of its own can have.
 func validStorage(name string) error {
 	if strings.HasPrefix(name, anonymous) {
-		return fmt.Errorf("storage %q: names that begin with %q are those of anonymous storages: %w", name, anonymous, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("storage %q: names that begin with %q are those of anonymous storages: %w", name, anonymous,
+			errdefs.ErrInvalidArgument)
 	}
 	return ValidName("storage", name)
 }
@@ -81,7 +82,8 @@ func (t Prepare) transform(d *draft) error {
 	if t.Kind == Active {
 		n.Storage = AnonymousName(t.Key)
 		if _, ok := d.storage(n.Storage); ok {
-			return fmt.Errorf("the storage of snapshot %q waits for another key of its container: %w", t.Key, errdefs.ErrAlreadyExists)
+			return fmt.Errorf("the storage of snapshot %q waits for another key of its container: %w", t.Key,
+				errdefs.ErrAlreadyExists)
 		}
 		if err := d.add(Node{ID: t.Open, Kind: Persisted, Base: base, Created: t.Now}); err != nil {
 			return err
@@ -144,15 +146,16 @@ func committable(d *draft, s Storage) error {
 	head, _ := d.node(s.Head)
 	switch {
 	case !s.Anonymous:
-		return fmt.Errorf("storage %q has a name and would end; fork or diff it instead: %w", s.Name, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q has a name and would end; fork or diff it instead: %w", s.Name,
+			errdefs.ErrFailedPrecondition)
 	case head.Parent != 0 || len(s.Points) > 0:
 		return fmt.Errorf("its storage has an update history that a layer cannot hold: %w", errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
 
-// Remove drops a name. A storage with a name of its own, or one that is being re-homed, only loses its holder; an anonymous
-// one ends.
+// Remove drops a name. A storage with a name of its own, or one that is being re-homed, only loses its holder; an
+// anonymous one ends.
 type Remove struct {
 	Key string
 	Now time.Time

@@ -92,8 +92,8 @@ func (d *draft) rename(s Storage, name string) Storage {
 	return s
 }
 
-// Release takes a storage from the key that holds it, before it is moved for another one: the key stays on the base that it
-// was prepared on, and has to be bound again when its container starts.
+// Release takes a storage from the key that holds it, before it is moved for another one: the key stays on the base
+// that it was prepared on, and has to be bound again when its container starts.
 type Release struct{ Storage string }
 
 func (t Release) transform(d *draft) error {
@@ -121,7 +121,8 @@ func (t RemoveStorage) transform(d *draft) error {
 		return fmt.Errorf("storage %q: %w", t.Name, errdefs.ErrNotFound)
 	}
 	if keys := d.keysOf(s); len(keys) > 0 {
-		return fmt.Errorf("storage %q belongs to %s, remove that first: %w", t.Name, strings.Join(keys, ", "), errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q belongs to %s, remove that first: %w", t.Name, strings.Join(keys, ", "),
+			errdefs.ErrFailedPrecondition)
 	}
 	d.end(s, "the storage was removed", t.Now)
 	return nil
@@ -179,8 +180,8 @@ func (t Configure) transform(d *draft) error {
 	return nil
 }
 
-// Fork begins a storage that shares all that another one has written so far. Both go on with an empty node of their own.
-// The new storage has the settings of the source, no history of its own, and no holder.
+// Fork begins a storage that shares all that another one has written so far. Both go on with an empty node of their
+// own. The new storage has the settings of the source, no history of its own, and no holder.
 type Fork struct {
 	Source, Target         string
 	Head                   NodeID // the open node of the source, as the caller saw and synced it
@@ -214,8 +215,8 @@ func (t Fork) transform(d *draft) error {
 	return nil
 }
 
-// Retire forgets the oldest states of a storage beyond the number to keep, and those from before a time, but not the one
-// that the storage waits to be rolled back to. What only they needed becomes mergeable, or unreachable.
+// Retire forgets the oldest states of a storage beyond the number to keep, and those from before a time, but not the
+// one that the storage waits to be rolled back to. What only they needed becomes mergeable, or unreachable.
 type Retire struct {
 	Storage string
 	Keep    int

@@ -96,8 +96,8 @@ type Terms struct {
 	AllOrNothing bool `json:"all_or_nothing,omitempty"`
 	// AssumeFree updates have an operator answer for storages of which it cannot be found out whether they are in use.
 	AssumeFree bool `json:"assume_free,omitempty"`
-	// Standing updates take in the storages that come to stand on the old base later, too, see [Update.Joining]. Their layers
-	// are kept.
+	// Standing updates take in the storages that come to stand on the old base later, too, see [Update.Joining]. Their
+	// layers are kept.
 	Standing bool `json:"standing,omitempty"`
 	// Anonymous updates are of storages without a name, too.
 	Anonymous bool `json:"anonymous,omitempty"`
@@ -116,8 +116,8 @@ type Outcome struct {
 	Delta NodeID `json:"delta,omitempty"`
 	// Until is Staged where the update goes no further by itself, and empty where it is to be applied.
 	Until State `json:"until,omitempty"`
-	// Open is the open node that the storage has since the update was staged ahead of time. What is staged is good as long as
-	// nothing is in it.
+	// Open is the open node that the storage has since the update was staged ahead of time. What is staged is good as long
+	// as nothing is in it.
 	Open NodeID `json:"open,omitempty"`
 	// FixesWaiting is how many fixes of the new base wait, because the storage needs an earlier version of their packages.
 	FixesWaiting int `json:"fixes_waiting,omitempty"`

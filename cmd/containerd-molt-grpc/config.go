@@ -105,14 +105,16 @@ func (d *duration) UnmarshalText(text []byte) (err error) {
 
 func defaultConfig() config {
 	return config{
-		Version:    configVersion,
-		Root:       "/var/lib/containerd-molt-grpc",
-		GRPC:       socketConfig{Address: "/run/containerd-molt-grpc/containerd-molt-grpc.sock"},
-		Control:    socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
-		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt", Unknown: string(host.RefuseUnknown)},
-		Log:        logConfig{Level: "info", Format: "text"},
+		Version: configVersion,
+		Root:    "/var/lib/containerd-molt-grpc",
+		GRPC:    socketConfig{Address: "/run/containerd-molt-grpc/containerd-molt-grpc.sock"},
+		Control: socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
+		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt",
+			Unknown: string(host.RefuseUnknown)},
+		Log: logConfig{Level: "info", Format: "text"},
 		Servicing: servicingConfig{
-			Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart), Rebind: string(snapshotter.RebindOnChange),
+			Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart),
+			Rebind:        string(snapshotter.RebindOnChange),
 			NewContainers: string(snapshotter.BeginAsNamed), OnCommit: onCommitConfigOf(snapshotter.DefaultOnCommit()),
 		},
 		Rollback:  rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
@@ -139,7 +141,8 @@ func flags() []cli.Flag {
 		return &cli.StringFlag{Name: name, Usage: usage, Sources: cli.EnvVars(env)}
 	}
 	return []cli.Flag{
-		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "config `FILE`", Value: defaultPath, Sources: cli.EnvVars("MOLT_CONFIG")},
+		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "config `FILE`", Value: defaultPath,
+			Sources: cli.EnvVars("MOLT_CONFIG")},
 		setting("root", "`DIRECTORY` of layers and storages"),
 		setting("address", "`SOCKET` for containerd"),
 		setting("control-address", "`SOCKET` for moltctl"),
@@ -246,7 +249,8 @@ func (c *config) check() error {
 	if c.Version != configVersion {
 		return fmt.Errorf("version %d of the config file is not known, this is for version %d", c.Version, configVersion)
 	}
-	for name, path := range map[string]string{"root": c.Root, "grpc.address": c.GRPC.Address, "control.address": c.Control.Address} {
+	for name, path := range map[string]string{"root": c.Root, "grpc.address": c.GRPC.Address,
+		"control.address": c.Control.Address} {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("%s must be an absolute path, not %q", name, path)
 		}
@@ -291,7 +295,8 @@ func (c *config) options() []snapshotter.Opt {
 
 func onCommitConfigOf(p snapshotter.CommitPolicy) onCommitConfig {
 	return onCommitConfig{
-		Client: string(p.Client), Image: string(p.Image), Trusted: string(p.Trusted), Sources: append([]string{}, p.Sources...), Written: string(p.Written),
+		Client: string(p.Client), Image: string(p.Image), Trusted: string(p.Trusted),
+		Sources: append([]string{}, p.Sources...), Written: string(p.Written),
 	}
 }
 

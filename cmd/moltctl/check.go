@@ -36,8 +36,9 @@ func checkCommand() *cli.Command {
 func repairCommand() *cli.Command {
 	return &cli.Command{
 		Name: "repair", Usage: "do what has one right answer about the problems that check finds",
-		Description: "Nothing that was written in a container is deleted. What has no single right answer is told and left alone.",
-		Flags:       []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "tell what would be done, and change nothing"}},
+		Description: "Nothing that was written in a container is deleted. What has no single right answer is told and " +
+			"left alone.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "tell what would be done, and change nothing"}},
 		Action: action(func(ctx context.Context, c *cli.Command, client api.ControlClient) error {
 			return check(!c.Bool("dry-run"))(ctx, c, client)
 		}),
@@ -100,7 +101,8 @@ func problemRows(t *table, problems []*api.Problem) {
 func backupCommand() *cli.Command {
 	return &cli.Command{
 		Name: "backup", Usage: "write a copy of the graph, as it is at this moment, to a file", ArgsUsage: "FILE",
-		Description: "The copy is a database that can take the place of graph.db while the daemon is stopped. The content of layers\n" +
+		Description: "The copy is a database that can take the place of graph.db while the daemon is stopped. The content " +
+			"of layers\n" +
 			"and storages is not in it: copy the state directory for that. FILE must not exist.",
 		Action: action(backup),
 	}

@@ -23,8 +23,9 @@ import (
 func explainCommands() []*cli.Command {
 	return []*cli.Command{
 		{
-			Name: "explain", Usage: "show where what the container sees at a path comes from, and what it hides", ArgsUsage: "STORAGE PATH",
-			Action: action(explainPath),
+			Name: "explain", Usage: "show where what the container sees at a path comes from, and what it hides",
+			ArgsUsage: "STORAGE PATH",
+			Action:    action(explainPath),
 		},
 		{
 			Name: "audit", Usage: "show which fixes of its base a storage hides", ArgsUsage: "STORAGE",
@@ -59,7 +60,8 @@ func explainPath(ctx context.Context, c *cli.Command, client api.ControlClient) 
 		}
 	}
 	if !e.Exists && len(e.Stack) == 0 {
-		text := fmt.Sprintf("%s: no such path, neither in storage %s nor in its base", printable(bytesOf(e.Path, e.PathBytes)), args[0])
+		text := fmt.Sprintf("%s: no such path, neither in storage %s nor in its base",
+			printable(bytesOf(e.Path, e.PathBytes)), args[0])
 		return classedError{text, errdefs.ErrNotFound}
 	}
 	if inJSON {
@@ -110,7 +112,8 @@ func explanation(t *table, e *servicing.Explanation) {
 	t.row()
 	t.row("NODE", "OF THE", "SEEN", "WHAT", "MODE", "OWNER", "SIZE", "CONTENT")
 	for _, s := range e.Stack {
-		t.row(s.From, map[bool]string{true: "storage", false: "base"}[s.Storage], seen(s), s.What, orDash(mode(s)), fmt.Sprintf("%d:%d", s.UID, s.GID), size(s.Size), short(orDash(printable([]byte(s.Content)))))
+		t.row(s.From, map[bool]string{true: "storage", false: "base"}[s.Storage], seen(s), s.What, orDash(mode(s)),
+			fmt.Sprintf("%d:%d", s.UID, s.GID), size(s.Size), short(orDash(printable([]byte(s.Content)))))
 	}
 	for _, s := range e.Stack {
 		if s.Unread != "" {
@@ -188,7 +191,8 @@ func notEffective(ctx context.Context, c *cli.Command, client api.ControlClient,
 	}
 	held := r.GetStorage().GetHeldBy()
 	if held != 0 && c.String("format") != formatJSON {
-		if _, err := fmt.Fprintf(c.Root().Writer, "held: update %s is not applied; see moltctl update report --storage %s %s\n",
+		if _, err := fmt.Fprintf(c.Root().Writer,
+			"held: update %s is not applied; see moltctl update report --storage %s %s\n",
 			updateID(held), r.GetStorage().GetName(), updateID(held)); err != nil {
 			return err
 		}

@@ -27,7 +27,8 @@ func graphCommand() *cli.Command {
 		Usage: "show which containers stand on what",
 		Description: `Layers grow from the base; below each layer are the storages that stand on it, with their nodes from the open one
 down: Δ is a delta storage. --format is table (a tree), dot, mermaid or json.`,
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "show every layer of long chains, and layers that nothing but containerd needs"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "all",
+			Usage: "show every layer of long chains, and layers that nothing but containerd needs"}},
 		Action: action(func(ctx context.Context, c *cli.Command, client api.ControlClient) error {
 			if _, err := arguments(c); err != nil {
 				return err

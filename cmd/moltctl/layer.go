@@ -56,7 +56,8 @@ func listLayers(ctx context.Context, c *cli.Command, client api.ControlClient) e
 	return printed(c, layers, func(t *table) {
 		t.row("LAYER", "PARENT", "KIND", "SIZE", "STORAGES", "NAME IN CONTAINERD")
 		for _, n := range layers.GetNodes() {
-			t.row(nodeID(n.GetId()), nodeID(n.GetParent()), kindOf(n), size(n.GetSize()), storages[n.GetId()], orDash(strings.Join(names[n.GetId()], ", ")))
+			t.row(nodeID(n.GetId()), nodeID(n.GetParent()), kindOf(n), size(n.GetSize()), storages[n.GetId()],
+				orDash(strings.Join(names[n.GetId()], ", ")))
 		}
 	})
 }

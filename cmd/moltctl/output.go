@@ -41,8 +41,8 @@ func newTable(w io.Writer) *table {
 	return &table{w: tabwriter.NewWriter(&trimmer{w: w}, 2, 8, 2, ' ', 0)}
 }
 
-// trimmer passes lines on without the blanks at their ends. Cells that are empty must reach the tabwriter: a row without them
-// would end the columns.
+// trimmer passes lines on without the blanks at their ends. Cells that are empty must reach the tabwriter: a row
+// without them would end the columns.
 type trimmer struct {
 	w    io.Writer
 	rest []byte // blanks that may be at the end of a line
@@ -96,8 +96,8 @@ func (t *table) end(err error) error {
 	return err
 }
 
-// visible writes text so that what is in it cannot confuse a terminal, or look like something else. Names, paths and reasons
-// may come from inside a container.
+// visible writes text so that what is in it cannot confuse a terminal, or look like something else. Names, paths and
+// reasons may come from inside a container.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -27,10 +27,12 @@ is called so. The storage of a container that asked for none is named by the con
 			listCommand(),
 			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE", Action: action(inspectStorage)},
 			diffCommand(),
-			{Name: "history", Usage: "show the updates of a storage and the states it can return to", ArgsUsage: "STORAGE", Action: action(storageHistory)},
+			{Name: "history", Usage: "show the updates of a storage and the states it can return to", ArgsUsage: "STORAGE",
+				Action: action(storageHistory)},
 			storageRollbackCommand(),
 			{
-				Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...", Action: action(removeStorages),
+				Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...",
+				Action:      action(removeStorages),
 				Description: "The name must be given in full; the namespace may be left out, or given by --namespace.",
 				Flags:       []cli.Flag{assumeFree()},
 			},
@@ -49,8 +51,9 @@ const assumeFreeFlag = "assume-free"
 // assumeFree is the flag by which an operator answers for a storage not being in use.
 func assumeFree() cli.Flag {
 	return &cli.BoolFlag{
-		Name:  assumeFreeFlag,
-		Usage: "take a storage for free when it cannot be found out; a mount that is seen, or a running container, is not overridden",
+		Name: assumeFreeFlag,
+		Usage: "take a storage for free when it cannot be found out; a mount that is seen, or a running container, is not " +
+			"overridden",
 	}
 }
 
@@ -80,7 +83,8 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 		t.row("next start", orDash(s.GetPending()))
 		unfinished(t, r)
 		if s.GetFixesWaiting() > 0 {
-			t.row("updated", stateWith("applied", s.GetFixesWaiting())+": moltctl storage audit "+s.GetName()+" names what waits")
+			t.row("updated", stateWith("applied",
+				s.GetFixesWaiting())+": moltctl storage audit "+s.GetName()+" names what waits")
 		}
 		t.row("created", when(s.GetCreated()))
 		t.row()
@@ -92,7 +96,8 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 }
 
 // openStates are, of outcomes, those that leave something to be done or decided, with what they are called here.
-var openStates = map[string]string{"held": "held", "planned": "waits", "announced": "announced", "staged": "staged", "staging": "under way"}
+var openStates = map[string]string{"held": "held", "planned": "waits", "announced": "announced", "staged": "staged",
+	"staging": "under way"}
 
 // unfinished shows the updates that have not moved a storage and may still do: since when, for which base, and why.
 func unfinished(t *table, r *api.GetStorageResponse) {
@@ -137,15 +142,17 @@ func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClien
 	return printed(c, r, func(t *table) {
 		name := r.GetStorage().GetName()
 		if p := r.GetStorage().GetPlaced(); p != nil {
-			t.row("begun on", nodeID(p.GetTo()), fmt.Sprintf("and not on %s, which its container named: %s leads there (servicing.new_containers)",
-				nodeID(p.GetFrom()), updateID(p.GetUpdate())), when(p.GetTime()))
+			t.row("begun on", nodeID(p.GetTo()),
+				fmt.Sprintf("and not on %s, which its container named: %s leads there (servicing.new_containers)",
+					nodeID(p.GetFrom()), updateID(p.GetUpdate())), when(p.GetTime()))
 			t.row()
 		}
 		t.row("UPDATE", "STATE", "FROM", "TO", "DELTA STORAGE", "TIME", "WHY")
 		for _, u := range r.GetUpdates() {
 			for _, o := range u.GetOutcomes() {
 				if o.GetStorage() == name {
-					t.row(updateID(u.GetId()), outcomeState(o), baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef()), nodeID(o.GetDelta()), when(o.GetTime()), outcomeWhy(o))
+					t.row(updateID(u.GetId()), outcomeState(o), baseName(u.GetFrom(), u.GetFromRef()),
+						baseName(u.GetTo(), u.GetToRef()), nodeID(o.GetDelta()), when(o.GetTime()), outcomeWhy(o))
 				}
 			}
 		}
@@ -155,7 +162,8 @@ func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClien
 			t.row("before "+updateID(p.GetUpdate()), nodeID(p.GetHead()), nodeID(p.GetBase()), when(p.GetTime()))
 		}
 		for _, p := range r.GetStorage().GetAside() {
-			t.row("set aside by rollback of "+updateID(p.GetUpdate()), nodeID(p.GetHead()), nodeID(p.GetBase()), when(p.GetTime()))
+			t.row("set aside by rollback of "+updateID(p.GetUpdate()), nodeID(p.GetHead()), nodeID(p.GetBase()),
+				when(p.GetTime()))
 		}
 	})
 }
@@ -231,7 +239,8 @@ func forkStorage(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if err != nil {
 		return err
 	}
-	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: fullNames(c, args[1])[0], AssumeFree: c.Bool(assumeFreeFlag)})
+	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: fullNames(c, args[1])[0],
+		AssumeFree: c.Bool(assumeFreeFlag)})
 	if err != nil {
 		return err
 	}

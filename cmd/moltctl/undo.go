@@ -55,7 +55,8 @@ func rollbackStorage(ctx context.Context, c *cli.Command, client api.ControlClie
 	}
 	name, points := r.GetStorage().GetName(), r.GetStorage().GetPoints()
 	if len(points) == 0 {
-		return classedError{fmt.Sprintf("storage %q has no state to return to; see moltctl storage history", name), errdefs.ErrFailedPrecondition}
+		return classedError{fmt.Sprintf("storage %q has no state to return to; see moltctl storage history", name),
+			errdefs.ErrFailedPrecondition}
 	}
 	return rollback(ctx, c, client, &api.RollbackUpdateRequest{
 		Id: points[len(points)-1].GetUpdate(), Storages: []string{name}, Carry: c.Bool("carry"), Discard: c.Bool(discardFlag),
@@ -66,7 +67,8 @@ func rollbackStorage(ctx context.Context, c *cli.Command, client api.ControlClie
 func cancelCommand(storages cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
-		Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and those that\n" +
+		Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and " +
+			"those that\n" +
 			"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a new update.",
 		Flags:  []cli.Flag{storages},
 		Action: action(cancelUpdate),
@@ -123,7 +125,8 @@ func broughtBack(t *table, r *api.RollbackUpdateResponse, req *api.RollbackUpdat
 		since = "is deleted"
 	}
 	u := r.GetUpdate()
-	t.row("note:", fmt.Sprintf("%s back on %s; what was written since %s: %s", storagesCount(len(back)), baseName(u.GetFrom(), u.GetFromRef()), since, command))
+	t.row("note:", fmt.Sprintf("%s back on %s; what was written since %s: %s", storagesCount(len(back)),
+		baseName(u.GetFrom(), u.GetFromRef()), since, command))
 }
 
 func cancelUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {

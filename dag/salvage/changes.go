@@ -30,8 +30,8 @@ func (f *finder) dropRenamed() {
 	}
 }
 
-// settleCommits makes storages and layers agree where a storage is older than the commit that ended it: with a name for the
-// layer it has ended, without one it was not committed yet. Only what has no history was committed.
+// settleCommits makes storages and layers agree where a storage is older than the commit that ended it: with a name for
+// the layer it has ended, without one it was not committed yet. Only what has no history was committed.
 func (f *finder) settleCommits() {
 	for _, s := range dag.InOrder(f.h.storages) {
 		n := f.h.nodes[s.Head]
@@ -75,8 +75,8 @@ func (f *finder) usedLayer(id dag.NodeID) bool {
 	return false
 }
 
-// advance moves a storage on to the open node that it got by a change which its record does not have: an update, a rollback
-// or a fork. What it had is kept as the state that the change would have made of it.
+// advance moves a storage on to the open node that it got by a change which its record does not have: an update, a
+// rollback or a fork. What it had is kept as the state that the change would have made of it.
 func (f *finder) advance(s dag.Storage, to dag.NodeID) {
 	had, has := f.h.nodes[s.Head], f.h.nodes[to]
 	stack := f.h.stack(to)
@@ -99,7 +99,8 @@ func (f *finder) advance(s dag.Storage, to dag.NodeID) {
 	f.h.mend(aboutStorage(s.Name), "its head %v was frozen since, it goes on with %v", had.ID, to)
 }
 
-// updateTo returns the latest update that may have moved a storage to a base, and not been rolled back; 0 if there is none.
+// updateTo returns the latest update that may have moved a storage to a base, and not been rolled back; 0 if there is
+// none.
 func (f *finder) updateTo(s dag.Storage, base dag.NodeID) dag.UpdateID {
 	for _, u := range slices.Backward(dag.InOrder(f.h.updates)) {
 		o, ok := u.Outcomes[s.Name]

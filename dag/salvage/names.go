@@ -55,8 +55,8 @@ func (h *salvager) mendSort(s *dag.Storage) {
 	s.Key, s.Anonymous = key, is
 }
 
-// hold gives a key one of the storages that have it: the one that the name of the key knows, or the first one. A name that
-// is lost is made anew. The other storages have no key any more.
+// hold gives a key one of the storages that have it: the one that the name of the key knows, or the first one. A name
+// that is lost is made anew. The other storages have no key any more.
 func (h *salvager) hold(key string, claims []string) {
 	n, ok := h.names[key]
 	holder := claims[0]
@@ -131,7 +131,8 @@ func (h *salvager) mendNames() {
 		}
 		h.names[n.Key] = n
 	}
-	for _, kind := range []dag.NameKind{dag.Committed, dag.View, dag.Active} { // those whose parent is known best come first
+	// those whose parent is known best come first
+	for _, kind := range []dag.NameKind{dag.Committed, dag.View, dag.Active} {
 		for _, n := range dag.InOrder(h.names) {
 			if n.Kind == kind {
 				h.mendParent(n)

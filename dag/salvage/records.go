@@ -117,9 +117,10 @@ func laterNode(a, b Remain) int {
 	return cmp.Compare(rank(a), rank(b))
 }
 
-// gather returns the records of one sort by what they are of. Of several the latest counts; those that are of nothing are
-// dropped.
-func gather[K interface{ ~uint64 | ~string }, V any](h *salvager, records []V, key func(V) (K, string, error), later func(a, b V) int) map[K]V {
+// gather returns the records of one sort by what they are of. Of several the latest counts; those that are of nothing
+// are dropped.
+func gather[K interface{ ~uint64 | ~string }, V any](h *salvager, records []V, key func(V) (K, string, error),
+	later func(a, b V) int) map[K]V {
 	texts, subjects := map[K]string{}, map[K]string{}
 	latest, several := map[K]V{}, map[K]bool{}
 	for _, r := range records {
@@ -155,8 +156,8 @@ func text(record any) string {
 	return string(data)
 }
 
-// cutCircles cuts every path that leads back to where it began. Ids rise with time: the lowest node of a circle cannot stand
-// on a higher one.
+// cutCircles cuts every path that leads back to where it began. Ids rise with time: the lowest node of a circle cannot
+// stand on a higher one.
 func (h *salvager) cutCircles() {
 	done := map[dag.NodeID]bool{}
 	for _, id := range slices.Sorted(maps.Keys(h.nodes)) {

@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package salvage makes a sound graph of the records that are left when the database of a graph is lost, damaged or older than they
-// are. It is pure: what was found comes in, a graph and an account of what had to be done go out.
+// Package salvage makes a sound graph of the records that are left when the database of a graph is lost, damaged or
+// older than they are. It is pure: what was found comes in, a graph and an account of what had to be done go out.
 package salvage
 
 import (
@@ -12,8 +12,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// Remains are the records of a graph that were found without its database, in no order. Some may be missing, there twice,
-// older than others, or damaged.
+// Remains are the records of a graph that were found without its database, in no order. Some may be missing, there
+// twice, older than others, or damaged.
 type Remains struct {
 	Nodes    []Remain
 	Names    []dag.Name
@@ -43,11 +43,12 @@ type Mend struct {
 // String says it in a sentence.
 func (m Mend) String() string { return m.Subject + ": " + m.What }
 
-// Graph makes a graph that passes [dag.Graph.Check] of what was found, and loses no storage of which the record or the open node
-// is left. It returns the graph, what had to be done, and the ids of the nodes that were found and that nothing needs, by
-// rising id: they are not in the graph, and their directories are to be set aside, not deleted. Complete records give the
-// graph that they were written from, and no mends. Where a node is needed and not there, a damaged one stands in for it, so
-// that everything that does not depend on it can be used. The order of the records does not matter.
+// Graph makes a graph that passes [dag.Graph.Check] of what was found, and loses no storage of which the record or the
+// open node is left. It returns the graph, what had to be done, and the ids of the nodes that were found and that
+// nothing needs, by rising id: they are not in the graph, and their directories are to be set aside, not deleted.
+// Complete records give the graph that they were written from, and no mends. Where a node is needed and not there, a
+// damaged one stands in for it, so that everything that does not depend on it can be used. The order of the records
+// does not matter.
 func Graph(r Remains, now time.Time) (*dag.Graph, []Mend, []dag.NodeID) {
 	h := &salvager{now: now, seen: map[dag.NodeID]bool{}, heads: map[dag.NodeID]string{}}
 	h.take(r)
@@ -108,8 +109,8 @@ func (h *salvager) fresh() dag.NodeID {
 	}
 }
 
-// need returns the node that a record refers to. When that is not there, or cannot be meant, it is a damaged one that stands
-// in for it: for a layer, or for a frozen node of a storage.
+// need returns the node that a record refers to. When that is not there, or cannot be meant, it is a damaged one that
+// stands in for it: for a layer, or for a frozen node of a storage.
 func (h *salvager) need(id dag.NodeID, kind dag.NodeKind, subject, what string) dag.NodeID {
 	n, ok := h.nodes[id]
 	switch {

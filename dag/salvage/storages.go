@@ -64,12 +64,13 @@ func (f *finder) findHeads() {
 	}
 }
 
-// candidate returns the newest open node without a storage that is known to be of this one, or to be made for its key when
-// it had no name yet; 0 if there is none.
+// candidate returns the newest open node without a storage that is known to be of this one, or to be made for its key
+// when it had no name yet; 0 if there is none.
 func (f *finder) candidate(s dag.Storage, below map[dag.NodeID]bool) (head dag.NodeID) {
 	for _, id := range slices.Concat(f.ofStorage[s.Name], f.ofKey[s.Key]) {
 		r := f.h.found[id]
-		own := r.Storage == s.Name || s.Key != "" && (r.Storage == "" || r.Storage == dag.AnonymousName(s.Key) && !f.h.has(r.Storage))
+		own := r.Storage == s.Name || s.Key != "" &&
+			(r.Storage == "" || r.Storage == dag.AnonymousName(s.Key) && !f.h.has(r.Storage))
 		if own && f.unclaimed(id) && !below[id] {
 			head = max(head, id)
 		}
@@ -103,8 +104,8 @@ func (f *finder) addBelow(below map[dag.NodeID]bool, id dag.NodeID) {
 	}
 }
 
-// findStorages brings back storages whose record is lost and whose open node is there: the newest one, if several are, and
-// what is in the others as storages of their own.
+// findStorages brings back storages whose record is lost and whose open node is there: the newest one, if several are,
+// and what is in the others as storages of their own.
 func (f *finder) findStorages() {
 	below, keys, back := f.below(), f.keysOfStorages(), map[string]bool{}
 	for _, id := range slices.Backward(slices.Sorted(maps.Keys(f.h.found))) {
@@ -136,8 +137,8 @@ func (h *salvager) freeName(s dag.Storage) string {
 	return name
 }
 
-// storageOf returns the storage that an open node is of, empty if that is not known. A node that was made for a key before
-// the key was bound is of the storage that the key has, unless that has another head.
+// storageOf returns the storage that an open node is of, empty if that is not known. A node that was made for a key
+// before the key was bound is of the storage that the key has, unless that has another head.
 func (f *finder) storageOf(r Remain) string {
 	own := dag.AnonymousName(r.Key)
 	n, ok := f.h.names[r.Key]
@@ -172,8 +173,8 @@ func (f *finder) keysOfStorages() storageKeys {
 	return keys
 }
 
-// keyOf returns the key that holds a storage that came back: the one that it was made for if that still knows it, or the one
-// that was bound to it last, or the one that it was made for if that has no other storage.
+// keyOf returns the key that holds a storage that came back: the one that it was made for if that still knows it, or
+// the one that was bound to it last, or the one that it was made for if that has no other storage.
 func (f *finder) keyOf(storage, made string, keys storageKeys) string {
 	n, ok := f.h.names[made]
 	last, bound := keys.last[storage]

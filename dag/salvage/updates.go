@@ -10,19 +10,21 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// mendUpdates makes updates and the storages in them know the same of each other. What a storage says counts: it was moved
-// if it has a rollback point.
+// mendUpdates makes updates and the storages in them know the same of each other. What a storage says counts: it was
+// moved if it has a rollback point.
 func (h *salvager) mendUpdates() {
 	for _, s := range dag.InOrder(h.storages) {
 		for _, p := range s.Points {
 			u, ok := h.updates[p.Update]
 			if o := u.Outcomes[s.Name]; ok && o.State != dag.Applied {
-				h.outcome(u, s.Name, dag.Outcome{State: dag.Applied, Delta: h.deltaOn(s.Head, p.Head), Report: o.Report, FixesWaiting: o.FixesWaiting, Time: h.now}, "it has a rollback point for it")
+				h.outcome(u, s.Name, dag.Outcome{State: dag.Applied, Delta: h.deltaOn(s.Head, p.Head), Report: o.Report,
+					FixesWaiting: o.FixesWaiting, Time: h.now}, "it has a rollback point for it")
 			}
 		}
 		h.mendPending(s)
 	}
-	for _, u := range slices.Backward(dag.InOrder(h.updates)) { // of several that a storage is to wait for, the latest counts
+	// of several that a storage is to wait for, the latest counts
+	for _, u := range slices.Backward(dag.InOrder(h.updates)) {
 		for _, name := range slices.Sorted(maps.Keys(u.Outcomes)) {
 			h.mendOutcome(u.ID, name)
 		}

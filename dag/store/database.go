@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Version is the version of the database schema that this package writes. Version 1 had neither sequence nor sum; version 2
-// neither the base that a container asked for, nor withdrawn updates, nor digests of nodes.
+// Version is the version of the database schema that this package writes. Version 1 had neither sequence nor sum;
+// version 2 neither the base that a container asked for, nor withdrawn updates, nor digests of nodes.
 const Version = 3
 
 // firstWithSum is the first version whose records have a sum.
@@ -59,8 +59,8 @@ func openDatabase(path string, readOnly bool) (db *bbolt.DB, err error) {
 	return nil, fmt.Errorf("%w: %w", errdefs.ErrDataLoss, err)
 }
 
-// guarded calls fn, which reads a database that may have been damaged since [sound] looked at it: bbolt panics on pages that make
-// no sense, and the kernel sends a signal for pages that are not in the file.
+// guarded calls fn, which reads a database that may have been damaged since [sound] looked at it: bbolt panics on pages
+// that make no sense, and the kernel sends a signal for pages that are not in the file.
 func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -17,8 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// inspect reads a database without writing to it, and makes sure that every record is as it was written. One that does not
-// exist or is empty says nothing.
+// inspect reads a database without writing to it, and makes sure that every record is as it was written. One that does
+// not exist or is empty says nothing.
 func inspect(path string) (c contents, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
@@ -67,7 +67,8 @@ func supported(tx *bbolt.Tx) error {
 	if err != nil || got <= Version {
 		return err
 	}
-	return fmt.Errorf("schema version %d is newer than %d, which this version of molt knows: %w", got, Version, errdefs.ErrFailedPrecondition)
+	return fmt.Errorf("schema version %d is newer than %d, which this version of molt knows: %w", got, Version,
+		errdefs.ErrFailedPrecondition)
 }
 
 // contents is all that a database says.

@@ -58,7 +58,8 @@ func (t Stage) transform(d *draft) error {
 		return err
 	}
 	if !startsAt(d.node, u, head.Base) {
-		return fmt.Errorf("storage %q stands on %v, not on %v: %w", s.Name, head.Base, u.From, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q stands on %v, not on %v: %w", s.Name, head.Base, u.From,
+			errdefs.ErrFailedPrecondition)
 	}
 	if t.Delta != 0 {
 		if err := d.add(Node{ID: t.Delta, Kind: Delta, Parent: head.ID, Base: u.To, Frozen: true,

@@ -78,7 +78,8 @@ func (a Announcement) announcedFrom(g *Graph, s Storage) (from NodeID, ok bool, 
 		}
 		same := func(id NodeID) bool { return a.Origin != "" && g.nodes[id].Origin == a.Origin }
 		if same(base) || same(u.From) || same(u.Of) {
-			return 0, false, fmt.Errorf("layer %s says that it updates %s, which is announced as an update of %s (%v): %w",
+			return 0, false, fmt.Errorf("layer %s says that it updates %s, which is announced as an update of %s "+
+				"(%v): %w",
 				a.ToRef, a.FromRef, a.ToRef, u.ID, errdefs.ErrInvalidArgument)
 		}
 		return base, true, nil

@@ -102,7 +102,8 @@ func (c *checker) storages() {
 		if n, ok := c.g.nodes[s.Head]; !ok || n.Kind != Persisted {
 			c.fail("storage %q: head %v is missing or a %s", s.Name, s.Head, n.Kind)
 		}
-		if n, ok := c.g.names[s.Key]; (s.Key != "" || s.Anonymous && s.Rehoming == nil) && (!ok || n.Storage != s.Name) {
+		if n, ok := c.g.names[s.Key]; (s.Key != "" || s.Anonymous && s.Rehoming == nil) &&
+			(!ok || n.Storage != s.Name) {
 			c.fail("storage %q: key %q is missing or has storage %q", s.Name, s.Key, n.Storage)
 		}
 		for _, id := range s.States() {
@@ -134,8 +135,8 @@ func (c *checker) updates() {
 				}
 			}
 			if o.Ahead() && !u.Ready(c.g.Node, s, o) {
-				c.fail("update %v: what is staged for storage %q (%v below %v) is not for its head %v", u.ID, name, o.Delta, o.Open,
-					s.Head)
+				c.fail("update %v: what is staged for storage %q (%v below %v) is not for its head %v", u.ID, name,
+					o.Delta, o.Open, s.Head)
 			}
 		}
 	}

@@ -45,13 +45,14 @@ type Node struct {
 	Kind NodeKind `json:"kind"`
 	// Parent is the node of the same sort directly below: a layer for a layer, a storage node for a storage node.
 	Parent NodeID `json:"parent,omitempty"`
-	// Base is the layer that a storage node stands on; 0 for layers, and for storages on an empty base. The layer is there
-	// for the head and the kept states of a storage. What is further down a stack is not seen on its own base any more:
-	// there Base only tells what it was written on, and that layer may be gone.
+	// Base is the layer that a storage node stands on; 0 for layers, and for storages on an empty base. The layer is
+	// there for the head and the kept states of a storage. What is further down a stack is not seen on its own base any
+	// more: there Base only tells what it was written on, and that layer may be gone.
 	Base NodeID `json:"base,omitempty"`
 	// Frozen nodes are immutable; only the open head of a storage is not frozen.
 	Frozen bool `json:"frozen,omitempty"`
-	// Added marks a layer that an update, applied or under way, puts on top of the base layer it extends: a delta layer.
+	// Added marks a layer that an update, applied or under way, puts on top of the base layer it extends: a delta
+	// layer.
 	Added bool `json:"added,omitempty"`
 	// Origin is what a layer was committed as, without the parts that change when the same image is unpacked again.
 	Origin string `json:"origin,omitempty"`
@@ -63,8 +64,8 @@ type Node struct {
 	// Size and Inodes are what a frozen node occupies on disk.
 	Size   int64 `json:"size,omitempty"`
 	Inodes int64 `json:"inodes,omitempty"`
-	// Digest is the sum of the manifest of what was in a frozen node when it was frozen, without the content of files, and
-	// Contents that of their content as it was soon after; empty as long as they are not known.
+	// Digest is the sum of the manifest of what was in a frozen node when it was frozen, without the content of files,
+	// and Contents that of their content as it was soon after; empty as long as they are not known.
 	Digest   digest.Digest `json:"digest,omitempty"`
 	Contents digest.Digest `json:"contents,omitempty"`
 	Created  time.Time     `json:"created"`

@@ -88,7 +88,8 @@ func (t Prepare) transform(d *draft) error {
 		if err := d.add(Node{ID: t.Open, Kind: Persisted, Base: base, Created: t.Now}); err != nil {
 			return err
 		}
-		d.putStorage(Storage{Name: n.Storage, Anonymous: true, Head: t.Open, Key: t.Key, Follows: t.Follows, Created: t.Now})
+		d.putStorage(Storage{Name: n.Storage, Anonymous: true, Head: t.Open, Key: t.Key, Follows: t.Follows,
+			Created: t.Now})
 	}
 	d.putName(n)
 	return nil
@@ -149,7 +150,8 @@ func committable(d *draft, s Storage) error {
 		return fmt.Errorf("storage %q has a name and would end; fork or diff it instead: %w", s.Name,
 			errdefs.ErrFailedPrecondition)
 	case head.Parent != 0 || len(s.Points) > 0:
-		return fmt.Errorf("its storage has an update history that a layer cannot hold: %w", errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("its storage has an update history that a layer cannot hold: %w",
+			errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }

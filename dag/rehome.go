@@ -61,7 +61,8 @@ func (t Rehome) transform(d *draft) error {
 	own, ok := d.storage(n.Storage)
 	switch {
 	case !ok || !own.Anonymous && own.Name != s.Name:
-		return fmt.Errorf("snapshot %q is not active, or has storage %q: %w", n.Key, n.Storage, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("snapshot %q is not active, or has storage %q: %w", n.Key, n.Storage,
+			errdefs.ErrFailedPrecondition)
 	case own.Name != s.Name:
 		d.end(own, fmt.Sprintf("snapshot %q took storage %q", n.Key, s.Name), t.Now)
 	}

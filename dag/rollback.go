@@ -91,11 +91,12 @@ func (t Rollback) add(d *draft, point Node) error {
 func (s Storage) Newest(update UpdateID) (Point, error) {
 	at := slices.IndexFunc(s.Points, func(p Point) bool { return p.Update == update })
 	if at < 0 {
-		return Point{}, fmt.Errorf("storage %q has no rollback point for update %v: %w", s.Name, update, errdefs.ErrNotFound)
+		return Point{}, fmt.Errorf("storage %q has no rollback point for update %v: %w", s.Name, update,
+			errdefs.ErrNotFound)
 	}
 	if last := s.Points[len(s.Points)-1]; at != len(s.Points)-1 {
-		return Point{}, fmt.Errorf("storage %q was updated by %v since %v; roll that back first: %w", s.Name, last.Update,
-			update, errdefs.ErrFailedPrecondition)
+		return Point{}, fmt.Errorf("storage %q was updated by %v since %v; roll that back first: %w", s.Name,
+			last.Update, update, errdefs.ErrFailedPrecondition)
 	}
 	return s.Points[at], nil
 }

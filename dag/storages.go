@@ -43,7 +43,8 @@ func (t Bind) transform(d *draft) error {
 	}
 	own, ok := d.storage(n.Storage)
 	if !ok || !own.Anonymous && own.Name != t.Storage {
-		return fmt.Errorf("snapshot %q is bound to storage %q already: %w", n.Key, n.Storage, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("snapshot %q is bound to storage %q already: %w", n.Key, n.Storage,
+			errdefs.ErrFailedPrecondition)
 	}
 	s, ok := d.storage(t.Storage)
 	if !ok {
@@ -71,7 +72,8 @@ func (t Bind) reuse(d *draft, s, own Storage, n *Name) error {
 	}
 	head, _ := d.node(s.Head)
 	if !t.Stay && !sameBase(d.node, head.Base, n.Node) {
-		return fmt.Errorf("storage %q stands on %v, not on %v: %w", s.Name, head.Base, n.Node, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q stands on %v, not on %v: %w", s.Name, head.Base, n.Node,
+			errdefs.ErrFailedPrecondition)
 	}
 	if own.Anonymous {
 		d.end(own, fmt.Sprintf("snapshot %q was bound to storage %q", n.Key, s.Name), t.Now)

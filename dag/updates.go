@@ -52,11 +52,12 @@ func (t BeginUpdate) transform(d *draft) error {
 		return fmt.Errorf("update of %v: it cannot end at %q: %w", t.From, t.Until, errdefs.ErrInvalidArgument)
 	}
 	if t.To == 0 {
-		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From,
+			errdefs.ErrInvalidArgument)
 	}
 	u := Update{
-		ID: t.ID, From: t.From, To: t.To, Claim: Claim{Of: t.Of, Claimed: t.Claimed}, FromRef: t.FromRef, ToRef: t.ToRef,
-		Cause: t.Cause,
+		ID: t.ID, From: t.From, To: t.To, Claim: Claim{Of: t.Of, Claimed: t.Claimed}, FromRef: t.FromRef,
+		ToRef: t.ToRef, Cause: t.Cause,
 		Terms: Terms{
 			AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
 		},
@@ -92,7 +93,8 @@ func (t Record) transform(d *draft) error {
 		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
 	}
 	if t.State == Applied || t.State == RolledBack {
-		return fmt.Errorf("update %v: state %s needs the storage to move: %w", t.Update, t.State, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("update %v: state %s needs the storage to move: %w", t.Update, t.State,
+			errdefs.ErrInvalidArgument)
 	}
 	s, ok := d.storage(t.Storage)
 	if !ok && !t.State.Final() {

@@ -247,7 +247,8 @@ func harmless(text string) string {
 // check refuses a configuration that cannot work, before anything is touched.
 func (c *config) check() error {
 	if c.Version != configVersion {
-		return fmt.Errorf("version %d of the config file is not known, this is for version %d", c.Version, configVersion)
+		return fmt.Errorf("version %d of the config file is not known, this is for version %d", c.Version,
+			configVersion)
 	}
 	for name, path := range map[string]string{"root": c.Root, "grpc.address": c.GRPC.Address,
 		"control.address": c.Control.Address} {

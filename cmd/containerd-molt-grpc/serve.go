@@ -67,8 +67,8 @@ func serve(ctx context.Context, cfg config) (err error) {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-s.Failed():
-		return errors.New("serve: the database cannot be written to any more; what is the matter with it is mended at the " +
-			"next start")
+		return errors.New("serve: the database cannot be written to any more; what is the matter with it is mended " +
+			"at the next start")
 	case <-ctx.Done():
 	}
 	log.G(ctx).Info("stopping; containers go on running")

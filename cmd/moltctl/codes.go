@@ -152,7 +152,8 @@ func (c code) meaning() string {
 
 func codesCommand() *cli.Command {
 	return &cli.Command{
-		Name: "codes", Usage: "say what a state, a reason, a use or a finding means, and what to do", ArgsUsage: "[CODE]",
+		Name: "codes", Usage: "say what a state, a reason, a use or a finding means, and what to do",
+		ArgsUsage:   "[CODE]",
 		Description: "Without a CODE, all of them. The daemon is not asked.",
 		Action:      func(_ context.Context, c *cli.Command) error { return showCodes(c) },
 	}

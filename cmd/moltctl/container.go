@@ -18,9 +18,9 @@ func containerCommand() *cli.Command {
 		Commands: []*cli.Command{{
 			Name: "refresh", Usage: "give a container the defaults of another image than it was made from",
 			ArgsUsage: "CONTAINER",
-			Description: `Variables, command, directory, user and labels that come from the old image are replaced by those of the new one;
-what the container has of its own stays. It gets them at its next start. Its files are not touched: see update.
-Containers of Kubernetes are refused: kubelet makes them anew.`,
+			Description: `Variables, command, directory, user and labels that come from the old image are replaced
+by those of the new one; what the container has of its own stays. It gets them at its next start. Its files are
+not touched: see update. Containers of Kubernetes are refused: kubelet makes them anew.`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "from", Usage: "the `IMAGE` whose defaults the container has", Required: true},
 				&cli.StringFlag{Name: "to", Usage: "the `IMAGE` whose defaults it gets", Required: true},

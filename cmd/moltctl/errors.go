@@ -127,7 +127,8 @@ func wantsJSON(args []string) bool {
 	for i, arg := range args {
 		name, value, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if name == "format" && strings.HasPrefix(arg, "-") {
-			return given && value == formatJSON || !given && slices.Equal(args[i+1:min(i+2, len(args))], []string{formatJSON})
+			return given && value == formatJSON || !given &&
+				slices.Equal(args[i+1:min(i+2, len(args))], []string{formatJSON})
 		}
 	}
 	return false

@@ -29,8 +29,9 @@ func explainCommands() []*cli.Command {
 		},
 		{
 			Name: "audit", Usage: "show which fixes of its base a storage hides", ArgsUsage: "STORAGE",
-			Description: `Packages of the base, and the files that they own, are compared with what the container sees. Files of the base
-that no package owns are not: storage explain shows one of them. Exit code 3 if fixes are hidden.`,
+			Description: `Packages of the base, and the files that they own, are compared with what the container
+sees. Files of the base that no package owns are not: storage explain shows one of them. Exit code 3 if fixes
+are hidden.`,
 			Action: action(auditStorage),
 		},
 	}

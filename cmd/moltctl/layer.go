@@ -22,9 +22,9 @@ func layerCommand() *cli.Command {
 			{Name: "ls", Usage: "list layers", Action: action(listLayers)},
 			{
 				Name: "merge", Usage: "merge delta layers that no storage stands on with the layer above them",
-				Description: `What any container sees stays the same. Layers that containerd knows by name, and layers that a
-rollback may need, are left as they are; the reasons are shown. The daemon merges delta layers by itself some time after
-nothing needs them.`,
+				Description: `What any container sees stays the same. Layers that containerd knows by name, and layers
+that a rollback may need, are left as they are; the reasons are shown. The daemon merges delta layers by itself
+some time after nothing needs them.`,
 				Flags: []cli.Flag{&cli.BoolFlag{
 					Name: "dry-run", Usage: "show which layers would be merged first, and change nothing",
 				}},

@@ -100,8 +100,8 @@ func printDrift(ctx context.Context, c *cli.Command, client api.ControlClient, u
 // driftText says that the containers of storages ask for another base than the one that they stand on now.
 func driftText(asked string, who []string) string {
 	if len(who) == 1 {
-		return fmt.Sprintf("the container of %s names %s; the storage stays on the new base until that changes: name the "+
-			"new image there", who[0], asked)
+		return fmt.Sprintf("the container of %s names %s; the storage stays on the new base until that changes: "+
+			"name the new image there", who[0], asked)
 	}
 	return fmt.Sprintf("the containers of %d storages name %s: %s; the storages stay on the new base until that "+
 		"changes: name the new image there",

@@ -52,7 +52,8 @@ func (f *findings) read(storage string, report io.Reader) error {
 		switch name {
 		case "holds":
 			return eachElement(dec, func(h servicing.Reason) error {
-				f.add(storage, finding{rank: -3, what: "held", subject: heldSubject(h), text: h.Message + codeText(h.Code)})
+				f.add(storage, finding{rank: -3, what: "held", subject: heldSubject(h),
+					text: h.Message + codeText(h.Code)})
 				return nil
 			})
 		case "findings":
@@ -72,7 +73,8 @@ func (f *findings) read(storage string, report io.Reader) error {
 		case "paths":
 			return eachElement(dec, func(p servicing.PathReport) error {
 				text := strings.Trim(p.Reason+"; "+hidden(p), "; ")
-				f.add(storage, finding{rank: rankOf(p.Verdict), what: string(p.Verdict), subject: printable(pathOf(p)), text: text})
+				f.add(storage, finding{rank: rankOf(p.Verdict), what: string(p.Verdict), subject: printable(pathOf(p)),
+					text: text})
 				return nil
 			})
 		}

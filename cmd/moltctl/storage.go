@@ -20,15 +20,17 @@ func storageCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "storage",
 		Usage: "the writable states of containers",
-		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Whole parts between slashes will
-do where they are unique, except for rm, and so will the name that nerdctl or Kubernetes has for the container where no storage
-is called so. The storage of a container that asked for none is named by the container.`,
+		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Whole
+parts between slashes will do where they are unique, except for rm, and so will the name that nerdctl or
+Kubernetes has for the container where no storage is called so. The storage of a container that asked for none
+is named by the container.`,
 		Commands: append([]*cli.Command{
 			listCommand(),
-			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE", Action: action(inspectStorage)},
+			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE",
+				Action: action(inspectStorage)},
 			diffCommand(),
-			{Name: "history", Usage: "show the updates of a storage and the states it can return to", ArgsUsage: "STORAGE",
-				Action: action(storageHistory)},
+			{Name: "history", Usage: "show the updates of a storage and the states it can return to",
+				ArgsUsage: "STORAGE", Action: action(storageHistory)},
 			storageRollbackCommand(),
 			{
 				Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...",
@@ -52,8 +54,8 @@ const assumeFreeFlag = "assume-free"
 func assumeFree() cli.Flag {
 	return &cli.BoolFlag{
 		Name: assumeFreeFlag,
-		Usage: "take a storage for free when it cannot be found out; a mount that is seen, or a running container, is not " +
-			"overridden",
+		Usage: "take a storage for free when it cannot be found out; a mount that is seen, or a running container, " +
+			"is not overridden",
 	}
 }
 
@@ -90,7 +92,8 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 		t.row()
 		t.row("NODE", "KIND", "SIZE", "INODES", "WRITTEN ON", "CREATED")
 		for _, n := range r.GetNodes() {
-			t.row(nodeID(n.GetId()), kindOf(n), size(n.GetSize()), n.GetInodes(), nodeID(n.GetBase()), when(n.GetCreated()))
+			t.row(nodeID(n.GetId()), kindOf(n), size(n.GetSize()), n.GetInodes(), nodeID(n.GetBase()),
+				when(n.GetCreated()))
 		}
 	})
 }
@@ -108,7 +111,8 @@ func unfinished(t *table, r *api.GetStorageResponse) {
 			if o.GetStorage() != s.GetName() || what == "" || what == "held" && s.GetHeldBy() != u.GetId() {
 				continue
 			}
-			text := fmt.Sprintf("%s to %s, since %s", updateID(u.GetId()), baseName(u.GetTo(), u.GetToRef()), when(o.GetTime()))
+			text := fmt.Sprintf("%s to %s, since %s", updateID(u.GetId()), baseName(u.GetTo(), u.GetToRef()),
+				when(o.GetTime()))
 			if why := outcomeWhy(o); why != "" {
 				text += ": " + why
 			}
@@ -191,7 +195,8 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	for _, given := range c.Args().Slice() {
 		name, err := inFull(known.GetStorages(), fullNames(c, given), given)
 		if err == nil {
-			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name, AssumeFree: c.Bool(assumeFreeFlag)})
+			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name,
+				AssumeFree: c.Bool(assumeFreeFlag)})
 		}
 		if err == nil {
 			removed = append(removed, name)

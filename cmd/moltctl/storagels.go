@@ -24,9 +24,9 @@ const (
 func listCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ls", Usage: "list storages", Action: action(listStorages),
-		Description: `With --namespace, or $CONTAINERD_NAMESPACE, only storages of that namespace. CONTAINER is what the client of the container
-calls it, LAST USE the last mount of what is written now, and ASKS FOR the image that the container names where its storage
-stands on another one.`,
+		Description: `With --namespace, or $CONTAINERD_NAMESPACE, only storages of that namespace. CONTAINER
+is what the client of the container calls it, LAST USE the last mount of what is written now, and ASKS FOR the
+image that the container names where its storage stands on another one.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Usage: "also those of containers that asked for no storage"},
 			&cli.BoolFlag{Name: allNamespacesFlag, Aliases: []string{"A"},

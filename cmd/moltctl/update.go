@@ -30,16 +30,17 @@ func updateCommand() *cli.Command {
 			createCommand(storages, dryRun),
 			{Name: "ls", Usage: "list updates", Action: action(listUpdates)},
 			{
-				Name: "inspect", Usage: "show an update, storage by storage", ArgsUsage: "UPDATE", Action: action(inspectUpdate),
+				Name: "inspect", Usage: "show an update, storage by storage", ArgsUsage: "UPDATE",
+				Action: action(inspectUpdate),
 				Flags: []cli.Flag{&cli.BoolFlag{Name: "watch", Aliases: []string{"w"},
 					Usage: "wait first until no storage is being serviced, and show how far that is"}},
 			},
 			{
 				Name: "report", Usage: "show what an update found and did in a storage", ArgsUsage: "UPDATE [PATH]",
-				Description: "With a PATH, all that is known about it, with diffs where it is text that everybody in the " +
-					"container may read.\n" +
-					"Without --storage, what was found in all storages of the update, each thing once with the storages that it is " +
-					"about.",
+				Description: "With a PATH, all that is known about it, with diffs where it is text that everybody " +
+					"in the container may read.\n" +
+					"Without --storage, what was found in all storages of the update, each thing once with the " +
+					"storages that it is about.",
 				Flags: []cli.Flag{&cli.StringFlag{Name: "storage",
 					Usage: "`STORAGE`; may be left out when the update has just one"}},
 				Action: action(reportUpdate),
@@ -54,8 +55,8 @@ func updateCommand() *cli.Command {
 func applyCommand(storages cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "apply", Usage: "move the storages of an update that was announced or staged", ArgsUsage: "UPDATE",
-		Description: "Such an update was begun by a layer that was committed; servicing.on_commit in the configuration of " +
-			"the daemon\n" +
+		Description: "Such an update was begun by a layer that was committed; servicing.on_commit in the " +
+			"configuration of the daemon\n" +
 			"says how far it goes by itself.",
 		Flags:  []cli.Flag{storages},
 		Action: action(applyUpdate),
@@ -65,9 +66,10 @@ func applyCommand(storages cli.Flag) *cli.Command {
 func createCommand(storages, dryRun cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "create", Usage: "update the storages on a base",
-		Description: `A stopped container's storage is updated at once, a running one's at its next start. A storage that cannot be
-updated is held, with the reasons, and does not stop the others. Where packages of a storage need the old version of some packages
-of its base, these wait and the rest is applied; the exit code is then 3.
+		Description: `A stopped container's storage is updated at once, a running one's at its next start. A
+storage that cannot be updated is held, with the reasons, and does not stop the others. Where packages of a
+storage need the old version of some packages of its base, these wait and the rest is applied; the exit code is
+then 3.
 
    moltctl update create --from app:v1 --to app:v2
    moltctl update create --storage web --to app:v2 --dry-run`,
@@ -77,8 +79,9 @@ of its base, these wait and the rest is applied; the exit code is then 3.
 			storages, dryRun,
 			&cli.BoolFlag{Name: "anonymous", Usage: "also storages of containers that asked for none"},
 			&cli.BoolFlag{
-				Name:  standingFlag,
-				Usage: "also storages that come to stand on the old base later, until the update is rolled back or cancelled",
+				Name: standingFlag,
+				Usage: "also storages that come to stand on the old base later, until the update is rolled back or " +
+					"cancelled",
 			},
 			&cli.BoolFlag{Name: allOrNothingFlag, Usage: "update all the storages or none"},
 			&cli.StringSliceFlag{Name: "policy",
@@ -98,7 +101,8 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 		return err
 	}
 	req := &api.CreateUpdateRequest{
-		Namespace: c.String("namespace"), From: c.String("from"), To: c.String("to"), Storages: c.StringSlice("storage"),
+		Namespace: c.String("namespace"), From: c.String("from"), To: c.String("to"),
+		Storages:  c.StringSlice("storage"),
 		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool(allOrNothingFlag), Force: c.Bool("force"),
 		AssumeFree: c.Bool(assumeFreeFlag),
 		Standing:   c.Bool(standingFlag),
@@ -290,7 +294,8 @@ func applyUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if err != nil {
 		return err
 	}
-	if _, err := client.ApplyUpdate(ctx, &api.ApplyUpdateRequest{Id: id, Storages: c.StringSlice("storage")}); err != nil {
+	if _, err := client.ApplyUpdate(ctx, &api.ApplyUpdateRequest{Id: id,
+		Storages: c.StringSlice("storage")}); err != nil {
 		return err
 	}
 	u, err := follow(ctx, c, client, id)

@@ -51,7 +51,8 @@ func (f *finder) settleCommits() {
 		}
 		n.Kind, n.Base, n.Parent, n.Frozen, n.Origin, n.Unsynced = dag.Persisted, n.Parent, 0, false, "", ""
 		f.h.putNode(n)
-		f.h.mend(aboutStorage(s.Name), "is not committed, there is no name for the layer %v; that is its open node", n.ID)
+		f.h.mend(aboutStorage(s.Name), "is not committed, there is no name for the layer %v; that is its open node",
+			n.ID)
 	}
 }
 

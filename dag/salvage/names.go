@@ -190,6 +190,7 @@ func (h *salvager) mendParent(n dag.Name) {
 	}
 	h.mend(aboutName(n.Parent), "is made anew on %v, as the parent of %q", layer.ID, n.Key)
 	h.names[n.Parent] = dag.Name{
-		Key: n.Parent, Kind: dag.Committed, Parent: h.committed(layer.Parent), Node: layer.ID, Created: h.now, Updated: h.now,
+		Key: n.Parent, Kind: dag.Committed, Parent: h.committed(layer.Parent), Node: layer.ID, Created: h.now,
+		Updated: h.now,
 	}
 }

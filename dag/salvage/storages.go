@@ -54,7 +54,8 @@ func (f *finder) findHeads() {
 		switch {
 		case id == 0:
 		case f.h.heads[s.Head] != s.Name:
-			f.h.mend(aboutStorage(s.Name), "its head %v is lost or that of another storage, it goes on with %v", s.Head, id)
+			f.h.mend(aboutStorage(s.Name), "its head %v is lost or that of another storage, it goes on with %v", s.Head,
+				id)
 			s.Head = id
 			f.h.heads[id] = s.Name
 			f.h.put(s)

@@ -49,7 +49,8 @@ func openDatabase(path string, readOnly bool) (db *bbolt.DB, err error) {
 		db, err = bbolt.Open(path, 0o600, options)
 		return err
 	})
-	_, failed := errors.AsType[unix.Errno](err) // of the disk or the kernel: that tells nothing of what is in the database
+	// of the disk or the kernel: that tells nothing of what is in the database
+	_, failed := errors.AsType[unix.Errno](err)
 	if err == nil || failed || errdefs.IsDataLoss(err) {
 		return db, err
 	}

@@ -39,7 +39,8 @@ func inspect(path string) (c contents, err error) {
 			if c, err = read(tx); err == nil {
 				err = verifySum(tx)
 			}
-			return errors.Join(err, supported(tx)) // a version that is not what was written must not pass for a newer one alone
+			// a version that is not what was written must not pass for a newer one alone
+			return errors.Join(err, supported(tx))
 		})
 	})
 	c.sequence = max(c.sequence, 1) // version 1 did not count

@@ -100,7 +100,8 @@ func (c *CRI) importImage(ctx context.Context, img image.Image) (containerd.Imag
 	}
 	// CRI learns of images from events. The ID tells this one from an earlier one of the same name.
 	err = poll(ctx, func(ctx context.Context) error {
-		r, err := c.Images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: img.Name}})
+		r, err := c.Images.ImageStatus(ctx,
+			&runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: img.Name}})
 		if err != nil {
 			return fmt.Errorf("ask CRI for %s: %w", img.Name, err)
 		}

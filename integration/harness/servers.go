@@ -45,7 +45,8 @@ func (h *Harness) StartDaemon() {
 	}
 }
 
-// DieAt starts the daemon again so that it dies when it comes to a failpoint for the first time. [Harness.Revive] follows.
+// DieAt starts the daemon again so that it dies when it comes to a failpoint for the first time. [Harness.Revive]
+// follows.
 func (h *Harness) DieAt(point string) {
 	h.t.Helper()
 	h.StopDaemon()
@@ -123,7 +124,8 @@ func (h *Harness) daemonReady(ctx context.Context) error {
 	defer conn.Close()
 	sn := proxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(conn), h.Snapshotter)
 	// Any answer will do: containerd's own snapshotters have an error for a store that was never written to.
-	err = sn.Walk(namespaces.WithNamespace(ctx, h.Namespace), func(context.Context, snapshots.Info) error { return nil })
+	err = sn.Walk(namespaces.WithNamespace(ctx, h.Namespace),
+		func(context.Context, snapshots.Info) error { return nil })
 	if errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err) {
 		return fmt.Errorf("ask the daemon: %w", err)
 	}
@@ -159,10 +161,11 @@ func (h *Harness) containerdReady(ctx context.Context) error {
 func (h *Harness) throughContainerd(ctx context.Context) error {
 	names := 0
 	for _, namespace := range []string{h.Namespace, criNamespace} {
-		err := h.Snapshots().Walk(namespaces.WithNamespace(ctx, namespace), func(context.Context, snapshots.Info) error {
-			names++
-			return nil
-		})
+		err := h.Snapshots().Walk(namespaces.WithNamespace(ctx, namespace),
+			func(context.Context, snapshots.Info) error {
+				names++
+				return nil
+			})
 		if err != nil {
 			return fmt.Errorf("reach the daemon through containerd: %w", err)
 		}

@@ -128,6 +128,7 @@ func broughtBack(t *table, r *api.RollbackUpdateResponse, req *api.RollbackUpdat
 		since = "is deleted"
 	}
 	u := r.GetUpdate()
+	t.row()
 	t.row("note:", fmt.Sprintf("%s back on %s; what was written since %s: %s", storagesCount(len(back)),
 		baseName(u.GetFrom(), u.GetFromRef()), since, command))
 }

@@ -127,7 +127,7 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 	if !ok || err != nil {
 		return p, false, err
 	}
-	s.store.View(func(g *dag.Graph) { ok = s.usable(g, below) == nil })
+	s.Graph(func(g *dag.Graph) { ok = s.usable(g, below) == nil })
 	if !ok { // what is damaged is either made again, or refuses that
 		return p, false, nil
 	}

@@ -56,7 +56,7 @@ func (s *Snapshotter) begin(ctx context.Context, key string) (rehomes bool, err 
 
 // starting returns the storage of a key that a container is known to have.
 func (s *Snapshotter) starting(key string) (st dag.Storage, ok bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		if st, ok = g.Storage(n.Storage); ok {
 			ok = st.Key == key && n.Identity != dag.Unknown
@@ -72,7 +72,7 @@ func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (rehomes bool, 
 		lead dag.Lead
 		led  bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		head, _ := g.Node(st.Head)
 		fresh := head.Parent == 0 && len(st.Points)+len(st.Aside) == 0 && st.Pending == nil
 		lead, led = g.Leads().From(head.Base)
@@ -117,7 +117,7 @@ func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead)
 	key := parseKey(st.Key)
 	var layer dag.Node
 	var u dag.Update
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		layer, _ = g.Node(lead.To)
 		u, _ = g.Update(lead.Update)
 	})
@@ -142,7 +142,7 @@ func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead)
 func (s *Snapshotter) mountsAtHome(ctx context.Context, key Key) ([]mount.Mount, error) {
 	failpoint.RehomeBegun.Hit()
 	if err := s.finishRehoming(ctx, key); err != nil {
-		s.background(s.life, s.resumeRehomings)
+		s.tasks.Go(s.resumeRehomings)
 		return nil, fmt.Errorf("container %q begins on a newer base, on which its key cannot be prepared now; start it again: %w", key.Key, err)
 	}
 	for _, n := range s.keys()[key] {
@@ -176,7 +176,7 @@ func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transfor
 	if err != nil {
 		return errors.Join(err, s.discardNodes(open))
 	}
-	s.kick()
+	s.tasks.Kick()
 	return nil
 }
 
@@ -203,7 +203,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 		to    dag.UpdateID
 		joins bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		for _, u := range g.Updates() {
 			if u.Joins(g, st) {
@@ -224,7 +224,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 // joinStanding has the storages that came to stand on the old base of a standing update wait for it.
 func (s *Snapshotter) joinStanding(ctx context.Context) error {
 	joining := map[string]bool{}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			for _, name := range u.Joining(g) {
 				st, _ := g.Storage(name)

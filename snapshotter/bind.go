@@ -66,7 +66,7 @@ type binding struct {
 
 // binding looks up what there is of a key and of the storage that it is to be bound to.
 func (s *Snapshotter) binding(key string, claim Claim) (b binding, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, known := g.Name(key)
 		if !known {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -171,7 +171,7 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
 
 // stoodOn reports whether a rollback point of a storage stands on a base.
 func (s *Snapshotter) stoodOn(st dag.Storage, base dag.NodeID) (found bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, p := range st.Points {
 			n, _ := g.Node(p.Head)
 			found = found || g.SameBase(n.Base, base)
@@ -203,7 +203,7 @@ func (s *Snapshotter) bindBack(ctx context.Context, b binding) error {
 		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": update.String(), "key": b.key}).
 			Warn("rolled back: the container asks for the base from before, and the last one did not")
 		var there bool
-		s.store.View(func(g *dag.Graph) {
+		s.Graph(func(g *dag.Graph) {
 			st, _ = g.Storage(st.Name)
 			there = g.SameBase(g.Base(st), b.asks)
 		})
@@ -233,7 +233,7 @@ func (s *Snapshotter) carryOut(ctx context.Context, key string) {
 }
 
 func (s *Snapshotter) storageOf(key string) (st dag.Storage, ok bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		st, ok = g.Storage(n.Storage)
 	})

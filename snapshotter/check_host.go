@@ -106,7 +106,7 @@ func ofKey(k Key) string { return fmt.Sprintf("key %q in namespace %q", k.Key, k
 // keys returns the names that containerd made, by what it calls them. Several may be called the same.
 func (s *Snapshotter) keys() map[Key][]dag.Name {
 	all := map[Key][]dag.Name{}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if k := parseKey(n.Key); k.namespace != "" {
 				all[Key{k.namespace, k.key}] = append(all[Key{k.namespace, k.key}], n)
@@ -141,7 +141,7 @@ func (s *Snapshotter) unknownToHost(k Key, names []dag.Name) Problem {
 // it does. A storage that has the name for another reason is not taken for it.
 func (s *Snapshotter) rescue(k Key, n dag.Name) (target string, done bool) {
 	var head dag.Node
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(n.Storage)
 		head, _ = g.Node(st.Head)
 		for _, other := range g.Storages() {
@@ -161,7 +161,7 @@ func (s *Snapshotter) rescue(k Key, n dag.Name) (target string, done bool) {
 		}
 		target = name
 		taken := false
-		s.store.View(func(g *dag.Graph) { _, taken = g.Storage(name) })
+		s.Graph(func(g *dag.Graph) { _, taken = g.Storage(name) })
 		if !taken {
 			break
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -45,7 +46,7 @@ func passing(ctx context.Context, st dag.Storage, try func(context.Context, dag.
 	defer cancel()
 	for {
 		c, u = try(ctx, st, false)
-		if u.Code != use.Mounted && u.Code != use.Unseen || sleep(patience, passingLook) != nil {
+		if u.Code != use.Mounted && u.Code != use.Unseen || background.Sleep(patience, passingLook) != nil {
 			return c, u
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 )
 
 // leaving is how long containerd may take to drop the key of a container that is gone.
@@ -57,27 +58,15 @@ func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
 		if last {
 			return err
 		}
-		if err := sleep(ctx, s.leaving/150); err != nil {
+		if err := background.Sleep(ctx, s.leaving/150); err != nil {
 			return fmt.Errorf("wait for containerd to let go of storage %q: %w", name, err)
 		}
 	}
 }
 
-// sleep waits for a time. It fails with errdefs.ErrUnavailable when the context ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errdefs.ErrUnavailable, context.Cause(ctx))
-	case <-timer.C:
-		return nil
-	}
-}
-
 // keysOf returns the keys that refer to a storage.
 func (s *Snapshotter) keysOf(storage string) (keys []string) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if n.Storage == storage {
 				keys = append(keys, n.Key)
@@ -159,7 +148,7 @@ func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, keys []s
 		changes = append(changes, dag.Remove{Key: key, Now: now()})
 	}
 	anonymous := false
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		anonymous = st.Anonymous
 	})

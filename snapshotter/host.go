@@ -5,7 +5,6 @@ package snapshotter
 
 import (
 	"context"
-	_ "crypto/sha256" // so that digests of these kinds are known
 	_ "crypto/sha512"
 	"encoding/json"
 	"fmt"

@@ -46,7 +46,7 @@ func (c *claim) Close() error {
 
 // isOpen reports whether the graph has a node that is not frozen.
 func (s *Snapshotter) isOpen(id dag.NodeID) (open bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, ok := g.Node(id)
 		open = ok && !n.Frozen
 	})
@@ -131,7 +131,7 @@ func unanswered(st dag.Storage, err error) use.Use {
 
 // layered reports whether a storage is mounted as an overlay.
 func (s *Snapshotter) layered(st dag.Storage) (layered bool) {
-	s.store.View(func(g *dag.Graph) { layered = len(g.Stack(st.Head))+len(g.Chain(g.Base(st))) > 1 })
+	s.Graph(func(g *dag.Graph) { layered = len(g.Stack(st.Head))+len(g.Chain(g.Base(st))) > 1 })
 	return layered
 }
 
@@ -218,7 +218,7 @@ func (s *Snapshotter) lookedAt(ctx context.Context, name string, assumeFree bool
 }
 
 func (s *Snapshotter) storageNamed(name string) (st dag.Storage, ok bool) {
-	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
+	s.Graph(func(g *dag.Graph) { st, ok = g.Storage(name) })
 	return st, ok
 }
 
@@ -287,7 +287,7 @@ func wait(ctx context.Context, ready <-chan struct{}) error {
 func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
 	var keys []string
 	waits := false
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		waits = len(g.ToStage()) > 0
 		for _, st := range g.Storages() {
 			waits = waits || st.Pending != nil
@@ -300,6 +300,6 @@ func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
 		s.handed.released(key, at)
 	}
 	if waits {
-		s.kick()
+		s.tasks.Kick()
 	}
 }

@@ -95,7 +95,7 @@ func (c *computed) labels(g *dag.Graph, n dag.Name) map[string]string {
 
 func (c *computed) ofLayer(g *dag.Graph, n dag.Name) map[string]string {
 	uses, _ := c.layers(g)
-	use, used := uses[n.Node]
+	its, used := uses[n.Node]
 	if !used {
 		return nil
 	}
@@ -103,8 +103,8 @@ func (c *computed) ofLayer(g *dag.Graph, n dag.Name) map[string]string {
 	if layer, _ := g.Node(n.Node); layer.Added {
 		labels[LabelKind] = "delta"
 	}
-	updates := make([]string, 0, len(use.Updates))
-	for _, u := range slices.Backward(use.Updates) {
+	updates := make([]string, 0, len(its.Updates))
+	for _, u := range slices.Backward(its.Updates) {
 		updates = append(updates, u.String())
 	}
 	if len(updates) > 0 {

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 )
 
 // Mounts returns the mounts of a key. For the key of a container it first sees to it that the key has the storage it asks
@@ -33,7 +34,7 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, er
 	if err != nil {
 		return nil, err
 	}
-	return outlive(ctx, s, func(ctx context.Context) ([]mount.Mount, error) {
+	return background.Outlive(ctx, s.tasks, func(ctx context.Context) ([]mount.Mount, error) {
 		mounts, rehomes, err := s.atStart(ctx, key)
 		unlock()
 		if rehomes && err == nil {
@@ -119,7 +120,7 @@ func (s *Snapshotter) settleFlags(ctx context.Context, key string) error {
 
 // mountsOf returns the mounts of a key as the graph stands. For an active key the caller holds the lock of its storage.
 func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, ok := g.Name(key)
 		if !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)

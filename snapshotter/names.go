@@ -40,7 +40,7 @@ func (c *computed) info(g *dag.Graph, n dag.Name) snapshots.Info {
 
 // name returns a name, or errdefs.ErrNotFound.
 func (s *Snapshotter) name(key string) (n dag.Name, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		var ok bool
 		if n, ok = g.Name(key); !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -51,7 +51,7 @@ func (s *Snapshotter) name(key string) (n dag.Name, err error) {
 
 // Stat returns what containerd knows of a key, and computed labels: see [LabelBase].
 func (s *Snapshotter) Stat(_ context.Context, key string) (i snapshots.Info, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, ok := g.Name(key)
 		if !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -110,7 +110,7 @@ func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...str
 		return err
 	}
 	var infos []snapshots.Info
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			infos = append(infos, s.computed.info(g, n))
 		}
@@ -182,12 +182,12 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	}
 	s.handed.ended(key)
 	for _, id := range updates {
-		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
 	}
 	if len(updates) > 0 {
-		s.background(s.life, func(ctx context.Context) { s.vouch(ctx, updates) })
+		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, updates) })
 	}
-	s.kick()
+	s.tasks.Kick()
 	return nil
 }
 
@@ -195,7 +195,7 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 // errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key it knows.
 func (s *Snapshotter) Remove(_ context.Context, key string) error {
 	var delta bool
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		layer, _ := g.Node(n.Node)
 		delta = n.Kind == dag.Committed && layer.Added
@@ -209,7 +209,7 @@ func (s *Snapshotter) Remove(_ context.Context, key string) error {
 	}
 	s.handed.ended(key)
 	if delta { // it may be merged now
-		s.kick()
+		s.tasks.Kick()
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[str
 		return supersedes{policy: IgnoreCommit}, nil
 	case ref == "":
 		var parent dag.Name
-		s.store.View(func(g *dag.Graph) { parent, _ = g.Name(n.Parent) })
+		s.Graph(func(g *dag.Graph) { parent, _ = g.Name(n.Parent) })
 		return supersedes{base: parent.Node, policy: s.onCommit.Written}, nil
 	}
 	u := supersedes{ref: ref, policy: s.onCommit.Client}
@@ -130,7 +130,7 @@ func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (d
 // layerWithKey returns the latest layer with a key or a chain ID, 0 without one. The image of a layer on which storages
 // stand may have been removed, with the key.
 func (s *Snapshotter) layerWithKey(namespace, key string) (id dag.NodeID) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if k := parseKey(n.Key); n.Kind == dag.Committed && k.namespace == namespace && k.key == key {
 				id = max(id, n.Node)
@@ -157,7 +157,7 @@ func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels
 	entry := log.G(ctx).WithField("layer", key.key)
 	u, err := s.supersedes(ctx, n, labels)
 	if err == nil && u.policy != IgnoreCommit && u.base != 0 {
-		s.store.View(func(g *dag.Graph) {
+		s.Graph(func(g *dag.Graph) {
 			own, _ := g.Storage(n.Storage)
 			b.changes, b.updates, err = dag.Announcement{
 				Of: u.base, To: own.Head, Origin: key.origin(), FromRef: u.ref, ToRef: key.key, Until: u.policy.until(),
@@ -202,7 +202,7 @@ func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() beg
 			return b.updates, nil
 		}
 		var alone error
-		s.store.View(func(g *dag.Graph) { _, alone = g.Plan(c) })
+		s.Graph(func(g *dag.Graph) { _, alone = g.Plan(c) })
 		if alone != nil {
 			return nil, err
 		}
@@ -226,6 +226,6 @@ func (s *Snapshotter) Apply(_ context.Context, id dag.UpdateID, storages []strin
 	if err != nil {
 		return err
 	}
-	s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
 	return nil
 }

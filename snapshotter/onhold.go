@@ -96,7 +96,7 @@ func (s *Snapshotter) bindHeld(ctx context.Context, b binding, held holding) err
 			Warn("the storage is held; its container starts on the old base")
 		// The wish stays open, so that the next start tries again.
 		if b.as.Asked = nil; b.storage.Asked == nil {
-			s.store.View(func(g *dag.Graph) { b.as.Asked = g.Asking(b.stands) })
+			s.Graph(func(g *dag.Graph) { b.as.Asked = g.Asking(b.stands) })
 		}
 		if err := s.bindHere(b); err != nil {
 			return err
@@ -202,7 +202,7 @@ func (s *Snapshotter) markHeld(key string, update dag.UpdateID) {
 	}
 	marked := Key{k.namespace, k.key}
 	s.marks.add(marked, update)
-	s.background(s.life, func(ctx context.Context) {
+	s.tasks.Go(func(ctx context.Context) {
 		if err := s.label(ctx, marked); err != nil {
 			log.G(ctx).WithError(err).WithField("container", k.key).
 				Warn("failed to label the record of a container that started on the old base; it is tried again")
@@ -276,7 +276,7 @@ func (s *Snapshotter) mislabelled(marked map[Key]mark) map[Key]bool {
 	for k := range marked {
 		should[k] = false // unless a storage says otherwise
 	}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			own := parseKey(st.Key)
 			k := Key{own.namespace, own.key}

@@ -86,7 +86,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 
 // parentLayers returns the layers below a new key, pinned, after a look at whether there could be one.
 func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, release func(), err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
 			return
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -54,7 +55,7 @@ func (s *Snapshotter) Rehome(ctx context.Context, to Home) error {
 		return err
 	}
 	failpoint.RehomeBegun.Hit()
-	_, err = outlive(ctx, s, func(ctx context.Context) (struct{}, error) {
+	_, err = background.Outlive(ctx, s.tasks, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.finishRehoming(ctx, Key{to.Namespace, to.Key})
 	})
 	return err
@@ -71,7 +72,7 @@ func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, err
 		}
 	}
 	var found string
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range names {
 			n, _ := g.Name(n.Key)
 			if st, ok := g.Storage(n.Storage); ok && st.Key == n.Key {
@@ -90,7 +91,7 @@ func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, err
 
 // standsOnImage refuses to re-home a container to an image that its storage does not stand on.
 func (s *Snapshotter) standsOnImage(st dag.Storage, to Home) (err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		if base, _ := g.Node(g.Base(st)); base.Origin != Origin(to.Namespace, to.Layer) {
 			err = fmt.Errorf("storage %q of container %q does not stand on %s; update it first: moltctl update create --storage %s --to %s: %w",
 				st.Name, to.Container, to.Image, st.Name, to.Image, errdefs.ErrFailedPrecondition)
@@ -110,7 +111,7 @@ func (s *Snapshotter) rehoming(key string) (storage string) {
 }
 
 func (s *Snapshotter) rehomed(key Key) (st dag.Storage, ok bool) {
-	s.store.View(func(g *dag.Graph) { st, ok = g.Rehomed(key.Namespace, key.Key) })
+	s.Graph(func(g *dag.Graph) { st, ok = g.Rehomed(key.Namespace, key.Key) })
 	return st, ok
 }
 
@@ -126,7 +127,7 @@ func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts
 		asked *dag.Asked
 		ok    bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		st, ok = g.Storage(storage)
 		asked = g.Asking(g.AskedOf(n))
@@ -185,14 +186,14 @@ func (s *Snapshotter) resumeRehomings(ctx context.Context) {
 			}
 			errs = append(errs, err)
 		}
-		if errors.Join(errs...) == nil || sleep(ctx, rehomeAgain) != nil {
+		if errors.Join(errs...) == nil || background.Sleep(ctx, rehomeAgain) != nil {
 			return
 		}
 	}
 }
 
 func (s *Snapshotter) rehomings() (keys []Key) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for name := range g.Rehomings() {
 			st, _ := g.Storage(name)
 			keys = append(keys, Key{st.Rehoming.Namespace, st.Rehoming.Container})

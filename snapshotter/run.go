@@ -57,7 +57,7 @@ func (s *Snapshotter) runExclusively(ctx context.Context, id dag.UpdateID, tried
 	defer s.underway.Delete(id)
 	entry := log.G(ctx).WithField("update", id.String())
 	var together bool
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		together = u.AllOrNothing
 	})
@@ -95,9 +95,9 @@ func (s *Snapshotter) runExclusively(ctx context.Context, id dag.UpdateID, tried
 
 // takeUp runs the updates that are not done and that nobody is at work with: a crash cut them short, or the disk was full when
 // they were to be given up.
-func (s *Snapshotter) takeUp(context.Context) error {
+func (s *Snapshotter) takeUp() {
 	var going []dag.UpdateID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			// What a container asks for is done when it asks again, not in its absence.
 			if _, underway := s.underway.Load(u.ID); !underway && u.Cause != dag.ByBind && u.Underway() {
@@ -106,14 +106,13 @@ func (s *Snapshotter) takeUp(context.Context) error {
 		}
 	})
 	for _, id := range going {
-		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
 	}
-	return nil
 }
 
 // unfinished returns the storages whose side effects an update still has to determine, by name.
 func (s *Snapshotter) unfinished(id dag.UpdateID) (names []string) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		for name, o := range u.Outcomes {
 			if o.Underway() {
@@ -158,7 +157,7 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 
 // goesUntil returns how far an update goes for a storage by itself; empty for all the way.
 func (s *Snapshotter) goesUntil(id dag.UpdateID, storage string) (until dag.State) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		until = u.Outcomes[storage].Until
 	})
@@ -168,7 +167,7 @@ func (s *Snapshotter) goesUntil(id dag.UpdateID, storage string) (until dag.Stat
 // concerned returns how far an update has come for a storage, and why it does not concern it any more: it may have been
 // moved since the update began.
 func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.State, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		state = u.Outcomes[st.Name].State
 		waits := st.Pending != nil && st.Pending.Update == id
@@ -182,7 +181,7 @@ func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.Stat
 // updateFree services a storage that is free and whose lock the caller holds, as far as the update goes for it.
 func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (dag.State, error) {
 	var u dag.Update
-	s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
+	s.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 	stage, change, done := s.ready, staged.switched, dag.Applied
 	if u.Outcomes[st.Name].Until == dag.Staged {
 		stage, change, done = s.stageAhead, staged.beside, dag.Staged
@@ -323,7 +322,7 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 	for _, p := range parts {
 		p.release()
 	}
-	s.kick()
+	s.tasks.Kick()
 	return true, nil
 }
 
@@ -333,7 +332,7 @@ func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.Upd
 		st     dag.Storage
 		update dag.Update
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		st, _ = g.Storage(name)
 		update, _ = g.Update(id)
 	})

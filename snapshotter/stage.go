@@ -306,7 +306,7 @@ func (s *Snapshotter) unsynced(g *dag.Graph) []dag.NodeID {
 // for it.
 func (s *Snapshotter) sync(ids ...dag.NodeID) error {
 	var layers []dag.NodeID
-	s.store.View(func(g *dag.Graph) { layers = s.unsynced(g) })
+	s.Graph(func(g *dag.Graph) { layers = s.unsynced(g) })
 	if err := s.nodes.Sync(ids...); err != nil {
 		return err
 	}
@@ -325,7 +325,7 @@ func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
 		s.attested(p.head) // nobody freezes it
 	}
 	p.release()
-	s.kick()
+	s.tasks.Kick()
 	return nil
 }
 

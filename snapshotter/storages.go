@@ -111,7 +111,7 @@ func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name s
 		o         dag.Outcome
 		known, in bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		var u dag.Update
 		u, known = g.Update(id)
 		o, in = u.Outcomes[storage]
@@ -187,7 +187,7 @@ func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag
 		return 0, fmt.Errorf("look up image %q: %w", image, err)
 	}
 	var found []dag.NodeID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			k := parseKey(n.Key)
 			if n.Kind == dag.Committed && k.namespace == namespace && k.key == key {

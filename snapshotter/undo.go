@@ -186,7 +186,7 @@ func (s *Snapshotter) undo(r RollbackRequest, all []Undone, fate fateOf, fn func
 				one.Fate, one.Err = Fails, err
 				break
 			}
-			s.store.View(func(g *dag.Graph) { one = fate(g, r, one.Storage) }) // it was carried out in the meantime
+			s.Graph(func(g *dag.Graph) { one = fate(g, r, one.Storage) }) // it was carried out in the meantime
 			switch one.Fate {
 			case IsRolledBack:
 				one.Fate, one.Err = Fails, one.carriedOut()
@@ -220,7 +220,7 @@ func (s *Snapshotter) fates(r RollbackRequest, fate fateOf, otherwise bool) (all
 		u  dag.Update
 		ok bool
 	)
-	s.store.View(func(g *dag.Graph) { u, ok = g.Update(r.Update) })
+	s.Graph(func(g *dag.Graph) { u, ok = g.Update(r.Update) })
 	if !ok {
 		return nil, fmt.Errorf("update %v: %w", r.Update, errdefs.ErrNotFound)
 	}
@@ -234,7 +234,7 @@ func (s *Snapshotter) fates(r RollbackRequest, fate fateOf, otherwise bool) (all
 	}
 	for _, name := range names {
 		var one Undone
-		s.store.View(func(g *dag.Graph) { one = fate(g, r, name) })
+		s.Graph(func(g *dag.Graph) { one = fate(g, r, name) })
 		switch o, in := u.Outcomes[name]; {
 		case !in:
 			return nil, fmt.Errorf("update %v is not applied to storage %q, which is no part of it: %w", u.ID, name, errdefs.ErrFailedPrecondition)
@@ -368,7 +368,7 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 
 // state returns how far an update has come for a storage, empty if that is no part of it.
 func (s *Snapshotter) state(id dag.UpdateID, storage string) (state dag.State) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		state = u.Outcomes[storage].State
 	})

@@ -59,7 +59,7 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	if err != nil {
 		return 0, err
 	}
-	s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
 	return id, nil
 }
 
@@ -193,7 +193,7 @@ func (s *Snapshotter) affected(r UpdateRequest) (names []string, err error) {
 			"it takes neither names of storages nor all-or-nothing: %w", errdefs.ErrInvalidArgument)
 	}
 	var on []string
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		if _, err = g.Plan(dag.BeginUpdate{ID: 1, From: r.From, To: r.To}); err != nil {
 			return
 		}
@@ -239,7 +239,7 @@ func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (u dag.Update, do
 		found bool
 		from  dag.NodeID
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		from = g.Base(st)
 		for _, known := range g.Updates() {
 			if known.Cause == dag.ByBind && known.From == from && known.To == to && triedFor(known, st) {

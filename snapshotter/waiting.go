@@ -112,7 +112,7 @@ func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	names := map[string]bool{}
 	var waiting []dag.Storage
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		stage := g.ToStage()
 		for _, st := range g.Storages() {
 			if st.Pending != nil || stage[st.Name] != 0 {
@@ -165,7 +165,7 @@ func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 // now. The caller holds its lock.
 func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error) {
 	var id dag.UpdateID
-	s.store.View(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
+	s.Graph(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
 	if id == 0 {
 		return nil
 	}
@@ -249,7 +249,7 @@ func assumed(opts []UseOpt) (assume bool) {
 
 // assumesFree reports whether the operator who began an update answers for its storages being free.
 func (s *Snapshotter) assumesFree(id dag.UpdateID) (assume bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		assume = u.AssumeFree
 	})
@@ -259,7 +259,7 @@ func (s *Snapshotter) assumesFree(id dag.UpdateID) (assume bool) {
 // restoreWork gives open nodes the work directories that a crash left renamed away.
 func (s *Snapshotter) restoreWork() error {
 	var heads []dag.NodeID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			heads = append(heads, st.Head)
 		}
@@ -287,7 +287,7 @@ func (s *Snapshotter) dropKept() error {
 // dropWork deletes the work directories of frozen nodes, which an earlier version or a crash left.
 func (s *Snapshotter) dropWork(ctx context.Context) {
 	var frozen []dag.NodeID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Nodes() {
 			if n.Frozen {
 				frozen = append(frozen, n.ID)

@@ -147,7 +147,7 @@ func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) (forgot b
 		for _, p := range states {
 			log.G(ctx).WithFields(log.Fields{
 				"storage": st.Name, "update": p.Update.String(), "node": p.Head.String(),
-				"from": p.Time, "age": now().Sub(p.Time).Round(time.Second),
+				"from": p.Time, "age": clock.Now().Sub(p.Time).Round(time.Second),
 			}).Info("forgot a state that the storage could be returned to, as retention says")
 		}
 		forgot = len(states) > 0

@@ -17,7 +17,9 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // NewContainers says where the storage of a new container begins whose base has an update in effect.
@@ -78,7 +80,7 @@ func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (rehomes bool, 
 		lead, led = g.Leads().From(head.Base)
 		led = led && fresh && head.Base != 0 // what has no layers is a bind mount, which nothing keeps from coming late
 	})
-	stays := dag.Place{Storage: st.Name, Head: st.Head, Now: now()}
+	stays := dag.Place{Storage: st.Name, Head: st.Head, Now: clock.Now()}
 	if !led {
 		return false, s.do(stays)
 	}
@@ -114,20 +116,20 @@ func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead)
 	if s.host == nil {
 		return nil, nil
 	}
-	key := parseKey(st.Key)
+	key := keys.Parse(st.Key)
 	var layer dag.Node
 	var u dag.Update
 	s.Graph(func(g *dag.Graph) {
 		layer, _ = g.Node(lead.To)
 		u, _ = g.Update(lead.Update)
 	})
-	chain, ok := strings.CutPrefix(layer.Origin, Origin(key.namespace, ""))
+	chain, ok := strings.CutPrefix(layer.Origin, keys.Origin(key.Namespace, ""))
 	if !ok {
-		return nil, fmt.Errorf("%v is not the topmost layer of an image in namespace %q: %w", layer.ID, key.namespace, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("%v is not the topmost layer of an image in namespace %q: %w", layer.ID, key.Namespace, errdefs.ErrNotFound)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	home, err := s.host.HomeOn(ctx, key.namespace, key.key, chain, u.ToRef)
+	home, err := s.host.HomeOn(ctx, key.Namespace, key.Key, chain, u.ToRef)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +141,7 @@ func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead)
 // mountsAtHome prepares the key of a container again that is being started, and returns the mounts of that. containerd asks for
 // the mounts before it makes a task, with nothing of its own locked, and reads the container's record after that. What cannot
 // be finished now is tried again in the background.
-func (s *Snapshotter) mountsAtHome(ctx context.Context, key Key) ([]mount.Mount, error) {
+func (s *Snapshotter) mountsAtHome(ctx context.Context, key keys.Key) ([]mount.Mount, error) {
 	failpoint.RehomeBegun.Hit()
 	if err := s.finishRehoming(ctx, key); err != nil {
 		s.tasks.Go(s.resumeRehomings)
@@ -170,7 +172,7 @@ func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transfor
 	open := s.store.NewNode()
 	err = s.publishOpen(open, layers)
 	if err == nil {
-		place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: now()}
+		place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: clock.Now()}
 		err = s.do(append([]dag.Transformation{place}, with...)...)
 	}
 	if err != nil {
@@ -216,7 +218,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 	}
 	log.G(ctx).WithFields(log.Fields{"storage": storage, "update": to.String()}).Info("a standing update takes in a storage")
 	return s.do(dag.Record{
-		Update: to, Storage: storage, State: dag.Planned, Now: now(),
+		Update: to, Storage: storage, State: dag.Planned, Now: clock.Now(),
 		Reasons: []string{"it came to stand on the old base, and the update is a standing one"},
 	})
 }
@@ -256,7 +258,7 @@ func (s *Snapshotter) joinOne(ctx context.Context, name string) error {
 // contained reports whether a storage is that of a container: one with a name, or one whose key containerd has a container for.
 func contained(g *dag.Graph, st dag.Storage) bool {
 	n, _ := g.Name(st.Key)
-	return !st.Anonymous || n.Identity != dag.Unknown && !parseKey(st.Key).extraction()
+	return !st.Anonymous || n.Identity != dag.Unknown && !keys.Parse(st.Key).Extraction()
 }
 
 // MadeSince returns how many containers were made on the old base of an update since it began, and still stand there: storages

@@ -12,6 +12,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -62,7 +63,7 @@ func (s *Snapshotter) claimCommit(ctx context.Context, n dag.Name) (done func() 
 	if !known || n.Kind != dag.Active {
 		return func() error { return nil }, nil // which the graph refuses
 	}
-	if parseKey(n.Key).extraction() {
+	if keys.Parse(n.Key).Extraction() {
 		s.uses.hold(st.Head)
 		c := claim{s: s, head: st.Head}
 		return c.Close, s.nodes.WithdrawWork(st.Head)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 )
 
@@ -134,7 +135,7 @@ func (s *Snapshotter) giveUpBinds() error {
 			for name, o := range u.Outcomes {
 				if u.Cause == dag.ByBind && (o.State == dag.Staging || o.State == dag.Staged) {
 					records = append(records, dag.Record{
-						Update: u.ID, Storage: name, State: dag.Aborted, Now: now(),
+						Update: u.ID, Storage: name, State: dag.Aborted, Now: clock.Now(),
 						Reasons: []string{"the daemon stopped while the container was being started; its next start tries again"},
 					})
 				}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // LayerMerge is what merging layers came to, or would come to.
@@ -218,7 +219,7 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 	if err := s.sync(into); err != nil {
 		return err
 	}
-	return s.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: now()})
+	return s.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: clock.Now()})
 }
 
 // atWork is how long somebody who is at work with a storage is waited for by what can be done another time.

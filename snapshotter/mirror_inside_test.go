@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
 )
@@ -26,7 +27,7 @@ func (i inside) healed() *dag.Graph {
 	if len(unread) > 0 {
 		i.t.Errorf("cannot be read: %v", unread)
 	}
-	g, _, _ := dag.Heal(remains, now())
+	g, _, _ := dag.Heal(remains, clock.Now())
 	return g
 }
 
@@ -103,7 +104,7 @@ func TestRemovedInUse(t *testing.T) {
 	i.bound("default/2/a", base, "a")
 	i.must(i.Remove(t.Context(), "default/2/a"))
 	head := filepath.Dir(i.open("default/a"))
-	_, err := i.store.Do(dag.RemoveStorage{Name: "default/a", Now: now()}) // and nothing is copied
+	_, err := i.store.Do(dag.RemoveStorage{Name: "default/a", Now: clock.Now()}) // and nothing is copied
 	i.must(err)
 	i.must(i.mirror.catchUpAtStart())
 	if _, err := os.Lstat(head); err != nil {
@@ -144,8 +145,8 @@ func TestDatabaseOneChangeBehind(t *testing.T) {
 			must(err)
 			must(m.nodes.Publish(1))
 			_, err = m.do(
-				dag.Prepare{Key: "default/1/a", Kind: dag.Active, Open: 1, Now: now()},
-				dag.Bind{Key: "default/1/a", Storage: "test/a", Now: now()},
+				dag.Prepare{Key: "default/1/a", Kind: dag.Active, Open: 1, Now: clock.Now()},
+				dag.Bind{Key: "default/1/a", Storage: "test/a", Now: clock.Now()},
 			)
 			must(err)
 			must(m.catchUpAtStart())

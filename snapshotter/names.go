@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 var kinds = map[dag.NameKind]snapshots.Kind{
@@ -72,7 +74,7 @@ func (s *Snapshotter) Update(_ context.Context, change snapshots.Info, fieldpath
 	if err != nil {
 		return snapshots.Info{}, fmt.Errorf("update snapshot %q: %w", change.Name, err)
 	}
-	if err := s.do(dag.Relabel{Key: change.Name, Labels: labels, Now: now()}); err != nil {
+	if err := s.do(dag.Relabel{Key: change.Name, Labels: labels, Now: clock.Now()}); err != nil {
 		return snapshots.Info{}, err
 	}
 	return s.Stat(context.Background(), change.Name)
@@ -174,8 +176,8 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 		return fmt.Errorf("commit snapshot %q: %w", key, err)
 	}
 	updates, err := s.commit(ctx, dag.Commit{
-		Key: key, Name: name, Labels: Given(base.Labels), Origin: parseKey(name).origin(), Unsynced: s.boot,
-		Size: u.Size, Inodes: u.Inodes, Now: now(),
+		Key: key, Name: name, Labels: Given(base.Labels), Origin: keys.Parse(name).Origin(), Unsynced: s.boot,
+		Size: u.Size, Inodes: u.Inodes, Now: clock.Now(),
 	}, func() begun { return s.begun(ctx, n, name, base.Labels) })
 	if err := errors.Join(err, claimed()); err != nil {
 		return err
@@ -200,7 +202,7 @@ func (s *Snapshotter) Remove(_ context.Context, key string) error {
 		layer, _ := g.Node(n.Node)
 		delta = n.Kind == dag.Committed && layer.Added
 	})
-	err := s.do(dag.Remove{Key: key, Now: now()})
+	err := s.do(dag.Remove{Key: key, Now: clock.Now()})
 	switch {
 	case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err):
 		return err

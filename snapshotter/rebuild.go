@@ -21,6 +21,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
 )
@@ -140,7 +141,7 @@ func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	graph, mends, unneeded := dag.Heal(remains, now())
+	graph, mends, unneeded := dag.Heal(remains, clock.Now())
 	if err := o.account(why, unread, mends, unneeded); err != nil {
 		return nil, err
 	}
@@ -268,7 +269,7 @@ const accountPrefix = "rebuilt-"
 
 // account writes down what is done, for people to look at, see [Snapshotter.Check].
 func (o opening) account(why string, unread []unreadable, mends []dag.Mend, aside []dag.NodeID) error {
-	a := Rebuilt{Time: now(), Why: why, Aside: aside}
+	a := Rebuilt{Time: clock.Now(), Why: why, Aside: aside}
 	for _, one := range unread {
 		a.Unread = append(a.Unread, one.err.Error())
 	}

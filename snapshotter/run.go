@@ -17,6 +17,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -145,7 +146,7 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 		}
 		state = dag.Planned
 		waits := dag.Record{
-			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: now(),
+			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: clock.Now(),
 		}
 		if err := s.do(waits); err != nil {
 			return s.giveUp(id, name, err)
@@ -213,7 +214,7 @@ func (s *Snapshotter) updateFailed(st dag.Storage, id dag.UpdateID, why error) (
 		return dag.Aborted, s.giveUp(id, st.Name, why)
 	}
 	reason := errtext.Of(why) + "; it will be tried again at its next start"
-	return dag.Planned, errors.Join(why, s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: now()}))
+	return dag.Planned, errors.Join(why, s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: clock.Now()}))
 }
 
 // mayPass tells whether something failed for want of what there may be enough of later.
@@ -231,7 +232,7 @@ func (s *Snapshotter) updateTogether(ctx context.Context, id dag.UpdateID) error
 	errs := []error{err}
 	for _, name := range s.unfinished(id) {
 		reason := notStarted(name, err)
-		errs = append(errs, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: now()}))
+		errs = append(errs, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: clock.Now()}))
 	}
 	return errors.Join(errs...)
 }

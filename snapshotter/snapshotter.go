@@ -11,7 +11,6 @@ package snapshotter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/overlay"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -35,7 +35,7 @@ type Snapshotter struct {
 	mirror   *mirror
 	reports  *reports.Dir
 	computed *computed
-	options  []string // of every overlay mount
+	overlay  *overlay.Mounts
 	boot     string
 	first    dag.NodeID // the highest id that had a directory when the snapshotter was started
 
@@ -100,17 +100,15 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 // start brings the state in order and begins the work in the background.
 func (s *Snapshotter) start(present []dag.NodeID) error {
 	var err error
-	if s.options = s.mount; s.options == nil {
-		if s.options, err = probeOptions(s.nodes); err != nil {
-			return fmt.Errorf("probe overlayfs: %w", err)
-		}
+	if s.overlay, err = overlay.New(s.nodes, s.mount, s.lower); err != nil {
+		return err
 	}
 	if s.boot, err = clock.Boot(); err != nil {
 		return err
 	}
 	s.warnExposed()
 	s.mirror.boot = s.boot
-	s.uses = newUses(use.NewKernel(s.nodes, s.options))
+	s.uses = newUses(use.NewKernel(s.nodes, s.overlay.Options()))
 	if err := s.nodes.DropStaging(); err != nil {
 		return err
 	}
@@ -179,6 +177,3 @@ func (s *Snapshotter) do(ts ...dag.Transformation) error {
 // Backup writes the graph as it is now to a database at path, in the place of what is there. Changes go on meanwhile. The
 // content of nodes is not part of it: restored over a state directory it is taken only if that has no newer graph.
 func (s *Snapshotter) Backup(_ context.Context, path string) error { return s.store.Backup(path) }
-
-// now is the time as it is recorded.
-func now() time.Time { return time.Now().UTC() }

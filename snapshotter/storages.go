@@ -16,6 +16,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -62,7 +64,7 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	if err := s.attest(ctx, st.Head); err != nil {
 		return err
 	}
-	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: now()}
+	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: clock.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.discardNodes(t.SourceOpen, t.TargetOpen))
@@ -189,8 +191,8 @@ func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag
 	var found []dag.NodeID
 	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
-			k := parseKey(n.Key)
-			if n.Kind == dag.Committed && k.namespace == namespace && k.key == key {
+			k := keys.Parse(n.Key)
+			if n.Kind == dag.Committed && k.Namespace == namespace && k.Key == key {
 				found = append(found, n.Node)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // What an image says of itself is vouched for by the name that containerd has for it, which nobody but who pulled it gave: a
@@ -62,7 +63,7 @@ func (s *Snapshotter) unvouched() (ids []dag.UpdateID) {
 	}
 	s.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
-			if age := now().Sub(u.Updated); u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
+			if age := clock.Now().Sub(u.Updated); u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
 				ids = append(ids, u.ID)
 			}
 		}
@@ -105,7 +106,7 @@ func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 		if name == "" {
 			continue
 		}
-		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: s.onCommit.Trusted.until(), Now: now()}
+		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: s.onCommit.Trusted.until(), Now: clock.Now()}
 		if err := s.do(renewed); err != nil {
 			return err
 		}

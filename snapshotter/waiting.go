@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -175,7 +176,7 @@ func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error)
 		return nil
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: now()}); err != nil {
+	if err := s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: clock.Now()}); err != nil {
 		return err
 	}
 	state, err := s.updateFree(ctx, st, id)

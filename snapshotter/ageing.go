@@ -18,6 +18,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 )
@@ -63,7 +64,7 @@ func (a *ageing) moment() clock.Moment {
 func (a *ageing) due(m clock.Moment) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return !a.forgot || m.Up-a.at >= maintainEvery
+	return !a.forgot || m.Up-a.at >= background.Every
 }
 
 func (a *ageing) forgotten(m clock.Moment) {
@@ -85,7 +86,7 @@ func (a *ageing) doubted(doubts bool) (changed bool) {
 // too old by a time that has certainly been reached, one state at a time.
 func (s *Snapshotter) retire(ctx context.Context) error {
 	var all []dag.Storage
-	s.store.View(func(g *dag.Graph) { all = g.Storages() })
+	s.Graph(func(g *dag.Graph) { all = g.Storages() })
 	var errs []error
 	for _, st := range all {
 		t := dag.Retire{Storage: st.Name, Keep: s.retention.Points}
@@ -110,7 +111,7 @@ func (s *Snapshotter) retireOldest(ctx context.Context, m clock.Moment) error {
 	defer s.ageing.retiring.Unlock()
 	var oldest []dag.Retire
 	var when time.Time
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			t := dag.Retire{Storage: st.Name, Keep: s.retention.Points, Before: m.Sure.Add(-s.retention.Age), Steps: 1}
 			if old := t.Forgets(st); len(old) > 0 && (len(oldest) == 0 || old[0].Time.Before(when)) {
@@ -146,7 +147,7 @@ func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) (forgot b
 		for _, p := range states {
 			log.G(ctx).WithFields(log.Fields{
 				"storage": st.Name, "update": p.Update.String(), "node": p.Head.String(),
-				"from": p.Time, "age": now().Sub(p.Time).Round(time.Second),
+				"from": p.Time, "age": clock.Now().Sub(p.Time).Round(time.Second),
 			}).Info("forgot a state that the storage could be returned to, as retention says")
 		}
 		forgot = len(states) > 0
@@ -167,7 +168,7 @@ func (s *Snapshotter) doubtful(m clock.Moment) (names []string) {
 	pins := func(o servicing.Options) bool {
 		return slices.ContainsFunc(o.Pins, func(p servicing.Pin) bool { return !p.Expires.IsZero() && m.Doubted(p.Expires) })
 	}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			var own servicing.Options
 			old := slices.ContainsFunc(slices.Concat(st.Points, st.Aside), func(p dag.Point) bool {

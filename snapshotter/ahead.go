@@ -20,6 +20,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -76,7 +77,7 @@ func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Upda
 // notStaged leaves an update that was to be staged until the storage is no longer in use. An operator may ask for it before.
 func (s *Snapshotter) notStaged(id dag.UpdateID, name string, u use.Use) error {
 	return s.do(dag.Record{
-		Update: id, Storage: name, State: dag.Announced, Use: string(u.Code), Now: now(),
+		Update: id, Storage: name, State: dag.Announced, Use: string(u.Code), Now: clock.Now(),
 		Reasons: []string{fmt.Sprintf("%s; its side effects are determined once it is free", u)},
 	})
 }
@@ -95,7 +96,7 @@ func (s *Snapshotter) ready(ctx context.Context, st dag.Storage, u dag.Update) (
 // nothing that is still good.
 func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Update) (p staged, ok bool, err error) {
 	var o dag.Outcome
-	p = staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(now())}
+	p = staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var under, below []dag.NodeID
 	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
 		if p.ahead, o, ok = g.Staged(st, u.To); !ok {
@@ -127,7 +128,7 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 	if !ok || err != nil {
 		return p, false, err
 	}
-	s.store.View(func(g *dag.Graph) { ok = s.usable(g, below) == nil })
+	s.Graph(func(g *dag.Graph) { ok = s.usable(g, below) == nil })
 	if !ok { // what is damaged is either made again, or refuses that
 		return p, false, nil
 	}

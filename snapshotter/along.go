@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 )
 
 // undoFates returns what undoing an update would come to for each storage that it concerns, and, for the update as a whole, for
@@ -25,7 +26,7 @@ func (s *Snapshotter) undoFates(r RollbackRequest) (all, begun []Undone, err err
 	}
 	otherwise := s.stands(r)
 	if len(r.Storages) == 0 {
-		s.store.View(func(g *dag.Graph) {
+		s.Graph(func(g *dag.Graph) {
 			u, _ := g.Update(r.Update)
 			otherwise = otherwise || len(u.Outcomes) == 0 && u.State == dag.Applied
 			for _, st := range g.Storages() {
@@ -45,7 +46,7 @@ func (s *Snapshotter) undoFates(r RollbackRequest) (all, begun []Undone, err err
 
 // stands reports whether the update is a standing one, and is to be undone as a whole.
 func (s *Snapshotter) stands(r RollbackRequest) (stands bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(r.Update)
 		stands = u.Standing && len(r.Storages) == 0
 	})
@@ -61,7 +62,7 @@ func takingAlong(u dag.Update, id dag.UpdateID) dag.BeginUpdate {
 // written in them stays. Should the caller not wait as long, it goes on.
 func (s *Snapshotter) takeAlong(ctx context.Context, r RollbackRequest, begun []Undone) []Undone {
 	var u dag.Update
-	s.store.View(func(g *dag.Graph) { u, _ = g.Update(r.Update) })
+	s.Graph(func(g *dag.Graph) { u, _ = g.Update(r.Update) })
 	back := UpdateRequest{
 		From: u.To, To: u.From, FromRef: u.ToRef, ToRef: u.FromRef, Anonymous: u.Anonymous, AssumeFree: r.AssumeFree,
 	}
@@ -75,12 +76,12 @@ func (s *Snapshotter) takeAlong(ctx context.Context, r RollbackRequest, begun []
 		id, err = s.recordUpdate(ctx, back)
 	}
 	if err == nil {
-		_, err = outlive(ctx, s, func(ctx context.Context) (struct{}, error) {
+		_, err = background.Outlive(ctx, s.tasks, func(ctx context.Context) (struct{}, error) {
 			s.runUpdate(ctx, id)
 			return struct{}{}, nil
 		})
 	}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		along, _ := g.Update(id)
 		for i, one := range begun {
 			begun[i] = tookAlong(one, along, err)

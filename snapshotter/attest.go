@@ -93,7 +93,7 @@ func (s *Snapshotter) attestContents(context.Context) error {
 	if s.witness.working || len(s.unread()) == 0 {
 		return nil
 	}
-	s.witness.working = s.background(s.life, func(ctx context.Context) {
+	s.witness.working = s.tasks.Go(func(ctx context.Context) {
 		defer func() {
 			s.witness.mu.Lock()
 			defer s.witness.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *Snapshotter) attestContents(context.Context) error {
 
 // unread returns the storage nodes whose files were not summed up. The caller holds the lock of the witness.
 func (s *Snapshotter) unread() (ids []dag.NodeID) {
-	s.store.View(func(g *dag.Graph) { ids = g.Unattested() })
+	s.Graph(func(g *dag.Graph) { ids = g.Unattested() })
 	return slices.DeleteFunc(ids, func(id dag.NodeID) bool { return s.witness.failed[id] })
 }
 
@@ -137,7 +137,7 @@ func (s *Snapshotter) readContent(ctx context.Context, id dag.NodeID) error {
 		n     dag.Node
 		known bool
 	)
-	s.store.View(func(g *dag.Graph) { n, known = g.Node(id) })
+	s.Graph(func(g *dag.Graph) { n, known = g.Node(id) })
 	if !known {
 		return nil
 	}

@@ -17,7 +17,9 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // NewContainers says where the storage of a new container begins whose base has an update in effect.
@@ -56,7 +58,7 @@ func (s *Snapshotter) begin(ctx context.Context, key string) (rehomes bool, err 
 
 // starting returns the storage of a key that a container is known to have.
 func (s *Snapshotter) starting(key string) (st dag.Storage, ok bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		if st, ok = g.Storage(n.Storage); ok {
 			ok = st.Key == key && n.Identity != dag.Unknown
@@ -72,13 +74,13 @@ func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (rehomes bool, 
 		lead dag.Lead
 		led  bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		head, _ := g.Node(st.Head)
 		fresh := head.Parent == 0 && len(st.Points)+len(st.Aside) == 0 && st.Pending == nil
 		lead, led = g.Leads().From(head.Base)
 		led = led && fresh && head.Base != 0 // what has no layers is a bind mount, which nothing keeps from coming late
 	})
-	stays := dag.Place{Storage: st.Name, Head: st.Head, Now: now()}
+	stays := dag.Place{Storage: st.Name, Head: st.Head, Now: clock.Now()}
 	if !led {
 		return false, s.do(stays)
 	}
@@ -114,20 +116,20 @@ func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead)
 	if s.host == nil {
 		return nil, nil
 	}
-	key := parseKey(st.Key)
+	key := keys.Parse(st.Key)
 	var layer dag.Node
 	var u dag.Update
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		layer, _ = g.Node(lead.To)
 		u, _ = g.Update(lead.Update)
 	})
-	chain, ok := strings.CutPrefix(layer.Origin, Origin(key.namespace, ""))
+	chain, ok := strings.CutPrefix(layer.Origin, keys.Origin(key.Namespace, ""))
 	if !ok {
-		return nil, fmt.Errorf("%v is not the topmost layer of an image in namespace %q: %w", layer.ID, key.namespace, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("%v is not the topmost layer of an image in namespace %q: %w", layer.ID, key.Namespace, errdefs.ErrNotFound)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	home, err := s.host.HomeOn(ctx, key.namespace, key.key, chain, u.ToRef)
+	home, err := s.host.HomeOn(ctx, key.Namespace, key.Key, chain, u.ToRef)
 	if err != nil {
 		return nil, err
 	}
@@ -139,10 +141,10 @@ func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead)
 // mountsAtHome prepares the key of a container again that is being started, and returns the mounts of that. containerd asks for
 // the mounts before it makes a task, with nothing of its own locked, and reads the container's record after that. What cannot
 // be finished now is tried again in the background.
-func (s *Snapshotter) mountsAtHome(ctx context.Context, key Key) ([]mount.Mount, error) {
+func (s *Snapshotter) mountsAtHome(ctx context.Context, key keys.Key) ([]mount.Mount, error) {
 	failpoint.RehomeBegun.Hit()
 	if err := s.finishRehoming(ctx, key); err != nil {
-		s.background(s.life, s.resumeRehomings)
+		s.tasks.Go(s.resumeRehomings)
 		return nil, fmt.Errorf("container %q begins on a newer base, on which its key cannot be prepared now; start it again: %w", key.Key, err)
 	}
 	for _, n := range s.keys()[key] {
@@ -170,13 +172,13 @@ func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transfor
 	open := s.store.NewNode()
 	err = s.publishOpen(open, layers)
 	if err == nil {
-		place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: now()}
+		place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: clock.Now()}
 		err = s.do(append([]dag.Transformation{place}, with...)...)
 	}
 	if err != nil {
 		return errors.Join(err, s.discardNodes(open))
 	}
-	s.kick()
+	s.tasks.Kick()
 	return nil
 }
 
@@ -203,7 +205,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 		to    dag.UpdateID
 		joins bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		for _, u := range g.Updates() {
 			if u.Joins(g, st) {
@@ -216,7 +218,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 	}
 	log.G(ctx).WithFields(log.Fields{"storage": storage, "update": to.String()}).Info("a standing update takes in a storage")
 	return s.do(dag.Record{
-		Update: to, Storage: storage, State: dag.Planned, Now: now(),
+		Update: to, Storage: storage, State: dag.Planned, Now: clock.Now(),
 		Reasons: []string{"it came to stand on the old base, and the update is a standing one"},
 	})
 }
@@ -224,7 +226,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 // joinStanding has the storages that came to stand on the old base of a standing update wait for it.
 func (s *Snapshotter) joinStanding(ctx context.Context) error {
 	joining := map[string]bool{}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			for _, name := range u.Joining(g) {
 				st, _ := g.Storage(name)
@@ -256,7 +258,7 @@ func (s *Snapshotter) joinOne(ctx context.Context, name string) error {
 // contained reports whether a storage is that of a container: one with a name, or one whose key containerd has a container for.
 func contained(g *dag.Graph, st dag.Storage) bool {
 	n, _ := g.Name(st.Key)
-	return !st.Anonymous || n.Identity != dag.Unknown && !parseKey(st.Key).extraction()
+	return !st.Anonymous || n.Identity != dag.Unknown && !keys.Parse(st.Key).Extraction()
 }
 
 // MadeSince returns how many containers were made on the old base of an update since it began, and still stand there: storages

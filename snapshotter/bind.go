@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // askTimeout bounds a question to containerd.
@@ -32,20 +34,20 @@ func (s *Snapshotter) identify(ctx context.Context, n dag.Name) (Claim, error) {
 	if n.Identity == dag.Bound {
 		return Claim{Storage: n.Storage}, nil
 	}
-	k := parseKey(n.Key)
-	if n.Identity == dag.Plain || s.host == nil || k.namespace == "" || k.extraction() {
+	k := keys.Parse(n.Key)
+	if n.Identity == dag.Plain || s.host == nil || k.Namespace == "" || k.Extraction() {
 		return Claim{}, nil
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	claim, err := s.host.Claim(ask, k.namespace, k.key)
+	claim, err := s.host.Claim(ask, k.Namespace, k.Key)
 	switch {
 	case errdefs.IsNotFound(err):
 		return Claim{}, nil // the container is still being created; it will ask for its mounts again when it starts
 	case errdefs.IsInvalidArgument(err):
 		return Claim{}, err
 	case err != nil:
-		return Claim{}, fmt.Errorf("ask containerd which storage container %q wants: %w: %w", k.key, errdefs.ErrUnavailable, err)
+		return Claim{}, fmt.Errorf("ask containerd which storage container %q wants: %w: %w", k.Key, errdefs.ErrUnavailable, err)
 	case claim.Storage == "":
 		return Claim{}, s.do(dag.Identify{Key: n.Key})
 	}
@@ -66,7 +68,7 @@ type binding struct {
 
 // binding looks up what there is of a key and of the storage that it is to be bound to.
 func (s *Snapshotter) binding(key string, claim Claim) (b binding, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, known := g.Name(key)
 		if !known {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -78,7 +80,7 @@ func (s *Snapshotter) binding(key string, claim Claim) (b binding, err error) {
 		b.same = b.exists && g.SameBase(b.stands, b.asks)
 		b.again = b.exists && g.AsksAgain(b.storage, b.asks)
 		b.as = dag.Bind{
-			Key: key, Storage: claim.Storage, Holder: b.storage.Key, Asked: g.Asking(b.asks), Container: claim.Container, Now: now(),
+			Key: key, Storage: claim.Storage, Holder: b.storage.Key, Asked: g.Asking(b.asks), Container: claim.Container, Now: clock.Now(),
 		}
 	})
 	return b, err
@@ -107,7 +109,7 @@ func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) (err er
 		c, u := passing(ctx, b.storage, take)
 		if !u.Free() {
 			return fmt.Errorf("storage %q belongs to %s: %s: %w",
-				claim.Storage, describeKey(b.storage.Key), s.named(ctx, u), errdefs.ErrFailedPrecondition)
+				claim.Storage, keys.Describe(b.storage.Key), s.named(ctx, u), errdefs.ErrFailedPrecondition)
 		}
 		defer func() { err = errors.Join(err, c.Close()) }()
 	}
@@ -171,7 +173,7 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
 
 // stoodOn reports whether a rollback point of a storage stands on a base.
 func (s *Snapshotter) stoodOn(st dag.Storage, base dag.NodeID) (found bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, p := range st.Points {
 			n, _ := g.Node(p.Head)
 			found = found || g.SameBase(n.Base, base)
@@ -182,7 +184,7 @@ func (s *Snapshotter) stoodOn(st dag.Storage, base dag.NodeID) (found bool) {
 
 // bindBack rolls a storage back, an update at a time, until it stands on a base from its history.
 func (s *Snapshotter) bindBack(ctx context.Context, b binding) error {
-	st, owner := b.storage, parseKey(b.key).key
+	st, owner := b.storage, keys.Parse(b.key).Key
 	if s.onReturn == Refuse {
 		return fmt.Errorf("storage %q was updated from the base that container %q asks for to another one; "+
 			"name the new image, roll the update back, or allow it by the rollback policy: %w", st.Name, owner, errdefs.ErrFailedPrecondition)
@@ -203,7 +205,7 @@ func (s *Snapshotter) bindBack(ctx context.Context, b binding) error {
 		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": update.String(), "key": b.key}).
 			Warn("rolled back: the container asks for the base from before, and the last one did not")
 		var there bool
-		s.store.View(func(g *dag.Graph) {
+		s.Graph(func(g *dag.Graph) {
 			st, _ = g.Storage(st.Name)
 			there = g.SameBase(g.Base(st), b.asks)
 		})
@@ -233,7 +235,7 @@ func (s *Snapshotter) carryOut(ctx context.Context, key string) {
 }
 
 func (s *Snapshotter) storageOf(key string) (st dag.Storage, ok bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		st, ok = g.Storage(n.Storage)
 	})

@@ -83,7 +83,7 @@ func (s *Snapshotter) Repair(ctx context.Context) ([]Problem, error) {
 
 func (s *Snapshotter) checkGraph(context.Context) (found []Problem, _ error) {
 	var err error
-	s.store.View(func(g *dag.Graph) { err = g.Check() })
+	s.Graph(func(g *dag.Graph) { err = g.Check() })
 	if err != nil {
 		found = append(found, Problem{Subject: "graph", What: errtext.Of(err), Grave: true})
 	}
@@ -117,7 +117,7 @@ func (s *Snapshotter) checkRecords(context.Context) (found []Problem, _ error) {
 // checkNodes looks at the directories that the graph needs.
 func (s *Snapshotter) checkNodes(context.Context) (found []Problem, _ error) {
 	var known []dag.Node
-	s.store.View(func(g *dag.Graph) { known = g.Nodes() })
+	s.Graph(func(g *dag.Graph) { known = g.Nodes() })
 	for _, n := range known {
 		subject := "node " + n.ID.String()
 		_, err := os.Lstat(s.nodes.FS(n.ID))
@@ -156,7 +156,7 @@ func (s *Snapshotter) checkWork(id dag.NodeID, subject string) []Problem {
 
 // has tells whether the graph has a node.
 func (s *Snapshotter) has(id dag.NodeID) (ok bool) {
-	s.store.View(func(g *dag.Graph) { _, ok = g.Node(id) })
+	s.Graph(func(g *dag.Graph) { _, ok = g.Node(id) })
 	return ok
 }
 
@@ -190,7 +190,7 @@ func (s *Snapshotter) checkMounts(ctx context.Context) (found []Problem, _ error
 	if err != nil {
 		return nil, err
 	}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, id := range table.AllWritten() {
 			n, known := g.Node(id)
 			switch {
@@ -209,7 +209,7 @@ func (s *Snapshotter) doomedNode(id dag.NodeID) bool { return slices.Contains(s.
 // checkReports looks for reports that records name and that are gone.
 func (s *Snapshotter) checkReports(context.Context) (found []Problem, _ error) {
 	var updates []dag.Update
-	s.store.View(func(g *dag.Graph) { updates = g.Updates() })
+	s.Graph(func(g *dag.Graph) { updates = g.Updates() })
 	for _, u := range updates {
 		for _, name := range slices.Sorted(maps.Keys(u.Outcomes)) {
 			o := u.Outcomes[name]

@@ -27,7 +27,7 @@ import (
 // nothing else is changed.
 func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error) {
 	var frozen []dag.Node
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Nodes() {
 			if n.Frozen && n.Damage == "" {
 				frozen = append(frozen, n)
@@ -133,7 +133,7 @@ func (s *Snapshotter) subject(n dag.Node) (subject string) {
 		return "layer " + n.ID.String()
 	}
 	subject = "node " + n.ID.String()
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			states := []dag.NodeID{st.Head}
 			for _, p := range slices.Concat(st.Points, st.Aside) {

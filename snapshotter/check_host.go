@@ -12,6 +12,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // checkHost compares the names with the keys that containerd has: one of both may have been restored from an older
@@ -98,18 +99,15 @@ func (e Elsewhere) problem() Problem {
 	return p
 }
 
-// Key is a key of containerd's in one of its namespaces.
-type Key struct{ Namespace, Key string }
-
-func ofKey(k Key) string { return fmt.Sprintf("key %q in namespace %q", k.Key, k.Namespace) }
+func ofKey(k keys.Key) string { return fmt.Sprintf("key %q in namespace %q", k.Key, k.Namespace) }
 
 // keys returns the names that containerd made, by what it calls them. Several may be called the same.
-func (s *Snapshotter) keys() map[Key][]dag.Name {
-	all := map[Key][]dag.Name{}
-	s.store.View(func(g *dag.Graph) {
+func (s *Snapshotter) keys() map[keys.Key][]dag.Name {
+	all := map[keys.Key][]dag.Name{}
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
-			if k := parseKey(n.Key); k.namespace != "" {
-				all[Key{k.namespace, k.key}] = append(all[Key{k.namespace, k.key}], n)
+			if k := keys.Parse(n.Key); k.Namespace != "" {
+				all[k] = append(all[k], n)
 			}
 		}
 	})
@@ -118,10 +116,10 @@ func (s *Snapshotter) keys() map[Key][]dag.Name {
 
 // unknownToHost is a key that containerd does not know any more. It removes such keys itself when it next collects
 // garbage; what was written under one without a storage of its own would go with it.
-func (s *Snapshotter) unknownToHost(k Key, names []dag.Name) Problem {
+func (s *Snapshotter) unknownToHost(k keys.Key, names []dag.Name) Problem {
 	p := Problem{Subject: ofKey(k), What: "containerd does not know it any more, and will have it removed when it collects garbage"}
 	for _, n := range names {
-		if n.Kind != dag.Active || n.Identity == dag.Bound || parseKey(n.Key).extraction() {
+		if n.Kind != dag.Active || n.Identity == dag.Bound || keys.Parse(n.Key).Extraction() {
 			continue
 		}
 		target, done := s.rescue(k, n)
@@ -139,9 +137,9 @@ func (s *Snapshotter) unknownToHost(k Key, names []dag.Name) Problem {
 
 // rescue returns the name of the storage that keeps what was written under a key, or is to keep it, and reports whether
 // it does. A storage that has the name for another reason is not taken for it.
-func (s *Snapshotter) rescue(k Key, n dag.Name) (target string, done bool) {
+func (s *Snapshotter) rescue(k keys.Key, n dag.Name) (target string, done bool) {
 	var head dag.Node
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(n.Storage)
 		head, _ = g.Node(st.Head)
 		for _, other := range g.Storages() {
@@ -155,13 +153,13 @@ func (s *Snapshotter) rescue(k Key, n dag.Name) (target string, done bool) {
 		return target, true
 	}
 	for _, own := range []string{k.Key, head.ID.String()} {
-		name, err := StorageName(k.Namespace, "rescued-"+own)
+		name, err := keys.StorageName(k.Namespace, "rescued-"+own)
 		if err != nil {
 			continue // the key has characters that no name of a storage has
 		}
 		target = name
 		taken := false
-		s.store.View(func(g *dag.Graph) { _, taken = g.Storage(name) })
+		s.Graph(func(g *dag.Graph) { _, taken = g.Storage(name) })
 		if !taken {
 			break
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // problems checks, and returns what is wrong, a line each.
@@ -29,13 +30,13 @@ func (f *fixture) problems() (lines []string) {
 }
 
 // known returns the keys of all names, as a containerd in step has them.
-func (f *fixture) known() (keys []snapshotter.Key) {
+func (f *fixture) known() (all []keys.Key) {
 	f.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
-			keys = append(keys, snapshotter.Key{Namespace: "test", Key: n.Key[strings.LastIndex(n.Key, "/")+1:]})
+			all = append(all, keys.Key{Namespace: "test", Key: n.Key[strings.LastIndex(n.Key, "/")+1:]})
 		}
 	})
-	return keys
+	return all
 }
 
 // expectProblem expects one problem which has all of the words in it.
@@ -155,9 +156,9 @@ func TestCheckMountsOfOthers(t *testing.T) {
 // TestCheckHost: where containerd was restored from an older state, or molt was, nothing is lost that can be kept.
 func TestCheckHost(t *testing.T) {
 	f := newLived(t)
-	f.host.snapshots = append(f.known(), snapshotter.Key{Namespace: "test", Key: "newer"})
+	f.host.snapshots = append(f.known(), keys.Key{Namespace: "test", Key: "newer"})
 	f.expectProblem(`"newer"`, "nothing of it here")
-	f.host.snapshots = slices.DeleteFunc(f.known(), func(k snapshotter.Key) bool { return k.Key == "plain" })
+	f.host.snapshots = slices.DeleteFunc(f.known(), func(k keys.Key) bool { return k.Key == "plain" })
 	f.expectProblem(`"plain"`, "what was written in it would go")
 	f.repaired()
 	f.must(f.Remove(t.Context(), f.plain))
@@ -172,7 +173,7 @@ func TestCheckHost(t *testing.T) {
 func TestRescueBesideAnother(t *testing.T) {
 	f := newLived(t)
 	f.write(f.container("other", f.base, "rescued-plain"), "own", "of another")
-	f.host.snapshots = slices.DeleteFunc(f.known(), func(k snapshotter.Key) bool { return k.Key == "plain" })
+	f.host.snapshots = slices.DeleteFunc(f.known(), func(k keys.Key) bool { return k.Key == "plain" })
 	rescues := func() (names []string) {
 		f.Graph(func(g *dag.Graph) {
 			for _, st := range g.Storages() {

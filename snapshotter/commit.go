@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -45,7 +47,7 @@ func passing(ctx context.Context, st dag.Storage, try func(context.Context, dag.
 	defer cancel()
 	for {
 		c, u = try(ctx, st, false)
-		if u.Code != use.Mounted && u.Code != use.Unseen || sleep(patience, passingLook) != nil {
+		if u.Code != use.Mounted && u.Code != use.Unseen || background.Sleep(patience, passingLook) != nil {
 			return c, u
 		}
 	}
@@ -61,7 +63,7 @@ func (s *Snapshotter) claimCommit(ctx context.Context, n dag.Name) (done func() 
 	if !known || n.Kind != dag.Active {
 		return func() error { return nil }, nil // which the graph refuses
 	}
-	if parseKey(n.Key).extraction() {
+	if keys.Parse(n.Key).Extraction() {
 		s.uses.hold(st.Head)
 		c := claim{s: s, head: st.Head}
 		return c.Close, s.nodes.WithdrawWork(st.Head)

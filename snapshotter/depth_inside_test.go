@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // TestMountable: what a mount takes is bounded by the number of lower directories and by the length of their names.
@@ -24,7 +25,7 @@ func TestMountable(t *testing.T) {
 		{0, 1, true}, {140, 123456, true}, {300, 99999, true}, {500, 999, true},
 		{501, 1, false}, {400, 12345678, false},
 	} {
-		err := i.mountable(slices.Repeat([]dag.NodeID{c.id}, c.lower+1))
+		err := i.overlay.Fits(slices.Repeat([]dag.NodeID{c.id}, c.lower+1))
 		if (err == nil) != c.want || err != nil && !errdefs.IsFailedPrecondition(err) {
 			t.Errorf("%d nodes like %v: %v", c.lower, c.id, err)
 		}
@@ -34,8 +35,7 @@ func TestMountable(t *testing.T) {
 // TestTooDeep: a storage is not moved to where it could not be mounted, a dry run says so, and a key is refused with
 // the reason.
 func TestTooDeep(t *testing.T) {
-	i := newInside(t)
-	i.lower = 3
+	i := newInside(t, func(c *config) error { c.lower = 3; return nil })
 	one := i.layer("one", "")
 	deep := i.layer("three", i.layer("two", i.layer("low", ""), "b"), "c")
 	i.bound("test/1/web", one, "web")
@@ -55,7 +55,7 @@ func TestTooDeep(t *testing.T) {
 	}))
 	id := i.store.NewUpdate()
 	i.must(i.do(dag.BeginUpdate{
-		ID: id, From: r.From, To: r.To, Cause: dag.ByCommand, Storages: []string{"test/web"}, Now: now(),
+		ID: id, From: r.From, To: r.To, Cause: dag.ByCommand, Storages: []string{"test/web"}, Now: clock.Now(),
 	}))
 	i.runUpdate(t.Context(), id)
 	var o dag.Outcome

@@ -26,7 +26,7 @@ func (s *Snapshotter) Explain(ctx context.Context, storage, path string) (e *ser
 // storage can return to is known to be a fix. A storage of which an update is held is compared with the base that it would be on.
 func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.AuditReport, err error) {
 	var to dag.NodeID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(g.HeldBy()[storage])
 		if n, there := g.Node(u.To); there && s.usable(g, g.Chain(n.ID)) == nil {
 			to = n.ID
@@ -37,7 +37,7 @@ func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.A
 	}
 	err = s.lookInto(storage, func(in servicing.Input, _ []string) error {
 		var last string
-		s.store.View(func(g *dag.Graph) {
+		s.Graph(func(g *dag.Graph) {
 			st, _ := g.Storage(storage)
 			last = lastReport(g, st)
 		})

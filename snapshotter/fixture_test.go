@@ -27,6 +27,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // fakeHost is a containerd that knows what it is told.
@@ -35,7 +36,7 @@ type fakeHost struct {
 	claims  map[string]string // storage by key; keys that are not here have no container
 	running map[string]bool
 	// snapshots are the keys that it knows.
-	snapshots []snapshotter.Key
+	snapshots []keys.Key
 	elsewhere []snapshotter.Elsewhere
 	err       error
 	// errElsewhere cuts the list of elsewhere short.
@@ -65,7 +66,7 @@ func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapsh
 		return claim, nil
 	}
 	claim.Container = &dag.Container{ID: key}
-	claim.Storage, err = snapshotter.StorageName(namespace, storage)
+	claim.Storage, err = keys.StorageName(namespace, storage)
 	return claim, err
 }
 
@@ -102,12 +103,12 @@ func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {
 	return nil
 }
 
-func (h *fakeHost) Held(context.Context) (map[snapshotter.Key]string, error) {
+func (h *fakeHost) Held(context.Context) (map[keys.Key]string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	held := map[snapshotter.Key]string{}
+	held := map[keys.Key]string{}
 	for key, update := range h.marked {
-		held[snapshotter.Key{Namespace: "test", Key: key}] = update
+		held[keys.Key{Namespace: "test", Key: key}] = update
 	}
 	return held, h.err
 }
@@ -173,7 +174,7 @@ func (h *fakeHost) Images(context.Context) (map[string][]string, error) {
 	return map[string][]string{"test/" + chainID("one"): {"app:1"}}, nil
 }
 
-func (h *fakeHost) Snapshots(context.Context) ([]snapshotter.Key, error) {
+func (h *fakeHost) Snapshots(context.Context) ([]keys.Key, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.snapshots), h.err

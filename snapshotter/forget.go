@@ -18,7 +18,7 @@ const keepUpdates = 100
 // forget drops the records of the oldest updates that are history, and the reports that no record names any more.
 func (s *Snapshotter) forget(context.Context) error {
 	var old []dag.UpdateID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		updates := g.Updates()
 		for _, u := range updates[:max(0, len(updates)-keepUpdates)] {
 			if g.Forgettable(u) {
@@ -46,7 +46,7 @@ func (s *Snapshotter) forgetReports() error {
 	}
 	return s.reports.Sweep(func() map[string]bool {
 		named := map[string]bool{}
-		s.store.View(func(g *dag.Graph) {
+		s.Graph(func(g *dag.Graph) {
 			for _, u := range g.Updates() {
 				for _, o := range u.Outcomes {
 					named[o.Report] = true

@@ -8,6 +8,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // TestReportsOutliveNothing: a report is kept while it is in the making and while a record names it, and goes at once after that.
@@ -41,7 +42,7 @@ func TestReportsOutliveNothing(t *testing.T) {
 		from, _ = g.Name(one)
 		to, _ = g.Name(two)
 	})
-	i.must(i.do(dag.BeginUpdate{ID: 1, From: from.Node, To: to.Node, Storages: []string{st.Name}, Now: now()}))
+	i.must(i.do(dag.BeginUpdate{ID: 1, From: from.Node, To: to.Node, Storages: []string{st.Name}, Now: clock.Now()}))
 	taken.holds = []string{"odd"}
 	i.must(i.hold(taken, st.Name))
 	expect(taken, true)

@@ -14,6 +14,9 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // leaving is how long containerd may take to drop the key of a container that is gone.
@@ -32,15 +35,15 @@ func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
 		unknown  = 0 // the looks in a row in which containerd knew no key
 	)
 	for {
-		err := s.do(dag.RemoveStorage{Name: name, Now: now()})
+		err := s.do(dag.RemoveStorage{Name: name, Now: clock.Now()})
 		if !errdefs.IsFailedPrecondition(err) {
 			return err
 		}
 		last := !asked.IsZero() && !time.Now().Before(deadline)
 		if last || time.Since(asked) >= s.leaving/looks {
 			asked = time.Now()
-			keys := s.keysOf(name)
-			switch left := s.lookFor(ctx, name, keys); {
+			holders := s.keysOf(name)
+			switch left := s.lookFor(ctx, name, holders); {
 			case left.err == nil:
 				unknown++
 				err = fmt.Errorf("storage %q: containerd has only just let go of its container; try again: %w",
@@ -51,40 +54,28 @@ func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
 				unknown, err = 0, left.err
 			}
 			if last && unknown > 1 {
-				return s.dropForsaken(ctx, name, keys)
+				return s.dropForsaken(ctx, name, holders)
 			}
 		}
 		if last {
 			return err
 		}
-		if err := sleep(ctx, s.leaving/150); err != nil {
+		if err := background.Sleep(ctx, s.leaving/150); err != nil {
 			return fmt.Errorf("wait for containerd to let go of storage %q: %w", name, err)
 		}
 	}
 }
 
-// sleep waits for a time. It fails with errdefs.ErrUnavailable when the context ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errdefs.ErrUnavailable, context.Cause(ctx))
-	case <-timer.C:
-		return nil
-	}
-}
-
 // keysOf returns the keys that refer to a storage.
-func (s *Snapshotter) keysOf(storage string) (keys []string) {
-	s.store.View(func(g *dag.Graph) {
+func (s *Snapshotter) keysOf(storage string) (holders []string) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if n.Storage == storage {
-				keys = append(keys, n.Key)
+				holders = append(holders, n.Key)
 			}
 		}
 	})
-	return keys
+	return holders
 }
 
 // look is what containerd says of the keys of a storage.
@@ -94,19 +85,19 @@ type look struct {
 }
 
 // lookFor asks containerd whether it knows any of the keys that refer to a storage, as a snapshot or as a container's.
-func (s *Snapshotter) lookFor(ctx context.Context, storage string, keys []string) look {
+func (s *Snapshotter) lookFor(ctx context.Context, storage string, holders []string) look {
 	held := func(key, why string, args ...any) error {
 		return fmt.Errorf("storage %q belongs to %s, %s: %w",
-			storage, describeKey(key), fmt.Sprintf(why, args...), errdefs.ErrFailedPrecondition)
+			storage, keys.Describe(key), fmt.Sprintf(why, args...), errdefs.ErrFailedPrecondition)
 	}
-	for _, key := range keys {
-		k := parseKey(key)
-		if s.host == nil || k.namespace == "" {
+	for _, key := range holders {
+		k := keys.Parse(key)
+		if s.host == nil || k.Namespace == "" {
 			return look{err: held(key, "and without containerd.address in the configuration molt cannot ask "+
 				"whether that is gone; remove it first")}
 		}
 		ask, cancel := context.WithTimeout(ctx, askTimeout)
-		_, err := s.host.Claim(ask, k.namespace, k.key)
+		_, err := s.host.Claim(ask, k.Namespace, k.Key)
 		cancel()
 		switch {
 		case err == nil || errdefs.IsInvalidArgument(err):
@@ -116,22 +107,22 @@ func (s *Snapshotter) lookFor(ctx context.Context, storage string, keys []string
 				"start containerd and try again", err)}
 		}
 	}
-	if len(keys) == 0 {
+	if len(holders) == 0 {
 		return look{}
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	known, err := s.host.Snapshots(ask)
 	if err != nil {
-		return look{err: held(keys[0], "and containerd cannot be asked for its snapshots (%v); "+
+		return look{err: held(holders[0], "and containerd cannot be asked for its snapshots (%v); "+
 			"start containerd and try again", err)}
 	}
-	for _, key := range keys {
-		k := parseKey(key)
+	for _, key := range holders {
+		k := keys.Parse(key)
 		switch {
-		case slices.Contains(known, Key{k.namespace, k.key}):
+		case slices.Contains(known, k):
 			return look{leaving: true, err: held(key, "of which containerd still has the snapshot; remove it: "+
-				"ctr -n %s snapshots --snapshotter molt rm %q", k.namespace, k.key)}
+				"ctr -n %s snapshots --snapshotter molt rm %q", k.Namespace, k.Key)}
 		case s.young.is(key):
 			return look{leaving: true, err: held(key, "which containerd does not know, but may be about to create; "+
 				"try again in %v", s.young.bound.Round(time.Second))}
@@ -140,37 +131,26 @@ func (s *Snapshotter) lookFor(ctx context.Context, storage string, keys []string
 	return look{}
 }
 
-func describeKey(key string) string {
-	in := ""
-	if namespace := parseKey(key).namespace; namespace != "" {
-		in = fmt.Sprintf(" (namespace %s)", namespace)
-	}
-	if id := Container(key); id != "" {
-		return fmt.Sprintf("container %q", id) + in
-	}
-	return fmt.Sprintf("snapshot %q", parseKey(key).key) + in
-}
-
 // dropForsaken removes a storage with the keys that refer to it and that containerd has forgotten, in one change. The
 // caller holds the lock of the storage, so that no other key is bound to it.
-func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, keys []string) error {
+func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, holders []string) error {
 	var changes []dag.Transformation
-	for _, key := range keys {
-		changes = append(changes, dag.Remove{Key: key, Now: now()})
+	for _, key := range holders {
+		changes = append(changes, dag.Remove{Key: key, Now: clock.Now()})
 	}
 	anonymous := false
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		anonymous = st.Anonymous
 	})
 	if !anonymous { // else it ends with its key
-		changes = append(changes, dag.RemoveStorage{Name: storage, Now: now()})
+		changes = append(changes, dag.RemoveStorage{Name: storage, Now: clock.Now()})
 	}
 	if err := s.do(changes...); err != nil {
 		return err
 	}
-	for _, key := range keys {
-		s.handed.released(key, now())
+	for _, key := range holders {
+		s.handed.released(key, clock.Now())
 		log.G(ctx).WithFields(log.Fields{"storage": storage, "key": key}).
 			Warn("dropped a key that containerd no longer knows, with its storage")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // forget makes containerd know nothing of a key any more, as if it was killed after it had removed the records of a
@@ -23,7 +24,7 @@ func (f *fixture) forget(own string) {
 	f.host.mu.Lock()
 	defer f.host.mu.Unlock()
 	delete(f.host.claims, own)
-	f.host.snapshots = slices.DeleteFunc(f.host.snapshots, func(k snapshotter.Key) bool { return k.Key == own })
+	f.host.snapshots = slices.DeleteFunc(f.host.snapshots, func(k keys.Key) bool { return k.Key == own })
 }
 
 func (f *fixture) knows(key string) (known bool) {
@@ -64,7 +65,7 @@ func TestRemoveNotForsaken(t *testing.T) {
 	}{
 		"a container": {func(f *fixture) { f.host.set("c", "web") }, []string{`container "c"`, "remove that first"}},
 		"a container that asks for what cannot be": {func(f *fixture) { f.host.set("c", "not/a/name") }, []string{`container "c"`, "remove that first"}},
-		"a snapshot": {func(f *fixture) { f.host.snapshots = []snapshotter.Key{{Namespace: "test", Key: "c"}} }, []string{"ctr -n test snapshots", "rm"}},
+		"a snapshot": {func(f *fixture) { f.host.snapshots = []keys.Key{{Namespace: "test", Key: "c"}} }, []string{"ctr -n test snapshots", "rm"}},
 		"no answer":  {func(f *fixture) { f.host.err = errors.New("no connection") }, []string{"no connection", "--assume-free"}},
 		"a new key":  {func(f *fixture) { f.SetLeaving(time.Millisecond, time.Hour) }, []string{"about to create", "try again"}},
 	} {
@@ -90,11 +91,11 @@ type appearing struct {
 	asked atomic.Int32
 }
 
-func (h *appearing) Snapshots(context.Context) ([]snapshotter.Key, error) {
+func (h *appearing) Snapshots(context.Context) ([]keys.Key, error) {
 	if h.asked.Add(1) == 1 {
 		return nil, nil
 	}
-	return []snapshotter.Key{{Namespace: "test", Key: "c"}}, nil
+	return []keys.Key{{Namespace: "test", Key: "c"}}, nil
 }
 
 // TestRemoveWhileCreated: a key that containerd is about to write down is not dropped because of one look.

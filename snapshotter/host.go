@@ -5,16 +5,9 @@ package snapshotter
 
 import (
 	"context"
-	_ "crypto/sha256" // so that digests of these kinds are known
-	_ "crypto/sha512"
 	"encoding/json"
-	"fmt"
-	"strconv"
-	"strings"
 
-	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/pkg/identifiers"
-	"github.com/opencontainers/go-digest"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // Host is the containerd that the snapshotter serves. Those of its methods that are called while containerd waits
@@ -27,7 +20,7 @@ type Host interface {
 	// update it takes the label away. It fails with errdefs.ErrNotFound when the container is gone.
 	MarkHeld(ctx context.Context, namespace, key, update string) error
 	// Held returns the update that the label of MarkHeld names, for each container of this snapshotter that has the label.
-	Held(ctx context.Context) (map[Key]string, error)
+	Held(ctx context.Context) (map[keys.Key]string, error)
 	// Rehome makes a container's record and its key name one image, as the record that was planned for it says. A call after a
 	// crash finishes what was begun. It fails with errdefs.ErrNotFound when the container is gone.
 	Rehome(ctx context.Context, namespace, container string, record json.RawMessage) error
@@ -51,7 +44,7 @@ type Host interface {
 	// Images returns the names of all images by the origin of their topmost layer, for people to read.
 	Images(ctx context.Context) (map[string][]string, error)
 	// Snapshots returns the keys of all snapshots that containerd has of this snapshotter.
-	Snapshots(ctx context.Context) ([]Key, error)
+	Snapshots(ctx context.Context) ([]keys.Key, error)
 	// Elsewhere calls fn for each container of another snapshotter whose maker asks molt for something, until fn fails.
 	Elsewhere(ctx context.Context, fn func(Elsewhere) error) error
 }
@@ -65,71 +58,3 @@ type Elsewhere struct {
 	Snapshotter, Ours string
 	Label, Value      string
 }
-
-// backendKey is a key as containerd's metadata store hands it to a snapshotter: "<namespace>/<sequence>/<key>".
-type backendKey struct{ namespace, key string }
-
-// parseKey splits the key of a snapshot. Keys that were not made by a metadata store have no namespace.
-func parseKey(key string) backendKey {
-	namespace, rest, ok := strings.Cut(key, "/")
-	sequence, own, ok2 := strings.Cut(rest, "/")
-	if !ok || !ok2 || namespace == "" {
-		return backendKey{key: key}
-	}
-	if n, err := strconv.ParseUint(sequence, 10, 64); err != nil || strconv.FormatUint(n, 10) != sequence {
-		return backendKey{key: key}
-	}
-	return backendKey{namespace: namespace, key: own}
-}
-
-// OwnKey returns the containerd namespace of a snapshot key and the key as clients of containerd know it. Keys that
-// were not made by a metadata store have no namespace.
-func OwnKey(key string) (namespace, own string) {
-	k := parseKey(key)
-	return k.namespace, k.key
-}
-
-// Container returns the id of the container that a snapshot key belongs to, empty if it cannot be a container's:
-// containerd gives containers ids that are identifiers, and clients make keys of other forms for what they unpack or
-// look at.
-func Container(key string) string {
-	if own := parseKey(key).key; identifiers.Validate(own) == nil {
-		return own
-	}
-	return ""
-}
-
-// Unpacking reports whether a snapshot key is one under which containerd unpacks an image layer.
-func Unpacking(key string) bool { return parseKey(key).extraction() }
-
-// extraction reports whether a key is one under which containerd unpacks an image layer: "extract-<unique> <chain ID>",
-// see snapshots.UnpackKeyFormat. The key of a container is never one, because ids of containers have no blanks. What an
-// image says is not trusted, and its layers' annotations arrive as labels here.
-func (k backendKey) extraction() bool {
-	unique, chain, ok := strings.Cut(strings.TrimPrefix(k.key, snapshots.UnpackKeyPrefix+"-"), " ")
-	return ok && unique != "" && k.key == fmt.Sprintf(snapshots.UnpackKeyFormat, unique, chain) && isDigest(chain)
-}
-
-// unpacks reports whether a key is prepared to unpack an image layer into it: by its form, or because the unpacker says
-// so. The label counts only here: later, any client can set it on the key of a container.
-func (k backendKey) unpacks(labels map[string]string) bool {
-	return k.extraction() || labels[snapshots.LabelSnapshotRef] != ""
-}
-
-// isDigest reports whether a text is a whole digest, not only the beginning of one.
-func isDigest(text string) bool {
-	_, err := digest.Parse(text)
-	return err == nil
-}
-
-// origin is what stays the same of a layer's name when the same image is unpacked again. Only a chain ID is that: other
-// names are given by people, to anything.
-func (k backendKey) origin() string {
-	if !isDigest(k.key) {
-		return ""
-	}
-	return Origin(k.namespace, k.key)
-}
-
-// Origin returns the origin of a layer with a chain ID in a containerd namespace.
-func Origin(namespace, chainID string) string { return namespace + "/" + chainID }

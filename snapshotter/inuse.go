@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -46,7 +47,7 @@ func (c *claim) Close() error {
 
 // isOpen reports whether the graph has a node that is not frozen.
 func (s *Snapshotter) isOpen(id dag.NodeID) (open bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, ok := g.Node(id)
 		open = ok && !n.Frozen
 	})
@@ -66,7 +67,7 @@ func (s *Snapshotter) isOpen(id dag.NodeID) (open bool) {
 func (s *Snapshotter) claim(ctx context.Context, st dag.Storage, assumeFree bool) (c claim, u use.Use) {
 	if s.handed.recently(st.Key) {
 		if _, u = s.seen(ctx, st); u.Free() || u.Assumable() {
-			u = use.Use{Code: use.Starting, Container: parseKey(st.Key).key}
+			u = use.Use{Code: use.Starting, Container: keys.Parse(st.Key).Key}
 		}
 		return c, u
 	}
@@ -126,19 +127,19 @@ func (s *Snapshotter) unclaimed(c *claim, u use.Use) use.Use {
 }
 
 func unanswered(st dag.Storage, err error) use.Use {
-	return use.Use{Code: use.Unknown, Container: parseKey(st.Key).key, Err: err}
+	return use.Use{Code: use.Unknown, Container: keys.Parse(st.Key).Key, Err: err}
 }
 
 // layered reports whether a storage is mounted as an overlay.
 func (s *Snapshotter) layered(st dag.Storage) (layered bool) {
-	s.store.View(func(g *dag.Graph) { layered = len(g.Stack(st.Head))+len(g.Chain(g.Base(st))) > 1 })
+	s.Graph(func(g *dag.Graph) { layered = len(g.Stack(st.Head))+len(g.Chain(g.Base(st))) > 1 })
 	return layered
 }
 
 // seen returns what the mount tables and containerd show of a storage. What cannot be asked counts as a use.
 func (s *Snapshotter) seen(ctx context.Context, st dag.Storage) (mounttable.Table, use.Use) {
 	table, tableErr := mounttable.Read(s.nodes.Published())
-	u := use.Use{Container: parseKey(st.Key).key}
+	u := use.Use{Container: keys.Parse(st.Key).Key}
 	running, err := s.running(ctx, st.Key)
 	switch {
 	case running:
@@ -168,7 +169,7 @@ func (s *Snapshotter) asked(st dag.Storage, table mounttable.Table) use.Use {
 	case err != nil:
 		return unanswered(st, err)
 	}
-	u := use.Use{Code: use.Unseen, Container: parseKey(st.Key).key}
+	u := use.Use{Code: use.Unseen, Container: keys.Parse(st.Key).Key}
 	if places := table.Resembling(s.nodes.FS(st.Head)); len(places) > 0 {
 		u.Code, u.Places = use.Mounted, places
 	}
@@ -218,7 +219,7 @@ func (s *Snapshotter) lookedAt(ctx context.Context, name string, assumeFree bool
 }
 
 func (s *Snapshotter) storageNamed(name string) (st dag.Storage, ok bool) {
-	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(name) })
+	s.Graph(func(g *dag.Graph) { st, ok = g.Storage(name) })
 	return st, ok
 }
 
@@ -238,14 +239,14 @@ func (s *Snapshotter) named(ctx context.Context, u use.Use) use.Use {
 // running asks containerd whether a key has a live task. Keys that containerd did not make are nobody's; without an
 // answer it is an error.
 func (s *Snapshotter) running(ctx context.Context, key string) (bool, error) {
-	k := parseKey(key)
-	if key == "" || k.extraction() || s.host == nil || k.namespace == "" {
+	k := keys.Parse(key)
+	if key == "" || k.Extraction() || s.host == nil || k.Namespace == "" {
 		return false, nil
 	}
 	// containerd itself may be waiting, for a shim that hangs.
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return s.host.Running(ctx, k.namespace, k.key)
+	return s.host.Running(ctx, k.Namespace, k.Key)
 }
 
 // whenFree calls fn with a storage, and its lock, as soon as the storage is free or known to be in use for longer than
@@ -285,21 +286,21 @@ func wait(ctx context.Context, ready <-chan struct{}) error {
 // have been mounted by then, so that from now on the mount tables show whether they are in use. Storages that wait are
 // looked at.
 func (s *Snapshotter) TaskSeen(namespace, container string, at time.Time) {
-	var keys []string
+	var taken []string
 	waits := false
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		waits = len(g.ToStage()) > 0
 		for _, st := range g.Storages() {
 			waits = waits || st.Pending != nil
-			if k := parseKey(st.Key); k.namespace == namespace && k.key == container {
-				keys = append(keys, st.Key)
+			if k := keys.Parse(st.Key); k.Namespace == namespace && k.Key == container {
+				taken = append(taken, st.Key)
 			}
 		}
 	})
-	for _, key := range keys {
+	for _, key := range taken {
 		s.handed.released(key, at)
 	}
 	if waits {
-		s.kick()
+		s.tasks.Kick()
 	}
 }

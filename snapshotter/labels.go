@@ -11,6 +11,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // The labels that Stat and Walk compute from the graph, besides [LabelStorage]. They are never stored: those that a
@@ -95,7 +96,7 @@ func (c *computed) labels(g *dag.Graph, n dag.Name) map[string]string {
 
 func (c *computed) ofLayer(g *dag.Graph, n dag.Name) map[string]string {
 	uses, _ := c.layers(g)
-	use, used := uses[n.Node]
+	its, used := uses[n.Node]
 	if !used {
 		return nil
 	}
@@ -103,8 +104,8 @@ func (c *computed) ofLayer(g *dag.Graph, n dag.Name) map[string]string {
 	if layer, _ := g.Node(n.Node); layer.Added {
 		labels[LabelKind] = "delta"
 	}
-	updates := make([]string, 0, len(use.Updates))
-	for _, u := range slices.Backward(use.Updates) {
+	updates := make([]string, 0, len(its.Updates))
+	for _, u := range slices.Backward(its.Updates) {
 		updates = append(updates, u.String())
 	}
 	if len(updates) > 0 {
@@ -114,7 +115,7 @@ func (c *computed) ofLayer(g *dag.Graph, n dag.Name) map[string]string {
 }
 
 func (c *computed) ofStorage(g *dag.Graph, n dag.Name, st dag.Storage) map[string]string {
-	namespace := parseKey(n.Key).namespace
+	namespace := keys.Parse(n.Key).Namespace
 	labels := map[string]string{LabelNodes: nodesText(g, st)}
 	if !st.Anonymous {
 		labels[LabelStorage] = strings.TrimPrefix(st.Name, namespace+"/")
@@ -148,13 +149,13 @@ func (c *computed) askedText(g *dag.Graph, asked dag.Asked, namespace string) st
 
 // called names a layer as the clients of a namespace know it.
 func (c *computed) called(g *dag.Graph, id dag.NodeID, namespace string) string {
-	_, keys := c.layers(g)
-	own := slices.IndexFunc(keys[id], func(key string) bool { return parseKey(key).namespace == namespace })
+	_, names := c.layers(g)
+	own := slices.IndexFunc(names[id], func(key string) bool { return keys.Parse(key).Namespace == namespace })
 	switch layer, _ := g.Node(id); {
 	case own >= 0:
-		return parseKey(keys[id][own]).key
-	case len(keys[id]) > 0:
-		return parseKey(keys[id][0]).key
+		return keys.Parse(names[id][own]).Key
+	case len(names[id]) > 0:
+		return keys.Parse(names[id][0]).Key
 	case layer.Origin != "":
 		return unpackedAs(layer.Origin)
 	}
@@ -168,7 +169,7 @@ func unpackedAs(origin string) string {
 }
 
 // layers returns what the layers are used for, and their keys. It is called while the graph is viewed.
-func (c *computed) layers(g *dag.Graph) (uses map[dag.NodeID]dag.LayerUse, keys map[dag.NodeID][]string) {
+func (c *computed) layers(g *dag.Graph) (uses map[dag.NodeID]dag.LayerUse, names map[dag.NodeID][]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if at := c.store.Sequence(); c.uses == nil || c.sequence != at {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // LayerMerge is what merging layers came to, or would come to.
@@ -54,7 +55,7 @@ func (s *Snapshotter) MergeLayers(ctx context.Context) (LayerMerge, error) {
 
 // PlanLayerMerge returns what MergeLayers would come to. Merging one pair may make another one mergeable.
 func (s *Snapshotter) PlanLayerMerge() (all LayerMerge) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, p := range dag.LayerPairs(g) {
 			if len(p.Obstacles) > 0 {
 				all.Kept = append(all.Kept, KeptPair{LayerPair: p})
@@ -126,7 +127,7 @@ type merging struct {
 // nextPair returns a pair to merge that was not put off: the one with the fewest files, so that what many nodes
 // become is not made again for each of them.
 func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]error) (m merging, found bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		pairs := g.Mergeable()
 		files := func(p dag.Pair) int64 {
 			lower, _ := g.Node(p.Lower)
@@ -218,7 +219,7 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 	if err := s.sync(into); err != nil {
 		return err
 	}
-	return s.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: now()})
+	return s.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: clock.Now()})
 }
 
 // atWork is how long somebody who is at work with a storage is waited for by what can be done another time.
@@ -235,7 +236,7 @@ func (s *Snapshotter) commitMerge(ctx context.Context, m merging, t dag.Merge) e
 	}
 	defer unlock()
 	var same bool
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		views, storages := viewsOf(g, m.Pair)
 		same = slices.EqualFunc(views, m.views, slices.Equal) && slices.Equal(storages, m.storages)
 	})

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 func ofStorages(n dag.Node) bool { return n.Kind != dag.Layer }
@@ -100,7 +101,7 @@ func TestMergePlanKnowsDamage(t *testing.T) {
 		b, _ := g.Name(two)
 		from, to = a.Node, b.Node
 	})
-	i.must(i.do(dag.BeginUpdate{ID: i.store.NewUpdate(), From: from, To: to, Cause: dag.ByCommand, Now: now()}))
+	i.must(i.do(dag.BeginUpdate{ID: i.store.NewUpdate(), From: from, To: to, Cause: dag.ByCommand, Now: clock.Now()}))
 	for _, key := range []string{"test/1/c", two, "d", one} {
 		i.must(i.Remove(t.Context(), key))
 	}

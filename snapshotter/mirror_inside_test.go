@@ -13,6 +13,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
 )
@@ -27,7 +28,7 @@ func (i inside) healed() *dag.Graph {
 	if len(unread) > 0 {
 		i.t.Errorf("cannot be read: %v", unread)
 	}
-	g, _, _ := salvage.Graph(remains, now())
+	g, _, _ := salvage.Graph(remains, clock.Now())
 	return g
 }
 
@@ -104,7 +105,7 @@ func TestRemovedInUse(t *testing.T) {
 	i.bound("default/2/a", base, "a")
 	i.must(i.Remove(t.Context(), "default/2/a"))
 	head := filepath.Dir(i.open("default/a"))
-	_, err := i.store.Do(dag.RemoveStorage{Name: "default/a", Now: now()}) // and nothing is copied
+	_, err := i.store.Do(dag.RemoveStorage{Name: "default/a", Now: clock.Now()}) // and nothing is copied
 	i.must(err)
 	i.must(i.mirror.catchUpAtStart())
 	if _, err := os.Lstat(head); err != nil {
@@ -145,8 +146,8 @@ func TestDatabaseOneChangeBehind(t *testing.T) {
 			must(err)
 			must(m.nodes.Publish(1))
 			_, err = m.do(
-				dag.Prepare{Key: "default/1/a", Kind: dag.Active, Open: 1, Now: now()},
-				dag.Bind{Key: "default/1/a", Storage: "test/a", Now: now()},
+				dag.Prepare{Key: "default/1/a", Kind: dag.Active, Open: 1, Now: clock.Now()},
+				dag.Bind{Key: "default/1/a", Storage: "test/a", Now: clock.Now()},
 			)
 			must(err)
 			must(m.catchUpAtStart())

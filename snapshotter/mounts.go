@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // Mounts returns the mounts of a key. For the key of a container it first sees to it that the key has the storage it asks
@@ -33,12 +34,12 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, er
 	if err != nil {
 		return nil, err
 	}
-	return outlive(ctx, s, func(ctx context.Context) ([]mount.Mount, error) {
+	return background.Outlive(ctx, s.tasks, func(ctx context.Context) ([]mount.Mount, error) {
 		mounts, rehomes, err := s.atStart(ctx, key)
 		unlock()
 		if rehomes && err == nil {
-			k := parseKey(key)
-			return s.mountsAtHome(ctx, Key{k.namespace, k.key})
+			k := keys.Parse(key)
+			return s.mountsAtHome(ctx, k)
 		}
 		return mounts, err
 	})
@@ -119,7 +120,7 @@ func (s *Snapshotter) settleFlags(ctx context.Context, key string) error {
 
 // mountsOf returns the mounts of a key as the graph stands. For an active key the caller holds the lock of its storage.
 func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, ok := g.Name(key)
 		if !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -127,14 +128,14 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		}
 		if n.Kind == dag.View {
 			layers := g.Chain(n.Node)
-			if err = s.usable(g, layers); err == nil && len(layers) > s.lower {
-				err = fmt.Errorf("%d layers are more than one mount takes: %w", len(layers), errdefs.ErrFailedPrecondition)
+			if err = s.usable(g, layers); err == nil {
+				err = s.overlay.FitsView(layers)
 			}
 			if err != nil {
 				return
 			}
 			s.handed.out(key, layers)
-			mounts = s.viewMounts(layers)
+			mounts = s.overlay.View(layers)
 			return
 		}
 		st, ok := g.Storage(n.Storage)
@@ -144,7 +145,7 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		}
 		stack := append(g.Stack(st.Head), g.Chain(g.Base(st))...)
 		if err = s.usable(g, stack); err == nil {
-			err = s.mountable(stack)
+			err = s.overlay.Fits(stack)
 		}
 		if err != nil {
 			return
@@ -152,32 +153,7 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		// Noted while the graph cannot change, so that nobody takes the storage for free in between.
 		s.handed.out(key, stack)
 		s.holds.forget(st.Name)
-		mounts = s.activeMounts(stack)
+		mounts = s.overlay.Active(stack)
 	})
 	return mounts, err
-}
-
-// viewMounts shows layers for reading.
-func (s *Snapshotter) viewMounts(layers []dag.NodeID) []mount.Mount {
-	switch len(layers) {
-	case 0:
-		return []mount.Mount{{Type: "bind", Source: s.nodes.Empty(), Options: []string{"ro", "rbind"}}}
-	case 1:
-		return []mount.Mount{{Type: "bind", Source: s.nodes.FS(layers[0]), Options: []string{"ro", "rbind"}}}
-	}
-	return []mount.Mount{{Type: "overlay", Source: "overlay", Options: append([]string{s.lowerdir(layers)}, s.options...)}}
-}
-
-// activeMounts shows an open node, the first of the stack, over all the others.
-func (s *Snapshotter) activeMounts(stack []dag.NodeID) []mount.Mount {
-	open := stack[0]
-	if len(stack) == 1 {
-		return []mount.Mount{{Type: "bind", Source: s.nodes.FS(open), Options: []string{"rw", "rbind"}}}
-	}
-	options := []string{s.lowerdir(stack[1:]), "upperdir=" + s.nodes.FS(open), "workdir=" + s.nodes.Work(open)}
-	return []mount.Mount{{Type: "overlay", Source: "overlay", Options: append(options, s.options...)}}
-}
-
-func (s *Snapshotter) lowerdir(ids []dag.NodeID) string {
-	return "lowerdir=" + strings.Join(s.nodes.Stack(ids), ":")
 }

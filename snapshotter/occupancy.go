@@ -40,7 +40,7 @@ func (s *Snapshotter) Occupancies(ctx context.Context, storages []dag.Storage, m
 	for _, st := range storages {
 		o := Occupancy{Mounted: err == nil && table.Written(st.Head), LastUsed: s.lastMounted(st.Head)}
 		var nodes []dag.Node
-		s.store.View(func(g *dag.Graph) {
+		s.Graph(func(g *dag.Graph) {
 			for _, id := range g.Stack(st.Head) {
 				n, _ := g.Node(id)
 				nodes = append(nodes, n)
@@ -103,7 +103,7 @@ func (s *Snapshotter) DiskUsage(ctx context.Context) (all []Space, unmeasured in
 	}
 	var nodes []dag.Node
 	needed := map[dag.NodeID]bool{}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		nodes = g.Nodes()
 		for _, st := range g.Storages() {
 			for _, id := range g.Stack(st.Head) {

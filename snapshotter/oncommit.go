@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // LabelUpdateOf is the label that marks a layer as an update of another one: the chain ID or the key of that, or the
@@ -80,14 +82,14 @@ type supersedes struct {
 // supersedes returns what the layer of a key updates, and what is to be done about it. It asks containerd only for the
 // name of an image, which waits for nothing.
 func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[string]string) (supersedes, error) {
-	unpacked := parseKey(n.Key).unpacks(n.Labels)
+	unpacked := keys.Parse(n.Key).Unpacks(n.Labels)
 	ref := cmp.Or(labels[LabelUpdateOf], n.Labels[LabelUpdateOf])
 	switch {
 	case ref == "" && unpacked:
 		return supersedes{policy: IgnoreCommit}, nil
 	case ref == "":
 		var parent dag.Name
-		s.store.View(func(g *dag.Graph) { parent, _ = g.Name(n.Parent) })
+		s.Graph(func(g *dag.Graph) { parent, _ = g.Name(n.Parent) })
 		return supersedes{base: parent.Node, policy: s.onCommit.Written}, nil
 	}
 	u := supersedes{ref: ref, policy: s.onCommit.Client}
@@ -98,7 +100,7 @@ func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[str
 		return u, nil
 	}
 	var err error
-	u.base, err = s.layerCalled(ctx, parseKey(n.Key).namespace, ref)
+	u.base, err = s.layerCalled(ctx, keys.Parse(n.Key).Namespace, ref)
 	return u, err
 }
 
@@ -130,14 +132,14 @@ func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (d
 // layerWithKey returns the latest layer with a key or a chain ID, 0 without one. The image of a layer on which storages
 // stand may have been removed, with the key.
 func (s *Snapshotter) layerWithKey(namespace, key string) (id dag.NodeID) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
-			if k := parseKey(n.Key); n.Kind == dag.Committed && k.namespace == namespace && k.key == key {
+			if k := keys.Parse(n.Key); n.Kind == dag.Committed && k.Namespace == namespace && k.Key == key {
 				id = max(id, n.Node)
 			}
 		}
 		for _, n := range g.Nodes() {
-			if isDigest(key) && n.Origin == Origin(namespace, key) {
+			if keys.IsDigest(key) && n.Origin == keys.Origin(namespace, key) {
 				id = max(id, n.ID)
 			}
 		}
@@ -153,20 +155,20 @@ type begun struct {
 
 // begun returns how the update that a layer is begins for the storages that it concerns, see [dag.Announcement].
 func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels map[string]string) (b begun) {
-	key := parseKey(name)
-	entry := log.G(ctx).WithField("layer", key.key)
+	key := keys.Parse(name)
+	entry := log.G(ctx).WithField("layer", key.Key)
 	u, err := s.supersedes(ctx, n, labels)
 	if err == nil && u.policy != IgnoreCommit && u.base != 0 {
-		s.store.View(func(g *dag.Graph) {
+		s.Graph(func(g *dag.Graph) {
 			own, _ := g.Storage(n.Storage)
 			b.changes, b.updates, err = dag.Announcement{
-				Of: u.base, To: own.Head, Origin: key.origin(), FromRef: u.ref, ToRef: key.key, Until: u.policy.until(),
+				Of: u.base, To: own.Head, Origin: key.Origin(), FromRef: u.ref, ToRef: key.Key, Until: u.policy.until(),
 				Claimed: u.claimed,
 				Concerns: func(st dag.Storage) bool {
 					namespace, _, _ := strings.Cut(st.Name, "/")
-					return namespace == key.namespace
+					return namespace == key.Namespace
 				},
-				NewUpdate: s.store.NewUpdate, Now: now(),
+				NewUpdate: s.store.NewUpdate, Now: clock.Now(),
 			}.On(g)
 		})
 	}
@@ -197,17 +199,17 @@ func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() beg
 		}
 		err := s.do(append([]dag.Transformation{c}, b.changes...)...)
 		if err == nil {
-			entry := log.G(ctx).WithField("layer", parseKey(c.Name).key)
+			entry := log.G(ctx).WithField("layer", keys.Parse(c.Name).Key)
 			entry.WithField("updates", fmt.Sprint(b.updates)).Info("a layer was committed that updates a base")
 			return b.updates, nil
 		}
 		var alone error
-		s.store.View(func(g *dag.Graph) { _, alone = g.Plan(c) })
+		s.Graph(func(g *dag.Graph) { _, alone = g.Plan(c) })
 		if alone != nil {
 			return nil, err
 		}
 		// A storage that it was to begin for may have been removed or renamed: the next try sees that.
-		log.G(ctx).WithError(err).WithField("layer", parseKey(c.Name).key).
+		log.G(ctx).WithError(err).WithField("layer", keys.Parse(c.Name).Key).
 			Warn("a layer says that it is an update, and cannot be recorded as one")
 	}
 	return nil, s.do(c)
@@ -219,13 +221,13 @@ const commitTries = 3
 // Apply has an update that was announced or staged move its storages, or those that are named, in the background. It
 // fails with errdefs.ErrFailedPrecondition where the update waits for nobody to ask for it.
 func (s *Snapshotter) Apply(_ context.Context, id dag.UpdateID, storages []string) error {
-	err := s.do(dag.Proceed{Update: id, Storages: storages, Now: now()})
+	err := s.do(dag.Proceed{Update: id, Storages: storages, Now: clock.Now()})
 	if errors.Is(err, errdefs.ErrFailedPrecondition) {
 		return fmt.Errorf("%w; `moltctl update inspect %v` shows what it came to", err, id)
 	}
 	if err != nil {
 		return err
 	}
-	s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
 	return nil
 }

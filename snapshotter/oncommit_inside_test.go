@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // The keys of layers, and of what becomes one.
@@ -43,7 +44,7 @@ func TestRemovedWhileCommitting(t *testing.T) {
 	n, err := i.name(work)
 	i.must(err)
 	var tries int
-	updates, err := i.commit(t.Context(), dag.Commit{Key: work, Name: two, Now: now()}, func() begun {
+	updates, err := i.commit(t.Context(), dag.Commit{Key: work, Name: two, Now: clock.Now()}, func() begun {
 		b := i.begun(t.Context(), n, two, map[string]string{LabelUpdateOf: "one"})
 		if tries++; tries == 1 {
 			i.must(i.RemoveStorage(t.Context(), "test/db"))
@@ -72,9 +73,9 @@ func TestProceedWhileStaging(t *testing.T) {
 	const id = 1
 	st, _ := i.storageNamed("test/web")
 	u := i.update(id)
-	i.must(i.do(dag.Renew{Update: id, To: u.To, Storages: []string{"test/web"}, Until: dag.Staged, Now: now()}))
+	i.must(i.do(dag.Renew{Update: id, To: u.To, Storages: []string{"test/web"}, Until: dag.Staged, Now: clock.Now()}))
 	u = i.update(id)
-	i.must(i.do(dag.Proceed{Update: id, Storages: []string{"test/web"}, Now: now()}))
+	i.must(i.do(dag.Proceed{Update: id, Storages: []string{"test/web"}, Now: clock.Now()}))
 	p, err := i.stageAhead(t.Context(), st, u)
 	i.must(err)
 	i.must(i.commitStaged(p, p.beside("test/web")))

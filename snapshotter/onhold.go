@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // OnHold says what happens when a container asks for a base that its storage cannot be serviced for.
@@ -96,7 +97,7 @@ func (s *Snapshotter) bindHeld(ctx context.Context, b binding, held holding) err
 			Warn("the storage is held; its container starts on the old base")
 		// The wish stays open, so that the next start tries again.
 		if b.as.Asked = nil; b.storage.Asked == nil {
-			s.store.View(func(g *dag.Graph) { b.as.Asked = g.Asking(b.stands) })
+			s.Graph(func(g *dag.Graph) { b.as.Asked = g.Asking(b.stands) })
 		}
 		if err := s.bindHere(b); err != nil {
 			return err
@@ -107,7 +108,7 @@ func (s *Snapshotter) bindHeld(ctx context.Context, b binding, held holding) err
 	return fmt.Errorf("storage %q cannot be serviced for the base that container %q asks for, and is held by update %v: %s; "+
 		"`moltctl update report --storage %s %v` says what can be done; "+
 		"`moltctl update create --storage %s --to IMAGE --force` goes on in spite of it: %w",
-		name, parseKey(b.key).key, held.update, strings.Join(held.reasons, "; "), name, held.update, name, errdefs.ErrFailedPrecondition)
+		name, keys.Parse(b.key).Key, held.update, strings.Join(held.reasons, "; "), name, held.update, name, errdefs.ErrFailedPrecondition)
 }
 
 // marks are the containers whose records have the label of a held update, or are to have it. What counts is what containerd has
@@ -115,7 +116,7 @@ func (s *Snapshotter) bindHeld(ctx context.Context, b binding, held holding) err
 type marks struct {
 	mu     sync.Mutex
 	listed bool
-	marked map[Key]mark
+	marked map[keys.Key]mark
 	newest uint64 // the last order that was given
 }
 
@@ -126,10 +127,10 @@ type mark struct {
 	order   uint64 // in which it was asked for
 }
 
-func newMarks() *marks { return &marks{marked: map[Key]mark{}} }
+func newMarks() *marks { return &marks{marked: map[keys.Key]mark{}} }
 
 // add notes that the record of a container is to name an update.
-func (m *marks) add(k Key, update dag.UpdateID) {
+func (m *marks) add(k keys.Key, update dag.UpdateID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.newest++
@@ -137,7 +138,7 @@ func (m *marks) add(k Key, update dag.UpdateID) {
 }
 
 // list notes what containerd has on record. What was asked for in the meantime counts more.
-func (m *marks) list(found map[Key]string) {
+func (m *marks) list(found map[keys.Key]string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.listed = true
@@ -159,7 +160,7 @@ func (m *marks) isListed() bool {
 	return m.listed
 }
 
-func (m *marks) all() map[Key]mark {
+func (m *marks) all() map[keys.Key]mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.marked)
@@ -172,7 +173,7 @@ func (m *marks) some() bool {
 	return len(m.marked) > 0
 }
 
-func (m *marks) of(k Key) (mark, bool) {
+func (m *marks) of(k keys.Key) (mark, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	one, ok := m.marked[k]
@@ -180,7 +181,7 @@ func (m *marks) of(k Key) (mark, bool) {
 }
 
 // wrote notes that the label of a container was written, or taken away, unless another one was asked for in the meantime.
-func (m *marks) wrote(k Key, one mark, there bool) {
+func (m *marks) wrote(k keys.Key, one mark, there bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.marked[k].order != one.order {
@@ -196,15 +197,15 @@ func (m *marks) wrote(k Key, one mark, there bool) {
 // markHeld labels containerd's record of a container that starts on the old base. containerd is waiting for this very
 // start, so the label is written behind it. It is taken away when the storage is no longer held, see [Snapshotter.unmark].
 func (s *Snapshotter) markHeld(key string, update dag.UpdateID) {
-	k := parseKey(key)
-	if s.host == nil || k.namespace == "" {
+	k := keys.Parse(key)
+	if s.host == nil || k.Namespace == "" {
 		return
 	}
-	marked := Key{k.namespace, k.key}
+	marked := k
 	s.marks.add(marked, update)
-	s.background(s.life, func(ctx context.Context) {
+	s.tasks.Go(func(ctx context.Context) {
 		if err := s.label(ctx, marked); err != nil {
-			log.G(ctx).WithError(err).WithField("container", k.key).
+			log.G(ctx).WithError(err).WithField("container", k.Key).
 				Warn("failed to label the record of a container that started on the old base; it is tried again")
 		}
 	})
@@ -238,7 +239,7 @@ func (s *Snapshotter) unmark(ctx context.Context) error {
 }
 
 // label has the record of a container say whether its storage is held, if it does not.
-func (s *Snapshotter) label(ctx context.Context, k Key) error {
+func (s *Snapshotter) label(ctx context.Context, k keys.Key) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	unlock, err := s.locks.lock(ctx, "label "+k.Namespace+"/"+k.Key)
@@ -250,7 +251,7 @@ func (s *Snapshotter) label(ctx context.Context, k Key) error {
 	if !marked {
 		return nil
 	}
-	held, wrong := s.mislabelled(map[Key]mark{k: one})[k]
+	held, wrong := s.mislabelled(map[keys.Key]mark{k: one})[k]
 	if !wrong {
 		return nil
 	}
@@ -271,15 +272,15 @@ func (s *Snapshotter) label(ctx context.Context, k Key) error {
 // mislabelled returns the containers whose label is not what it should be, with whether they should have it: a container that has
 // a storage which is held, and stands on another base than the container asks for. An update that is being tried again leaves
 // things as they are.
-func (s *Snapshotter) mislabelled(marked map[Key]mark) map[Key]bool {
-	should := map[Key]bool{}
+func (s *Snapshotter) mislabelled(marked map[keys.Key]mark) map[keys.Key]bool {
+	should := map[keys.Key]bool{}
 	for k := range marked {
 		should[k] = false // unless a storage says otherwise
 	}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
-			own := parseKey(st.Key)
-			k := Key{own.namespace, own.key}
+			own := keys.Parse(st.Key)
+			k := own
 			one, ok := marked[k]
 			if !ok || st.Key == "" {
 				continue

@@ -11,6 +11,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/overlay"
 )
 
 // RollbackPolicy says what happens when a storage is bound on a base that it stood on before.
@@ -76,7 +77,7 @@ func defaults() config {
 		retention:     Retention{Points: DefaultPoints, Age: DefaultAge},
 		grace:         DefaultGrace,
 		workers:       2,
-		lower:         maxLower,
+		lower:         overlay.MaxLower,
 		clock:         clock.Read,
 	}
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // LabelStorage is the label that, given to Prepare, binds the key to a storage. Stat and Walk compute it: the name of
@@ -28,15 +30,15 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if err != nil {
 		return nil, fmt.Errorf("prepare snapshot %q: %w", key, err)
 	}
-	k := parseKey(key)
+	k := keys.Parse(key)
 	storage := labels[LabelStorage]
-	if storage != "" && k.unpacks(labels) {
-		log.G(ctx).WithFields(log.Fields{"key": k.key, "storage": storage}).
+	if storage != "" && k.Unpacks(labels) {
+		log.G(ctx).WithFields(log.Fields{"key": k.Key, "storage": storage}).
 			Warn("label " + LabelStorage + " comes from an image that is unpacked, and is ignored")
 		storage = ""
 	}
 	if storage != "" {
-		if storage, err = StorageName(k.namespace, storage); err != nil {
+		if storage, err = keys.StorageName(k.Namespace, storage); err != nil {
 			return nil, fmt.Errorf("label %s: %w", LabelStorage, err)
 		}
 	}
@@ -51,13 +53,13 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if waiting := s.rehoming(key); waiting != "" && labels[LabelRehoming] != "" {
 		mounts, err := s.takeHome(ctx, key, waiting)
 		if err != nil {
-			return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+			return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: clock.Now()}))
 		}
 		return mounts, nil
 	}
 	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage}, false)
 	if err != nil {
-		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
 	return mounts, nil
 }
@@ -75,7 +77,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 	if err == nil {
 		err = s.do(dag.Prepare{
 			Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
-			Follows: s.newContainers == BeginOnNewest && !parseKey(key).unpacks(labels), Now: now(),
+			Follows: s.newContainers == BeginOnNewest && !keys.Parse(key).Unpacks(labels), Now: clock.Now(),
 		})
 	}
 	if err != nil {
@@ -86,7 +88,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) erro
 
 // parentLayers returns the layers below a new key, pinned, after a look at whether there could be one.
 func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, release func(), err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
 			return
 		}
@@ -193,12 +195,12 @@ func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapsh
 	}
 	defer release()
 	labels = Given(labels)
-	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: now()}); err != nil {
+	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}); err != nil {
 		return nil, err
 	}
 	mounts, err := s.mountsOf(key)
 	if err != nil {
-		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
 	return mounts, nil
 }

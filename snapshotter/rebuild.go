@@ -22,6 +22,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/salvage"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
 )
@@ -141,7 +142,7 @@ func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	graph, mends, unneeded := salvage.Graph(remains, now())
+	graph, mends, unneeded := salvage.Graph(remains, clock.Now())
 	if err := o.account(why, unread, mends, unneeded); err != nil {
 		return nil, err
 	}
@@ -269,7 +270,7 @@ const accountPrefix = "rebuilt-"
 
 // account writes down what is done, for people to look at, see [Snapshotter.Check].
 func (o opening) account(why string, unread []unreadable, mends []salvage.Mend, aside []dag.NodeID) error {
-	a := Rebuilt{Time: now(), Why: why, Aside: aside}
+	a := Rebuilt{Time: clock.Now(), Why: why, Aside: aside}
 	for _, one := range unread {
 		a.Unread = append(a.Unread, one.err.Error())
 	}

@@ -15,7 +15,10 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -54,15 +57,15 @@ func (s *Snapshotter) Rehome(ctx context.Context, to Home) error {
 		return err
 	}
 	failpoint.RehomeBegun.Hit()
-	_, err = outlive(ctx, s, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.finishRehoming(ctx, Key{to.Namespace, to.Key})
+	_, err = background.Outlive(ctx, s.tasks, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.finishRehoming(ctx, keys.Key{Namespace: to.Namespace, Key: to.Key})
 	})
 	return err
 }
 
 // storageToRehome returns the storage of a container.
 func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, error) {
-	names := s.keys()[Key{to.Namespace, to.Key}]
+	names := s.keys()[keys.Key{Namespace: to.Namespace, Key: to.Key}]
 	for _, n := range names {
 		if n.Kind == dag.Active && n.Identity == dag.Unknown { // it was never started: its storage is not known yet
 			if _, err := s.Mounts(ctx, n.Key); err != nil {
@@ -71,7 +74,7 @@ func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, err
 		}
 	}
 	var found string
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range names {
 			n, _ := g.Name(n.Key)
 			if st, ok := g.Storage(n.Storage); ok && st.Key == n.Key {
@@ -90,8 +93,8 @@ func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, err
 
 // standsOnImage refuses to re-home a container to an image that its storage does not stand on.
 func (s *Snapshotter) standsOnImage(st dag.Storage, to Home) (err error) {
-	s.store.View(func(g *dag.Graph) {
-		if base, _ := g.Node(g.Base(st)); base.Origin != Origin(to.Namespace, to.Layer) {
+	s.Graph(func(g *dag.Graph) {
+		if base, _ := g.Node(g.Base(st)); base.Origin != keys.Origin(to.Namespace, to.Layer) {
 			err = fmt.Errorf("storage %q of container %q does not stand on %s; update it first: moltctl update create --storage %s --to %s: %w",
 				st.Name, to.Container, to.Image, st.Name, to.Image, errdefs.ErrFailedPrecondition)
 		}
@@ -101,16 +104,16 @@ func (s *Snapshotter) standsOnImage(st dag.Storage, to Home) (err error) {
 
 // rehoming returns the storage that waits for a key, empty if none does.
 func (s *Snapshotter) rehoming(key string) (storage string) {
-	k := parseKey(key)
-	if k.namespace == "" || k.extraction() {
+	k := keys.Parse(key)
+	if k.Namespace == "" || k.Extraction() {
 		return ""
 	}
-	st, _ := s.rehomed(Key{k.namespace, k.key})
+	st, _ := s.rehomed(k)
 	return st.Name
 }
 
-func (s *Snapshotter) rehomed(key Key) (st dag.Storage, ok bool) {
-	s.store.View(func(g *dag.Graph) { st, ok = g.Rehomed(key.Namespace, key.Key) })
+func (s *Snapshotter) rehomed(key keys.Key) (st dag.Storage, ok bool) {
+	s.Graph(func(g *dag.Graph) { st, ok = g.Rehomed(key.Namespace, key.Key) })
 	return st, ok
 }
 
@@ -126,7 +129,7 @@ func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts
 		asked *dag.Asked
 		ok    bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		st, ok = g.Storage(storage)
 		asked = g.Asking(g.AskedOf(n))
@@ -143,14 +146,14 @@ func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts
 		return nil, fmt.Errorf("storage %q: %s: %w", storage, s.named(ctx, u), errdefs.ErrUnavailable)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := s.do(dag.Rehome{Key: key, Storage: storage, Asked: asked, Now: now()}); err != nil {
+	if err := s.do(dag.Rehome{Key: key, Storage: storage, Asked: asked, Now: clock.Now()}); err != nil {
 		return nil, err
 	}
 	return s.mountsOf(key)
 }
 
 // finishRehoming does what is left of a re-homing.
-func (s *Snapshotter) finishRehoming(ctx context.Context, key Key) error {
+func (s *Snapshotter) finishRehoming(ctx context.Context, key keys.Key) error {
 	unlock, err := s.locks.lock(ctx, "rehoming "+key.Namespace+"/"+key.Key)
 	if err != nil {
 		return err
@@ -166,7 +169,7 @@ func (s *Snapshotter) finishRehoming(ctx context.Context, key Key) error {
 	}
 	// An anonymous storage has another name now.
 	if st, ok = s.rehomed(key); ok {
-		return s.do(dag.EndRehoming{Storage: st.Name, Now: now()})
+		return s.do(dag.EndRehoming{Storage: st.Name, Now: clock.Now()})
 	}
 	return nil
 }
@@ -185,18 +188,18 @@ func (s *Snapshotter) resumeRehomings(ctx context.Context) {
 			}
 			errs = append(errs, err)
 		}
-		if errors.Join(errs...) == nil || sleep(ctx, rehomeAgain) != nil {
+		if errors.Join(errs...) == nil || background.Sleep(ctx, rehomeAgain) != nil {
 			return
 		}
 	}
 }
 
-func (s *Snapshotter) rehomings() (keys []Key) {
-	s.store.View(func(g *dag.Graph) {
+func (s *Snapshotter) rehomings() (all []keys.Key) {
+	s.Graph(func(g *dag.Graph) {
 		for name := range g.Rehomings() {
 			st, _ := g.Storage(name)
-			keys = append(keys, Key{st.Rehoming.Namespace, st.Rehoming.Container})
+			all = append(all, keys.Key{Namespace: st.Rehoming.Namespace, Key: st.Rehoming.Container})
 		}
 	})
-	return keys
+	return all
 }

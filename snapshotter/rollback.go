@@ -16,6 +16,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // rollbackWaiting carries out the rollback that a free storage, whose lock the caller holds, waits for. If that fails, the
@@ -31,7 +32,7 @@ func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.
 	}
 	again := s.do(dag.AwaitRollback{
 		Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Discard: st.Pending.Discard, Again: true,
-		Reason: errtext.Of(err) + "; it will be tried again at its next start", Now: now(),
+		Reason: errtext.Of(err) + "; it will be tried again at its next start", Now: clock.Now(),
 	})
 	if errdefs.IsAborted(again) {
 		log.G(ctx).WithError(err).WithField("storage", st.Name).Debug("a rollback was withdrawn while it was carried out")
@@ -65,7 +66,7 @@ func (p staged) cannotCarry(storage string) error {
 // carried over the nodes that hold it, reconciled with that point.
 func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry bool) (staged, error) {
 	point := st.Points[len(st.Points)-1]
-	p := staged{update: point.Update, head: st.Head, at: s.ageing.Stamp(now())}
+	p := staged{update: point.Update, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var (
 		k       stacks
 		written []dag.NodeID

@@ -18,6 +18,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // Each file in testdata/roots is a state directory that an earlier version of molt left, with every state in it that a
@@ -241,7 +242,7 @@ func unpackSample(t *testing.T, path string) (*fixture, sample) {
 	f.host.running["waits"], f.host.running["returns"] = true, true // so that they go on waiting
 	for _, key := range want.Keys {
 		if parts := strings.SplitN(key, "/", 3); len(parts) == 3 {
-			f.host.snapshots = append(f.host.snapshots, snapshotter.Key{Namespace: parts[0], Key: parts[2]})
+			f.host.snapshots = append(f.host.snapshots, keys.Key{Namespace: parts[0], Key: parts[2]})
 		}
 	}
 	return f, want

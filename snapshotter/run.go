@@ -17,6 +17,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -57,7 +58,7 @@ func (s *Snapshotter) runExclusively(ctx context.Context, id dag.UpdateID, tried
 	defer s.underway.Delete(id)
 	entry := log.G(ctx).WithField("update", id.String())
 	var together bool
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		together = u.AllOrNothing
 	})
@@ -95,9 +96,9 @@ func (s *Snapshotter) runExclusively(ctx context.Context, id dag.UpdateID, tried
 
 // takeUp runs the updates that are not done and that nobody is at work with: a crash cut them short, or the disk was full when
 // they were to be given up.
-func (s *Snapshotter) takeUp(context.Context) error {
+func (s *Snapshotter) takeUp() {
 	var going []dag.UpdateID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			// What a container asks for is done when it asks again, not in its absence.
 			if _, underway := s.underway.Load(u.ID); !underway && u.Cause != dag.ByBind && u.Underway() {
@@ -106,14 +107,13 @@ func (s *Snapshotter) takeUp(context.Context) error {
 		}
 	})
 	for _, id := range going {
-		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
 	}
-	return nil
 }
 
 // unfinished returns the storages whose side effects an update still has to determine, by name.
 func (s *Snapshotter) unfinished(id dag.UpdateID) (names []string) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		for name, o := range u.Outcomes {
 			if o.Underway() {
@@ -146,7 +146,7 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 		}
 		state = dag.Planned
 		waits := dag.Record{
-			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: now(),
+			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: clock.Now(),
 		}
 		if err := s.do(waits); err != nil {
 			return s.giveUp(id, name, err)
@@ -158,7 +158,7 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 
 // goesUntil returns how far an update goes for a storage by itself; empty for all the way.
 func (s *Snapshotter) goesUntil(id dag.UpdateID, storage string) (until dag.State) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		until = u.Outcomes[storage].Until
 	})
@@ -168,7 +168,7 @@ func (s *Snapshotter) goesUntil(id dag.UpdateID, storage string) (until dag.Stat
 // concerned returns how far an update has come for a storage, and why it does not concern it any more: it may have been
 // moved since the update began.
 func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.State, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		state = u.Outcomes[st.Name].State
 		waits := st.Pending != nil && st.Pending.Update == id
@@ -182,7 +182,7 @@ func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.Stat
 // updateFree services a storage that is free and whose lock the caller holds, as far as the update goes for it.
 func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (dag.State, error) {
 	var u dag.Update
-	s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
+	s.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 	stage, change, done := s.ready, staged.switched, dag.Applied
 	if u.Outcomes[st.Name].Until == dag.Staged {
 		stage, change, done = s.stageAhead, staged.beside, dag.Staged
@@ -214,7 +214,7 @@ func (s *Snapshotter) updateFailed(st dag.Storage, id dag.UpdateID, why error) (
 		return dag.Aborted, s.giveUp(id, st.Name, why)
 	}
 	reason := errtext.Of(why) + "; it will be tried again at its next start"
-	return dag.Planned, errors.Join(why, s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: now()}))
+	return dag.Planned, errors.Join(why, s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: clock.Now()}))
 }
 
 // mayPass tells whether something failed for want of what there may be enough of later.
@@ -232,7 +232,7 @@ func (s *Snapshotter) updateTogether(ctx context.Context, id dag.UpdateID) error
 	errs := []error{err}
 	for _, name := range s.unfinished(id) {
 		reason := notStarted(name, err)
-		errs = append(errs, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: now()}))
+		errs = append(errs, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: clock.Now()}))
 	}
 	return errors.Join(errs...)
 }
@@ -323,7 +323,7 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 	for _, p := range parts {
 		p.release()
 	}
-	s.kick()
+	s.tasks.Kick()
 	return true, nil
 }
 
@@ -333,7 +333,7 @@ func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.Upd
 		st     dag.Storage
 		update dag.Update
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		st, _ = g.Storage(name)
 		update, _ = g.Update(id)
 	})

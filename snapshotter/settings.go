@@ -18,7 +18,7 @@ import (
 func (s *Snapshotter) Options(storage string) (servicing.Options, error) {
 	var st dag.Storage
 	ok := false
-	s.store.View(func(g *dag.Graph) { st, ok = g.Storage(storage) })
+	s.Graph(func(g *dag.Graph) { st, ok = g.Storage(storage) })
 	if !ok {
 		return servicing.Options{}, fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
 	}

@@ -11,19 +11,18 @@ package snapshotter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/errdefs"
-	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/overlay"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -36,7 +35,7 @@ type Snapshotter struct {
 	mirror   *mirror
 	reports  *reports.Dir
 	computed *computed
-	options  []string // of every overlay mount
+	overlay  *overlay.Mounts
 	boot     string
 	first    dag.NodeID // the highest id that had a directory when the snapshotter was started
 
@@ -50,20 +49,15 @@ type Snapshotter struct {
 	ageing   *ageing
 	witness  *witness
 	leaving  time.Duration // see the constant; tests wait for less
-	kicked   chan struct{}
 	holds    *holds
 	ahead    *ahead
 	marks    *marks
-	turns    chan struct{}   // of the workers that service storages
-	underway sync.Map        // by the id of an update that somebody runs, what ends that: a context.CancelFunc
-	life     context.Context // ends when the snapshotter is closed
-	stop     context.CancelFunc
+	turns    chan struct{} // of the workers that service storages
+	underway sync.Map      // by the id of an update that somebody runs, what ends that: a context.CancelFunc
+	tasks    *background.Tasks
 
 	unmeasured pauses // of the maintenance alone
 
-	ending sync.Mutex // guards ended, and that no task begins after it
-	ended  bool
-	tasks  sync.WaitGroup
 }
 
 var _ snapshots.Snapshotter = (*Snapshotter)(nil)
@@ -92,11 +86,12 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
 		reports: reports.Open(dir.Reports(), dir.Remove), computed: &computed{store: st},
 		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), kept: newDoomed(), holds: newHolds(), ahead: newAhead(), marks: newMarks(),
-		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
+		unmeasured: make(pauses), tasks: background.New(), turns: make(chan struct{}, c.workers),
 		ageing: newAgeing(dir, c.clock), witness: newWitness(), young: newYoung(c.grace), leaving: leaving,
 	}
 	s.first = slices.Max(append(present, 0))
 	if err := s.start(present); err != nil {
+		s.tasks.Close()
 		return nil, errors.Join(err, st.Close(), dir.Close())
 	}
 	return s, nil
@@ -105,17 +100,15 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 // start brings the state in order and begins the work in the background.
 func (s *Snapshotter) start(present []dag.NodeID) error {
 	var err error
-	if s.options = s.mount; s.options == nil {
-		if s.options, err = probeOptions(s.nodes); err != nil {
-			return fmt.Errorf("probe overlayfs: %w", err)
-		}
+	if s.overlay, err = overlay.New(s.nodes, s.mount, s.lower); err != nil {
+		return err
 	}
 	if s.boot, err = clock.Boot(); err != nil {
 		return err
 	}
 	s.warnExposed()
 	s.mirror.boot = s.boot
-	s.uses = newUses(use.NewKernel(s.nodes, s.options))
+	s.uses = newUses(use.NewKernel(s.nodes, s.overlay.Options()))
 	if err := s.nodes.DropStaging(); err != nil {
 		return err
 	}
@@ -126,64 +119,25 @@ func (s *Snapshotter) start(present []dag.NodeID) error {
 		return err
 	}
 	s.handed.afresh(s.store)
-	s.life, s.stop = context.WithCancel(log.WithLogger(context.Background(), log.L.WithField("component", "background")))
-	if err := s.recover(s.life, present); err != nil {
-		s.stop()
+	if err := s.recover(present); err != nil {
 		return err
 	}
-	s.background(s.life, s.dropWork)
-	s.background(s.life, s.maintain)
+	s.tasks.Go(s.dropWork)
+	s.tasks.Go(s.maintain)
 	if ids := s.unvouched(); len(ids) > 0 {
-		s.background(s.life, func(ctx context.Context) { s.vouch(ctx, ids) })
+		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, ids) })
 	}
 	if len(s.rehomings()) > 0 && s.host != nil {
-		s.background(s.life, s.resumeRehomings)
+		s.tasks.Go(s.resumeRehomings)
 	}
-	s.kick()
+	s.tasks.Kick()
 	return nil
-}
-
-// background runs fn, whose context ends when the snapshotter is closed. It reports whether fn is run: not once the
-// snapshotter is closed.
-func (s *Snapshotter) background(ctx context.Context, fn func(context.Context)) bool {
-	s.ending.Lock()
-	defer s.ending.Unlock()
-	if !s.ended {
-		s.tasks.Go(func() { fn(ctx) })
-	}
-	return !s.ended
-}
-
-// outlive runs fn and waits for it. When ctx ends first, fn goes on in the background, as long as the snapshotter is not
-// closed: whoever asks again finds the work done, be it that each of them waits for a short time only.
-func outlive[T any](ctx context.Context, s *Snapshotter, fn func(context.Context) (T, error)) (result T, err error) {
-	type answer struct {
-		result T
-		err    error
-	}
-	answered := make(chan answer, 1)
-	run := func(ctx context.Context) {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		defer context.AfterFunc(s.life, func() { cancel(context.Cause(s.life)) })()
-		r, err := fn(ctx)
-		answered <- answer{r, err}
-	}
-	if !s.background(context.WithoutCancel(ctx), run) {
-		return result, fmt.Errorf("the snapshotter is closed: %w", errdefs.ErrUnavailable)
-	}
-	select {
-	case a := <-answered:
-		return a.result, a.err
-	case <-ctx.Done():
-		return result, fmt.Errorf("the storage is being serviced, which goes on: %w: %w", errdefs.ErrUnavailable, context.Cause(ctx))
-	}
 }
 
 // pin keeps nodes that of finds in the graph from being deleted, until release is called. They are pinned before the graph
 // can change again.
 func (s *Snapshotter) pin(of func(*dag.Graph) []dag.NodeID) (release func()) {
-	s.store.View(func(g *dag.Graph) { release = s.busy.pin(of(g)...) })
+	s.Graph(func(g *dag.Graph) { release = s.busy.pin(of(g)...) })
 	return release
 }
 
@@ -194,15 +148,9 @@ func (s *Snapshotter) Failed() <-chan struct{} { return s.store.Failed() }
 // Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers do
 // not notice. A second call does nothing.
 func (s *Snapshotter) Close() error {
-	s.ending.Lock()
-	ended := s.ended
-	s.ended = true
-	s.ending.Unlock()
-	if ended {
+	if !s.tasks.Close() {
 		return nil
 	}
-	s.stop()
-	s.tasks.Wait()
 	s.ageing.close()
 	return errors.Join(s.store.Close(), s.nodes.Close())
 }
@@ -218,10 +166,10 @@ func (s *Snapshotter) do(ts ...dag.Transformation) error {
 	s.doomed.add(gone...)
 	joins := false // a storage may have come to stand on the old base of a standing update
 	if len(change.Storages) > 0 {
-		s.store.View(func(g *dag.Graph) { joins = g.HasStanding() })
+		s.Graph(func(g *dag.Graph) { joins = g.HasStanding() })
 	}
 	if len(gone) > 0 || joins || s.marks.some() { // a label may no longer be true
-		s.kick()
+		s.tasks.Kick()
 	}
 	return nil
 }
@@ -229,6 +177,3 @@ func (s *Snapshotter) do(ts ...dag.Transformation) error {
 // Backup writes the graph as it is now to a database at path, in the place of what is there. Changes go on meanwhile. The
 // content of nodes is not part of it: restored over a state directory it is taken only if that has no newer graph.
 func (s *Snapshotter) Backup(_ context.Context, path string) error { return s.store.Backup(path) }
-
-// now is the time as it is recorded.
-func now() time.Time { return time.Now().UTC() }

@@ -20,6 +20,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 )
@@ -60,7 +61,7 @@ func (p staged) rolledBack(storage string, why ...string) dag.Rollback {
 }
 
 func (p staged) held(storage string) dag.Transformation {
-	return dag.Record{Update: p.update, Storage: storage, State: dag.Held, Reasons: p.holds, Report: p.report, Now: now()}
+	return dag.Record{Update: p.update, Storage: storage, State: dag.Held, Reasons: p.holds, Report: p.report, Now: clock.Now()}
 }
 
 // made returns the nodes that were made for it.
@@ -110,7 +111,7 @@ func (s *Snapshotter) stageBeside(ctx context.Context, st dag.Storage, u dag.Upd
 // stageFor is stage, with the open node where place says.
 func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update, place func(*dag.Graph, *stacks)) (staged, error) {
 	var k stacks
-	p := staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(now())}
+	p := staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var err error
 	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
 		k = stacks{
@@ -123,7 +124,7 @@ func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update
 	if err != nil {
 		return p, errors.Join(err, s.discard(p))
 	}
-	if p.holds = s.tooDeep(st, k.below); len(p.holds) > 0 {
+	if p.holds = s.overlay.TooDeep(st, k.below); len(p.holds) > 0 {
 		return p, nil
 	}
 	if err := s.seal(ctx, st.Head); err != nil {
@@ -306,7 +307,7 @@ func (s *Snapshotter) unsynced(g *dag.Graph) []dag.NodeID {
 // for it.
 func (s *Snapshotter) sync(ids ...dag.NodeID) error {
 	var layers []dag.NodeID
-	s.store.View(func(g *dag.Graph) { layers = s.unsynced(g) })
+	s.Graph(func(g *dag.Graph) { layers = s.unsynced(g) })
 	if err := s.nodes.Sync(ids...); err != nil {
 		return err
 	}
@@ -325,7 +326,7 @@ func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
 		s.attested(p.head) // nobody freezes it
 	}
 	p.release()
-	s.kick()
+	s.tasks.Kick()
 	return nil
 }
 
@@ -372,7 +373,7 @@ func (s *Snapshotter) saveReport(p *staged, report *servicing.Report) error {
 
 // giveUp records that an update failed for a storage, which stands where it stood, and returns why.
 func (s *Snapshotter) giveUp(update dag.UpdateID, storage string, why error) error {
-	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{errtext.Of(why)}, Now: now()}
+	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{errtext.Of(why)}, Now: clock.Now()}
 	if err := s.do(r); err != nil && s.state(update, storage) != dag.Withdrawn {
 		log.L.WithError(err).WithField("storage", storage).Error("failed to record that an update was given up")
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -62,7 +64,7 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 	if err := s.attest(ctx, st.Head); err != nil {
 		return err
 	}
-	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: now()}
+	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: clock.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.discardNodes(t.SourceOpen, t.TargetOpen))
@@ -111,7 +113,7 @@ func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name s
 		o         dag.Outcome
 		known, in bool
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		var u dag.Update
 		u, known = g.Update(id)
 		o, in = u.Outcomes[storage]
@@ -187,10 +189,10 @@ func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag
 		return 0, fmt.Errorf("look up image %q: %w", image, err)
 	}
 	var found []dag.NodeID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
-			k := parseKey(n.Key)
-			if n.Kind == dag.Committed && k.namespace == namespace && k.key == key {
+			k := keys.Parse(n.Key)
+			if n.Kind == dag.Committed && k.Namespace == namespace && k.Key == key {
 				found = append(found, n.Node)
 			}
 		}

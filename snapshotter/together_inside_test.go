@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // TestNotStarted: the reason why several storages were not updated together is given once, with the storage that it is about.
@@ -47,7 +48,7 @@ func TestUnreported(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", state, err, want)
 		}
 	}
-	if got, want := describeKey("h8/12/c01"), `container "c01" (namespace h8)`; got != want {
+	if got, want := keys.Describe("h8/12/c01"), `container "c01" (namespace h8)`; got != want {
 		t.Errorf("a key is called %s, not %s", got, want)
 	}
 }

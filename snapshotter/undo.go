@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -110,7 +111,7 @@ func (s *Snapshotter) Undo(ctx context.Context, r RollbackRequest) ([]Undone, er
 		return nil, err
 	}
 	if len(r.Storages) == 0 {
-		if err := s.do(dag.EndUpdate{Update: r.Update, Retract: true, Now: now()}); err != nil {
+		if err := s.do(dag.EndUpdate{Update: r.Update, Retract: true, Now: clock.Now()}); err != nil {
 			return nil, err
 		}
 	}
@@ -147,7 +148,7 @@ func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []stri
 		return nil, fates[at].carriedOut()
 	}
 	if stands {
-		if err := s.do(dag.EndUpdate{Update: id, Now: now()}); err != nil {
+		if err := s.do(dag.EndUpdate{Update: id, Now: clock.Now()}); err != nil {
 			return nil, err
 		}
 		fates = slices.DeleteFunc(fates, func(one Undone) bool { return one.Fate == Fails || back(one) })
@@ -186,7 +187,7 @@ func (s *Snapshotter) undo(r RollbackRequest, all []Undone, fate fateOf, fn func
 				one.Fate, one.Err = Fails, err
 				break
 			}
-			s.store.View(func(g *dag.Graph) { one = fate(g, r, one.Storage) }) // it was carried out in the meantime
+			s.Graph(func(g *dag.Graph) { one = fate(g, r, one.Storage) }) // it was carried out in the meantime
 			switch one.Fate {
 			case IsRolledBack:
 				one.Fate, one.Err = Fails, one.carriedOut()
@@ -206,9 +207,9 @@ func (s *Snapshotter) undo(r RollbackRequest, all []Undone, fate fateOf, fn func
 func (u Undone) withdrawal(id dag.UpdateID) dag.Transformation {
 	switch u.Fate {
 	case Withdraws:
-		return dag.Withdraw{Update: id, Storages: []string{u.Storage}, Reason: "an operator withdrew it", Now: now()}
+		return dag.Withdraw{Update: id, Storages: []string{u.Storage}, Reason: "an operator withdrew it", Now: clock.Now()}
 	case WithdrawsRollback:
-		return dag.WithdrawRollback{Update: id, Storage: u.Storage, Reason: "an operator withdrew its rollback", Now: now()}
+		return dag.WithdrawRollback{Update: id, Storage: u.Storage, Reason: "an operator withdrew its rollback", Now: clock.Now()}
 	}
 	return nil
 }
@@ -220,7 +221,7 @@ func (s *Snapshotter) fates(r RollbackRequest, fate fateOf, otherwise bool) (all
 		u  dag.Update
 		ok bool
 	)
-	s.store.View(func(g *dag.Graph) { u, ok = g.Update(r.Update) })
+	s.Graph(func(g *dag.Graph) { u, ok = g.Update(r.Update) })
 	if !ok {
 		return nil, fmt.Errorf("update %v: %w", r.Update, errdefs.ErrNotFound)
 	}
@@ -234,7 +235,7 @@ func (s *Snapshotter) fates(r RollbackRequest, fate fateOf, otherwise bool) (all
 	}
 	for _, name := range names {
 		var one Undone
-		s.store.View(func(g *dag.Graph) { one = fate(g, r, name) })
+		s.Graph(func(g *dag.Graph) { one = fate(g, r, name) })
 		switch o, in := u.Outcomes[name]; {
 		case !in:
 			return nil, fmt.Errorf("update %v is not applied to storage %q, which is no part of it: %w", u.ID, name, errdefs.ErrFailedPrecondition)
@@ -368,7 +369,7 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 
 // state returns how far an update has come for a storage, empty if that is no part of it.
 func (s *Snapshotter) state(id dag.UpdateID, storage string) (state dag.State) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		state = u.Outcomes[storage].State
 	})
@@ -383,7 +384,7 @@ func (s *Snapshotter) rollbackOne(ctx context.Context, one Undone, r RollbackReq
 		if !u.Free() {
 			one.Fate, one.Why = Awaits, u.Waiting("rolled back")
 			return s.do(dag.AwaitRollback{
-				Update: r.Update, Storage: one.Storage, Carry: r.Carry, Discard: r.Discard, Reason: one.Why, Use: string(u.Code), Now: now(),
+				Update: r.Update, Storage: one.Storage, Carry: r.Carry, Discard: r.Discard, Reason: one.Why, Use: string(u.Code), Now: clock.Now(),
 			})
 		}
 		return s.rollbackFree(ctx, st, dag.Pending{Update: r.Update, Rollback: true, Carry: r.Carry, Discard: r.Discard})

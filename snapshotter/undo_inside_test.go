@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // TestRollbackWithdrawnMeanwhile: a rollback that is withdrawn after somebody began to carry it out does not happen, and is not
@@ -35,14 +36,14 @@ func TestRollbackWithdrawnMeanwhile(t *testing.T) {
 		to, _ = g.Name(two)
 	})
 	id := i.store.NewUpdate()
-	i.must(i.do(dag.BeginUpdate{ID: id, From: from.Node, To: to.Node, Storages: []string{name}, Now: now()}))
+	i.must(i.do(dag.BeginUpdate{ID: id, From: from.Node, To: to.Node, Storages: []string{name}, Now: clock.Now()}))
 	if state, err := i.updateOne(t.Context(), name, id); err != nil || state != dag.Applied {
 		t.Fatal(state, err)
 	}
 	unlock, err := i.locks.lock(t.Context(), "storage "+name) // so that nobody carries it out in the background
 	i.must(err)
 	t.Cleanup(unlock)
-	await := dag.AwaitRollback{Update: id, Storage: name, Reason: "in use", Now: now()}
+	await := dag.AwaitRollback{Update: id, Storage: name, Reason: "in use", Now: clock.Now()}
 	withdraw := func() {
 		t.Helper()
 		all, err := i.Cancel(t.Context(), id, nil)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -59,7 +61,7 @@ func (s *Snapshotter) BeginUpdate(ctx context.Context, r UpdateRequest) (dag.Upd
 	if err != nil {
 		return 0, err
 	}
-	s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+	s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
 	return id, nil
 }
 
@@ -77,7 +79,7 @@ func (s *Snapshotter) recordUpdate(ctx context.Context, r UpdateRequest) (dag.Up
 	err = s.do(dag.BeginUpdate{
 		ID: id, From: r.From, To: r.To, FromRef: r.FromRef, ToRef: r.ToRef, Cause: dag.ByCommand,
 		AllOrNothing: r.AllOrNothing, AssumeFree: r.AssumeFree, Standing: r.Standing, Anonymous: r.Anonymous,
-		Settings: settings, Storages: names, Now: now(),
+		Settings: settings, Storages: names, Now: clock.Now(),
 	})
 	if err != nil {
 		return 0, err
@@ -144,7 +146,7 @@ func (s *Snapshotter) preview(
 		return p
 	}
 	if len(k.below) > 0 {
-		p.Holds = s.tooDeep(st, k.below)
+		p.Holds = s.overlay.TooDeep(st, k.below)
 	}
 	p.Waits = s.waits(ctx, st, assumeFree)
 	in, err := s.input(st, k)
@@ -193,7 +195,7 @@ func (s *Snapshotter) affected(r UpdateRequest) (names []string, err error) {
 			"it takes neither names of storages nor all-or-nothing: %w", errdefs.ErrInvalidArgument)
 	}
 	var on []string
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		if _, err = g.Plan(dag.BeginUpdate{ID: 1, From: r.From, To: r.To}); err != nil {
 			return
 		}
@@ -204,7 +206,7 @@ func (s *Snapshotter) affected(r UpdateRequest) (names []string, err error) {
 			if standsOn(g, st, r.From) {
 				on = append(on, st.Name)
 			}
-			if standsOn(g, st, r.From) && (!st.Anonymous || r.Anonymous && !parseKey(st.Key).extraction()) {
+			if standsOn(g, st, r.From) && (!st.Anonymous || r.Anonymous && !keys.Parse(st.Key).Extraction()) {
 				names = append(names, st.Name)
 			}
 		}
@@ -239,7 +241,7 @@ func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (u dag.Update, do
 		found bool
 		from  dag.NodeID
 	)
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		from = g.Base(st)
 		for _, known := range g.Updates() {
 			if known.Cause == dag.ByBind && known.From == from && known.To == to && triedFor(known, st) {
@@ -253,9 +255,9 @@ func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (u dag.Update, do
 	s.underway.Store(u.ID, context.CancelFunc(func() {}))
 	done = func() { s.underway.Delete(u.ID) }
 	if found {
-		err = s.do(dag.Record{Update: u.ID, Storage: st.Name, State: dag.Staging, Now: now()})
+		err = s.do(dag.Record{Update: u.ID, Storage: st.Name, State: dag.Staging, Now: clock.Now()})
 	} else {
-		err = s.do(dag.BeginUpdate{ID: u.ID, From: from, To: to, Cause: dag.ByBind, Storages: []string{st.Name}, Now: now()})
+		err = s.do(dag.BeginUpdate{ID: u.ID, From: from, To: to, Cause: dag.ByBind, Storages: []string{st.Name}, Now: clock.Now()})
 	}
 	if err != nil {
 		done()

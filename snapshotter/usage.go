@@ -17,6 +17,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 )
 
 // Usage returns what a key occupies by itself: a layer without the layers below it, an active key what is written in it
@@ -28,7 +29,7 @@ func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, e
 		unknown []dag.NodeID
 		err     error
 	)
-	s.store.View(func(g *dag.Graph) { known, unknown, err = usage(g, key) })
+	s.Graph(func(g *dag.Graph) { known, unknown, err = usage(g, key) })
 	if err != nil {
 		return snapshots.Usage{}, err
 	}
@@ -69,7 +70,7 @@ func usage(g *dag.Graph, key string) (known snapshots.Usage, unknown []dag.NodeI
 // cannot be walked is tried again later and later: an error may stay for ever, and everything in it is a container's.
 func (s *Snapshotter) measure(ctx context.Context) error {
 	var ids []dag.NodeID
-	s.store.View(func(g *dag.Graph) { ids = g.Unmeasured() })
+	s.Graph(func(g *dag.Graph) { ids = g.Unmeasured() })
 	defer s.busy.pin(ids...)()
 	s.unmeasured.keep(ids)
 	var errs []error
@@ -92,7 +93,7 @@ func (s *Snapshotter) measure(ctx context.Context) error {
 
 // The pauses before a node that could not be measured is tried again: each is twice the one before.
 const (
-	firstPause = maintainAgain
+	firstPause = background.Again
 	lastPause  = time.Hour
 )
 

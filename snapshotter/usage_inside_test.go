@@ -61,7 +61,7 @@ func TestMeasureLater(t *testing.T) {
 		t.Errorf("it is tried again at once: %v", err)
 	}
 	var left int
-	i.store.View(func(g *dag.Graph) { left = len(g.Unmeasured()) })
+	i.Graph(func(g *dag.Graph) { left = len(g.Unmeasured()) })
 	if left != 1 {
 		t.Errorf("%d nodes are not measured", left)
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // What an image says of itself is vouched for by the name that containerd has for it, which nobody but who pulled it gave: a
@@ -59,9 +61,9 @@ func (s *Snapshotter) unvouched() (ids []dag.UpdateID) {
 	if s.host == nil || !s.onCommit.trusts() {
 		return nil
 	}
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
-			if age := now().Sub(u.Updated); u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
+			if age := clock.Now().Sub(u.Updated); u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
 				ids = append(ids, u.ID)
 			}
 		}
@@ -84,7 +86,7 @@ func (s *Snapshotter) vouch(ctx context.Context, ids []dag.UpdateID) {
 		if err := s.vouchFor(ctx, left); err != nil {
 			log.G(ctx).WithError(err).Warn("where images come from cannot be told; it is asked again")
 		}
-		if sleep(ctx, sourceAgain) != nil {
+		if background.Sleep(ctx, sourceAgain) != nil {
 			return
 		}
 	}
@@ -96,7 +98,7 @@ func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 	defer cancel()
 	for _, id := range ids {
 		var u dag.Update
-		s.store.View(func(g *dag.Graph) { u, _ = g.Update(id) })
+		s.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		name, err := s.voucher(ask, u)
 		if err != nil {
 			return err
@@ -104,12 +106,12 @@ func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 		if name == "" {
 			continue
 		}
-		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: s.onCommit.Trusted.until(), Now: now()}
+		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: s.onCommit.Trusted.until(), Now: clock.Now()}
 		if err := s.do(renewed); err != nil {
 			return err
 		}
 		log.G(ctx).WithField("update", id.String()).WithField("image", name).Info("an image of a trusted source announces the update")
-		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
+		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
 	}
 	return nil
 }
@@ -118,7 +120,7 @@ func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 // the same layers from elsewhere may say that it updates something else.
 func (s *Snapshotter) voucher(ctx context.Context, u dag.Update) (string, error) {
 	var origin string
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		n, _ := g.Node(u.To)
 		origin = n.Origin
 	})
@@ -140,7 +142,7 @@ func (s *Snapshotter) voucher(ctx context.Context, u dag.Update) (string, error)
 			return "", err
 		}
 		var same bool
-		s.store.View(func(g *dag.Graph) { same = g.SameBase(base, cmp.Or(u.Of, u.From)) })
+		s.Graph(func(g *dag.Graph) { same = g.SameBase(base, cmp.Or(u.Of, u.From)) })
 		if same {
 			return name, nil
 		}

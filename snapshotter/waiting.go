@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
@@ -112,7 +113,7 @@ func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	names := map[string]bool{}
 	var waiting []dag.Storage
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		stage := g.ToStage()
 		for _, st := range g.Storages() {
 			if st.Pending != nil || stage[st.Name] != 0 {
@@ -165,7 +166,7 @@ func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 // now. The caller holds its lock.
 func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error) {
 	var id dag.UpdateID
-	s.store.View(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
+	s.Graph(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
 	if id == 0 {
 		return nil
 	}
@@ -175,7 +176,7 @@ func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error)
 		return nil
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: now()}); err != nil {
+	if err := s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: clock.Now()}); err != nil {
 		return err
 	}
 	state, err := s.updateFree(ctx, st, id)
@@ -249,7 +250,7 @@ func assumed(opts []UseOpt) (assume bool) {
 
 // assumesFree reports whether the operator who began an update answers for its storages being free.
 func (s *Snapshotter) assumesFree(id dag.UpdateID) (assume bool) {
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		assume = u.AssumeFree
 	})
@@ -259,7 +260,7 @@ func (s *Snapshotter) assumesFree(id dag.UpdateID) (assume bool) {
 // restoreWork gives open nodes the work directories that a crash left renamed away.
 func (s *Snapshotter) restoreWork() error {
 	var heads []dag.NodeID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			heads = append(heads, st.Head)
 		}
@@ -287,7 +288,7 @@ func (s *Snapshotter) dropKept() error {
 // dropWork deletes the work directories of frozen nodes, which an earlier version or a crash left.
 func (s *Snapshotter) dropWork(ctx context.Context) {
 	var frozen []dag.NodeID
-	s.store.View(func(g *dag.Graph) {
+	s.Graph(func(g *dag.Graph) {
 		for _, n := range g.Nodes() {
 			if n.Frozen {
 				frozen = append(frozen, n.ID)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
 // TestDue: a storage whose mounts were handed out a moment ago is not looked at, and is looked at again soon: nobody
@@ -27,8 +28,8 @@ func TestDue(t *testing.T) {
 	defer unlock()
 	id := i.store.NewUpdate()
 	i.must(i.do(
-		dag.BeginUpdate{ID: id, From: from, To: to, Cause: dag.ByCommand, Storages: []string{"default/s"}, Now: now()},
-		dag.Record{Update: id, Storage: "default/s", State: dag.Planned, Now: now()},
+		dag.BeginUpdate{ID: id, From: from, To: to, Cause: dag.ByCommand, Storages: []string{"default/s"}, Now: clock.Now()},
+		dag.Record{Update: id, Storage: "default/s", State: dag.Planned, Now: clock.Now()},
 	))
 	check := func(when string, wantDue int, wantSoon bool) {
 		t.Helper()

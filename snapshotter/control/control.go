@@ -21,6 +21,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // Service implements the control API.
@@ -204,7 +205,7 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 		err := fmt.Errorf("new storage %q must be named as NAMESPACE/NAME: %w", req.GetTarget(), errdefs.ErrInvalidArgument)
 		return nil, errgrpc.ToGRPC(err)
 	}
-	target, err := snapshotter.StorageName(namespace, strings.Split(name, "/")...)
+	target, err := keys.StorageName(namespace, strings.Split(name, "/")...)
 	if err == nil {
 		err = s.snapshotter.Fork(ctx, source, target, assumeFree(req)...)
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // chainID returns the chain ID of a layer with a name.
@@ -54,8 +55,8 @@ func (images) Rehome(context.Context, string, string, json.RawMessage) error { r
 
 func (images) MarkHeld(context.Context, string, string, string) error { return nil }
 
-func (images) Held(context.Context) (map[snapshotter.Key]string, error) {
-	return map[snapshotter.Key]string{}, nil
+func (images) Held(context.Context) (map[keys.Key]string, error) {
+	return map[keys.Key]string{}, nil
 }
 
 func (images) Visible(context.Context) (bool, error) { return true, nil }
@@ -83,7 +84,7 @@ func (images) Images(context.Context) (map[string][]string, error) {
 	return map[string][]string{"default/" + chainID("one"): {"app:1"}, "default/" + chainID("three"): {"app:3"}}, nil
 }
 
-func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil, nil }
+func (images) Snapshots(context.Context) ([]keys.Key, error) { return nil, nil }
 
 func (images) Elsewhere(context.Context, func(snapshotter.Elsewhere) error) error { return nil }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // maxReasons is how many reasons are given for one pair of layers.
@@ -74,11 +75,11 @@ func reason(g *dag.Graph, o dag.Obstacle, images map[string][]string) *api.Merge
 	if key == "" {
 		return r
 	}
-	r.Namespace, r.Key = snapshotter.OwnKey(key)
+	r.Namespace, r.Key = keys.Own(key)
 	if o.Kind == dag.Named {
-		r.Images = boundedList(images[snapshotter.Origin(r.Namespace, r.Key)])
+		r.Images = boundedList(images[keys.Origin(r.Namespace, r.Key)])
 	} else if n, _ := g.Name(key); n.Kind != dag.View {
-		r.Container = snapshotter.Container(key)
+		r.Container = keys.Container(key)
 	}
 	return r
 }

@@ -15,19 +15,20 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // Names is implemented by [Containers] that know what clients call their containers.
 type Names interface {
 	// Called returns what clients call the containers of this snapshotter, by namespace and snapshot key.
-	Called(ctx context.Context) (map[snapshotter.Key]string, error)
+	Called(ctx context.Context) (map[keys.Key]string, error)
 }
 
 // Mounting is implemented by [Containers] that know what their containers have mounted.
 type Mounting interface {
 	// MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification;
 	// nothing when there is no such container.
-	MountPoints(ctx context.Context, key snapshotter.Key) (snapshotter.MountPoints, error)
+	MountPoints(ctx context.Context, key keys.Key) (snapshotter.MountPoints, error)
 }
 
 // mountPoints returns where the container that has a storage has something mounted; nothing if containerd does not say.
@@ -93,16 +94,16 @@ func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []d
 }
 
 // keyOf returns the key of a container as containerd knows it.
-func keyOf(key string) snapshotter.Key {
-	namespace, own := snapshotter.OwnKey(key)
-	return snapshotter.Key{Namespace: namespace, Key: own}
+func keyOf(key string) keys.Key {
+	namespace, own := keys.Own(key)
+	return keys.Key{Namespace: namespace, Key: own}
 }
 
 // nameTimeout is how long containerd may take to name its containers.
 const nameTimeout = 10 * time.Second
 
 // called returns what clients call containers, by snapshot key; nothing if containerd does not say.
-func (s *Service) called(ctx context.Context) map[snapshotter.Key]string {
+func (s *Service) called(ctx context.Context) map[keys.Key]string {
 	names, ok := s.containers.(Names)
 	if !ok {
 		return nil

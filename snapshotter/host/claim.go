@@ -16,6 +16,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // What containerd's CRI plugin writes into the records of containers and sandboxes. It labels them, too, but labels can come
@@ -76,7 +77,7 @@ func (h *Host) claimOfLabel(ctx context.Context, namespace string, c containers.
 	if !ok {
 		return snapshotter.Claim{}, nil
 	}
-	name, err := snapshotter.StorageName(namespace, value)
+	name, err := keys.StorageName(namespace, value)
 	if err != nil {
 		return snapshotter.Claim{}, fmt.Errorf("label %s of container %q: %w", StorageKey, c.ID, err)
 	}
@@ -140,7 +141,7 @@ func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Co
 	if !ok {
 		return snapshotter.Claim{}, nil
 	}
-	name, err := snapshotter.StorageName(namespace, kubeNamespace, claim, container.Metadata.Config.Metadata.Name)
+	name, err := keys.StorageName(namespace, kubeNamespace, claim, container.Metadata.Config.Metadata.Name)
 	if err != nil {
 		return snapshotter.Claim{}, fmt.Errorf("annotation %s of pod %q: %w", StorageKey, podName, err)
 	}

@@ -15,11 +15,12 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification; nothing when
 // there is no such container.
-func (h *Host) MountPoints(ctx context.Context, key snapshotter.Key) (snapshotter.MountPoints, error) {
+func (h *Host) MountPoints(ctx context.Context, key keys.Key) (snapshotter.MountPoints, error) {
 	list, err := h.client.ContainerService().List(namespaces.WithNamespace(ctx, key.Namespace))
 	if err != nil {
 		return nil, fmt.Errorf("list the containers of namespace %s: %w", key.Namespace, err)

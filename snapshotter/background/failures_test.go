@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package background
 
 import (
 	"errors"
@@ -19,25 +19,25 @@ func TestFailuresBackOff(t *testing.T) {
 		if log {
 			logged++
 		}
-		if want := maintainAgain; tries == 0 && again != want {
+		if want := Again; tries == 0 && again != want {
 			t.Errorf("tried again after %v, not %v", again, want)
 		}
-		if tries > 10 && again != maintainEvery {
-			t.Fatalf("tried again after %v, not %v", again, maintainEvery)
+		if tries > 10 && again != Every {
+			t.Fatalf("tried again after %v, not %v", again, Every)
 		}
 		at = at.Add(again)
 	}
 	if logged < 5 || logged > 15 {
 		t.Errorf("logged %d times of %d in two days", logged, tries)
 	}
-	if log, again := f.failed("sweep", errors.New("something else"), at); !log || again != maintainEvery {
+	if log, again := f.failed("sweep", errors.New("something else"), at); !log || again != Every {
 		t.Errorf("another error: %v, %v", log, again)
 	}
 	if log, _ := f.failed("merge", errors.New("stuck"), at); !log {
 		t.Error("another step is not logged")
 	}
 	f.succeeded("sweep")
-	if log, again := f.failed("sweep", errors.New("something else"), at); !log || again != maintainAgain {
+	if log, again := f.failed("sweep", errors.New("something else"), at); !log || again != Again {
 		t.Errorf("after a success: %v, %v", log, again)
 	}
 }

@@ -1,9 +1,11 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package background
 
-import "time"
+import (
+	"time"
+)
 
 // logAgain is how long at most the log keeps silent about a failure that goes on.
 const logAgain = 24 * time.Hour
@@ -26,11 +28,11 @@ func (f failures) failed(step string, err error, now time.Time) (log bool, again
 		one = &failure{}
 		f[step] = one
 	}
-	again = min(maintainAgain<<min(one.times, 10), maintainEvery)
+	again = min(Again<<min(one.times, 10), Every)
 	one.times++
 	switch same := one.text == err.Error(); {
 	case !same:
-		one.text, one.quiet = err.Error(), maintainEvery
+		one.text, one.quiet = err.Error(), Every
 	case now.Sub(one.at) < one.quiet:
 		return false, again
 	default:

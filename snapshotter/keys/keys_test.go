@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package keys
 
 import (
 	"fmt"
@@ -44,10 +44,10 @@ func TestParseKey(t *testing.T) {
 		"":                                       {},
 		"default/18446744073709551615/web.1-2_3": {namespace: "default", own: "web.1-2_3", container: "web.1-2_3"},
 	} {
-		k := parseKey(key)
-		if k.namespace != want.namespace || k.key != want.own || k.extraction() != want.extraction ||
-			Unpacking(key) != want.extraction || (k.origin() != "") != want.layer || Container(key) != want.container {
-			t.Errorf("%q is read as %+v, extraction %t, origin %q, container %q; want %+v", key, k, k.extraction(), k.origin(), Container(key), want)
+		k := Parse(key)
+		if k.Namespace != want.namespace || k.Key != want.own || k.Extraction() != want.extraction ||
+			Unpacking(key) != want.extraction || (k.Origin() != "") != want.layer || Container(key) != want.container {
+			t.Errorf("%q is read as %+v, extraction %t, origin %q, container %q; want %+v", key, k, k.Extraction(), k.Origin(), Container(key), want)
 		}
 	}
 }
@@ -60,19 +60,19 @@ func FuzzParseKey(f *testing.F) {
 		f.Add("default", uint64(7), own)
 	}
 	f.Fuzz(func(t *testing.T, namespace string, sequence uint64, own string) {
-		if k := parseKey(own); k.namespace != "" && !strings.HasPrefix(own, k.namespace+"/") || !strings.HasSuffix(own, k.key) {
+		if k := Parse(own); k.Namespace != "" && !strings.HasPrefix(own, k.Namespace+"/") || !strings.HasSuffix(own, k.Key) {
 			t.Errorf("%q is read as %+v", own, k)
 		}
 		if identifiers.Validate(namespace) != nil {
 			return
 		}
 		key := fmt.Sprintf("%s/%d/%s", namespace, sequence, own) // as containerd's metadata store does
-		k := parseKey(key)
-		if k != (backendKey{namespace, own}) {
+		k := Parse(key)
+		if k != (Key{namespace, own}) {
 			t.Errorf("%q is read as %+v", key, k)
 		}
 		kinds := 0
-		for _, is := range []bool{k.extraction(), k.origin() != "", Container(key) != ""} {
+		for _, is := range []bool{k.Extraction(), k.Origin() != "", Container(key) != ""} {
 			if is {
 				kinds++
 			}
@@ -81,7 +81,7 @@ func FuzzParseKey(f *testing.F) {
 			t.Errorf("%q is of %d kinds", key, kinds)
 		}
 		if unpack := fmt.Sprintf(snapshots.UnpackKeyFormat, own, digest.FromString(own)); own != "" && !strings.Contains(own, " ") &&
-			!parseKey(namespace+"/1/"+unpack).extraction() {
+			!Parse(namespace+"/1/"+unpack).Extraction() {
 			t.Errorf("%q is not taken for an unpacking", unpack)
 		}
 	})

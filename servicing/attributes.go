@@ -6,6 +6,7 @@ package servicing
 import (
 	"fmt"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -68,7 +69,7 @@ const maxNamed = 10
 // holdUnread holds the storage because of extended attributes that cannot be read.
 func (p *planner) holdUnread(name string, why *tree.UnreadableError) {
 	if p.attrs.unread++; p.attrs.unread <= maxNamed {
-		p.hold(HoldAttributes, name, why.Error())
+		p.hold(report.HoldAttributes, name, why.Error())
 	}
 }
 
@@ -76,12 +77,12 @@ func (p *planner) holdUnread(name string, why *tree.UnreadableError) {
 // which they cannot be read are not named.
 func (p *planner) holdHeavy() {
 	if more := p.attrs.unread - maxNamed; more > 0 {
-		p.hold(HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read", more))
+		p.hold(report.HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read", more))
 	}
 	if !p.attrs.full {
 		return
 	}
-	p.hold(HoldAttributes, p.attrs.heavy, fmt.Sprintf(
+	p.hold(report.HoldAttributes, p.attrs.heavy, fmt.Sprintf(
 		"the extended attributes of the paths to be reconciled take more than %d MiB of memory; "+
 			"those of %q take the most, %d KiB",
 		maxAttributes>>20, p.attrs.heavy, p.attrs.most>>10))

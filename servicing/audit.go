@@ -12,63 +12,27 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// AuditReport tells what of a base a storage hides. Fields may be added without a new version of reports.
-type AuditReport struct {
-	Version int `json:"version"` // that of reports
-	// Packages lists those of which the container has another version than the base.
-	Packages []AuditPackage `json:"packages"`
-	// Paths lists, in order, the files of the base's packages that the container does not see as the base has them.
-	Paths []AuditPath `json:"paths"`
-	// Fixes counts the packages of which it is known that they hide a change, and the paths of other packages that do.
-	Fixes int `json:"fixes"`
-	// Unread lists what was passed over: the container changed it while it was looked at, or keeps it from being read.
-	Unread []Unread `json:"unread,omitempty"`
-}
-
-// AuditPackage is a package of the base of which the container has another version, or which it does not have.
-type AuditPackage struct {
-	Name   string `json:"name"`
-	Base   string `json:"base"`   // the base's version
-	Seen   string `json:"seen"`   // the container's; "" where it is not installed
-	Lower  bool   `json:"lower"`  // the container's is lower: a fix is not effective
-	Reason string `json:"reason"` // why, as for reports
-	// Waits says for what the base's version waits, where an update has kept the container's.
-	Waits *Waiting `json:"waits,omitempty"`
-}
-
-// AuditPath is a file of the base that the container does not see.
-type AuditPath struct {
-	Path      string  `json:"path"`
-	PathBytes []byte  `json:"path_bytes,omitempty"`
-	Package   string  `json:"package"`
-	BaseIs    Content `json:"base"`
-	Seen      Content `json:"seen"`
-	Was       Content `json:"was"`           // in the earlier base, if one was given
-	Fix       bool    `json:"fix"`           // the base changed it since the earlier base, or the container has a lower version of the package
-	How       string  `json:"how"`           // "deleted", "replaced" or "other version"
-	Pin       *Pin    `json:"pin,omitempty"` // the one that keeps it
-	Version   string  `json:"version"`       // of the package in the base
-}
-
 // Audit tells which packages and files of in.New, the base that a storage stands on, the storage in.User hides. With in.Old an
 // earlier base can be given, say the one that the storage was made on: then what changed between the two is a fix. Nothing is
 // written. Only files of packages are looked at; what no package has, nobody knows to be a fix.
-func Audit(ctx context.Context, in Input) (*AuditReport, error) {
+func Audit(ctx context.Context, in Input) (*report.AuditReport, error) {
 	return audit(ctx, in, in.New)
 }
 
 // AuditHeld is Audit for a storage that stands on in.Old because its update to in.New is held: it tells which packages and files of
 // in.New the container does not have.
-func AuditHeld(ctx context.Context, in Input) (*AuditReport, error) {
+func AuditHeld(ctx context.Context, in Input) (*report.AuditReport, error) {
 	return audit(ctx, in, in.Old)
 }
 
 // audit compares in.New with what is seen of a storage that stands on a base.
-func audit(ctx context.Context, in Input, stands tree.Stack) (r *AuditReport, err error) {
+func audit(ctx context.Context, in Input, stands tree.Stack) (r *report.AuditReport, err error) {
 	if err := in.Options.Validate(); err != nil {
 		return nil, err
 	}
@@ -80,14 +44,14 @@ func audit(ctx context.Context, in Input, stands tree.Stack) (r *AuditReport, er
 	return r, err
 }
 
-func auditOnce(ctx context.Context, in Input, stands tree.Stack, over passed) (r *AuditReport, err error) {
+func auditOnce(ctx context.Context, in Input, stands tree.Stack, over passed) (r *report.AuditReport, err error) {
 	earlier, err := tree.Tolerance{LongLists: true}.Open(in.Old)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, earlier.Close()) }()
-	a := &auditor{earlier: earlier, waiting: in.Waiting, compared: len(in.Old) > 0, AuditReport: &AuditReport{
-		Version: ReportVersion, Packages: []AuditPackage{}, Paths: []AuditPath{},
+	a := &auditor{earlier: earlier, waiting: in.Waiting, compared: len(in.Old) > 0, AuditReport: &report.AuditReport{
+		Version: report.Version, Packages: []report.AuditPackage{}, Paths: []report.AuditPath{},
 	}}
 	a.held = !slices.Equal(stands, in.New)
 	in.Old, in.Waiting = stands, nil // what the user saw is what is seen now, whoever made it so
@@ -107,16 +71,16 @@ func auditOnce(ctx context.Context, in Input, stands tree.Stack, over passed) (r
 
 type auditor struct {
 	*planner
-	*AuditReport
+	*report.AuditReport
 	earlier  *tree.View
-	waiting  []Waiting // of the update that put the storage on the base
-	compared bool      // there is an earlier base
-	held     bool      // the storage does not stand on the base
+	waiting  []report.Waiting // of the update that put the storage on the base
+	compared bool             // there is an earlier base
+	held     bool             // the storage does not stand on the base
 	lower    map[*unit.Choice]bool
 }
 
 func (a *auditor) run(ctx context.Context) (err error) {
-	if a.packages, err = newPackages(a.views, ActionHold); err != nil {
+	if a.packages, err = newPackages(a.views, policy.ActionHold); err != nil {
 		return err
 	}
 	if err := a.packages.readOwners(); err != nil {
@@ -136,7 +100,7 @@ func (a *auditor) run(ctx context.Context) (err error) {
 			}
 		}
 	}
-	slices.SortFunc(a.Paths, func(x, y AuditPath) int { return comparePaths(x.Path, y.Path) })
+	slices.SortFunc(a.Paths, func(x, y report.AuditPath) int { return comparePaths(x.Path, y.Path) })
 	return nil
 }
 
@@ -151,7 +115,7 @@ func (a *auditor) auditPackages() error {
 		if base == "" || base == seen {
 			continue
 		}
-		p := AuditPackage{Name: c.Key, Base: base, Seen: seen, Reason: c.Reason}
+		p := report.AuditPackage{Name: c.Key, Base: base, Seen: seen, Reason: c.Reason}
 		if a.held && seen == version(c.Old) {
 			p.Reason = heldBack
 		}
@@ -168,13 +132,13 @@ func (a *auditor) auditPackages() error {
 		}
 		a.Packages = append(a.Packages, p)
 	}
-	slices.SortFunc(a.Packages, func(x, y AuditPackage) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortFunc(a.Packages, func(x, y report.AuditPackage) int { return cmp.Compare(x.Name, y.Name) })
 	return nil
 }
 
 // waits returns for what the base's version of a package waits; nil for nothing.
-func (a *auditor) waits(c *unit.Choice) *Waiting {
-	i := slices.IndexFunc(a.waiting, func(w Waiting) bool { return w.mark() == unit.MarkOf(c.User) })
+func (a *auditor) waits(c *unit.Choice) *report.Waiting {
+	i := slices.IndexFunc(a.waiting, func(w report.Waiting) bool { return w.Mark() == unit.MarkOf(c.User) })
 	if i < 0 {
 		return nil
 	}
@@ -201,7 +165,7 @@ func (a *auditor) hidingPaths(ctx context.Context) (func(string) bool, error) {
 			exact[c.Path], whole[c.Path] = true, true // what was a directory is hidden with all below
 		}
 		return nil
-	}, func(err error) { a.Unread = append(a.Unread, Unread{Why: printable(err.Error())}) })
+	}, func(err error) { a.Unread = append(a.Unread, report.Unread{Why: report.Printable(err.Error())}) })
 	return func(name string) bool {
 		if exact[name] {
 			return true
@@ -225,7 +189,7 @@ func (a *auditor) auditPath(name string, c *unit.Choice) error {
 	if err != nil || same {
 		return err
 	}
-	r := AuditPath{Path: printable(name), PathBytes: rawBytes(name), Package: c.Key, Version: version(c.New), How: "replaced"}
+	r := report.AuditPath{Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: c.Key, Version: version(c.New), How: "replaced"}
 	switch {
 	case differs(c) && version(c.User) != version(c.New):
 		r.How = "other version"
@@ -238,7 +202,7 @@ func (a *auditor) auditPath(name string, c *unit.Choice) error {
 	}
 	for _, one := range []struct {
 		node
-		to *Content
+		to *report.Content
 	}{{t.n, &r.BaseIs}, {t.u, &r.Seen}, {was, &r.Was}} {
 		if *one.to, err = describe(one.node); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -45,7 +46,7 @@ type apkBooks struct {
 }
 
 // newApkBooks reads the databases and decides on each package.
-func newApkBooks(v *views, ties Action) (*apkBooks, error) {
+func newApkBooks(v *views, ties policy.Action) (*apkBooks, error) {
 	b := &apkBooks{views: v}
 	var contents [3][]byte
 	for side, view := range b.sides() {

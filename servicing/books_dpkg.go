@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -41,7 +42,7 @@ type dpkgBooks struct {
 }
 
 // newDpkgBooks reads the databases and decides on each package.
-func newDpkgBooks(v *views, ties Action) (*dpkgBooks, error) {
+func newDpkgBooks(v *views, ties policy.Action) (*dpkgBooks, error) {
 	b := &dpkgBooks{views: v, byInfo: make(map[string]*unit.Choice)}
 	if err := b.read(); err != nil {
 		return nil, err

@@ -15,18 +15,10 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
-
-// CheckFinding is something that worked before the update and would not work after it.
-type CheckFinding struct {
-	Check     Concern `json:"check"`
-	Path      string  `json:"path"`
-	PathBytes []byte  `json:"path_bytes,omitempty"`
-	Package   string  `json:"package,omitempty"` // whose the path is
-	Message   string  `json:"message"`
-	Severity  Action  `json:"severity"` // "hold" or "warn"
-}
 
 // checker looks at the result of a plan, before anything of it is written. Only what was right before, for the user on the
 // old base, and is wrong after, on the new base with the side effects, counts.
@@ -36,11 +28,11 @@ type checker struct {
 	moved         map[string]string // by the user's paths, those in the result, where they differ
 	programs      [2]*loader        // before and after
 	modules       map[string]string // directories of modules, with a path that shows that they are in use
-	findings      []CheckFinding
+	findings      []report.CheckFinding
 }
 
 // check finds what the side effects, and the new base, would break. A base that did not change breaks nothing.
-func (p *planner) check(ctx context.Context, effects []effect) ([]CheckFinding, error) {
+func (p *planner) check(ctx context.Context, effects []effect) ([]report.CheckFinding, error) {
 	if p.sameBase || !p.touched && len(effects) == 0 {
 		return nil, nil
 	}
@@ -62,10 +54,10 @@ func (p *planner) check(ctx context.Context, effects []effect) ([]CheckFinding, 
 			return nil, fmt.Errorf("check the result: %w", err)
 		}
 	}
-	slices.SortFunc(c.findings, func(a, b CheckFinding) int {
+	slices.SortFunc(c.findings, func(a, b report.CheckFinding) int {
 		return cmp.Or(comparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
 	})
-	c.findings = slices.CompactFunc(c.findings, func(a, b CheckFinding) bool {
+	c.findings = slices.CompactFunc(c.findings, func(a, b report.CheckFinding) bool {
 		return a.Path == b.Path && a.Check == b.Check && a.Message == b.Message
 	})
 	p.holdFound(c.findings)
@@ -74,11 +66,11 @@ func (p *planner) check(ctx context.Context, effects []effect) ([]CheckFinding, 
 
 // holdFound holds the storage because of findings: one reason for each kind, so that a library that a thousand programs need
 // is no thousand reasons.
-func (p *planner) holdFound(all []CheckFinding) {
-	for _, info := range Concerns() {
-		var those []CheckFinding
+func (p *planner) holdFound(all []report.CheckFinding) {
+	for _, info := range policy.Concerns() {
+		var those []report.CheckFinding
 		for _, f := range all {
-			if f.Check == info.Concern && f.Severity == ActionHold {
+			if f.Check == info.Concern && f.Severity == policy.ActionHold {
 				those = append(those, f)
 			}
 		}
@@ -89,23 +81,23 @@ func (p *planner) holdFound(all []CheckFinding) {
 		if len(those) > 1 {
 			message += fmt.Sprintf(" (and %d more, see the findings)", len(those)-1)
 		}
-		p.holdFor(Reason{Code: HoldCheck, Path: those[0].Path, Package: those[0].Package, Message: message})
+		p.holdFor(report.Reason{Code: report.HoldCheck, Path: those[0].Path, Package: those[0].Package, Message: message})
 	}
 }
 
 // find records a finding, as the policy says.
-func (c *checker) find(concern Concern, name, pkg, format string, args ...any) {
+func (c *checker) find(concern policy.Concern, name, pkg, format string, args ...any) {
 	if c.ignores(concern) {
 		return
 	}
-	c.findings = append(c.findings, CheckFinding{
-		Check: concern, Path: printable(name), PathBytes: rawBytes(name), Package: pkg,
-		Message: printable(fmt.Sprintf(format, args...)), Severity: c.options.Policy.Action(concern),
+	c.findings = append(c.findings, report.CheckFinding{
+		Check: concern, Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: pkg,
+		Message: report.Printable(fmt.Sprintf(format, args...)), Severity: c.options.Policy.Action(concern),
 	})
 }
 
-func (c *checker) ignores(all ...Concern) bool {
-	return !slices.ContainsFunc(all, func(one Concern) bool { return c.options.Policy.Action(one) != ActionIgnore })
+func (c *checker) ignores(all ...policy.Concern) bool {
+	return !slices.ContainsFunc(all, func(one policy.Concern) bool { return c.options.Policy.Action(one) != policy.ActionIgnore })
 }
 
 // visit checks what stands in the result where the storage has something.
@@ -152,7 +144,7 @@ func (c *checker) look(change tree.Change) error {
 
 // checkLink finds a link that leads nowhere any more.
 func (c *checker) checkLink(t three, o outcome) error {
-	if o.Link != t.u.Link || c.ignores(ConcernLink) {
+	if o.Link != t.u.Link || c.ignores(policy.ConcernLink) {
 		return nil
 	}
 	_, before, err := c.before.follow(t.was)
@@ -163,11 +155,11 @@ func (c *checker) checkLink(t three, o outcome) error {
 	if err != nil || !after.absent() {
 		return err
 	}
-	return c.findAt(ConcernLink, ConcernLink, t, "leads nowhere any more: to %s", t.u.Link)
+	return c.findAt(policy.ConcernLink, policy.ConcernLink, t, "leads nowhere any more: to %s", t.u.Link)
 }
 
 // findAt records a finding about a path: the one concern if it is of a package on the user's side, else the other.
-func (c *checker) findAt(packaged, own Concern, t three, format string, args ...any) error {
+func (c *checker) findAt(packaged, own policy.Concern, t three, format string, args ...any) error {
 	owner, err := c.packages.ownerOf(t)
 	if err != nil {
 		return err

@@ -10,19 +10,21 @@ import (
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/accounts"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 )
 
 // checkAccounts reports what the update does to the owners of files: those whom the base dropped and who stay, those who
 // have another id than in the base, and ids that had no name and have one now.
 func (c *checker) checkAccounts() error {
-	if c.ignores(ConcernAccount) {
+	if c.ignores(policy.ConcernAccount) {
 		return nil
 	}
 	for _, k := range idKinds() {
 		files := k.of(c.owners)
 		for _, kept := range c.ids.merged.Kept {
 			if kept.File == k.file {
-				c.find(ConcernAccount, k.path(), "",
+				c.find(policy.ConcernAccount, k.path(), "",
 					"the base dropped the %s %s (%d); it stays, because %s of the storage belong to it", k.what, kept.Name, kept.ID, filesIn(files[kept.ID]))
 			}
 		}
@@ -37,12 +39,12 @@ func (c *checker) checkAccounts() error {
 }
 
 // findMove reports an account of the new base that has another id in the result.
-func (c *checker) findMove(r IDRemap) {
+func (c *checker) findMove(r report.IDRemap) {
 	for _, k := range idKinds() {
 		if k.kind != r.Kind || r.Files == 0 && accountIs(c.ids.o[k.file], k.file, r.Name, r.From) {
 			continue // it was so before, and nothing follows
 		}
-		c.find(ConcernAccount, k.path(), "", "the %s %s is %d in the base and %d here; %s of the base follow",
+		c.find(policy.ConcernAccount, k.path(), "", "the %s %s is %d in the base and %d here; %s of the base follow",
 			k.what, r.Name, r.From, r.To, filesIn(r.Files))
 	}
 }
@@ -64,7 +66,7 @@ func (c *checker) checkNewNames(k idKind, files map[uint32]int) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(files)) {
 		if len(before[id]) == 0 && len(after[id]) > 0 && files[id] > 0 {
-			c.find(ConcernAccount, k.path(), "", "%s of the storage belong to the %s %d, who had no name and is %s now",
+			c.find(policy.ConcernAccount, k.path(), "", "%s of the storage belong to the %s %d, who had no name and is %s now",
 				filesIn(files[id]), k.what, id, after[id][0])
 		}
 	}
@@ -85,7 +87,7 @@ func filesIn(n int) string {
 // checkPackageFiles finds packages of the user's of which the result lacks files that are there now: database and files must
 // agree.
 func (c *checker) checkPackageFiles() error {
-	if c.ignores(ConcernPackageFiles) {
+	if c.ignores(policy.ConcernPackageFiles) {
 		return nil
 	}
 	for _, choice := range c.packages.choices() {
@@ -111,7 +113,7 @@ func (c *checker) checkPackageFiles() error {
 			if n := len(gone) - 1; n > 0 {
 				others = fmt.Sprintf(", with %d more of that package", n)
 			}
-			c.find(ConcernPackageFiles, gone[0], choice.Key, "of the package %s is not there any more%s", choice.Key, others)
+			c.find(policy.ConcernPackageFiles, gone[0], choice.Key, "of the package %s is not there any more%s", choice.Key, others)
 		}
 	}
 	return nil

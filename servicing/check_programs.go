@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -28,7 +29,7 @@ func (n need) String() string {
 
 // checkProgram finds a program, or library, that found all that it needs before and does not after.
 func (c *checker) checkProgram(t three, o outcome, content io.ReaderAt) error {
-	if c.ignores(ConcernPackagedProgram, ConcernOwnProgram, ConcernReplacedLibrary) {
+	if c.ignores(policy.ConcernPackagedProgram, policy.ConcernOwnProgram, policy.ConcernReplacedLibrary) {
 		return nil
 	}
 	f, err := elfdeps.Read(content, o.length())
@@ -63,7 +64,7 @@ func (c *checker) compareNeeds(f *elfdeps.File, t three, after []need) error {
 		if wrong {
 			continue
 		}
-		if err := c.findAt(ConcernPackagedProgram, ConcernOwnProgram, t, "needs %s", one); err != nil {
+		if err := c.findAt(policy.ConcernPackagedProgram, policy.ConcernOwnProgram, t, "needs %s", one); err != nil {
 			return err
 		}
 	}
@@ -73,7 +74,7 @@ func (c *checker) compareNeeds(f *elfdeps.File, t three, after []need) error {
 // checkReplaced finds a library of the user's in place of one of the base's that lacks what the new base's defines: programs
 // of the new base may need it.
 func (c *checker) checkReplaced(f *elfdeps.File, t three) error {
-	if !t.n.is(tree.Regular) || f.Type != elf.ET_DYN || f.Loader != "" || c.ignores(ConcernReplacedLibrary) {
+	if !t.n.is(tree.Regular) || f.Type != elf.ET_DYN || f.Loader != "" || c.ignores(policy.ConcernReplacedLibrary) {
 		return nil
 	}
 	var defined [2][]string
@@ -90,7 +91,7 @@ func (c *checker) checkReplaced(f *elfdeps.File, t three) error {
 		}
 	}
 	if len(lacks) > 0 {
-		c.find(ConcernReplacedLibrary, t.path, t.own.name(), "is the user's and lacks what the base's in its place has, and its programs may need: %s", strings.Join(lacks, ", "))
+		c.find(policy.ConcernReplacedLibrary, t.path, t.own.name(), "is the user's and lacks what the base's in its place has, and its programs may need: %s", strings.Join(lacks, ", "))
 	}
 	return nil
 }
@@ -337,7 +338,7 @@ func (l *loader) included(pattern, from string) ([]string, error) {
 	}
 	var out []string
 	for _, name := range names {
-		if matchName(base, name) {
+		if policy.MatchName(base, name) {
 			out = append(out, path.Join(dir, name))
 		}
 	}
@@ -352,7 +353,7 @@ func (l *loader) muslDirs() ([]string, error) {
 	}
 	var out []string
 	for _, name := range names {
-		if !matchName("ld-musl-*.so.1", name) {
+		if !policy.MatchName("ld-musl-*.so.1", name) {
 			continue
 		}
 		content, err := l.read("etc/"+strings.TrimSuffix(name, ".so.1")+".path", maxLoaderConfig)

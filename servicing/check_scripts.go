@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 )
 
 // programDirs are where env looks for a program, and a person.
@@ -18,7 +20,7 @@ var programDirs = []string{"usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/b
 func (c *checker) checkScript(t three, head string) error {
 	line, _, _ := strings.Cut(strings.TrimPrefix(head, "#!"), "\n")
 	words := strings.Fields(line)
-	if len(words) == 0 || !path.IsAbs(words[0]) || c.ignores(ConcernScript) {
+	if len(words) == 0 || !path.IsAbs(words[0]) || c.ignores(policy.ConcernScript) {
 		return nil
 	}
 	candidates := []string{words[0]}
@@ -33,7 +35,7 @@ func (c *checker) checkScript(t three, head string) error {
 	if err != nil || !lost {
 		return err
 	}
-	return c.findAt(ConcernScript, ConcernScript, t, "is a script for %s, which is not there any more", words[0])
+	return c.findAt(policy.ConcernScript, policy.ConcernScript, t, "is a script for %s, which is not there any more", words[0])
 }
 
 // inDirs returns a path as it is if it is absolute, else in each of some directories.
@@ -98,8 +100,8 @@ func (c *checker) checkModules() error {
 		if err != nil {
 			return err
 		}
-		if before && !after && !c.ignores(ConcernModules) {
-			c.find(ConcernModules, strings.TrimSuffix(dir, "/"), "", "holds modules (/%s and others) for %s, which is not there any more", c.modules[dir], python)
+		if before && !after && !c.ignores(policy.ConcernModules) {
+			c.find(policy.ConcernModules, strings.TrimSuffix(dir, "/"), "", "holds modules (/%s and others) for %s, which is not there any more", c.modules[dir], python)
 		}
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -22,7 +24,7 @@ type detour struct {
 func (p *planner) beginDetour(t three) error {
 	d := &detour{from: t.was, made: make(map[string]bool)}
 	decided := decision{
-		verdict: Take, rule: "C5", reason: "no directory in the base any more; what the user has in it is set aside",
+		verdict: report.Take, rule: "C5", reason: "no directory in the base any more; what the user has in it is set aside",
 		result: shows(t.n),
 	}
 	if t.n.is(tree.Symlink) {
@@ -42,9 +44,9 @@ func (p *planner) beginDetour(t three) error {
 		}
 		d.to = name
 	}
-	if p.options.Policy[ConcernTypeByBase] == ActionHold && t.o.dir() && !d.follow {
-		p.holdConflict(ConcernTypeByBase, t, decided.reason)
-		decided.verdict = Hold
+	if p.options.Policy[policy.ConcernTypeByBase] == policy.ActionHold && t.o.dir() && !d.follow {
+		p.holdConflict(policy.ConcernTypeByBase, t, decided.reason)
+		decided.verdict = report.Hold
 	}
 	p.detours = append(p.detours, d)
 	return p.apply(t, decided)
@@ -120,7 +122,7 @@ func (p *planner) follow(c tree.Change, t three) error {
 		t.path = name
 		p.note(c, t)
 		return p.apply(t, decision{
-			verdict: Relocate, rule: "C1", reason: "there was a file at the new path, too", result: shows(t.u).unprivileged(),
+			verdict: report.Relocate, rule: "C1", reason: "there was a file at the new path, too", result: shows(t.u).unprivileged(),
 		})
 	}
 }
@@ -139,7 +141,7 @@ func (p *planner) setAside(c tree.Change, t three, d *detour) error {
 		return err
 	}
 	return p.apply(t, decision{
-		verdict: Relocate, rule: "C5", reason: "its directory is no longer one in the base",
+		verdict: report.Relocate, rule: "C5", reason: "its directory is no longer one in the base",
 		result: shows(t.u).unprivileged(),
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -28,7 +30,7 @@ func (p *planner) directory(c tree.Change, t three) error {
 		p.orphans = append(p.orphans, t)
 		return nil
 	case t.n.absent():
-		return p.apply(t, decision{verdict: Keep, rule: "A2", reason: "the user's own", result: shows(t.u), quiet: true})
+		return p.apply(t, decision{verdict: report.Keep, rule: "A2", reason: "the user's own", result: shows(t.u), quiet: true})
 	case t.o.dir():
 		return p.leaveDirectory(c, t)
 	default:
@@ -38,9 +40,9 @@ func (p *planner) directory(c tree.Change, t three) error {
 
 // directoryOverDirectory merges the metadata; what is in it is merged by what is shown, unless the user's hides it.
 func (p *planner) directoryOverDirectory(c tree.Change, t three) error {
-	d := decision{verdict: Take, rule: "R2", reason: "mode, owner or attributes changed by the base", result: shows(merged(t, t.u))}
+	d := decision{verdict: report.Take, rule: "R2", reason: "mode, owner or attributes changed by the base", result: shows(merged(t, t.u))}
 	if !t.o.dir() || !sameMeta(tree.Directory, t.o.Meta, t.u.Meta) {
-		d.verdict, d.reason = Keep, "mode, owner or attributes set by the user"
+		d.verdict, d.reason = report.Keep, "mode, owner or attributes set by the user"
 	}
 	d.quiet = sameMeta(tree.Directory, t.n.Meta, t.u.Meta)
 	if err := p.apply(t, d); err != nil {
@@ -60,14 +62,14 @@ func (p *planner) directoryOverNewFile(t three) error {
 	if err != nil {
 		return err
 	}
-	d := decision{verdict: Keep, rule: "C3", reason: "a directory of the user's", result: shows(t.u)}
+	d := decision{verdict: report.Keep, rule: "C3", reason: "a directory of the user's", result: shows(t.u)}
 	if !same && t.n.is(tree.Regular) && !dataPaths.has(t.path) {
-		d.verdict, d.beside = Beside, true
+		d.verdict, d.beside = report.Beside, true
 	}
 	if !same {
-		d = p.settle(ConcernTypeByUser, t, d)
+		d = p.settle(policy.ConcernTypeByUser, t, d)
 	}
-	if d.verdict == Take {
+	if d.verdict == report.Take {
 		return p.beginDetour(t)
 	}
 	return p.apply(t, d)
@@ -79,14 +81,14 @@ func (p *planner) deleted(t three) error {
 	case t.n.absent():
 		return nil
 	case t.o.absent():
-		return p.take(t, decision{verdict: Take, rule: "R6", reason: "new in the base"})
+		return p.take(t, decision{verdict: report.Take, rule: "R6", reason: "new in the base"})
 	case t.own.returns():
-		return p.take(t, decision{verdict: Take, rule: "D4", reason: "of a version of its package that replaces the user's"})
+		return p.take(t, decision{verdict: report.Take, rule: "D4", reason: "of a version of its package that replaces the user's"})
 	case t.o.dir() && t.n.dir():
 		_, err := p.arrivals(t)
 		return err
 	case t.n.dir():
-		return p.take(t, decision{verdict: Take, rule: "R6", reason: "a directory in the base now, with what is new in it"})
+		return p.take(t, decision{verdict: report.Take, rule: "R6", reason: "a directory in the base now, with what is new in it"})
 	default:
 		return p.staysDeleted(t)
 	}
@@ -98,15 +100,15 @@ func (p *planner) staysDeleted(t three) error {
 	if err != nil {
 		return err
 	}
-	d := decision{verdict: Keep, rule: "B1", reason: "deleted by the user", result: nothing(), quiet: same}
+	d := decision{verdict: report.Keep, rule: "B1", reason: "deleted by the user", result: nothing(), quiet: same}
 	if c := t.own[sideNew]; differs(c) && !c.User.Installed() {
 		d.quiet = true // the package was removed: that is told once
 		return p.apply(t, d)
 	}
 	if !same {
-		d = p.settle(ConcernDeletedByUser, t, d)
+		d = p.settle(policy.ConcernDeletedByUser, t, d)
 	}
-	if d.verdict == Take {
+	if d.verdict == report.Take {
 		return p.take(t, d)
 	}
 	return p.apply(t, d)
@@ -164,7 +166,7 @@ func (p *planner) arrivals(dir three) (bool, error) {
 	}
 	if arrived && !dir.u.dir() {
 		err = p.apply(dir, decision{
-			verdict: Take, rule: "B4", reason: "deleted by the user; the base has new files in it", result: shows(dir.n),
+			verdict: report.Take, rule: "B4", reason: "deleted by the user; the base has new files in it", result: shows(dir.n),
 		})
 	}
 	return arrived, err
@@ -175,11 +177,11 @@ func (p *planner) arrival(t three) (bool, error) {
 	case !t.u.absent():
 		return false, nil // the walk comes to it
 	case t.o.absent(), t.own.returns():
-		return true, p.take(t, decision{verdict: Take, rule: "B4", reason: "new in the base, below a directory that the user deleted"})
+		return true, p.take(t, decision{verdict: report.Take, rule: "B4", reason: "new in the base, below a directory that the user deleted"})
 	case t.o.dir() && t.n.dir():
 		return p.arrivals(t)
 	case t.n.dir():
-		return true, p.take(t, decision{verdict: Take, rule: "B4", reason: "a directory in the base now, with what is new in it"})
+		return true, p.take(t, decision{verdict: report.Take, rule: "B4", reason: "a directory in the base now, with what is new in it"})
 	default:
 		return false, p.staysDeleted(t)
 	}
@@ -207,14 +209,14 @@ func (p *planner) settleOrphans() error {
 		}
 		if !left {
 			if err := p.apply(t, decision{
-				verdict: Take, rule: "R6", reason: "removed from the base, nothing of the user's is in it", result: nothing(),
+				verdict: report.Take, rule: "R6", reason: "removed from the base, nothing of the user's is in it", result: nothing(),
 			}); err != nil {
 				return err
 			}
 			continue
 		}
 		inside[path.Dir(t.path)] = append(inside[path.Dir(t.path)], t.path)
-		d := decision{verdict: Keep, rule: "R6", reason: "removed from the base, but files of the user's are in it", result: shows(t.u)}
+		d := decision{verdict: report.Keep, rule: "R6", reason: "removed from the base, but files of the user's are in it", result: shows(t.u)}
 		d.result.force = p.hidden[t.was]
 		if err := p.apply(t, d); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/accounts"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -25,7 +26,7 @@ func mergeAccounts(ctx context.Context, p *planner) error {
 		if len(shared) > 1 {
 			message += fmt.Sprintf(" (and %d more)", len(shared)-1)
 		}
-		p.hold(HoldAccounts, shared[0].Path, message)
+		p.hold(report.HoldAccounts, shared[0].Path, message)
 	}
 	for i, name := range accounts.Paths() {
 		t, err := p.look(name)
@@ -69,18 +70,18 @@ func sameBacking(a, b node) bool {
 }
 
 func (p *planner) applyAccounts(t three, base, user, content []byte, notes []accounts.Note) error {
-	d := decision{driver: "accounts", rule: "E1", verdict: Merge, reason: "merged by name and field"}
+	d := decision{driver: "accounts", rule: "E1", verdict: report.Merge, reason: "merged by name and field"}
 	switch {
 	case content == nil:
-		d.verdict, d.reason, d.quiet = Keep, "removed", true
+		d.verdict, d.reason, d.quiet = report.Keep, "removed", true
 	case user == nil:
-		d.verdict, d.result = Take, outcome{node: t.n, made: true, content: content}
+		d.verdict, d.result = report.Take, outcome{node: t.n, made: true, content: content}
 	default:
 		d.result = makes(t, content)
 		if bytes.Equal(content, user) {
-			d.verdict = Keep
+			d.verdict = report.Keep
 		} else if bytes.Equal(content, base) {
-			d.verdict = Take
+			d.verdict = report.Take
 		}
 	}
 	for _, note := range notes {
@@ -97,7 +98,7 @@ func (p *planner) remap(ctx context.Context) error {
 	if !p.ids.moves() || p.sameBase {
 		return nil
 	}
-	files := make(map[IDRemap]int)
+	files := make(map[report.IDRemap]int)
 	err := p.new.Tree(ctx, func(e tree.Entry) error {
 		to := e
 		if err := p.ids.amend(&to); err != nil || sameOwners(to.Meta, e.Meta) {
@@ -105,10 +106,10 @@ func (p *planner) remap(ctx context.Context) error {
 		}
 		follows, err := p.remapOne(e.Path)
 		if follows && to.UID != e.UID {
-			files[IDRemap{Kind: "uid", From: e.UID, To: to.UID}]++
+			files[report.IDRemap{Kind: "uid", From: e.UID, To: to.UID}]++
 		}
 		if follows && to.GID != e.GID {
-			files[IDRemap{Kind: "gid", From: e.GID, To: to.GID}]++
+			files[report.IDRemap{Kind: "gid", From: e.GID, To: to.GID}]++
 		}
 		return err
 	})
@@ -117,16 +118,16 @@ func (p *planner) remap(ctx context.Context) error {
 }
 
 // reportMoves reports which ids of the new base are others in the result.
-func (p *planner) reportMoves(files map[IDRemap]int) {
+func (p *planner) reportMoves(files map[report.IDRemap]int) {
 	for i, k := range idKinds() {
 		names := accounts.Names(k.file, p.ids.n[k.file])
 		moved := []idMap{p.ids.uids, p.ids.gids}[i]
 		for _, ids := range []map[uint32]uint32{moved.ids, moved.standing} {
 			for from, to := range ids {
-				one := IDRemap{Kind: k.kind, From: from, To: to}
+				one := report.IDRemap{Kind: k.kind, From: from, To: to}
 				one.Files = files[one]
 				if len(names[from]) > 0 {
-					one.Name = printable(names[from][0])
+					one.Name = report.Printable(names[from][0])
 				}
 				p.remaps = append(p.remaps, one)
 			}
@@ -149,7 +150,7 @@ func (p *planner) remapOne(name string) (bool, error) {
 		return false, err
 	}
 	return true, p.apply(t, decision{
-		verdict: Remap, rule: "E2", driver: "accounts", reason: "belongs to an account that has another id here",
+		verdict: report.Remap, rule: "E2", driver: "accounts", reason: "belongs to an account that has another id here",
 		result: shows(t.n),
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -31,7 +32,7 @@ func isAlternatives(p string) bool {
 // update-alternatives would take it for another name.
 func keepAlternatives(_ *planner, t three) (decision, bool, error) {
 	return decision{
-		verdict: Keep, rule: alternativesRule, reason: "an alternative changed on both sides",
+		verdict: report.Keep, rule: alternativesRule, reason: "an alternative changed on both sides",
 		result: shows(merged(t, t.u)),
 	}, true, nil
 }
@@ -89,7 +90,7 @@ func (p *planner) mergeAlternative(name string, t three) error {
 		target = result.Best()
 	}
 	d := decision{
-		verdict: Merge, rule: alternativesRule, driver: "alternatives", reason: fmt.Sprintf("%s: stands for %s",
+		verdict: report.Merge, rule: alternativesRule, driver: "alternatives", reason: fmt.Sprintf("%s: stands for %s",
 			result.Status, target), result: makes(t, result.Render()),
 	}
 	if err := p.replace(t, d); err != nil {
@@ -114,7 +115,7 @@ func (p *planner) linkAlternative(name, target string, a *dpkg.Alternatives) err
 		if err != nil {
 			return err
 		}
-		d := decision{verdict: Merge, rule: alternativesRule, driver: "alternatives", reason: "as its record says"}
+		d := decision{verdict: report.Merge, rule: alternativesRule, driver: "alternatives", reason: "as its record says"}
 		if err := p.showLink(t, links[at], d); err != nil {
 			return err
 		}

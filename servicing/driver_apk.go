@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
@@ -31,14 +32,14 @@ func mergeApkWorld(_ *planner, t three) (decision, bool, error) {
 		return decision{}, false, err
 	}
 	content := apk.MergeWorld(contents[sideOld], contents[sideNew], contents[sideUser])
-	return decision{verdict: Merge, rule: apkRule, reason: "merged by name", result: makes(t, content)}, true, nil
+	return decision{verdict: report.Merge, rule: apkRule, reason: "merged by name", result: makes(t, content)}, true, nil
 }
 
 // mergeApk makes Alpine's packages units: the records, the scripts and the files of each are one side's.
 func mergeApk(_ context.Context, p *planner) error {
 	b := p.packages.apk
 	if b.unreadable && b.changed {
-		p.hold(HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
+		p.hold(report.HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
 	}
 	if err := p.holdApkInterrupted(); err != nil {
 		return err
@@ -93,19 +94,19 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	if err != nil {
 		return err
 	}
-	kept := decision{verdict: Hold, rule: apkRule, driver: "apk", reason: "cannot be merged", result: shows(t.u)}
+	kept := decision{verdict: report.Hold, rule: apkRule, driver: "apk", reason: "cannot be merged", result: shows(t.u)}
 	if contents == nil {
 		if file == apkInstalled || !t.n.absent() {
-			p.hold(HoldPackageDatabase, t.path, "/"+t.path+": the package database was changed, and the new base has none that can be merged with it")
+			p.hold(report.HoldPackageDatabase, t.path, "/"+t.path+": the package database was changed, and the new base has none that can be merged with it")
 		}
 		return p.apply(t, kept)
 	}
 	content, ok := merge(contents[sideNew], contents[sideUser])
 	if !ok {
-		p.hold(HoldPackageDatabase, t.path, "/"+t.path+": not understood")
+		p.hold(report.HoldPackageDatabase, t.path, "/"+t.path+": not understood")
 		return p.apply(t, kept)
 	}
-	return p.apply(t, decision{verdict: Merge, rule: apkRule, driver: "apk", reason: "merged by package", result: makes(t, content)})
+	return p.apply(t, decision{verdict: report.Merge, rule: apkRule, driver: "apk", reason: "merged by package", result: makes(t, content)})
 }
 
 // holdApkBroken holds a storage in which a dependency or what was asked for would not hold any more.
@@ -145,8 +146,8 @@ func (p *planner) holdApkInterrupted() error {
 	}
 	for _, pkg := range b.bases[sideUser].Packages {
 		if why := apk.Broken(pkg); why != "" && !known[pkg.Record] {
-			p.holdFor(Reason{
-				Code: HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
+			p.holdFor(report.Reason{
+				Code: report.HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
 				Message: fmt.Sprintf("%s %s is broken (%s): finish with apk fix", pkg.Name, pkg.Version, why),
 			})
 		}
@@ -161,7 +162,7 @@ func (p *planner) holdApkInterrupted() error {
 	for _, name := range names {
 		if name == apkInstalled+".new" || strings.HasPrefix(name, apkInstalled+".tmp") {
 			t := path.Join(b.dirs[sideUser], name)
-			p.hold(HoldInterrupted, t, "apk did not finish writing its database: /"+t)
+			p.hold(report.HoldInterrupted, t, "apk did not finish writing its database: /"+t)
 		}
 	}
 	return nil

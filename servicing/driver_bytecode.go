@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -92,10 +93,10 @@ func (p *planner) settleCompiled(t three) error {
 			return nil
 		}
 		return p.replace(t, decision{
-			verdict: Take, rule: byteCodeRule, driver: "bytecode", reason: "compiled from the source in the result", result: shows(candidate),
+			verdict: report.Take, rule: byteCodeRule, driver: "bytecode", reason: "compiled from the source in the result", result: shows(candidate),
 		})
 	}
-	d := decision{verdict: Drop, rule: byteCodeRule, driver: "bytecode", reason: "compiled from a source that is another one now, or gone", result: nothing()}
+	d := decision{verdict: report.Drop, rule: byteCodeRule, driver: "bytecode", reason: "compiled from a source that is another one now, or gone", result: nothing()}
 	if err := p.replace(t, d); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/cacerts"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -25,7 +26,7 @@ const (
 
 // keepBundle keeps the user's bundle for the time being: mergeCertificates makes it anew.
 func keepBundle(_ *planner, t three) (decision, bool, error) {
-	return decision{verdict: Keep, rule: certificatesRule, reason: "changed on both sides", result: shows(t.u)}, true, nil
+	return decision{verdict: report.Keep, rule: certificatesRule, reason: "changed on both sides", result: shows(t.u)}, true, nil
 }
 
 func isBundle(p string) bool { return p == cacerts.BundlePath }
@@ -205,7 +206,7 @@ func (p *planner) mergeBundle(files []certificateFile) error {
 		return err
 	}
 	return p.replace(t, decision{
-		verdict: Regenerate, rule: certificatesRule, driver: "certificates",
+		verdict: report.Regenerate, rule: certificatesRule, driver: "certificates",
 		reason: "made anew of the certificates that are trusted in the result", result: makes(t, content),
 	})
 }
@@ -276,7 +277,7 @@ func (p *planner) applyStoreLinks(changes map[string]string) error {
 			continue
 		}
 		if err := p.showLink(t, changes[name], decision{
-			verdict: Regenerate, rule: certificatesRule, driver: "certificates", reason: "a link to a certificate that is trusted in the result",
+			verdict: report.Regenerate, rule: certificatesRule, driver: "certificates", reason: "a link to a certificate that is trusted in the result",
 		}); err != nil {
 			return err
 		}

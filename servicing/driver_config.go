@@ -8,6 +8,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/config"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/diff3"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -68,7 +69,7 @@ func mergeConfig(p *planner, t three) (decision, bool, error) {
 	lines, byLines := diff3.Merge(old, base, user)
 	switch {
 	case byKey == nil && (byLines != nil || format.Agrees(lines, old, base, user) != nil):
-		return decision{verdict: Merge, rule: "A4", reason: "merged by key", result: makes(t, content)}, true, nil //nolint:nilerr // that the lines conflict is why the keys decide
+		return decision{verdict: report.Merge, rule: "A4", reason: "merged by key", result: makes(t, content)}, true, nil //nolint:nilerr // that the lines conflict is why the keys decide
 	case errors.Is(byKey, config.ErrConflict) && byLines == nil && !format.Sound(lines, base, user):
 		d, err := p.keepUsers(t)
 		d.reason += "; the lines are apart, but say the same thing twice"

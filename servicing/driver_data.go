@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -39,7 +40,7 @@ func keepDataFile(p *planner, t three) (decision, bool, error) {
 	root := p.dataRoots[path.Dir(t.path)]
 	p.databases[root] = true
 	return decision{
-		verdict: Keep, rule: "G1", reason: "belongs to the database in " + tree.Shown(root), result: shows(t.u),
+		verdict: report.Keep, rule: "G1", reason: "belongs to the database in " + tree.Shown(root), result: shows(t.u),
 		quiet: t.o.absent() && t.n.absent(),
 	}, true, nil
 }
@@ -100,7 +101,7 @@ func keepDatabases(_ context.Context, p *planner) error {
 		if err != nil {
 			return err
 		}
-		d := decision{verdict: Keep, rule: "G1", driver: "data", reason: "belongs to the database in " + tree.Shown(root)}
+		d := decision{verdict: report.Keep, rule: "G1", driver: "data", reason: "belongs to the database in " + tree.Shown(root)}
 		if err := p.showUnit(all, sideUser, d); err != nil {
 			return err
 		}

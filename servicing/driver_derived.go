@@ -3,6 +3,10 @@
 
 package servicing
 
+import (
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+)
+
 // derivedFiles are made from other files. Where both sides changed one, neither is right: stale is worse than absent where
 // those that read it do without, and makes no sense to be put beside. A package manager that works in the container later
 // makes them anew; until then they are gone, or kept and reported where what reads them needs them.
@@ -49,9 +53,9 @@ func settleDerived(_ *planner, t three) (decision, bool, error) {
 		case !one.paths.has(t.path):
 			continue
 		case one.drop:
-			return decision{verdict: Drop, rule: "F3", reason: "made from other files, changed on both sides: " + one.reason, result: nothing()}, true, nil
+			return decision{verdict: report.Drop, rule: "F3", reason: "made from other files, changed on both sides: " + one.reason, result: nothing()}, true, nil
 		default:
-			return decision{verdict: Keep, rule: "F3", reason: "made from other files, changed on both sides: " + one.reason, result: shows(t.u)}, true, nil
+			return decision{verdict: report.Keep, rule: "F3", reason: "made from other files, changed on both sides: " + one.reason, result: shows(t.u)}, true, nil
 		}
 	}
 	return decision{}, false, nil

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -31,11 +32,11 @@ func holdOther(_ context.Context, p *planner) error {
 		return err
 	}
 	if old != "" && base != "" && old != base {
-		p.hold(HoldDistribution, "", fmt.Sprintf("the new base is %s, the old one is %s", base, old))
+		p.hold(report.HoldDistribution, "", fmt.Sprintf("the new base is %s, the old one is %s", base, old))
 	}
 	oldArch, baseArch := p.packages.architecture(sideOld), p.packages.architecture(sideNew)
 	if oldArch != "" && baseArch != "" && oldArch != baseArch {
-		p.hold(HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
+		p.hold(report.HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
 		return nil
 	}
 	return p.holdOtherLoader()
@@ -55,9 +56,9 @@ func (p *planner) holdOtherLoader() error {
 	if len(old) == 0 || len(base) == 0 || slices.ContainsFunc(old, func(name string) bool { return slices.Contains(base, name) }) {
 		return nil
 	}
-	code := HoldArchitecture
+	code := report.HoldArchitecture
 	if isMusl(old[0]) != isMusl(base[0]) {
-		code = HoldLibrary
+		code = report.HoldLibrary
 	}
 	p.hold(code, "", fmt.Sprintf("programs of the new base are started by %s, those of the old one by %s", strings.Join(base, ", "), strings.Join(old, ", ")))
 	return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -80,7 +81,7 @@ func followDiversion(p *planner, t three) (decision, bool, error) {
 	}
 	if _, away := p.diverted.to[t.path]; away && !t.u.dir() && !t.n.dir() {
 		return decision{
-			verdict: Keep, rule: "D8", reason: "the user diverted the base's file", result: shows(t.u), quiet: t.n.absent(),
+			verdict: report.Keep, rule: "D8", reason: "the user diverted the base's file", result: shows(t.u), quiet: t.n.absent(),
 		}, true, nil
 	}
 	from, ok := p.diverted.from[t.path]

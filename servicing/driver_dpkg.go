@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
@@ -31,7 +32,7 @@ func mergePackages(_ context.Context, p *planner) error {
 		return err
 	}
 	if b.unreadable && b.changed {
-		p.hold(HoldPackageDatabase, statusPath, "the package database cannot be read: /"+path.Dir(statusPath))
+		p.hold(report.HoldPackageDatabase, statusPath, "the package database cannot be read: /"+path.Dir(statusPath))
 	}
 	if len(b.choices) == 0 || b.abandoned {
 		return nil
@@ -68,14 +69,14 @@ func (p *planner) mergeStatus() error {
 		return p.decideClaimed(t)
 	}
 	if t.n.absent() {
-		p.hold(HoldPackageDatabase, t.path, "the new base has no package database, the storage's was changed")
+		p.hold(report.HoldPackageDatabase, t.path, "the new base has no package database, the storage's was changed")
 		return p.apply(t, decision{
-			verdict: Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: shows(t.u),
+			verdict: report.Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: shows(t.u),
 		})
 	}
 	b := p.packages.dpkg
 	content := dpkg.Status(b.choices, b.bases[sideNew], b.bases[sideUser])
-	return p.apply(t, decision{verdict: Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: makes(t, content)})
+	return p.apply(t, decision{verdict: report.Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: makes(t, content)})
 }
 
 // mergeInfo makes what the info directory has about a package that of its side.
@@ -113,9 +114,9 @@ func (p *planner) followPackage(name string, c *unit.Choice) error {
 	if err != nil {
 		return err
 	}
-	d := decision{verdict: Take, rule: "D1", driver: "dpkg", reason: "follows its package", result: shows(t.n), quiet: true}
+	d := decision{verdict: report.Take, rule: "D1", driver: "dpkg", reason: "follows its package", result: shows(t.n), quiet: true}
 	if differs(c) {
-		d.verdict, d.result = Keep, shows(t.u)
+		d.verdict, d.result = report.Keep, shows(t.u)
 	}
 	if sameBacking(shown, d.result.node) {
 		return nil
@@ -139,7 +140,7 @@ func (p *planner) holdDamaged() error {
 				return err
 			}
 			if !n.absent() {
-				p.hold(HoldPackageDatabase, statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
+				p.hold(report.HoldPackageDatabase, statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
 			}
 		}
 	}
@@ -159,8 +160,8 @@ func (p *planner) holdInterrupted() error {
 			continue
 		}
 		state, flag := dpkg.Condition(pkg)
-		p.holdFor(Reason{
-			Code: HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
+		p.holdFor(report.Reason{
+			Code: report.HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
 			Message: fmt.Sprintf("%s %s is %s (%s): finish with dpkg --configure --pending", pkg.Name, pkg.Version, state, flag),
 		})
 	}
@@ -180,7 +181,7 @@ func (p *planner) holdInterrupted() error {
 			}
 			continue
 		}
-		p.hold(HoldInterrupted, t.path, "dpkg did not finish writing its database: /"+t.path)
+		p.hold(report.HoldInterrupted, t.path, "dpkg did not finish writing its database: /"+t.path)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/ldcache"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 )
 
 const (
@@ -47,7 +48,7 @@ func mergeLoaderCache(_ context.Context, p *planner) error {
 		return failed
 	}
 	return p.replace(t, decision{
-		verdict: Regenerate, rule: "F1", driver: "loader-cache", reason: "made of the libraries of both sides",
+		verdict: report.Regenerate, rule: "F1", driver: "loader-cache", reason: "made of the libraries of both sides",
 		result: makes(t, merged.Render()),
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/cacerts"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/diff3"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/lineset"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 )
 
 // lineSets are the files in which each line is an entry of a set, and how entries are told from one another.
@@ -55,7 +56,7 @@ func mergeLineSet(_ *planner, t three) (decision, bool, error) {
 			content = byLines
 		}
 	}
-	return decision{verdict: Merge, rule: "A4", reason: "a set of lines: what both added, without what one removed", result: makes(t, content)}, true, nil
+	return decision{verdict: report.Merge, rule: "A4", reason: "a set of lines: what both added, without what one removed", result: makes(t, content)}, true, nil
 }
 
 // entries returns the entries of a line set, sorted; with those that are there twice.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -54,10 +55,10 @@ func (p *planner) settleRPMDir(dir string) error {
 		return nil
 	case byUser:
 		reason := "the package database was changed on both sides and cannot be merged"
-		p.hold(HoldPackageDatabase, dir, fmt.Sprintf("/%s: %s: undo the user's installations, or install again on the new base", dir, reason))
-		return p.showUnit(all, sideUser, decision{verdict: Hold, rule: "D11", driver: "rpm", reason: reason})
+		p.hold(report.HoldPackageDatabase, dir, fmt.Sprintf("/%s: %s: undo the user's installations, or install again on the new base", dir, reason))
+		return p.showUnit(all, sideUser, decision{verdict: report.Hold, rule: "D11", driver: "rpm", reason: reason})
 	default:
-		return p.showUnit(all, sideNew, decision{verdict: Take, rule: "D11", driver: "rpm", reason: "the package database, which the user did not change"})
+		return p.showUnit(all, sideNew, decision{verdict: report.Take, rule: "D11", driver: "rpm", reason: "the package database, which the user did not change"})
 	}
 }
 

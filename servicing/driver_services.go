@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -84,7 +85,7 @@ func (p *planner) startLinkArrives(name string, key [2]string, sides [3]startLin
 	if err != nil || !t.u.absent() || !t.n.is(tree.Symlink) {
 		return err
 	}
-	d := decision{verdict: Keep, rule: servicesRule, driver: "services", result: nothing()}
+	d := decision{verdict: report.Keep, rule: servicesRule, driver: "services", result: nothing()}
 	switch {
 	case !slices.Equal(sides[sideOld][key], sides[sideUser][key]):
 		d.reason = "the user decided otherwise about this service"
@@ -99,7 +100,7 @@ func (p *planner) startLinkArrives(name string, key [2]string, sides [3]startLin
 		if err != nil || !result.absent() {
 			return err
 		}
-		d.verdict, d.reason = Drop, "what it starts is not in the result"
+		d.verdict, d.reason = report.Drop, "what it starts is not in the result"
 	}
 	return p.replace(t, d)
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/diff3"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -24,10 +26,10 @@ func keepRuntime(_ *planner, t three) (decision, bool, error) {
 	if t.u.dir() || t.u.absent() {
 		return decision{}, false, nil
 	}
-	d := decision{verdict: Keep, rule: "F9", reason: "mounted by the runtime", result: shows(t.u), quiet: true}
+	d := decision{verdict: report.Keep, rule: "F9", reason: "mounted by the runtime", result: shows(t.u), quiet: true}
 	stub := t.u.is(tree.Regular) && t.u.Size == 0 && (t.o.absent() || t.o.is(tree.Regular) && t.o.Size == 0)
 	if stub && t.n.file() {
-		d = decision{verdict: Take, rule: "F9", reason: "an empty stub of the runtime", result: shows(t.n)}
+		d = decision{verdict: report.Take, rule: "F9", reason: "an empty stub of the runtime", result: shows(t.n)}
 	}
 	return d, true, nil
 }
@@ -42,13 +44,13 @@ func keepIdentity(p *planner, t three) (decision, bool, error) {
 		return decision{}, false, err
 	}
 	d := decision{
-		verdict: Keep, rule: "F8", reason: "the identity of this instance", result: shows(merged(t, t.u)),
+		verdict: report.Keep, rule: "F8", reason: "the identity of this instance", result: shows(merged(t, t.u)),
 		quiet: t.n.absent() && t.o.absent(),
 	}
 	if same, err := sameContent(t.o, t.n); err != nil || same {
 		return d, err == nil, err // the base has nothing to say about it
 	}
-	return p.settle(ConcernIdentity, t, d), true, nil
+	return p.settle(policy.ConcernIdentity, t, d), true, nil
 }
 
 // pinIdentities gives the storage a copy of the identities that it had from the old base, where the new base has others.
@@ -92,7 +94,7 @@ func (p *planner) pinIdentity(name string) error {
 		return err
 	}
 	untouched := t.u.file() && fileID{t.u.Dev, t.u.Ino} == fileID{t.o.Dev, t.o.Ino}
-	if _, decided := p.want[name]; decided || !untouched || t.n.dir() || p.options.Policy[ConcernIdentity] == ActionTake {
+	if _, decided := p.want[name]; decided || !untouched || t.n.dir() || p.options.Policy[policy.ConcernIdentity] == policy.ActionTake {
 		return nil
 	}
 	if same, err := sameContent(t.o, t.n); err != nil || same {
@@ -107,8 +109,8 @@ func (p *planner) pinIdentity(name string) error {
 			return err
 		}
 	}
-	return p.apply(t, p.settle(ConcernIdentity, t, decision{
-		verdict: Keep, rule: "F8", driver: "identity", reason: "the identity that this instance had from its old base",
+	return p.apply(t, p.settle(policy.ConcernIdentity, t, decision{
+		verdict: report.Keep, rule: "F8", driver: "identity", reason: "the identity that this instance had from its old base",
 		result: shows(t.u),
 	}))
 }
@@ -144,7 +146,7 @@ func mergeRecords(_ *planner, t three) (decision, bool, error) {
 	} else {
 		content, ok = dpkg.MergeRecords(t.path, o, n, u)
 	}
-	return decision{verdict: Merge, rule: "D8", reason: "merged by record", result: makes(t, content)}, ok, nil
+	return decision{verdict: report.Merge, rule: "D8", reason: "merged by record", result: makes(t, content)}, ok, nil
 }
 
 // readThree reads the contents of a path where both the user and the new base have a regular file; nil if they do not or
@@ -193,7 +195,7 @@ func mergeText(_ *planner, t three) (decision, bool, error) {
 	if err != nil {
 		return decision{}, false, nil //nolint:nilerr // why it cannot is all the same: the user's stays
 	}
-	return decision{verdict: Merge, rule: "A4", reason: "the changes of both sides are apart", result: makes(t, content)}, true, nil
+	return decision{verdict: report.Merge, rule: "A4", reason: "the changes of both sides are apart", result: makes(t, content)}, true, nil
 }
 
 // isBinary tells whether a regular file begins like something that is not a text.

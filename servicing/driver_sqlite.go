@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -38,7 +39,7 @@ func keepCompanion(p *planner, t three) (decision, bool, error) {
 			return decision{}, false, err
 		}
 		kept := decision{
-			verdict: Keep, rule: "G1", driver: "sqlite", reason: "a database whose journal is in the storage",
+			verdict: report.Keep, rule: "G1", driver: "sqlite", reason: "a database whose journal is in the storage",
 			result: shows(merged(database, database.u)),
 		}
 		if err := p.replace(database, kept); err != nil {
@@ -47,7 +48,7 @@ func keepCompanion(p *planner, t three) (decision, bool, error) {
 		p.show(database.path, kept.result)
 	}
 	return decision{
-		verdict: Keep, rule: "G1", reason: "the journal of a database", result: shows(t.u),
+		verdict: report.Keep, rule: "G1", reason: "the journal of a database", result: shows(t.u),
 		quiet: t.o.absent() && t.n.absent(),
 	}, true, nil
 }
@@ -55,7 +56,7 @@ func keepCompanion(p *planner, t three) (decision, bool, error) {
 // keepSQLite keeps a database that both sides changed.
 func keepSQLite(_ *planner, t three) (decision, bool, error) {
 	is, err := isSQLite(t.u)
-	return decision{verdict: Keep, rule: "G1", reason: "a database: data of the user", result: shows(merged(t, t.u))}, is, err
+	return decision{verdict: report.Keep, rule: "G1", reason: "a database: data of the user", result: shows(merged(t, t.u))}, is, err
 }
 
 // isSQLite tells whether a file is a database of SQLite.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -133,7 +134,7 @@ func (e *effector) rescue(one effect, obstacle string) error {
 	to := e.aside[obstacle] + strings.TrimPrefix(one.path, obstacle)
 	e.findings = append(e.findings, finding{
 		three:    three{path: to, was: one.Path, u: one.node},
-		decision: decision{verdict: Relocate, rule: "C5", reason: fmt.Sprintf("there is no directory %s in the result", tree.Shown(obstacle))},
+		decision: decision{verdict: report.Relocate, rule: "C5", reason: fmt.Sprintf("there is no directory %s in the result", tree.Shown(obstacle))},
 	})
 	one.path = to
 	one.outcome = one.unprivileged()

@@ -14,7 +14,7 @@ import (
 )
 
 // said writes what an explanation says of each directory of the stack, in short.
-func (e *Explanation) said() string {
+func said(e *Explanation) string {
 	var out []string
 	for _, s := range e.Stack {
 		text := s.From + " " + s.What
@@ -77,8 +77,8 @@ func TestExplain(t *testing.T) {
 				pin = "expired"
 			}
 		}
-		if e.said() != c.said || e.Exists != c.exists || e.Driver != c.driver || e.Concern != c.concern || e.Action != c.action || pin != c.pin {
-			t.Errorf("%s: %s; exists %v, driver %q, concern %s, action %s, pin %q", c.path, e.said(), e.Exists, e.Driver, e.Concern, e.Action, pin)
+		if said(e) != c.said || e.Exists != c.exists || e.Driver != c.driver || e.Concern != c.concern || e.Action != c.action || pin != c.pin {
+			t.Errorf("%s: %s; exists %v, driver %q, concern %s, action %s, pin %q", c.path, said(e), e.Exists, e.Driver, e.Concern, e.Action, pin)
 		}
 	}
 	e, err := Explain(t.Context(), in, "etc/a", names)

@@ -10,21 +10,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
-
-// Unread is a path of a storage that a look at it passed over. Everything else was looked at.
-type Unread struct {
-	Path      string `json:"path,omitempty"`
-	PathBytes []byte `json:"path_bytes,omitempty"` // the path, where it is not valid UTF-8
-	Why       string `json:"why"`                  // in words that follow the path
-}
 
 // maxLooks is how often a storage that changes is looked at as a whole.
 const maxLooks = 4
 
 // unreadContent is what is said of a content that could not be read, in place of its digest.
-const unreadContent Content = "unread"
+const unreadContent report.Content = "unread"
 
 // passed holds what looks pass over, by path, with the reason.
 type passed map[string]tree.Unreadable
@@ -58,9 +52,9 @@ func (s passed) note(err error) bool {
 }
 
 // list returns what was passed over, in order.
-func (s passed) list() (out []Unread) {
+func (s passed) list() (out []report.Unread) {
 	for _, name := range slices.SortedFunc(maps.Keys(s), comparePaths) {
-		out = append(out, Unread{Path: printable(name), PathBytes: rawBytes(name), Why: s[name].String()})
+		out = append(out, report.Unread{Path: report.Printable(name), PathBytes: report.RawBytes(name), Why: s[name].String()})
 	}
 	return out
 }
@@ -77,7 +71,7 @@ func (p *planner) passOver(name string, err error) error {
 }
 
 // described is describe; a look does not fail because of a content that it cannot read.
-func (p *planner) described(n node) (Content, error) {
+func (p *planner) described(n node) (report.Content, error) {
 	content, err := describe(n)
 	if err != nil && p.live && p.pins.passed.note(err) {
 		return unreadContent, nil

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -86,7 +87,7 @@ func TestLongListHolds(t *testing.T) {
 	}
 	must(t, second(Audit(t.Context(), in)))
 	err := tree.Seal(t.Context(), s.nodes[0])
-	r, ok := RefusedReport(fmt.Errorf("seal it: %w", err))
+	r, ok := report.Refused(fmt.Errorf("seal it: %w", err))
 	if !ok || len(r.Holds) != 1 || r.Holds[0].Path != "etc/a" || r.Holds[0].Do == "" {
 		t.Errorf("the report of %v: %+v", err, r)
 	}

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -65,7 +66,7 @@ type listID struct {
 
 // newPackages reads the databases and decides on each package. Ties is what to do about packages that the user's packages need at
 // another version than the new base's.
-func newPackages(v *views, ties Action) (*packages, error) {
+func newPackages(v *views, ties policy.Action) (*packages, error) {
 	k := &packages{
 		views:   v,
 		of:      make(map[*unit.Choice]string),

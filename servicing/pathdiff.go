@@ -14,57 +14,20 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
-
-// PathDiff tells how one path changed in an update. Fields may be added without a new version of reports.
-type PathDiff struct {
-	Version   int    `json:"version"` // that of reports
-	Path      string `json:"path"`
-	PathBytes []byte `json:"path_bytes,omitempty"`
-	// Why says why nothing can be told of the sides, empty if something can.
-	Why string `json:"why,omitempty"`
-	// Sides tells what is there: "old base", "new base", "storage" and, if the update was applied, "result".
-	Sides []PathSide `json:"sides"`
-	// Diffs tells what the base changed, what the user changed, and what the result is against what the user had.
-	Diffs []TextDiff `json:"diffs"`
-}
-
-// PathSide is what one side has at a path.
-type PathSide struct {
-	Side string `json:"side"`
-	At   string `json:"at,omitempty"`   // the path there, where it is another one
-	What string `json:"what,omitempty"` // the kind of the file; "" for nothing
-	Link string `json:"link,omitempty"` // the target of a symbolic link
-	Mode string `json:"mode,omitempty"` // octal
-	UID  uint32 `json:"uid"`
-	GID  uint32 `json:"gid"`
-	Size int64  `json:"size"` // in bytes
-}
-
-// TextDiff is how the content changed from one side to another one.
-type TextDiff struct {
-	From string `json:"from"`
-	To   string `json:"to"`
-	Text string `json:"text,omitempty"` // a unified diff. It may hold anything that is text, escape sequences included.
-	Why  string `json:"why,omitempty"`  // why there is none
-}
 
 // DiffInput are the stacks of an update that was, or will be, done. Result is nil when it was not applied.
 type DiffInput struct{ Old, New, User, Result tree.Stack }
 
-// NewPathDiff returns what is said of a path when its sides cannot be looked at.
-func NewPathDiff(name, why string) *PathDiff {
-	return &PathDiff{Version: ReportVersion, Path: printable(name), PathBytes: rawBytes(name), Why: why, Sides: []PathSide{}, Diffs: []TextDiff{}}
-}
-
 // DiffPath tells how a path, clean and relative to the root, changed. In the old base and the storage it was called was;
 // an empty was means the same path. Content that not everybody in the container may read is not told. Nothing is written.
-func DiffPath(ctx context.Context, in DiffInput, name, was string) (*PathDiff, error) {
+func DiffPath(ctx context.Context, in DiffInput, name, was string) (*report.PathDiff, error) {
 	if was == "" {
 		was = name
 	}
-	d := NewPathDiff(name, "")
+	d := report.NewPathDiff(name, "")
 	var sides []*diffSide
 	for _, side := range []struct {
 		name, path string
@@ -81,7 +44,7 @@ func DiffPath(ctx context.Context, in DiffInput, name, was string) (*PathDiff, e
 			return nil, fmt.Errorf("compare %s: %w", tree.Shown(name), err)
 		}
 		if side.path != name {
-			s.At = printable(side.path)
+			s.At = report.Printable(side.path)
 		}
 		sides, d.Sides = append(sides, s), append(d.Sides, s.PathSide)
 	}
@@ -99,7 +62,7 @@ const maxCompared, maxDiff = 256 << 10, 128 << 10
 
 // diffSide is what one side has at a path, with its content.
 type diffSide struct {
-	PathSide
+	report.PathSide
 	content []byte // of a regular file that is not too large
 	secret  string // why its content is not told, empty if it may be
 	why     string // why it is not compared, empty if it can be
@@ -107,7 +70,7 @@ type diffSide struct {
 
 // readSide looks at one side. What overlayfs alone could make sense of is no error, but a reason.
 func readSide(side string, stack tree.Stack, name string) (s *diffSide, err error) {
-	s = &diffSide{PathSide: PathSide{Side: side}}
+	s = &diffSide{PathSide: report.PathSide{Side: side}}
 	view, err := tree.Tolerance{LongLists: true, Changes: true}.Open(stack)
 	if err != nil {
 		return nil, err
@@ -115,13 +78,13 @@ func readSide(side string, stack tree.Stack, name string) (s *diffSide, err erro
 	defer func() { err = errors.Join(err, view.Close()) }()
 	n, err := lookup(view, name)
 	if refused, ok := errors.AsType[*tree.RefusedError](err); ok {
-		s.why = printable(refused.Error())
+		s.why = report.Printable(refused.Error())
 		return s, nil
 	}
 	if err != nil || n.absent() {
 		return s, err
 	}
-	s.What, s.Link, s.Size, s.UID, s.GID = n.Kind.String(), printable(n.Link), n.Size, n.UID, n.GID
+	s.What, s.Link, s.Size, s.UID, s.GID = n.Kind.String(), report.Printable(n.Link), n.Size, n.UID, n.GID
 	s.Mode = fmt.Sprintf("%04o", n.Mode)
 	if n.Kind != tree.Regular {
 		s.why = fmt.Sprintf("it is a %s in the %s", n.Kind, side)
@@ -203,8 +166,8 @@ func secretIn(sides []*diffSide) string {
 }
 
 // diffOf compares the content of two sides, of which nothing is the same as an empty file.
-func diffOf(secret string, a, b *diffSide) TextDiff {
-	d := TextDiff{From: a.Side, To: b.Side}
+func diffOf(secret string, a, b *diffSide) report.TextDiff {
+	d := report.TextDiff{From: a.Side, To: b.Side}
 	regular := a.content != nil && b.content != nil
 	switch {
 	case secret != "":

@@ -5,104 +5,21 @@ package servicing
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// Pin keeps a path the user's, whatever the base does: what the user sees there is kept, from the old base as well, and what
-// the new base has there and the user does not, stays away.
-type Pin struct {
-	// Path is relative to the root, with or without a leading slash. It stands for itself and everything below; with a
-	// pattern (*, ?, [...], which match within a name) for what matches and everything below. A pattern without any slash
-	// matches names in every directory; with a slash at its end a path stands only for what is below.
-	Path string `json:"path" toml:"path"`
-	// Reason is for people.
-	Reason string `json:"reason,omitempty" toml:"reason,omitempty"`
-	// Expires ends the pin; the zero time never does.
-	Expires time.Time `json:"expires,omitzero" toml:"expires,omitzero"`
-}
-
-// PinReport tells of a pin.
-type PinReport struct {
-	Pin
-	Expired bool `json:"expired,omitempty"` // it was ignored
-	// Doubted pins are over by the clock of the machine, which is not believed yet: they were kept.
-	Doubted bool `json:"doubted,omitempty"`
-	// Kept counts the paths at which the new base shows something else.
-	Kept int `json:"kept"`
-}
-
-// checkSelector tells what is wrong with the path of a pin.
-func checkSelector(text string) error {
-	clean := strings.Trim(text, "/")
-	switch {
-	case strings.Trim(clean, ".") == "":
-		return errors.New("it stands for the whole root; name a path below it")
-	case slices.Contains(strings.Split(clean, "/"), ".."), path.Clean(clean) != clean:
-		return errors.New("empty names, . and .. are not allowed in it")
-	}
-	if _, err := path.Match(clean, ""); err != nil {
-		return fmt.Errorf("%w: allowed are *, ? and [...], and \\ before a character that is meant itself", err)
-	}
-	return nil
-}
-
-// selector is the path of a pin, taken apart.
-type selector struct {
-	names    []string // patterns; one that matches in every directory stands alone
-	anywhere bool
-	below    bool // not the path itself
-}
-
-func newSelector(text string) selector {
-	clean := strings.Trim(text, "/")
-	return selector{
-		names:    strings.Split(clean, "/"),
-		anywhere: !strings.Contains(text, "/") && strings.ContainsAny(text, "*?["),
-		below:    strings.HasSuffix(text, "/"),
-	}
-}
-
-// has tells whether the selector stands for a path.
-func (s selector) has(p string) bool {
-	names := strings.Split(p, "/")
-	if s.anywhere {
-		return slices.ContainsFunc(names, func(name string) bool { return matchName(s.names[0], name) })
-	}
-	return len(names) >= len(s.names) && (!s.below || len(names) > len(s.names)) && s.agrees(names)
-}
-
-// leadsTo tells whether something that the selector stands for may be below a directory.
-func (s selector) leadsTo(dir string) bool {
-	return dir == "." || s.anywhere || s.agrees(strings.Split(dir, "/"))
-}
-
-// agrees tells whether the names match as far as there are any.
-func (s selector) agrees(names []string) bool {
-	for i := range min(len(names), len(s.names)) {
-		if !matchName(s.names[i], names[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func matchName(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
-	return err == nil && ok
-}
-
 // pin is one that counts.
 type pin struct {
-	selector
+	policy.Selector
 	reason  string
 	doubted bool
 	report  int // its place in the report
@@ -111,32 +28,32 @@ type pin struct {
 // pins are the pins and excluded paths of a plan.
 type pins struct {
 	active   []pin
-	excluded []selector
-	report   []PinReport
+	excluded []policy.Selector
+	report   []report.PinReport
 	fixed    map[string]outcome // what is pinned, by path in the result
 	passed   passed             // what a look passes over
 }
 
-func newPins(o Options) *pins {
+func newPins(o policy.Options) *pins {
 	s := &pins{fixed: make(map[string]outcome), passed: make(passed)}
 	for _, p := range o.Pins {
-		r := PinReport{Pin: p}
+		r := report.PinReport{Pin: p}
 		r.Expired = !p.Expires.IsZero() && !o.Now.IsZero() && !o.Now.Before(p.Expires)
 		r.Doubted = !r.Expired && !p.Expires.IsZero() && !o.Wall.IsZero() && !o.Wall.Before(p.Expires)
 		s.report = append(s.report, r)
 		if !r.Expired {
-			s.active = append(s.active, pin{newSelector(p.Path), p.Reason, r.Doubted, len(s.report) - 1})
+			s.active = append(s.active, pin{policy.NewSelector(p.Path), p.Reason, r.Doubted, len(s.report) - 1})
 		}
 	}
 	for _, p := range o.Exclude {
-		s.excluded = append(s.excluded, newSelector(p))
+		s.excluded = append(s.excluded, policy.NewSelector(p))
 	}
 	return s
 }
 
 // of returns the pin of a path; nil when there is none.
 func (s *pins) of(p string) *pin {
-	i := slices.IndexFunc(s.active, func(one pin) bool { return one.has(p) })
+	i := slices.IndexFunc(s.active, func(one pin) bool { return one.Has(p) })
 	if i < 0 {
 		return nil
 	}
@@ -145,7 +62,7 @@ func (s *pins) of(p string) *pin {
 
 // excludes tells whether a path is not to be looked at.
 func (s *pins) excludes(p string) bool {
-	return s.passed.has(p) || slices.ContainsFunc(s.excluded, func(one selector) bool { return one.has(p) })
+	return s.passed.has(p) || slices.ContainsFunc(s.excluded, func(one policy.Selector) bool { return one.Has(p) })
 }
 
 // decided tells whether the walk has nothing to decide about a path.
@@ -165,7 +82,7 @@ func (p *planner) fixPins(ctx context.Context) error {
 			if p.pins.of(e.Path) != nil && !p.pins.excludes(e.Path) {
 				paths[e.Path] = true
 			}
-			leads := func(one pin) bool { return one.leadsTo(e.Path) }
+			leads := func(one pin) bool { return one.LeadsTo(e.Path) }
 			if e.Kind == tree.Directory && !slices.ContainsFunc(p.pins.active, leads) {
 				return fs.SkipDir
 			}
@@ -191,7 +108,7 @@ func (p *planner) fixPin(was string) error {
 		return err
 	}
 	if !ok {
-		p.hold(HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was, one.reason))
+		p.hold(report.HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was, one.reason))
 		return nil
 	}
 	t, err := p.moved(was, to)
@@ -214,7 +131,7 @@ func (p *planner) fixPin(was string) error {
 		return err
 	}
 	d := decision{
-		verdict: Keep, rule: "H11", driver: "pins", reason: "pinned", result: shows(t.u),
+		verdict: report.Keep, rule: "H11", driver: "pins", reason: "pinned", result: shows(t.u),
 		quiet: same.nu && (t.u.absent() || sameMeta(t.u.Kind, t.u.Meta, t.n.Meta)),
 	}
 	if one.reason != "" {

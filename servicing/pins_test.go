@@ -133,7 +133,7 @@ func TestPinHidesFix(t *testing.T) {
 	p := s.plan(s.options)
 	found := false
 	for _, r := range p.Report().Paths {
-		found = found || r.Path == "usr/lib/lib.so" && r.Rule == "H11" && len(r.Hidden) == 1 && r.Hidden[0] == Fix{"lib", "1.1"}
+		found = found || r.Path == "usr/lib/lib.so" && r.Rule == "H11" && len(r.Hidden) == 1 && r.Hidden[0] == Fix{Package: "lib", Version: "1.1"}
 	}
 	if !found {
 		t.Errorf("the hidden fix is not told: %s", encoded(t, p.Report()))

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -140,7 +141,7 @@ func (c *renaming) same(p *planner, from, to string) (bool, error) {
 func (p *planner) beginRename(c tree.Change, t three, to string) error {
 	p.detours = append(p.detours, &detour{from: t.was, to: to, follow: true})
 	if err := p.apply(t, decision{
-		verdict: Take, rule: "C2", reason: fmt.Sprintf("renamed to %s in the base; what the user has in it follows", tree.Shown(to)), result: nothing(),
+		verdict: report.Take, rule: "C2", reason: fmt.Sprintf("renamed to %s in the base; what the user has in it follows", tree.Shown(to)), result: nothing(),
 	}); err != nil {
 		return err
 	}

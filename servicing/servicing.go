@@ -22,6 +22,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -33,11 +35,11 @@ type Input struct {
 	// Live: the storage may be in use. Then this is for a look alone, and nothing can be written: what changes is
 	// looked at again, and what cannot be read is passed over and named in Report.Unread.
 	Live    bool
-	Options Options
+	Options policy.Options
 	// Withheld and Waiting are those of the report of the servicing which put the storage on the old base; nothing where there was
 	// none.
-	Withheld []Withheld
-	Waiting  []Waiting
+	Withheld []report.Withheld
+	Waiting  []report.Waiting
 }
 
 // ErrHeld is wrapped by the error of Plan.Write for a storage that must be held.
@@ -47,7 +49,7 @@ var ErrHeld = errors.New("the storage is held")
 type Plan struct {
 	views   *views
 	force   bool
-	report  *Report
+	report  *report.Report
 	effects []effect
 }
 
@@ -88,15 +90,15 @@ func newPlan(ctx context.Context, in Input, over passed) (*Plan, error) {
 }
 
 // Report returns what was decided, and why. It must not be changed.
-func (p *Plan) Report() *Report { return p.report }
+func (p *Plan) Report() *report.Report { return p.report }
 
 // Held returns the reasons why this storage must be held; none when it can be serviced. Where Options.Force was given
 // only those count that are to be heeded always, see [HoldInfo].
-func (p *Plan) Held() []Reason {
+func (p *Plan) Held() []report.Reason {
 	if !p.force {
 		return p.report.Holds
 	}
-	return slices.DeleteFunc(slices.Clone(p.report.Holds), Reason.forceable)
+	return slices.DeleteFunc(slices.Clone(p.report.Holds), report.Reason.Forceable)
 }
 
 // Empty tells that the update has no side effects: no delta storage is to be recorded.

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/accounts"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -114,5 +115,5 @@ func (p *planner) holdStranger(k idKind, to []string, name string, id uint32, fi
 	if len(to) > 0 {
 		becomes = "the result gives that id to " + to[0]
 	}
-	p.hold(HoldAccounts, k.path(), fmt.Sprintf("%s belong to the %s %s (%d), but %s", files, k.what, name, id, becomes))
+	p.hold(report.HoldAccounts, k.path(), fmt.Sprintf("%s belong to the %s %s (%d), but %s", files, k.what, name, id, becomes))
 }

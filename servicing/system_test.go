@@ -139,7 +139,7 @@ func TestR5HiddenFixes(t *testing.T) {
 	if report.HiddenFixes != 2 {
 		t.Errorf("%d fixes are hidden, want 2", report.HiddenFixes)
 	}
-	for name, want := range map[string]Fix{"usr/lib/lib.so": {"lib", "1.1"}, "etc/conf": {"conf", "1.1"}, "usr/bin/conf": {"conf", "1.1"}, "usr/share/doc/lib": {"lib", "1.1"}} {
+	for name, want := range map[string]Fix{"usr/lib/lib.so": {Package: "lib", Version: "1.1"}, "etc/conf": {Package: "conf", Version: "1.1"}, "usr/bin/conf": {Package: "conf", Version: "1.1"}, "usr/share/doc/lib": {Package: "lib", Version: "1.1"}} {
 		found := false
 		for _, p := range report.Paths {
 			if p.Path == name {

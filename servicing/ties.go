@@ -4,73 +4,37 @@
 package servicing
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// Waiting is a package of the new base that waits: the user's version of it stays, because other packages of the user need that
-// version. It does not count as the user's choice: a later servicing that is given it, see [Input], brings the new version as soon
-// as nothing needs the old one.
-type Waiting struct {
-	Package string `json:"package"`
-	Arch    string `json:"arch,omitempty"`
-	Source  string `json:"source"` // what the package is built from
-	Kept    string `json:"kept"`   // the version that stays
-	Base    string `json:"base"`   // the new base's version; "" where the new base does not have the package
-	// Fix: the new base's version is higher than the one that stays.
-	Fix bool `json:"fix"`
-	// For lists the packages that need the version that stays; it is empty for one that stays together with another one.
-	For  []unit.Dependent `json:"for,omitempty"`
-	With string           `json:"with,omitempty"` // the package that it stays together with
-	Do   string           `json:"do"`             // the command that brings the new version, inside the container
-}
-
-// Why says what the version that stays is needed for.
-func (w Waiting) Why() string {
-	if len(w.For) == 0 {
-		return "it stays together with " + w.With
-	}
-	var out []string
-	for _, d := range w.For {
-		out = append(out, fmt.Sprintf("%s %s needs %s", d.Package, d.Version, d.Needs))
-	}
-	return strings.Join(out, "; ")
-}
-
-// FixesWaiting returns the packages of the new base that wait and are newer than what stays.
-func (r *Report) FixesWaiting() []Waiting {
-	return slices.DeleteFunc(slices.Clone(r.Waiting), func(w Waiting) bool { return !w.Fix })
-}
-
 // keepPackages keeps packages at the user's version as the policy for dependencies says. It returns why that did not help.
-func keepPackages(ties Action, choices []unit.Choice, r unit.Relations) unit.Refused {
+func keepPackages(ties policy.Action, choices []unit.Choice, r unit.Relations) unit.Refused {
 	switch ties {
-	case ActionKeepSource:
+	case policy.ActionKeepSource:
 		return unit.KeepTied(choices, r)
-	case ActionKeep:
+	case policy.ActionKeep:
 		unit.KeepNeeded(choices, r)
 	}
 	return nil
 }
 
 // marks returns what marks the packages that an earlier servicing kept.
-func marks(list []Waiting) map[unit.Mark]bool {
+func marks(list []report.Waiting) map[unit.Mark]bool {
 	out := make(map[unit.Mark]bool)
 	for _, w := range list {
-		out[w.mark()] = true
+		out[w.Mark()] = true
 	}
 	return out
 }
 
-func (w Waiting) mark() unit.Mark { return unit.Mark{Name: w.Package, Arch: w.Arch, Version: w.Kept} }
-
 // waiting returns the packages that wait, by source and name.
-func (k *packages) waiting() []Waiting {
-	var out []Waiting
+func (k *packages) waiting() []report.Waiting {
+	var out []report.Waiting
 	for _, driver := range slices.Sorted(maps.Keys(k.managers)) {
 		for _, source := range sourcesKept(k.managers[driver].decided()) {
 			do := k.managers[driver].upgrade(toUpgrade(source))
@@ -82,8 +46,8 @@ func (k *packages) waiting() []Waiting {
 	return out
 }
 
-func waitingFor(c *unit.Choice, compare unit.Compare, do string) Waiting {
-	w := Waiting{
+func waitingFor(c *unit.Choice, compare unit.Compare, do string) report.Waiting {
+	w := report.Waiting{
 		Package: c.User.Name, Arch: c.User.Arch, Source: c.Kept.Source, Kept: c.User.Version, Base: version(c.New),
 		For: c.Kept.For, With: c.Kept.With, Do: do,
 	}

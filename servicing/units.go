@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
@@ -33,7 +34,7 @@ func (p *planner) settleUnits(driver string, choices []unit.Choice) error {
 // keepPinned keeps the user's version of a file whose package is the user's.
 func (p *planner) keepPinned(t three) decision {
 	return decision{
-		verdict: Keep, rule: "D4", driver: p.packages.driverOf(t.own[sideUser], t.own[sideOld]), reason: "of a package whose version is the user's",
+		verdict: report.Keep, rule: "D4", driver: p.packages.driverOf(t.own[sideUser], t.own[sideOld]), reason: "of a package whose version is the user's",
 		result: shows(t.u), quiet: t.n.absent(),
 	}
 }
@@ -96,7 +97,7 @@ func (p *planner) hideFiles(driver string, c *unit.Choice) error {
 			continue
 		}
 		d := decision{
-			verdict: Keep, rule: "D5", driver: driver, reason: "not in the user's version of its package: " + c.Reason,
+			verdict: report.Keep, rule: "D5", driver: driver, reason: "not in the user's version of its package: " + c.Reason,
 			result: nothing(),
 		}
 		if err := p.apply(t, d); err != nil {
@@ -143,8 +144,8 @@ func (p *planner) holdBroken(problems []unit.Problem, choices []unit.Choice, ref
 		if why != "" {
 			why = "; it cannot stay as it is: " + why
 		}
-		p.holdFor(Reason{
-			Code: HoldDependency, Package: problem.Package.Name, Version: problem.Package.Version,
+		p.holdFor(report.Reason{
+			Code: report.HoldDependency, Package: problem.Package.Name, Version: problem.Package.Version,
 			Message: fmt.Sprintf("%s %s: %s: %s", problem.Package.Name, problem.Package.Version, problem.Field, problem.Text) +
 				versionsOf(problem, choices) + why,
 		})

@@ -342,7 +342,7 @@ func TestB1DeletedProgram(t *testing.T) {
 	s := &scenario{t: t, old: debianRoot(t, lib("1.0"), app("1.0", "")), base: debianRoot(t, lib("1.1"), app("1.1", ""))}
 	s.work(s.old, func(root string) { sh{t, root}.rm("usr/bin/app") })
 	report := s.serviced(func(root string) { files{"usr/bin/app": "", "usr/lib/lib.so": "\x00lib 1.1"}.check(t, root) })
-	if got := report.Paths; len(got) != 1 || got[0].Rule != "B1" || len(got[0].Hidden) != 1 || got[0].Hidden[0] != (Fix{"app", "1.1"}) {
+	if got := report.Paths; len(got) != 1 || got[0].Rule != "B1" || len(got[0].Hidden) != 1 || got[0].Hidden[0] != (Fix{Package: "app", Version: "1.1"}) {
 		t.Errorf("the report says %s", encoded(t, report))
 	}
 	unchangedBase(t, s)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -24,8 +25,8 @@ type views struct {
 	plain *tree.View // what would be seen without side effects: the storage over the new base
 	said  *tree.View // the storage alone
 
-	before map[string]Withheld // by path, what an earlier servicing withheld
-	marks  map[unit.Mark]bool  // the packages that an earlier servicing kept
+	before map[string]report.Withheld // by path, what an earlier servicing withheld
+	marks  map[unit.Mark]bool         // the packages that an earlier servicing kept
 
 	sameBase bool // the new base is the old one
 	live     bool // the storage may be in use
@@ -34,9 +35,9 @@ type views struct {
 }
 
 func openViews(in Input) (*views, error) {
-	v := &views{sameBase: slices.Equal(in.Old, in.New), live: in.Live, before: make(map[string]Withheld), marks: marks(in.Waiting)}
+	v := &views{sameBase: slices.Equal(in.Old, in.New), live: in.Live, before: make(map[string]report.Withheld), marks: marks(in.Waiting)}
 	for _, w := range in.Withheld {
-		v.before[w.path()] = w
+		v.before[w.At()] = w
 	}
 	for _, open := range []struct {
 		view  **tree.View

@@ -10,21 +10,23 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // planner decides path by path what shall be seen.
 type planner struct {
 	*views
-	options  Options
+	options  policy.Options
 	drivers  []driver
 	packages *packages
 	pins     *pins
 	want     map[string]outcome // the decided paths; all others show what they would show without side effects
 	findings []finding
-	holds    []Reason
-	remaps   []IDRemap
-	quiet    map[Verdict]int // decisions of which there is nothing to tell
+	holds    []report.Reason
+	remaps   []report.IDRemap
+	quiet    map[report.Verdict]int // decisions of which there is nothing to tell
 
 	touched  bool              // the storage says something
 	detours  []*detour         // what the walk is inside of, the innermost last
@@ -42,7 +44,7 @@ type planner struct {
 
 	attrs attributes // what is held of them
 
-	withheld []Withheld
+	withheld []report.Withheld
 	diverted *diversions // nil as long as nobody asked
 
 	arrived map[string][]string // by directory, the directories in it that are new in the base
@@ -63,14 +65,14 @@ type link struct {
 	own       bool   // neither base has something there
 }
 
-func newPlanner(v *views, o Options) *planner {
+func newPlanner(v *views, o policy.Options) *planner {
 	return &planner{
 		views:   v,
 		options: o,
 		pins:    newPins(o),
 		drivers: drivers(),
 		want:    make(map[string]outcome),
-		quiet:   make(map[Verdict]int),
+		quiet:   make(map[report.Verdict]int),
 		hidden:  make(map[string]bool),
 		owners:  newFileOwners(),
 		known:   newFileOwners(),
@@ -84,7 +86,7 @@ func newPlanner(v *views, o Options) *planner {
 }
 
 // makePlan makes a plan, again when what belongs to whom changes the numbering of the result. Each time more owners are known.
-func makePlan(ctx context.Context, v *views, o Options, over passed) (*planner, []effect, error) {
+func makePlan(ctx context.Context, v *views, o policy.Options, over passed) (*planner, []effect, error) {
 	files, err := v.readAccounts()
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the account files: %w", err)
@@ -134,7 +136,7 @@ func (p *planner) renumbers() bool {
 // run makes the plan and returns the side effects; none when the plan is to be made again.
 func (p *planner) run(ctx context.Context) ([]effect, error) {
 	var err error
-	if p.packages, err = newPackages(p.views, p.options.Policy.Action(ConcernDependency)); err != nil {
+	if p.packages, err = newPackages(p.views, p.options.Policy.Action(policy.ConcernDependency)); err != nil {
 		return nil, err
 	}
 	if err := p.fixPins(ctx); err != nil {
@@ -314,14 +316,14 @@ func (p *planner) apply(t three, d decision) error {
 		return nil
 	}
 	d = p.settleMeta(t, d)
-	if d.verdict != Remap { // the same account, by another id
+	if d.verdict != report.Remap { // the same account, by another id
 		var err error
 		if d.result, err = withoutGain(t, d.result); err != nil {
 			return err
 		}
 	}
 	if t.was != t.path && d.result.view == p.user && d.result.view != nil {
-		d.verdict, d.quiet = Relocate, false
+		d.verdict, d.quiet = report.Relocate, false
 		d.reason = fmt.Sprintf("was %s: %s", tree.Shown(t.was), d.reason)
 	}
 	if d.quiet {
@@ -344,7 +346,7 @@ func (p *planner) apply(t three, d decision) error {
 			return err
 		}
 		p.show(name, shows(t.u).unprivileged())
-	case d.verdict == Take || d.verdict == Merge:
+	case d.verdict == report.Take || d.verdict == report.Merge:
 		return p.dropBeside(t)
 	}
 	return nil
@@ -404,7 +406,7 @@ func (p *planner) dropBeside(t three) error {
 		return err
 	}
 	return p.apply(dropped, decision{
-		verdict: Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: nothing(),
+		verdict: report.Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: nothing(),
 	})
 }
 

@@ -7,28 +7,9 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
-
-// Withheld is a path that only a pin, or a package that waits, keeps as it is: the user had what the old base had, or nothing as
-// the old base had. A later servicing that is given it, see [Input], takes the path for unchanged by the user, if it still is as
-// described here. So the path follows the base again when the pin is over, or when the package no longer waits.
-type Withheld struct {
-	Path      string  `json:"path"`
-	PathBytes []byte  `json:"path_bytes,omitempty"`
-	Content   Content `json:"content"`
-	// What the base had when it was withheld; without meaning for nothing.
-	Mode uint32 `json:"mode,omitempty"`
-	UID  uint32 `json:"uid,omitempty"`
-	GID  uint32 `json:"gid,omitempty"`
-}
-
-func (w Withheld) path() string {
-	if len(w.PathBytes) > 0 {
-		return string(w.PathBytes)
-	}
-	return w.Path
-}
 
 // withhold notes a path that is kept as it is though it is not the user's.
 func (p *planner) withhold(t three) error {
@@ -36,7 +17,7 @@ func (p *planner) withhold(t three) error {
 	if err != nil {
 		return err
 	}
-	w := Withheld{Path: printable(t.path), PathBytes: rawBytes(t.path), Content: content}
+	w := report.Withheld{Path: report.Printable(t.path), PathBytes: report.RawBytes(t.path), Content: content}
 	if !t.u.absent() {
 		w.Mode, w.UID, w.GID = t.o.Mode, t.o.UID, t.o.GID
 	}
@@ -45,7 +26,7 @@ func (p *planner) withhold(t three) error {
 }
 
 // carryWithheld returns what is withheld after this plan, in order: also what was before and is not looked at.
-func (p *planner) carryWithheld() []Withheld {
+func (p *planner) carryWithheld() []report.Withheld {
 	out := p.withheld
 	for _, name := range slices.Sorted(maps.Keys(p.before)) {
 		if p.pins.excludes(name) {

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package servicing
+package report
 
 import (
 	"errors"
@@ -117,20 +117,6 @@ type Reason struct {
 	Version string   `json:"version,omitempty"`
 }
 
-// hold records that the storage must be held because of a path.
-func (p *planner) hold(code HoldCode, path, message string) {
-	p.holdFor(Reason{Code: code, Path: path, Message: message})
-}
-
-// holdFor records a reason why the storage must be held, once.
-func (p *planner) holdFor(r Reason) {
-	r.Message, r.Path, r.Package, r.Version = printable(r.Message), printable(r.Path), printable(r.Package), printable(r.Version)
-	r.Do = r.Code.info().Do
-	if !slices.Contains(p.holds, r) {
-		p.holds = append(p.holds, r)
-	}
-}
-
 // info returns what is known of a sort of reasons.
 func (c HoldCode) info() HoldInfo {
 	i := slices.IndexFunc(holdCodes, func(info HoldInfo) bool { return info.Code == c })
@@ -140,25 +126,32 @@ func (c HoldCode) info() HoldInfo {
 	return holdCodes[i]
 }
 
-// forceable reports whether Options.Force sets the reason aside.
-func (r Reason) forceable() bool { return !r.Code.info().Always }
+// Forceable reports whether Options.Force sets the reason aside.
+func (r Reason) Forceable() bool { return !r.Code.info().Always }
 
-// RefusedReport returns the report of a storage that must be held because of an error: one that names a path which was
+// Complete returns the reason with what a person can do about it, and with texts that JSON can hold.
+func (r Reason) Complete() Reason {
+	r.Message, r.Path, r.Package, r.Version = Printable(r.Message), Printable(r.Path), Printable(r.Package), Printable(r.Version)
+	r.Do = r.Code.info().Do
+	return r
+}
+
+// Refused returns the report of a storage that must be held because of an error: one that names a path which was
 // made so that it cannot be serviced. It reports false for any other error.
-func RefusedReport(err error) (*Report, bool) {
-	p := &planner{}
+func Refused(err error) (*Report, bool) {
+	var held Reason
 	refused, isRefused := errors.AsType[*tree.RefusedError](err)
 	unread, isUnread := errors.AsType[*tree.UnreadableError](err)
 	switch {
 	case isRefused:
-		p.hold(HoldOverlay, refused.Path, refused.Error())
+		held = Reason{Code: HoldOverlay, Path: refused.Path, Message: refused.Error()}
 	case isUnread && unread.Why == tree.LongList:
-		p.hold(HoldAttributes, unread.Path, unread.Error())
+		held = Reason{Code: HoldAttributes, Path: unread.Path, Message: unread.Error()}
 	default:
 		return nil, false
 	}
 	return &Report{
-		Version: ReportVersion, Counts: make(map[Verdict]int), Paths: []PathReport{}, Effects: []EffectReport{},
-		Packages: []PackageReport{}, IDs: []IDRemap{}, Holds: p.holds, Findings: []CheckFinding{}, Pins: []PinReport{},
+		Version: Version, Counts: make(map[Verdict]int), Paths: []PathReport{}, Effects: []EffectReport{},
+		Packages: []PackageReport{}, IDs: []IDRemap{}, Holds: []Reason{held.Complete()}, Findings: []CheckFinding{}, Pins: []PinReport{},
 	}, true
 }

@@ -1,7 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package servicing
+// Package policy is what a person decides beforehand: options, pins and excluded paths, and for each kind of conflict and of
+// finding what is to be done about it. It is data and the checks on it; nothing here looks at a storage.
+package policy
 
 import (
 	"errors"
@@ -10,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // Options are what a person decided beforehand. The zero value is the careful one. They can be read from JSON and TOML.
@@ -181,11 +181,11 @@ func (p Policy) Action(c Concern) Action {
 	if a, given := p[c]; given {
 		return a
 	}
-	info, _ := infoOf(c)
+	info, _ := InfoOf(c)
 	return info.Default
 }
 
-func infoOf(c Concern) (ConcernInfo, bool) {
+func InfoOf(c Concern) (ConcernInfo, bool) {
 	all := Concerns()
 	i := slices.IndexFunc(all, func(info ConcernInfo) bool { return info.Concern == c })
 	if i < 0 {
@@ -197,7 +197,7 @@ func infoOf(c Concern) (ConcernInfo, bool) {
 func (p Policy) validate() error {
 	var errs []error
 	for _, c := range slices.Sorted(maps.Keys(p)) {
-		info, known := infoOf(c)
+		info, known := InfoOf(c)
 		switch {
 		case !known:
 			var names []Concern
@@ -218,88 +218,4 @@ func join[T ~string](all []T) string {
 		out = append(out, string(one))
 	}
 	return strings.Join(out, ", ")
-}
-
-// settle changes the decision on a conflict to what the policy says. Where the policy says nothing it stays: the
-// default may be finer than an action tells.
-func (p *planner) settle(c Concern, t three, d decision) decision {
-	action, given := p.options.Policy[c]
-	if !given {
-		return d
-	}
-	d.quiet = false
-	d.reason += fmt.Sprintf("; the policy for %s is %s", c, action)
-	switch action {
-	case ActionKeep:
-		d.verdict, d.beside, d.aside, d.result = Keep, false, false, shows(merged(t, t.u))
-	case ActionTake:
-		d.verdict, d.beside, d.aside, d.result = Take, false, true, shows(merged(t, t.n))
-	case ActionBeside:
-		d.verdict, d.beside, d.aside, d.result = Keep, false, false, shows(merged(t, t.u))
-		if t.u.is(tree.Regular) && (t.n.is(tree.Regular) || t.n.is(tree.Symlink)) {
-			d.verdict, d.beside = Beside, true
-		}
-	case ActionHold:
-		p.holdConflict(c, t, d.reason)
-		d.verdict = Hold
-	}
-	return d
-}
-
-// holdConflict holds the storage because of a conflict.
-func (p *planner) holdConflict(c Concern, t three, reason string) {
-	p.hold(HoldConflict, t.path, fmt.Sprintf("/%s: a conflict (%s): %s", t.path, c, reason))
-}
-
-// settleMeta changes metadata that both sides changed to what the policy says.
-func (p *planner) settleMeta(t three, d decision) decision {
-	action, given := p.options.Policy[ConcernMetadata]
-	n := d.result.node
-	if !given || n.absent() || !metaConflict(t) || !sameMeta(n.Kind, n.Meta, mergeMeta(t, n)) {
-		return d
-	}
-	switch action {
-	case ActionTake:
-		swapped := three{path: t.path, was: t.was, o: t.o, n: t.u, u: t.n}
-		d.result.Meta = mergeMeta(swapped, n)
-		d.reason += "; mode, owner or attributes are the base's: the policy for " + string(ConcernMetadata) + " is " + string(action)
-		d.quiet = false
-	case ActionHold:
-		p.holdConflict(ConcernMetadata, t, "mode, owner or attributes changed on both sides")
-		d.verdict, d.quiet = Hold, false
-	}
-	return d
-}
-
-// metaConflict tells whether both sides changed mode, owner or an attribute, and not to the same.
-func metaConflict(t three) bool {
-	if !t.o.is(t.u.Kind) || !t.n.is(t.u.Kind) || t.u.absent() {
-		return false
-	}
-	clash := func(on, ou, nu bool) bool { return !on && !ou && !nu }
-	if clash(t.o.UID == t.n.UID, t.o.UID == t.u.UID, t.n.UID == t.u.UID) || clash(t.o.GID == t.n.GID, t.o.GID == t.u.GID, t.n.GID == t.u.GID) {
-		return true
-	}
-	o, n, u := permissions(t.o), permissions(t.n), permissions(t.u)
-	if t.u.Kind != tree.Symlink && clash(o == n, o == u, n == u) {
-		return true
-	}
-	names := maps.Clone(t.u.Xattrs)
-	if names == nil {
-		names = make(map[string]tree.Value)
-	}
-	maps.Copy(names, t.n.Xattrs)
-	maps.Copy(names, t.o.Xattrs)
-	for name := range names {
-		if name != labelXattr && name != aclXattr && clash(sameXattr(name, t.o, t.n), sameXattr(name, t.o, t.u), sameXattr(name, t.n, t.u)) {
-			return true
-		}
-	}
-	return false
-}
-
-func sameXattr(name string, a, b node) bool {
-	x, inX := a.Xattrs[name]
-	y, inY := b.Xattrs[name]
-	return inX == inY && x.Equal(y)
 }

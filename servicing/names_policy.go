@@ -1,0 +1,54 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+)
+
+// What a person decides beforehand, see package policy.
+type (
+	Options     = policy.Options
+	Policy      = policy.Policy
+	Concern     = policy.Concern
+	Action      = policy.Action
+	ConcernInfo = policy.ConcernInfo
+	Pin         = policy.Pin
+)
+
+// The actions and the concerns.
+const (
+	ActionKeepSource       = policy.ActionKeepSource
+	ActionKeep             = policy.ActionKeep
+	ActionTake             = policy.ActionTake
+	ActionBeside           = policy.ActionBeside
+	ActionHold             = policy.ActionHold
+	ActionWarn             = policy.ActionWarn
+	ActionIgnore           = policy.ActionIgnore
+	ConcernText            = policy.ConcernText
+	ConcernBinary          = policy.ConcernBinary
+	ConcernPackageFile     = policy.ConcernPackageFile
+	ConcernData            = policy.ConcernData
+	ConcernMetadata        = policy.ConcernMetadata
+	ConcernDeletedByBase   = policy.ConcernDeletedByBase
+	ConcernDeletedByUser   = policy.ConcernDeletedByUser
+	ConcernTypeByUser      = policy.ConcernTypeByUser
+	ConcernTypeByBase      = policy.ConcernTypeByBase
+	ConcernIdentity        = policy.ConcernIdentity
+	ConcernDependency      = policy.ConcernDependency
+	ConcernPackagedProgram = policy.ConcernPackagedProgram
+	ConcernOwnProgram      = policy.ConcernOwnProgram
+	ConcernReplacedLibrary = policy.ConcernReplacedLibrary
+	ConcernScript          = policy.ConcernScript
+	ConcernModules         = policy.ConcernModules
+	ConcernLink            = policy.ConcernLink
+	ConcernAccount         = policy.ConcernAccount
+	ConcernPackageFiles    = policy.ConcernPackageFiles
+)
+
+// ErrOptions is wrapped by the error about options that mean nothing.
+var ErrOptions = policy.ErrOptions
+
+// Concerns returns all concerns, with their defaults and what is allowed.
+func Concerns() []ConcernInfo { return policy.Concerns() }

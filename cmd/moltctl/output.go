@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/docker/go-units"
 	"github.com/urfave/cli/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -177,15 +178,7 @@ func orDash(s string) string {
 
 // size writes a number of bytes with a binary unit.
 func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	f, unit := float64(n), 0
-	for f >= 1024 && unit < len(units)-1 {
-		f, unit = f/1024, unit+1
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[unit])
+	return units.CustomSize("%.4g %s", float64(n), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"})
 }
 
 // ownKey returns the containerd key within the key of a snapshot, to be shown.

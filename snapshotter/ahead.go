@@ -62,10 +62,10 @@ func (s *Snapshotter) told(st dag.Storage, u dag.Update) ([]byte, error) {
 
 // stageAhead determines and writes what an update would come to for a storage that is free and whose lock the caller holds.
 // The storage stays where it is, on an empty open node of its own.
-func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
+func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (*staged, error) {
 	told, err := s.told(st, u)
 	if err != nil {
-		return staged{}, err
+		return &staged{Draft: s.Begin(nothing)}, err
 	}
 	p, err := s.stageBeside(ctx, st, u)
 	if err == nil && len(p.holds) == 0 {
@@ -84,9 +84,12 @@ func (s *Snapshotter) notStaged(id dag.UpdateID, name string, u use.Use) error {
 
 // ready returns what moves a storage that is free and whose lock the caller holds: what was staged ahead of time, if nothing
 // was written since and servicing would be told the same, or what is staged now.
-func (s *Snapshotter) ready(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
+func (s *Snapshotter) ready(ctx context.Context, st dag.Storage, u dag.Update) (*staged, error) {
 	p, ok, err := s.stagedAhead(ctx, st, u)
 	if ok || err != nil {
+		return p, err
+	}
+	if err := p.Close(); err != nil {
 		return p, err
 	}
 	return s.stage(ctx, st, u)
@@ -94,11 +97,11 @@ func (s *Snapshotter) ready(ctx context.Context, st dag.Storage, u dag.Update) (
 
 // stagedAhead returns what was staged for a storage, with an open node on the new base. It reports false when there is
 // nothing that is still good.
-func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Update) (p staged, ok bool, err error) {
+func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Update) (p *staged, ok bool, err error) {
 	var o dag.Outcome
-	p = staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
+	p = &staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var under, below []dag.NodeID
-	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
+	p.Draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
 		if p.ahead, o, ok = g.Staged(st, u.To); !ok {
 			return nil
 		}
@@ -110,11 +113,6 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 		below = slices.Concat(below, written, g.Chain(u.To))
 		return slices.Concat(below, under, []dag.NodeID{st.Head})
 	})
-	defer func() {
-		if !ok || err != nil {
-			err = errors.Join(err, s.discard(p))
-		}
-	}()
 	if !ok {
 		return p, false, nil
 	}
@@ -134,20 +132,18 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 	}
 	p.delta, p.report, p.fixesWaiting = o.Delta, o.Report, o.FixesWaiting
 	log.G(ctx).WithField("storage", st.Name).Debug("what was staged ahead of time is taken")
-	err = s.openOn(&p, below)
-	return p, true, err
+	return p, true, s.openOn(p, below)
 }
 
 // openOn publishes an empty open node on what is below.
-func (s *Snapshotter) openOn(p *staged, below []dag.NodeID) error {
-	p.open = s.store.NewNode()
-	if err := s.stageOpen(p.open, s.nodes.Stack(below)); err != nil {
+func (s *Snapshotter) openOn(p *staged, below []dag.NodeID) (err error) {
+	if p.open, err = p.MakeOpen(s.nodes.Stack(below)); err != nil {
 		return err
 	}
-	if err := s.nodes.Publish(p.open); err != nil {
+	if err := p.Publish(); err != nil {
 		return err
 	}
-	return s.sync(p.open)
+	return p.Sync()
 }
 
 // untouched reports whether nothing was written in an open node since it was made: it is empty, and its root is the same as

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"sync"
 
@@ -33,26 +32,9 @@ func newWitness() *witness {
 	return &witness{digests: map[dag.NodeID]digest.Digest{}, failed: map[dag.NodeID]bool{}}
 }
 
-// attest writes down what is in a node that is about to be frozen, its content not read. Until the node is frozen this
-// is worth nothing; it is done again then. The caller puts it on disk together with the node.
-func (s *Snapshotter) attest(ctx context.Context, id dag.NodeID) error {
-	return s.attestAt(ctx, id, s.nodes.FS(id), s.nodes.Manifest(id))
-}
-
-// attestStaged is attest for a node in the making that will be frozen from the beginning.
-func (s *Snapshotter) attestStaged(ctx context.Context, ids ...dag.NodeID) error {
-	for _, id := range ids {
-		if id == 0 {
-			continue
-		}
-		if err := s.attestAt(ctx, id, filepath.Join(s.nodes.Staging(id), "fs"), s.nodes.StagedManifest(id)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Snapshotter) attestAt(ctx context.Context, id dag.NodeID, dir, path string) error {
+// attest writes down in a file what is in the directory of a node that is about to be frozen, its content not read. Until the
+// node is frozen this is worth nothing; it is done again then. The caller puts it on disk together with the node.
+func (s *Snapshotter) attest(ctx context.Context, id dag.NodeID, dir, path string) error {
 	sum, err := manifest.Write(path, factsOf(ctx, dir))
 	if err != nil {
 		return fmt.Errorf("write down what is in %v: %w", id, err)

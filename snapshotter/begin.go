@@ -156,27 +156,24 @@ func (s *Snapshotter) mountsAtHome(ctx context.Context, key keys.Key) ([]mount.M
 }
 
 // placeOn moves a new, empty storage, which the caller has claimed, with what else is to change then.
-func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transformation) error {
-	var (
-		layers []dag.NodeID
-		err    error
-	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transformation) (err error) {
+	var layers []dag.NodeID
+	draft := s.Begin(func(g *dag.Graph) []dag.NodeID {
 		layers = g.Chain(lead.To)
 		err = s.usable(g, layers)
 		return layers
-	})()
+	})
+	defer func() { err = errors.Join(err, draft.Close()) }()
 	if err != nil {
 		return err
 	}
-	open := s.store.NewNode()
-	err = s.publishOpen(open, layers)
-	if err == nil {
-		place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: clock.Now()}
-		err = s.do(append([]dag.Transformation{place}, with...)...)
-	}
+	open, err := draft.openEmpty(layers)
 	if err != nil {
-		return errors.Join(err, s.discardNodes(open))
+		return err
+	}
+	place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: clock.Now()}
+	if err := draft.Commit(append([]dag.Transformation{place}, with...)...); err != nil {
+		return err
 	}
 	s.tasks.Kick()
 	return nil

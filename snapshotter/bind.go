@@ -141,7 +141,7 @@ func (s *Snapshotter) bindElsewhere(ctx context.Context, b binding) error {
 
 // bindForward updates a storage to the base that its container asks for. The update is one of its own, which no operator
 // named: rolling back an operator's update leaves this storage alone.
-func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
+func (s *Snapshotter) bindForward(ctx context.Context, b binding) (err error) {
 	// An operator may have withdrawn what was held.
 	if held, ok := s.holds.answer(b); ok && s.state(held.update, b.storage.Name) == dag.Held {
 		return s.bindHeld(ctx, b, held)
@@ -152,11 +152,12 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) error {
 	}
 	defer done()
 	staged, err := s.ready(ctx, b.storage, u)
+	defer func() { err = errors.Join(err, staged.Close()) }()
 	if err != nil {
 		return s.giveUp(u.ID, b.storage.Name, err)
 	}
 	if len(staged.holds) > 0 {
-		if err := s.hold(staged, b.storage.Name); err != nil {
+		if err := s.do(staged.held(b.storage.Name)); err != nil {
 			return err
 		}
 		held := holding{update: u.ID, reasons: staged.holds}
@@ -191,15 +192,7 @@ func (s *Snapshotter) bindBack(ctx context.Context, b binding) error {
 	}
 	for {
 		update := st.Points[len(st.Points)-1].Update
-		staged, err := s.stageRollback(ctx, st, s.onReturn == CarryOver)
-		if err != nil {
-			return err
-		}
-		if len(staged.holds) > 0 {
-			return errors.Join(staged.cannotCarry(st.Name), s.discard(staged))
-		}
-		why := fmt.Sprintf("container %s was made on the base from before, which the one before it did not ask for", owner)
-		if err := s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.rolledBack(st.Name, why)); err != nil {
+		if err := s.bindBackOnce(ctx, st, owner); err != nil {
 			return err
 		}
 		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": update.String(), "key": b.key}).
@@ -214,6 +207,20 @@ func (s *Snapshotter) bindBack(ctx context.Context, b binding) error {
 			return s.bindHere(b)
 		}
 	}
+}
+
+// bindBackOnce rolls the newest update of a storage back for a container.
+func (s *Snapshotter) bindBackOnce(ctx context.Context, st dag.Storage, owner string) (err error) {
+	staged, err := s.stageRollback(ctx, st, s.onReturn == CarryOver)
+	defer func() { err = errors.Join(err, staged.Close()) }()
+	if err != nil {
+		return err
+	}
+	if len(staged.holds) > 0 {
+		return staged.cannotCarry(st.Name)
+	}
+	why := fmt.Sprintf("container %s was made on the base from before, which the one before it did not ask for", owner)
+	return s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.rolledBack(st.Name, why))
 }
 
 // carryOut does what waits for the storage of a key, whose lock the caller holds, to be free. What cannot be done is

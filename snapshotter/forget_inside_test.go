@@ -14,12 +14,12 @@ import (
 // TestReportsOutliveNothing: a report is kept while it is in the making and while a record names it, and goes at once after that.
 func TestReportsOutliveNothing(t *testing.T) {
 	i := newInside(t)
-	stage := func(head dag.NodeID) staged {
-		p := staged{update: 1, head: head, release: func() {}}
-		i.must(i.saveReport(&p, &servicing.Report{}))
+	stage := func(head dag.NodeID) *staged {
+		p := &staged{Draft: i.Begin(nothing), update: 1, head: head}
+		i.must(i.saveReport(p, &servicing.Report{}))
 		return p
 	}
-	expect := func(p staged, want bool) {
+	expect := func(p *staged, want bool) {
 		t.Helper()
 		i.must(i.forget(t.Context()))
 		if there, err := i.reports.Has(p.report); err != nil || there != want {
@@ -28,7 +28,7 @@ func TestReportsOutliveNothing(t *testing.T) {
 	}
 	given, taken := stage(100), stage(101)
 	expect(given, true)
-	i.must(i.discard(given))
+	i.must(given.Close())
 	expect(given, false)
 
 	one := i.layer("default/1/one", "", "a")
@@ -44,7 +44,8 @@ func TestReportsOutliveNothing(t *testing.T) {
 	})
 	i.must(i.do(dag.BeginUpdate{ID: 1, From: from.Node, To: to.Node, Storages: []string{st.Name}, Now: clock.Now()}))
 	taken.holds = []string{"odd"}
-	i.must(i.hold(taken, st.Name))
+	i.must(i.do(taken.held(st.Name)))
+	i.must(taken.Close())
 	expect(taken, true)
 	_, err = i.reports.LeftBehind(taken.report)
 	i.must(err)

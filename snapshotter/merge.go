@@ -116,18 +116,18 @@ func (s *Snapshotter) mergeEach(
 	return done, put, errors.Join(append(errs, ctx.Err())...)
 }
 
-// merging is a pair to merge, pinned with what it is seen over.
+// merging is a pair to merge, leased with what it is seen over.
 type merging struct {
 	dag.Pair
 	views    [][]dag.NodeID // what stands below it in every view that shows it
 	storages []string       // whose views they are
-	release  func()
+	draft    *Draft
 }
 
 // nextPair returns a pair to merge that was not put off: the one with the fewest files, so that what many nodes
 // become is not made again for each of them.
 func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]error) (m merging, found bool) {
-	s.Graph(func(g *dag.Graph) {
+	m.draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
 		pairs := g.Mergeable()
 		files := func(p dag.Pair) int64 {
 			lower, _ := g.Node(p.Lower)
@@ -145,10 +145,14 @@ func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]erro
 			if s.usable(g, nodes) != nil {
 				continue
 			}
-			m, found = merging{Pair: p, views: views, storages: storages, release: s.busy.pin(nodes...)}, true
-			return
+			m.Pair, m.views, m.storages, found = p, views, storages, true
+			return nodes
 		}
+		return nil
 	})
+	if !found {
+		m.draft.release()
+	}
 	return m, found
 }
 
@@ -176,19 +180,13 @@ func viewsOf(g *dag.Graph, p dag.Pair) (views [][]dag.NodeID, storages []string)
 // mergePair builds the node that takes the place of two and puts it there. After a crash either the two are there or the
 // one; the other is deleted.
 func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
-	defer m.release()
+	defer func() { err = errors.Join(err, m.draft.Close()) }()
 	p := m.Pair
 	below := make([]tree.Stack, 0, len(m.views))
 	for _, v := range m.views {
 		below = append(below, s.nodes.Stack(v))
 	}
-	into := s.store.NewNode()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.discardNodes(into))
-		}
-	}()
-	dir, err := s.nodes.Stage(into)
+	into, dir, err := m.draft.Make()
 	if err != nil {
 		return err
 	}
@@ -207,16 +205,16 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 		return err
 	}
 	size, inodes, err := tree.Usage(ctx, dir)
-	if err == nil {
-		err = s.attestStaged(ctx, into)
-	}
 	if err != nil {
 		return err
 	}
-	if err := s.nodes.Publish(into); err != nil {
+	if err := m.draft.Freeze(ctx, into); err != nil {
 		return err
 	}
-	if err := s.sync(into); err != nil {
+	if err := m.draft.Publish(); err != nil {
+		return err
+	}
+	if err := m.draft.Sync(); err != nil {
 		return err
 	}
 	return s.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: clock.Now()})
@@ -243,5 +241,5 @@ func (s *Snapshotter) commitMerge(ctx context.Context, m merging, t dag.Merge) e
 	if !same {
 		return fmt.Errorf("%v and %v are seen over something else meanwhile: %w", m.Lower, m.Upper, errdefs.ErrFailedPrecondition)
 	}
-	return s.do(append([]dag.Transformation{t}, s.attested(t.Into)...)...)
+	return m.draft.Commit(t)
 }

@@ -65,40 +65,38 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 }
 
 // prepare makes the open node of a new key and adds both to the graph.
-func (s *Snapshotter) prepare(key, parent string, labels map[string]string) error {
-	layers, release, err := s.parentLayers(key, parent)
+func (s *Snapshotter) prepare(key, parent string, labels map[string]string) (err error) {
+	draft, layers, err := s.onParent(key, parent)
+	defer func() { err = errors.Join(err, draft.Close()) }()
 	if err != nil {
 		return err
 	}
-	defer release()
 	s.young.made(key)
-	open := s.store.NewNode()
-	err = s.publishOpen(open, layers)
-	if err == nil {
-		err = s.do(dag.Prepare{
-			Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
-			Follows: s.newContainers == BeginOnNewest && !keys.Parse(key).Unpacks(labels), Now: clock.Now(),
-		})
-	}
+	open, err := draft.openEmpty(layers)
 	if err != nil {
-		return errors.Join(err, s.discardNodes(open))
+		return err
 	}
-	return nil
+	return draft.Commit(dag.Prepare{
+		Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
+		Follows: s.newContainers == BeginOnNewest && !keys.Parse(key).Unpacks(labels), Now: clock.Now(),
+	})
 }
 
-// parentLayers returns the layers below a new key, pinned, after a look at whether there could be one.
-func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, release func(), err error) {
-	s.Graph(func(g *dag.Graph) {
+// onParent begins a draft with the layers below a new key, after a look at whether there could be one. The caller closes it,
+// also after an error.
+func (s *Snapshotter) onParent(key, parent string) (draft *Draft, layers []dag.NodeID, err error) {
+	draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
 		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
-			return
+			return nil
 		}
 		p, _ := g.Name(parent)
 		layers = g.Chain(p.Node)
-		if err = s.usable(g, layers); err == nil {
-			release = s.busy.pin(layers...)
+		if err = s.usable(g, layers); err != nil {
+			return nil
 		}
+		return layers
 	})
-	return layers, release, err
+	return draft, layers, err
 }
 
 // usable refuses nodes that are known to be damaged.
@@ -134,28 +132,6 @@ const (
 // halfWritten tells whether a power cut may have left a layer incomplete.
 func (s *Snapshotter) halfWritten(n dag.Node) bool { return n.Unsynced != "" && n.Unsynced != s.boot }
 
-// stageOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an overlay
-// shows that of its upper directory.
-func (s *Snapshotter) stageOpen(id dag.NodeID, below tree.Stack) error {
-	dir, err := s.nodes.StageOpen(id)
-	if err != nil || len(below) == 0 {
-		return err
-	}
-	return copyRoot(dir, below)
-}
-
-// publishOpen publishes an empty open node above others, and puts it on disk.
-func (s *Snapshotter) publishOpen(id dag.NodeID, below []dag.NodeID) error {
-	err := s.stageOpen(id, s.nodes.Stack(below))
-	if err == nil {
-		err = s.nodes.Publish(id)
-	}
-	if err == nil {
-		err = s.nodes.SyncEmpty(id)
-	}
-	return err
-}
-
 // copyRoot gives the root of a directory the metadata of the root of a stack.
 func copyRoot(dir string, from tree.Stack) error {
 	root, err := rootOf(from)
@@ -184,22 +160,21 @@ func rootOf(stack tree.Stack) (m tree.Meta, err error) {
 }
 
 // View begins a key that shows a committed one, to be read only.
-func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapshots.Opt) (mounts []mount.Mount, err error) {
 	labels, err := labelsOf(opts)
 	if err != nil {
 		return nil, fmt.Errorf("view snapshot %q: %w", key, err)
 	}
-	_, release, err := s.parentLayers(key, parent)
+	draft, _, err := s.onParent(key, parent)
+	defer func() { err = errors.Join(err, draft.Close()) }()
 	if err != nil {
 		return nil, err
 	}
-	defer release()
 	labels = Given(labels)
 	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}); err != nil {
 		return nil, err
 	}
-	mounts, err := s.mountsOf(key)
-	if err != nil {
+	if mounts, err = s.mountsOf(key); err != nil {
 		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
 	return mounts, nil

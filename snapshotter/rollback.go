@@ -42,13 +42,14 @@ func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.
 }
 
 // rollbackFree rolls a storage back, as it was asked for, that is free and whose lock the caller holds.
-func (s *Snapshotter) rollbackFree(ctx context.Context, st dag.Storage, how dag.Pending) error {
+func (s *Snapshotter) rollbackFree(ctx context.Context, st dag.Storage, how dag.Pending) (err error) {
 	p, err := s.stageRollback(ctx, st, how.Carry)
+	defer func() { err = errors.Join(err, p.Close()) }()
 	if err != nil {
 		return err
 	}
 	if len(p.holds) > 0 {
-		return errors.Join(p.cannotCarry(st.Name), s.discard(p))
+		return p.cannotCarry(st.Name)
 	}
 	p.dropsHead = how.Discard
 	back := p.rolledBack(st.Name)
@@ -57,22 +58,22 @@ func (s *Snapshotter) rollbackFree(ctx context.Context, st dag.Storage, how dag.
 	return s.commitStaged(p, back)
 }
 
-func (p staged) cannotCarry(storage string) error {
+func (p *staged) cannotCarry(storage string) error {
 	return fmt.Errorf("what was written in storage %q since %v cannot be carried over, roll back without carrying: %s: %w",
 		storage, p.update, strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)
 }
 
 // stageRollback writes what the newest rollback point of a free storage needs on top of it: an open node, and for what is
 // carried over the nodes that hold it, reconciled with that point.
-func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry bool) (staged, error) {
+func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry bool) (*staged, error) {
 	point := st.Points[len(st.Points)-1]
-	p := staged{update: point.Update, head: st.Head, at: s.ageing.Stamp(clock.Now())}
+	p := &staged{update: point.Update, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var (
 		k       stacks
 		written []dag.NodeID
 	)
 	var unusable error
-	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
+	p.Draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
 		k = carryStacks(g, st)
 		written = k.user
 		needed := k.below
@@ -83,27 +84,27 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 		return k.all()
 	})
 	if unusable != nil {
-		return p, errors.Join(unusable, s.discard(p))
+		return p, unusable
 	}
 	if !carry || len(written) == 0 {
-		return s.stageExact(p, k)
+		return p, s.openOn(p, k.below)
 	}
 	if err := s.seal(ctx, st.Head); err != nil {
-		return s.holdRefused(p, err)
+		return p, s.holdRefused(p, err)
 	}
-	p.carried = s.store.NewNode()
-	dir, err := s.nodes.Stage(p.carried)
-	if err == nil {
-		err = s.squash(ctx, written, s.nodes.Stack(k.next), dir)
+	var dir string
+	var err error
+	if p.carried, dir, err = p.Make(); err != nil {
+		return p, err
 	}
-	if err == nil {
-		err = s.nodes.InheritFlagged(p.carried, written...)
+	if err := s.squash(ctx, written, s.nodes.Stack(k.next), dir); err != nil {
+		return p, err
 	}
-	if err != nil {
-		return p, errors.Join(err, s.discard(p))
+	if err := s.nodes.InheritFlagged(p.carried, written...); err != nil {
+		return p, err
 	}
 	k.below = append([]dag.NodeID{}, k.next...)
-	return s.write(ctx, st, p, k)
+	return p, s.write(ctx, st, p, k)
 }
 
 // carryStacks are the stacks for carrying over what was written since the newest rollback point: what the writer stood on
@@ -123,37 +124,15 @@ func carryStacks(g *dag.Graph, st dag.Storage) stacks {
 	return k
 }
 
-// stageExact stages nothing but an open node on the rollback point.
-func (s *Snapshotter) stageExact(p staged, k stacks) (staged, error) {
-	p.open = s.store.NewNode()
-	err := s.stageOpen(p.open, s.nodes.Stack(k.below))
-	if err == nil {
-		err = s.nodes.Publish(p.open)
-	}
-	if err == nil {
-		err = s.sync(p.open)
-	}
-	if err != nil {
-		return p, errors.Join(err, s.discard(p))
-	}
-	return p, nil
-}
-
 // squash merges storage nodes into one directory that shows the same over below.
 func (s *Snapshotter) squash(ctx context.Context, ids []dag.NodeID, below tree.Stack, dir string) (err error) {
-	var between []dag.NodeID
-	defer func() {
-		for _, id := range between {
-			err = errors.Join(err, s.discardNodes(id))
-		}
-	}()
+	between := s.Begin(nothing)
+	defer func() { err = errors.Join(err, between.Close()) }()
 	lower := s.nodes.Empty()
 	for i, upper := range slices.Backward(ids) {
 		into := dir
 		if i > 0 {
-			id := s.store.NewNode()
-			between = append(between, id)
-			if into, err = s.nodes.Stage(id); err != nil {
+			if _, into, err = between.Make(); err != nil {
 				return err
 			}
 		}

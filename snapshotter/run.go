@@ -180,21 +180,22 @@ func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.Stat
 }
 
 // updateFree services a storage that is free and whose lock the caller holds, as far as the update goes for it.
-func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (dag.State, error) {
+func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (state dag.State, err error) {
 	var u dag.Update
 	s.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
-	stage, change, done := s.ready, staged.switched, dag.Applied
+	stage, change, done := s.ready, (*staged).switched, dag.Applied
 	if u.Outcomes[st.Name].Until == dag.Staged {
-		stage, change, done = s.stageAhead, staged.beside, dag.Staged
+		stage, change, done = s.stageAhead, (*staged).beside, dag.Staged
 	}
 	p, err := stage(ctx, st, u)
+	defer func() { err = errors.Join(err, p.Close()) }()
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return dag.Staging, err
 	case err != nil:
 		return s.updateFailed(st, id, err)
 	case len(p.holds) > 0:
-		return dag.Held, s.hold(p, st.Name)
+		return dag.Held, s.do(p.held(st.Name))
 	}
 	failpoint.UpdateStaged.Hit()
 	switch err := s.commitStaged(p, change(p, st.Name)); {
@@ -286,7 +287,7 @@ func (s *Snapshotter) whenAllFree(ctx context.Context, id dag.UpdateID) error {
 // switchTogether services storages that were found to be free. It reports false when that has changed meanwhile.
 func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names []string) (done bool, err error) {
 	var (
-		parts   []staged
+		parts   []*Draft
 		changes []dag.Transformation
 		claims  []claim
 	)
@@ -299,10 +300,8 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 		return false, nil
 	}
 	defer func() {
-		if !done {
-			for _, p := range parts {
-				err = errors.Join(err, s.discard(p))
-			}
+		for _, p := range parts {
+			err = errors.Join(err, p.Close())
 		}
 		for _, c := range claims {
 			err = errors.Join(err, c.Close())
@@ -311,24 +310,24 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 	for _, name := range names {
 		p, c, u, err := s.stageTogether(ctx, name, id)
 		claims = append(claims, c)
+		if p != nil {
+			parts = append(parts, p.Draft)
+		}
 		if u.Soon() || err != nil {
 			return false, err
 		}
-		parts = append(parts, p)
-		changes = append(append(changes, p.switched(name)), s.attested(p.frozen()...)...)
+		changes = append(changes, p.switched(name))
 	}
-	if err := s.do(changes...); err != nil {
+	if err := s.CommitAll(parts, changes...); err != nil {
 		return false, err
-	}
-	for _, p := range parts {
-		p.release()
 	}
 	s.tasks.Kick()
 	return true, nil
 }
 
-// stageTogether stages the side effects on one of several storages, all of whose locks the caller holds.
-func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (p staged, c claim, u use.Use, err error) {
+// stageTogether stages the side effects on one of several storages, all of whose locks the caller holds. The caller closes
+// what it gets, also after an error.
+func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (p *staged, c claim, u use.Use, err error) {
 	var (
 		st     dag.Storage
 		update dag.Update
@@ -351,7 +350,7 @@ func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.Upd
 	}
 	if len(p.holds) > 0 {
 		err = &keptBackError{name, fmt.Errorf("it is held: %s: %w", strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)}
-		return p, c, u, errors.Join(err, s.discard(p))
+		return p, c, u, err
 	}
 	return p, c, u, nil
 }

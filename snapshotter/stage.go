@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -25,8 +24,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 )
 
-// staged is what is written for a storage and not yet shown.
+// staged is what is written for a storage and not yet shown. Whoever has it closes its draft, also when it is held.
 type staged struct {
+	*Draft
 	update               dag.UpdateID
 	head                 dag.NodeID // the open node that it was determined from
 	carried, delta, open dag.NodeID
@@ -36,10 +36,9 @@ type staged struct {
 	fixesWaiting         int // how many fixes wait, see [servicing.Report.FixesWaiting]
 	holds                []string
 	dropsHead            bool // nothing refers to head afterwards
-	release              func()
 }
 
-func (p staged) switched(storage string) dag.Transformation {
+func (p *staged) switched(storage string) dag.Transformation {
 	return dag.Switch{
 		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, FixesWaiting: p.fixesWaiting,
 		Ahead: p.ahead, Now: p.at,
@@ -47,38 +46,21 @@ func (p staged) switched(storage string) dag.Transformation {
 }
 
 // beside keeps what was staged ready, and leaves the storage where it is.
-func (p staged) beside(storage string) dag.Transformation {
+func (p *staged) beside(storage string) dag.Transformation {
 	return dag.Stage{
 		Update: p.update, Storage: storage, Head: p.head, Delta: p.delta, Open: p.open, Report: p.report, FixesWaiting: p.fixesWaiting, Now: p.at,
 	}
 }
 
 // rolledBack undoes the update; why is on record where no operator asked for that.
-func (p staged) rolledBack(storage string, why ...string) dag.Rollback {
+func (p *staged) rolledBack(storage string, why ...string) dag.Rollback {
 	return dag.Rollback{
 		Update: p.update, Storage: storage, Head: p.head, Carried: p.carried, Delta: p.delta, Open: p.open, Reasons: why, Now: p.at,
 	}
 }
 
-func (p staged) held(storage string) dag.Transformation {
+func (p *staged) held(storage string) dag.Transformation {
 	return dag.Record{Update: p.update, Storage: storage, State: dag.Held, Reasons: p.holds, Report: p.report, Now: clock.Now()}
-}
-
-// made returns the nodes that were made for it.
-func (p staged) made() []dag.NodeID {
-	made := []dag.NodeID{p.carried, p.delta, p.open}
-	if p.ahead != 0 {
-		made = []dag.NodeID{p.open}
-	}
-	return slices.DeleteFunc(made, func(id dag.NodeID) bool { return id == 0 })
-}
-
-// frozen returns the nodes that are frozen when what was staged is shown.
-func (p staged) frozen() []dag.NodeID {
-	if p.dropsHead {
-		return []dag.NodeID{p.carried, p.delta}
-	}
-	return []dag.NodeID{p.head, p.carried, p.delta}
 }
 
 // stacks are the nodes that a servicing reads.
@@ -94,26 +76,26 @@ type stacks struct {
 func (k stacks) all() []dag.NodeID { return slices.Concat(k.old, k.next, k.user, k.below) }
 
 // stage determines and writes the side effects of an update on a storage that is free, and puts them on disk. Nothing of
-// it shows until it is committed, see [Snapshotter.commitStaged]. The caller holds the lock of the storage.
-func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
+// it shows until it is committed. The caller holds the lock of the storage, and closes what it gets, also after an error.
+func (s *Snapshotter) stage(ctx context.Context, st dag.Storage, u dag.Update) (*staged, error) {
 	return s.stageFor(ctx, st, u, func(g *dag.Graph, k *stacks) {
 		k.below, k.base = slices.Concat(k.user, g.Chain(u.To)), u.To
 	})
 }
 
 // stageBeside is stage, with an open node on the old base.
-func (s *Snapshotter) stageBeside(ctx context.Context, st dag.Storage, u dag.Update) (staged, error) {
+func (s *Snapshotter) stageBeside(ctx context.Context, st dag.Storage, u dag.Update) (*staged, error) {
 	return s.stageFor(ctx, st, u, func(g *dag.Graph, k *stacks) {
 		k.below, k.base, k.stays = slices.Concat(k.user, g.Chain(g.Base(st))), g.Base(st), true
 	})
 }
 
 // stageFor is stage, with the open node where place says.
-func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update, place func(*dag.Graph, *stacks)) (staged, error) {
+func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update, place func(*dag.Graph, *stacks)) (*staged, error) {
 	var k stacks
-	p := staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
+	p := &staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var err error
-	p.release = s.pin(func(g *dag.Graph) []dag.NodeID {
+	p.Draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
 		k = stacks{
 			old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: g.Stack(st.Head), settings: u.Settings, report: lastReport(g, st),
 		}
@@ -122,18 +104,18 @@ func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update
 		return k.all()
 	})
 	if err != nil {
-		return p, errors.Join(err, s.discard(p))
+		return p, err
 	}
 	if p.holds = s.overlay.TooDeep(st, k.below); len(p.holds) > 0 {
 		return p, nil
 	}
 	if err := s.seal(ctx, st.Head); err != nil {
-		return s.holdRefused(p, err)
+		return p, s.holdRefused(p, err)
 	}
-	if err := s.attest(ctx, st.Head); err != nil {
-		return p, errors.Join(err, s.discard(p))
+	if err := p.Freeze(ctx, st.Head); err != nil {
+		return p, err
 	}
-	return s.write(ctx, st, p, k)
+	return p, s.write(ctx, st, p, k)
 }
 
 // seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. The error names the path
@@ -169,22 +151,18 @@ func refused(err error) error {
 	return err
 }
 
-// holdRefused returns what was staged as held when the error refuses the node, with a report where that is for one path, and
-// discards it otherwise.
-func (s *Snapshotter) holdRefused(p staged, why error) (staged, error) {
+// holdRefused has what was staged held when the error refuses the node, with a report where that is for one path. Any other
+// error it returns.
+func (s *Snapshotter) holdRefused(p *staged, why error) error {
 	if lost, ok := errors.AsType[flagsLostError](why); ok {
 		p.holds = []string{errtext.Of(lost)}
-		return p, nil
+		return nil
 	}
 	report, ok := servicing.RefusedReport(why)
 	if !ok {
-		return p, errors.Join(why, s.discard(p))
+		return why
 	}
-	err := s.report(&p, report, report.Holds)
-	if err != nil {
-		err = errors.Join(err, s.discard(p))
-	}
-	return p, err
+	return s.report(p, report, report.Holds)
 }
 
 // report saves the report of a storage and notes the reasons why it is held, if there are any.
@@ -199,33 +177,30 @@ func (s *Snapshotter) report(p *staged, report *servicing.Report, reasons []serv
 	return nil
 }
 
-// write runs the engine over the stacks, which are pinned, and writes what it finds, below an empty open node.
-func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p staged, k stacks) (_ staged, err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.discard(p))
-		}
-	}()
-	if err := s.writeDelta(ctx, st, &p, k); err != nil || len(p.holds) > 0 {
-		return p, err
-	}
-	if err := s.attestStaged(ctx, p.carried, p.delta); err != nil {
-		return p, err
+// write runs the engine over the stacks, which are leased, and writes what it finds, below an empty open node.
+func (s *Snapshotter) write(ctx context.Context, st dag.Storage, p *staged, k stacks) (err error) {
+	if err := s.writeDelta(ctx, st, p, k); err != nil || len(p.holds) > 0 {
+		return err
 	}
 	below := s.nodes.Stack(k.below)
 	for _, id := range []dag.NodeID{p.carried, p.delta} {
-		if id != 0 && !k.stays {
-			below = append(tree.Stack{filepath.Join(s.nodes.Staging(id), "fs")}, below...)
+		if id == 0 {
+			continue
+		}
+		if err := p.Freeze(ctx, id); err != nil {
+			return err
+		}
+		if !k.stays {
+			below = append(tree.Stack{p.Dir(id)}, below...)
 		}
 	}
-	p.open = s.store.NewNode()
-	if err := s.stageOpen(p.open, below); err != nil {
-		return p, err
+	if p.open, err = p.MakeOpen(below); err != nil {
+		return err
 	}
-	if err := s.nodes.Publish(p.made()...); err != nil {
-		return p, err
+	if err := p.Publish(); err != nil {
+		return err
 	}
-	return p, s.sync(p.made()...)
+	return p.Sync()
 }
 
 // writeDelta plans and, if nothing holds the storage and there are side effects, writes the delta storage.
@@ -248,9 +223,8 @@ func (s *Snapshotter) writeDelta(ctx context.Context, st dag.Storage, p *staged,
 	if len(p.holds) > 0 || plan.Empty() {
 		return nil
 	}
-	p.delta = s.store.NewNode()
-	dir, err := s.nodes.Stage(p.delta)
-	if err != nil {
+	var dir string
+	if p.delta, dir, err = p.Make(); err != nil {
 		return err
 	}
 	if err := plan.Write(ctx, dir); err != nil {
@@ -317,56 +291,25 @@ func (s *Snapshotter) sync(ids ...dag.NodeID) error {
 	return s.do(dag.Settle{Layers: layers})
 }
 
-// commitStaged carries out the transformations that show what was staged, or discards it.
-func (s *Snapshotter) commitStaged(p staged, ts ...dag.Transformation) error {
-	if err := s.do(append(ts, s.attested(p.frozen()...)...)...); err != nil {
-		return errors.Join(err, s.discard(p))
+// commitStaged carries out the transformations that show what was staged.
+func (s *Snapshotter) commitStaged(p *staged, ts ...dag.Transformation) error {
+	if err := p.Commit(ts...); err != nil {
+		return err
 	}
-	if p.dropsHead {
-		s.attested(p.head) // nobody freezes it
-	}
-	p.release()
 	s.tasks.Kick()
 	return nil
 }
 
-// hold records that what was staged is held, and discards it. The report is named by the record before it may be swept.
-func (s *Snapshotter) hold(p staged, storage string) error {
-	return errors.Join(s.do(p.held(storage)), s.discard(p))
-}
-
-// discard removes what was staged.
-func (s *Snapshotter) discard(p staged) error {
-	defer p.release()
-	return s.discardNodes(p.made()...)
-}
-
-// discardNodes removes nodes of a change that was given up. When it is not known whether the change was, they stay: the next
-// start deletes what the graph does not know.
-func (s *Snapshotter) discardNodes(ids ...dag.NodeID) error {
-	select {
-	case <-s.store.Failed():
-		return nil
-	default:
-	}
-	var errs []error
-	s.attested(ids...) // nobody freezes them
-	for _, id := range ids {
-		errs = append(errs, s.nodes.Discard(id))
-	}
-	return errors.Join(errs...)
-}
-
-// saveReport writes the report of what is staged to a file of its own, which is safe from being swept until the stage
-// is released.
+// saveReport writes the report of what is staged to a file of its own, which is safe from being swept until the draft
+// is closed.
 func (s *Snapshotter) saveReport(p *staged, report *servicing.Report) error {
 	name := fmt.Sprintf("%v-%v.json", p.update, p.head)
 	done, err := s.reports.Save(name, report)
 	if err != nil {
 		return err
 	}
-	release := p.release
-	p.report, p.release = name, func() { release(); done() }
+	p.report = name
+	p.Keep(done)
 	failpoint.ReportWritten.Hit()
 	return nil
 }

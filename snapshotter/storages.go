@@ -50,39 +50,34 @@ func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (
 		below    []dag.NodeID
 		unusable error
 	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+	draft := s.Begin(func(g *dag.Graph) []dag.NodeID {
 		below = append(g.Stack(st.Head), g.Chain(g.Base(st))...)
 		unusable = s.usable(g, below)
 		return below
-	})()
+	})
+	defer func() { err = errors.Join(err, draft.Close()) }()
 	if unusable != nil {
 		return unusable
 	}
 	if err := s.seal(ctx, st.Head); err != nil {
 		return fmt.Errorf("storage %q cannot be forked: %w", st.Name, refused(err))
 	}
-	if err := s.attest(ctx, st.Head); err != nil {
+	if err := draft.Freeze(ctx, st.Head); err != nil {
 		return err
 	}
 	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: clock.Now()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.discardNodes(t.SourceOpen, t.TargetOpen))
-		}
-	}()
 	for _, open := range []*dag.NodeID{&t.SourceOpen, &t.TargetOpen} {
-		*open = s.store.NewNode()
-		if err := s.stageOpen(*open, s.nodes.Stack(below)); err != nil {
+		if *open, err = draft.MakeOpen(s.nodes.Stack(below)); err != nil {
 			return err
 		}
-		if err := s.nodes.Publish(*open); err != nil {
+		if err := draft.Publish(); err != nil {
 			return err
 		}
 	}
-	if err := s.sync(t.SourceOpen, t.TargetOpen); err != nil {
+	if err := draft.Sync(); err != nil {
 		return err
 	}
-	return s.do(append([]dag.Transformation{t}, s.attested(st.Head)...)...)
+	return draft.Commit(t)
 }
 
 // locked calls fn with a storage and its lock.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
@@ -28,7 +29,7 @@ func mergePackages(_ context.Context, p *planner) error {
 	if err := p.holdInterrupted(); err != nil {
 		return err
 	}
-	if _, err := p.packages.ownerOf(three{}); err != nil { // reads all lists
+	if _, err := p.packages.ownerOf(sides.Three{}); err != nil { // reads all lists
 		return err
 	}
 	if b.unreadable && b.changed {
@@ -49,7 +50,7 @@ func mergePackages(_ context.Context, p *planner) error {
 	if !b.changed {
 		return nil // whatever is wrong, this update has no part in it
 	}
-	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return differs(&c) }) {
+	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return c.Differs() }) {
 		p.holdBroken(b.broken()(unit.Effective(b.choices)), b.choices, b.refused)
 	}
 	return p.holdDamaged()
@@ -61,29 +62,29 @@ func (p *planner) mergeStatus() error {
 	if err != nil {
 		return err
 	}
-	same, err := compare(t)
+	same, err := sides.Compare(t)
 	if err != nil {
 		return err
 	}
-	if same.on && !replacesAny(p.packages.dpkg.choices) || same.ou || t.u.absent() {
+	if same.ON && !unit.ReplacesAny(p.packages.dpkg.choices) || same.OU || t.U.Absent() {
 		return p.decideClaimed(t)
 	}
-	if t.n.absent() {
-		p.hold(report.HoldPackageDatabase, t.path, "the new base has no package database, the storage's was changed")
+	if t.N.Absent() {
+		p.hold(report.HoldPackageDatabase, t.Path, "the new base has no package database, the storage's was changed")
 		return p.apply(t, decision{
-			verdict: report.Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: shows(t.u),
+			verdict: report.Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: sides.Shows(t.U),
 		})
 	}
 	b := p.packages.dpkg
-	content := dpkg.Status(b.choices, b.bases[sideNew], b.bases[sideUser])
-	return p.apply(t, decision{verdict: report.Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: makes(t, content)})
+	content := dpkg.Status(b.choices, b.bases[sides.New], b.bases[sides.User])
+	return p.apply(t, decision{verdict: report.Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: sides.Makes(t, content)})
 }
 
 // mergeInfo makes what the info directory has about a package that of its side.
 func (p *planner) mergeInfo() error {
 	names := make(map[string]bool)
-	for _, side := range p.packages.sides() {
-		list, err := readDir(side, infoDir)
+	for _, side := range p.packages.Sides() {
+		list, err := sides.ReadDir(side, infoDir)
 		if err != nil {
 			return err
 		}
@@ -106,19 +107,19 @@ func (p *planner) mergeInfo() error {
 
 // followPackage makes a file about a package that of the package's side.
 func (p *planner) followPackage(name string, c *unit.Choice) error {
-	t, err := p.three(name)
+	t, err := p.Three(name)
 	if err != nil {
 		return err
 	}
-	shown, err := lookup(p.plain, name)
+	shown, err := sides.Lookup(p.Plain, name)
 	if err != nil {
 		return err
 	}
-	d := decision{verdict: report.Take, rule: "D1", driver: "dpkg", reason: "follows its package", result: shows(t.n), quiet: true}
-	if differs(c) {
-		d.verdict, d.result = report.Keep, shows(t.u)
+	d := decision{verdict: report.Take, rule: "D1", driver: "dpkg", reason: "follows its package", result: sides.Shows(t.N), quiet: true}
+	if c.Differs() {
+		d.verdict, d.result = report.Keep, sides.Shows(t.U)
 	}
-	if sameBacking(shown, d.result.node) {
+	if sides.SameBacking(shown, d.result.Node) {
 		return nil
 	}
 	if err := p.apply(t, d); err != nil {
@@ -131,15 +132,15 @@ func (p *planner) followPackage(name string, c *unit.Choice) error {
 // holdDamaged holds a storage whose package database lacks packages that are there: their lists are, and dpkg removes those.
 func (p *planner) holdDamaged() error {
 	for _, c := range p.packages.dpkg.choices {
-		if !differs(&c) || c.User != nil || c.Old == nil {
+		if !c.Differs() || c.User != nil || c.Old == nil {
 			continue
 		}
 		for _, name := range dpkg.InfoNames(c.Old) {
-			n, err := lookup(p.user, path.Join(infoDir, name+".list"))
+			n, err := sides.Lookup(p.User, path.Join(infoDir, name+".list"))
 			if err != nil {
 				return err
 			}
-			if !n.absent() {
+			if !n.Absent() {
 				p.hold(report.HoldPackageDatabase, statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
 			}
 		}
@@ -152,10 +153,10 @@ func (p *planner) holdDamaged() error {
 func (p *planner) holdInterrupted() error {
 	b := p.packages.dpkg
 	known := make(map[string]bool)
-	for _, pkg := range b.bases[sideOld].Unfinished() {
+	for _, pkg := range b.bases[sides.Old].Unfinished() {
 		known[pkg.Record] = true
 	}
-	for _, pkg := range b.bases[sideUser].Unfinished() {
+	for _, pkg := range b.bases[sides.User].Unfinished() {
 		if known[pkg.Record] {
 			continue
 		}
@@ -165,23 +166,23 @@ func (p *planner) holdInterrupted() error {
 			Message: fmt.Sprintf("%s %s is %s (%s): finish with dpkg --configure --pending", pkg.Name, pkg.Version, state, flag),
 		})
 	}
-	names, err := readDir(p.user, updatesDir)
+	names, err := sides.ReadDir(p.User, updatesDir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		t, err := p.three(path.Join(updatesDir, name))
+		t, err := p.Three(path.Join(updatesDir, name))
 		if err != nil {
 			return err
 		}
 		journal := strings.Trim(name, "0123456789") == ""
-		if same, err := sameContent(t.o, t.u); err != nil || same || !journal {
+		if same, err := sides.SameContent(t.O, t.U); err != nil || same || !journal {
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		p.hold(report.HoldInterrupted, t.path, "dpkg did not finish writing its database: /"+t.path)
+		p.hold(report.HoldInterrupted, t.Path, "dpkg did not finish writing its database: /"+t.Path)
 	}
 	return nil
 }

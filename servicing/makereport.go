@@ -5,21 +5,19 @@ package servicing
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
 // makeReport reports what was decided.
-func (p *planner) makeReport(ctx context.Context, effects []effect, found []report.CheckFinding) (*report.Report, error) {
+func (p *planner) makeReport(ctx context.Context, effects []sides.Effect, found []report.CheckFinding) (*report.Report, error) {
 	r := &report.Report{
 		Version: report.Version, Counts: make(map[report.Verdict]int), Holds: p.holds,
 		Forced: p.options.Force && slices.ContainsFunc(p.holds, report.Reason.Forceable),
@@ -30,7 +28,7 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, found []repo
 	for verdict, n := range p.quiet {
 		r.Counts[verdict] += n
 	}
-	slices.SortStableFunc(p.findings, func(a, b finding) int { return comparePaths(a.path, b.path) })
+	slices.SortStableFunc(p.findings, func(a, b finding) int { return sides.ComparePaths(a.Path, b.Path) })
 	for _, f := range p.findings {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -43,7 +41,7 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, found []repo
 		r.Paths = append(r.Paths, one)
 	}
 	for _, e := range effects {
-		r.Effects = append(r.Effects, report.EffectReport{Path: report.Printable(e.path), PathBytes: report.RawBytes(e.path), What: e.what()})
+		r.Effects = append(r.Effects, report.EffectReport{Path: report.Printable(e.At), PathBytes: report.RawBytes(e.At), What: e.What()})
 	}
 	r.HiddenFixes = r.CountHidden()
 	r.Packages = append(r.Packages, p.packages.report()...)
@@ -56,71 +54,50 @@ func (p *planner) makeReport(ctx context.Context, effects []effect, found []repo
 	if r.Holds == nil {
 		r.Holds = []report.Reason{}
 	}
-	r.Unread = p.pins.passed.list()
+	r.Unread = p.pins.passed.List()
 	return r, nil
-}
-
-func (e effect) what() string {
-	switch {
-	case e.whiteout:
-		return "whiteout"
-	case e.linkTo != "":
-		return "hard link"
-	default:
-		return e.Kind.String()
-	}
 }
 
 func (p *planner) reportPath(f finding) (report.PathReport, error) {
 	r := report.PathReport{
-		Path: report.Printable(f.path), PathBytes: report.RawBytes(f.path), Verdict: f.verdict, Rule: f.rule, Driver: f.driver, Reason: report.Printable(f.reason),
-		Package: f.own.name(),
+		Path: report.Printable(f.Path), PathBytes: report.RawBytes(f.Path), Verdict: f.verdict, Rule: f.rule, Driver: f.driver, Reason: report.Printable(f.reason),
+		Package: f.Own.Name(),
 	}
-	if f.was != f.path {
-		r.Was = report.Printable(f.was)
+	if f.Was != f.Path {
+		r.Was = report.Printable(f.Was)
 	}
-	result, decided := p.want[f.path]
+	result, decided := p.want[f.Path]
 	if !decided {
 		result = f.result
 	}
 	for _, side := range []struct {
-		node
+		sides.Node
 		to *report.Content
-	}{{f.o, &r.Old}, {f.n, &r.New}, {f.u, &r.User}, {result.node, &r.Result}} {
+	}{{f.O, &r.Old}, {f.N, &r.New}, {f.U, &r.User}, {result.Node, &r.Result}} {
 		var err error
-		if *side.to, err = p.described(side.node); err != nil {
+		if *side.to, err = p.described(side.Node); err != nil {
 			return r, err
 		}
 	}
-	if result.made {
-		r.Result = report.Content(digest.FromBytes(result.content))
+	if result.Made {
+		r.Result = report.Content(digest.FromBytes(result.Content))
 	}
-	if r.Result != r.New && (r.Old != r.New || f.n.dir()) && f.verdict != report.Take && f.verdict != report.Merge {
-		r.Hidden = p.packages.hidden(f.three)
+	if r.Result != r.New && (r.Old != r.New || f.N.Dir()) && f.verdict != report.Take && f.verdict != report.Merge {
+		r.Hidden = p.packages.hidden(f.Three)
 	}
 	return r, nil
 }
 
-// name returns the name of the package that has a path: in the new base, else in the old one, else for the user.
-func (o owner) name() string {
-	for _, side := range []int{sideNew, sideOld, sideUser} {
-		if o[side] != nil {
-			return o[side].Key
-		}
-	}
-	return ""
-}
-
 // hidden returns what the user's version of a path hides: the package of the new base that has it, or all with something
 // below it that the update changed.
-func (k *packages) hidden(t three) []report.Fix {
+func (k *packages) hidden(t sides.Three) []report.Fix {
 	found := make(map[*unit.Choice]bool)
-	if c := t.own[sideNew]; c != nil && t.n.file() {
+	if c := t.Own[sides.New]; c != nil && t.N.File() {
 		found[c] = true
 	}
-	if t.n.dir() && !t.u.dir() {
+	if t.N.Dir() && !t.U.Dir() {
 		for p, o := range k.owners {
-			if c := o[sideNew]; c != nil && p != t.path && within(p, t.path) && (!c.Old.Installed() || c.Old.Version != c.New.Version) {
+			if c := o[sides.New]; c != nil && p != t.Path && sides.Within(p, t.Path) && (!c.Old.Installed() || c.Old.Version != c.New.Version) {
 				found[c] = true
 			}
 		}
@@ -138,7 +115,7 @@ func (k *packages) report() []report.PackageReport {
 	var out []report.PackageReport
 	for _, c := range k.choices() {
 		r := report.PackageReport{
-			Name: c.Key, Old: version(c.Old), New: version(c.New), User: version(c.User), Effective: version(c.Effective),
+			Name: c.Key, Old: c.Old.InstalledVersion(), New: c.New.InstalledVersion(), User: c.User.InstalledVersion(), Effective: c.Effective.InstalledVersion(),
 			Side: c.Side, Reason: c.Reason,
 		}
 		if r.Old != r.New || r.Old != r.User {
@@ -147,39 +124,4 @@ func (k *packages) report() []report.PackageReport {
 	}
 	slices.SortFunc(out, func(a, b report.PackageReport) int { return strings.Compare(a.Name, b.Name) })
 	return out
-}
-
-func version(p *unit.Package) string {
-	if !p.Installed() {
-		return ""
-	}
-	return p.Version
-}
-
-// maxDigested is the size up to which a file is read to be told apart in a report. A file with holes costs its owner nothing
-// and may be so large that reading it takes hours.
-const maxDigested = 4 << 30
-
-// describe tells a content in a few characters.
-func describe(n node) (report.Content, error) {
-	switch {
-	case n.absent():
-		return "", nil
-	case n.is(tree.Symlink):
-		return report.Content("symlink:" + report.Printable(n.Link)), nil
-	case !n.is(tree.Regular):
-		return report.Content(n.Kind.String()), nil
-	case n.Size > maxDigested:
-		return report.Content(fmt.Sprintf("size:%d", n.Size)), nil
-	}
-	file, err := n.view.OpenEntry(n.Entry)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, file); err != nil {
-		return "", fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
-	}
-	return report.Content(digest.NewDigest(digest.SHA256, h)), nil
 }

@@ -4,14 +4,12 @@
 package servicing
 
 import (
-	"fmt"
-	"hash"
-	"io"
 	"maps"
 	"path"
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -28,7 +26,7 @@ type manager interface {
 	// shipped returns the digests of a package's files as the user's version has them.
 	shipped(c *unit.Choice) (map[string]string, error)
 	// matches tells whether a regular file has such a digest.
-	matches(n node, digest string) (bool, error)
+	matches(n sides.Node, digest string) (bool, error)
 	// architecture returns the one that the system is of, "" when it is not known.
 	architecture(side int) string
 	// upgrade returns the command that brings packages, and what they need, to the newest version that there is.
@@ -37,27 +35,17 @@ type manager interface {
 
 // packages knows the packages of all sides: whose version counts, and which files are theirs.
 type packages struct {
-	*views
+	*sides.Views
 	dpkg     *dpkgBooks
 	apk      *apkBooks
 	managers map[string]manager // by driver
 	of       map[*unit.Choice]string
-	owners   map[string]owner // by path; nil as long as nobody asked
+	owners   map[string]sides.Owner // by path; nil as long as nobody asked
 	digests  map[*unit.Choice]map[string]string
 	lists    map[listID][]string
 	alias    [3]map[string]string // by side: symbolic links in the root that lead to directories
 	replaced bool                 // there is a package of which the user has another version than both bases, and the new base's counts
 }
-
-// The sides in arrays.
-const (
-	sideOld = iota
-	sideNew
-	sideUser
-)
-
-// owner tells which package has a path in its list, on each side; nil for none.
-type owner [3]*unit.Choice
 
 type listID struct {
 	side int
@@ -66,24 +54,24 @@ type listID struct {
 
 // newPackages reads the databases and decides on each package. Ties is what to do about packages that the user's packages need at
 // another version than the new base's.
-func newPackages(v *views, ties policy.Action) (*packages, error) {
+func newPackages(v *sides.Views, ties policy.Action, kept map[unit.Mark]bool) (*packages, error) {
 	k := &packages{
-		views:   v,
+		Views:   v,
 		of:      make(map[*unit.Choice]string),
 		digests: make(map[*unit.Choice]map[string]string),
 		lists:   make(map[listID][]string),
 	}
-	for side := range k.sides() {
+	for side := range k.Sides() {
 		var err error
 		if k.alias[side], err = k.aliases(side); err != nil {
 			return nil, err
 		}
 	}
 	var err error
-	if k.dpkg, err = newDpkgBooks(v, ties); err != nil {
+	if k.dpkg, err = newDpkgBooks(v, ties, kept); err != nil {
 		return nil, err
 	}
-	if k.apk, err = newApkBooks(v, ties); err != nil {
+	if k.apk, err = newApkBooks(v, ties, kept); err != nil {
 		return nil, err
 	}
 	k.managers = map[string]manager{"dpkg": k.dpkg, "apk": k.apk}
@@ -91,7 +79,7 @@ func newPackages(v *views, ties policy.Action) (*packages, error) {
 		for i := range m.decided() {
 			c := &m.decided()[i]
 			k.of[c] = driver
-			k.replaced = k.replaced || replaces(c)
+			k.replaced = k.replaced || c.Replaces()
 		}
 	}
 	return k, nil
@@ -129,22 +117,6 @@ func (k *packages) architecture(side int) string {
 	return ""
 }
 
-// on returns the package as one side has it.
-func on(c *unit.Choice, side int) *unit.Package { return [3]*unit.Package{c.Old, c.New, c.User}[side] }
-
-// differs tells whether the user's side of a package counts and is not what the new base has.
-func differs(c *unit.Choice) bool { return c != nil && c.Side == unit.User }
-
-// replaces tells whether the new base's version of a package takes the place of one that the user installed.
-func replaces(c *unit.Choice) bool {
-	return c != nil && c.Side == unit.Base && c.UserVersionOnly && c.User.Installed()
-}
-
-// replacesAny reports whether the new base's version of some package takes the place of one that the user has, or that was kept.
-func replacesAny(choices []unit.Choice) bool {
-	return slices.ContainsFunc(choices, func(c unit.Choice) bool { return replaces(&c) })
-}
-
 // list returns the paths of a package on one side, with symbolic links of the root resolved (/lib is /usr/lib).
 func (k *packages) list(c *unit.Choice, side int) ([]string, error) {
 	id := listID{side, c}
@@ -164,21 +136,21 @@ func (k *packages) list(c *unit.Choice, side int) ([]string, error) {
 
 // aliases returns the symbolic links in the root that lead to directories.
 func (k *packages) aliases(side int) (map[string]string, error) {
-	view := k.sides()[side]
-	names, err := readDir(view, ".")
+	view := k.Sides()[side]
+	names, err := sides.ReadDir(view, ".")
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[string]string)
 	for _, name := range names {
-		n, err := lookup(view, name)
+		n, err := sides.Lookup(view, name)
 		if err != nil {
 			return nil, err
 		}
-		if !n.is(tree.Symlink) {
+		if !n.Is(tree.Symlink) {
 			continue
 		}
-		target, ok, err := resolveDir(view, name)
+		target, ok, err := sides.ResolveDir(view, name)
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +162,7 @@ func (k *packages) aliases(side int) (map[string]string, error) {
 }
 
 func resolveAlias(aliases map[string]string, p string) string {
-	first, rest, _ := cut(p)
+	first, rest, _ := sides.Cut(p)
 	if target, ok := aliases[first]; ok {
 		return path.Join(target, rest)
 	}
@@ -198,21 +170,21 @@ func resolveAlias(aliases map[string]string, p string) string {
 }
 
 // ownerOf returns whose a path is. The lists are read when it is asked for the first time.
-func (k *packages) ownerOf(t three) (owner, error) {
+func (k *packages) ownerOf(t sides.Three) (sides.Owner, error) {
 	if k.owners == nil {
 		if err := k.readOwners(); err != nil {
-			return owner{}, err
+			return sides.Owner{}, err
 		}
 	}
-	was := k.owners[t.was]
-	return owner{was[sideOld], k.owners[t.path][sideNew], was[sideUser]}, nil
+	was := k.owners[t.Was]
+	return sides.Owner{was[sides.Old], k.owners[t.Path][sides.New], was[sides.User]}, nil
 }
 
 func (k *packages) readOwners() error {
-	owners := make(map[string]owner)
+	owners := make(map[string]sides.Owner)
 	for _, c := range k.choices() {
-		for side := range k.sides() {
-			if !on(c, side).Installed() {
+		for side := range k.Sides() {
+			if !sides.On(c, side).Installed() {
 				continue
 			}
 			list, err := k.list(c, side)
@@ -230,65 +202,25 @@ func (k *packages) readOwners() error {
 	return nil
 }
 
-// pinned tells whether a path belongs to a package whose version is the user's, and so is the user's as well.
-func (o owner) pinned(p string) bool {
-	c := o[sideUser]
-	if c == nil && o[sideOld] != nil && o[sideOld].User.Residual() {
-		c = o[sideOld] // its configuration files are left
-	}
-	if !differs(c) {
-		return false
-	}
-	if c.User.Residual() {
-		return slices.Contains(c.User.Left, p)
-	}
-	return c.User.Installed()
-}
-
-// returns tells whether a path that the user does not have is one that the user's version of its package does not have,
-// while that of the new base counts and has it.
-func (o owner) returns() bool {
-	c := o[sideNew]
-	return replaces(c) && o[sideUser] == nil
-}
-
-// removed tells whether a path belongs to a package that is not in the result because the new base does not have it.
-func (o owner) removed() bool {
-	c := o[sideOld]
-	if o[sideUser] != nil {
-		c = o[sideUser]
-	}
-	return c != nil && c.Side == unit.Base && !c.New.Installed() && o[sideNew] == nil
-}
-
-// sameVersion tells whether a path belongs to a package that the user brought to the same version as the new base.
-func (o owner) sameVersion() bool {
-	c := o[sideUser]
-	return replaces(c) && c == o[sideNew] && c.User.Version == c.New.Version
-}
-
-// owned tells whether a path belongs to a package in one of the bases.
-func (o owner) owned() bool { return o[sideOld] != nil || o[sideNew] != nil }
-
 // shipped tells whether the user's file is as the user's version of its package shipped it, while the new base's version
 // counts: then the user did not change it.
-func (k *packages) shipped(t three) (bool, error) {
-	c := t.own[sideUser]
-	if !replaces(c) || t.u.absent() {
+func (k *packages) shipped(t sides.Three) (bool, error) {
+	c := t.Own[sides.User]
+	if !c.Replaces() || t.U.Absent() {
 		return false, nil
 	}
-	if !t.u.is(tree.Regular) {
+	if !t.U.Is(tree.Regular) {
 		return true, nil
 	}
 	digests, err := k.digestsOf(c)
 	if err != nil {
 		return false, err
 	}
-	want, known := digests[t.was]
+	want, known := digests[t.Was]
 	if !known {
 		return false, nil
 	}
-	return k.managers[k.of[c]].matches(t.u, want)
+	return k.managers[k.of[c]].matches(t.U, want)
 }
 
 // digestsOf returns the digests of a package's files as the user's version has them.
@@ -302,21 +234,8 @@ func (k *packages) digestsOf(c *unit.Choice) (map[string]string, error) {
 	}
 	out := make(map[string]string)
 	for p, digest := range shipped {
-		out[resolveAlias(k.alias[sideUser], p)] = digest
+		out[resolveAlias(k.alias[sides.User], p)] = digest
 	}
 	k.digests[c] = out
 	return out, nil
-}
-
-// digestOf returns the digest of a regular file's content.
-func digestOf(n node, h hash.Hash) ([]byte, error) {
-	file, err := n.view.OpenEntry(n.Entry)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if _, err := io.Copy(h, file); err != nil {
-		return nil, fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
-	}
-	return h.Sum(nil), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
@@ -48,7 +49,7 @@ func (k *packages) waiting() []report.Waiting {
 
 func waitingFor(c *unit.Choice, compare unit.Compare, do string) report.Waiting {
 	w := report.Waiting{
-		Package: c.User.Name, Arch: c.User.Arch, Source: c.Kept.Source, Kept: c.User.Version, Base: version(c.New),
+		Package: c.User.Name, Arch: c.User.Arch, Source: c.Kept.Source, Kept: c.User.Version, Base: c.New.InstalledVersion(),
 		For: c.Kept.For, With: c.Kept.With, Do: do,
 	}
 	if w.Base != "" {
@@ -93,7 +94,7 @@ func (p *planner) withholdKept(choices []unit.Choice) error {
 			continue
 		}
 		var names []string
-		for _, side := range []int{sideUser, sideNew} {
+		for _, side := range []int{sides.User, sides.New} {
 			list, err := p.packages.list(c, side)
 			if err != nil {
 				return err
@@ -112,11 +113,11 @@ func (p *planner) withholdKept(choices []unit.Choice) error {
 
 // withholdUnchanged notes that a path is not as in the new base although the user did not change it.
 func (p *planner) withholdUnchanged(name string) error {
-	t, err := p.three(name)
-	if err != nil || t.u.dir() || p.pins.decided(t) || sameBacking(t.u, t.n) {
+	t, err := p.Three(name)
+	if err != nil || t.U.Dir() || p.pins.decided(t) || sides.SameBacking(t.U, t.N) {
 		return err
 	}
-	same, err := sameContent(t.o, t.u)
+	same, err := sides.SameContent(t.O, t.U)
 	if err != nil || !same {
 		return err
 	}

@@ -10,8 +10,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
@@ -81,10 +80,10 @@ type auditor struct {
 }
 
 func (a *auditor) run(ctx context.Context) (err error) {
-	if a.packages, err = newPackages(a.Views, policy.ActionHold, a.kept); err != nil {
+	if a.packages, err = readPackages(a.Views, pkg.NewTies(policy.ActionHold, nil)); err != nil {
 		return err
 	}
-	if err := a.packages.readOwners(); err != nil {
+	if err := a.packages.ReadOwners(); err != nil {
 		return err
 	}
 	if err := a.auditPackages(); err != nil {
@@ -94,7 +93,7 @@ func (a *auditor) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for name, o := range a.packages.owners {
+	for name, o := range a.packages.Owners {
 		if c := o[sides.New]; c != nil && hides(name) {
 			if err := a.passOver(name, a.auditPath(name, c)); err != nil {
 				return err
@@ -111,7 +110,7 @@ const heldBack = "the update that brings it is held"
 // auditPackages compares the package databases.
 func (a *auditor) auditPackages() error {
 	a.lower = make(map[*unit.Choice]bool)
-	for _, c := range a.packages.choices() {
+	for _, c := range a.packages.All() {
 		base, seen := c.New.InstalledVersion(), c.User.InstalledVersion()
 		if base == "" || base == seen {
 			continue
@@ -121,7 +120,7 @@ func (a *auditor) auditPackages() error {
 			p.Reason = heldBack
 		}
 		if seen != "" {
-			order, err := versionOrder(a.packages.of[c])(seen, base)
+			order, err := a.packages.Order(c, seen, base)
 			p.Lower = err == nil && order < 0 // what cannot be compared is told as it is
 		}
 		if p.Lower {
@@ -146,14 +145,6 @@ func (a *auditor) waits(c *unit.Choice) *report.Waiting {
 	w := a.waiting[i]
 	w.Base, w.Fix = c.New.InstalledVersion(), true // the base may have been updated since
 	return &w
-}
-
-// versionOrder returns how the package manager of a driver compares versions.
-func versionOrder(driver string) unit.Compare {
-	if driver == "apk" {
-		return apk.Compare
-	}
-	return dpkg.Compare
 }
 
 // hidingPaths walks the storage, and returns a function that tells whether it may hide something at a path. The base is not

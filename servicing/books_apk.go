@@ -15,7 +15,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
@@ -47,7 +47,7 @@ type apkBooks struct {
 }
 
 // newApkBooks reads the databases and decides on each package.
-func newApkBooks(v *sides.Views, ties policy.Action, kept map[unit.Mark]bool) (*apkBooks, error) {
+func newApkBooks(v *sides.Views, t pkg.Ties) (*apkBooks, error) {
 	b := &apkBooks{Views: v}
 	var contents [3][]byte
 	for side, view := range b.Sides() {
@@ -71,8 +71,8 @@ func newApkBooks(v *sides.Views, ties policy.Action, kept map[unit.Mark]bool) (*
 		b.bases[sides.User] = b.bases[sides.Old] // the user removed the books, not the packages
 		b.abandoned = contents[sides.Old] != nil
 	}
-	b.choices = apk.Choose(b.bases[sides.Old], b.bases[sides.New], b.bases[sides.User], b.worlds[sides.User], kept)
-	b.refused = keepPackages(ties, b.choices, unit.Relations{
+	b.choices = apk.Choose(b.bases[sides.Old], b.bases[sides.New], b.bases[sides.User], b.worlds[sides.User], t.Kept)
+	b.refused = t.Keep(b.choices, unit.Relations{
 		Broken: b.broken(b.worlds[sides.User]), Names: apk.Names, Source: apk.Source, OtherLibrary: apk.OtherLibrary,
 	})
 	return b, nil
@@ -107,7 +107,7 @@ func (b *apkBooks) read(view *tree.View, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	content, err := sides.Read(n, maxDatabase)
+	content, err := sides.Read(n, pkg.MaxDatabase)
 	if errors.Is(err, tree.ErrTooLarge) || !n.Absent() && !n.Is(tree.Regular) {
 		b.unreadable = true
 		return nil, nil
@@ -118,20 +118,24 @@ func (b *apkBooks) read(view *tree.View, name string) ([]byte, error) {
 	return content, nil
 }
 
-func (b *apkBooks) decided() []unit.Choice { return b.choices }
+func (b *apkBooks) Name() string { return "apk" }
 
-// files returns the paths of a package on one side.
-func (b *apkBooks) files(c *unit.Choice, side int) ([]string, error) {
+func (b *apkBooks) Compare(x, y string) (int, error) { return apk.Compare(x, y) }
+
+func (b *apkBooks) Choices() []unit.Choice { return b.choices }
+
+// Files returns the paths of a package on one side.
+func (b *apkBooks) Files(c *unit.Choice, side int) ([]string, error) {
 	return apk.Files(sides.On(c, side)), nil
 }
 
-// shipped returns the digests of a package's files as the user's version has them.
-func (b *apkBooks) shipped(c *unit.Choice) (map[string]string, error) {
+// Digests returns the digests of a package's files as the user's version has them.
+func (b *apkBooks) Digests(c *unit.Choice) (map[string]string, error) {
 	return apk.Digests(c.User), nil
 }
 
-// matches tells whether a file has a digest as the database writes them.
-func (b *apkBooks) matches(n sides.Node, digest string) (bool, error) {
+// Matches tells whether a file has a digest as the database writes them.
+func (b *apkBooks) Matches(n sides.Node, digest string) (bool, error) {
 	for prefix, h := range map[string]hash.Hash{"Q1": sha1.New(), "Q2": sha256.New()} { //nolint:gosec // see the import
 		if want, ok := strings.CutPrefix(digest, prefix); ok {
 			got, err := sides.DigestOf(n, h)
@@ -141,8 +145,8 @@ func (b *apkBooks) matches(n sides.Node, digest string) (bool, error) {
 	return false, nil
 }
 
-// architecture returns the one of the first package that has one.
-func (b *apkBooks) architecture(side int) string {
+// Architecture returns the one of the first package that has one.
+func (b *apkBooks) Architecture(side int) string {
 	for _, p := range b.bases[side].Packages {
 		if p.Arch != "" && p.Arch != "noarch" {
 			return p.Arch
@@ -151,8 +155,8 @@ func (b *apkBooks) architecture(side int) string {
 	return ""
 }
 
-// upgrade returns the command that brings packages to their newest versions.
-func (b *apkBooks) upgrade(names []string) string {
+// Upgrade returns the command that brings packages to their newest versions.
+func (b *apkBooks) Upgrade(names []string) string {
 	return "apk update && apk add --upgrade " + strings.Join(names, " ")
 }
 

@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
@@ -43,13 +43,13 @@ type dpkgBooks struct {
 }
 
 // newDpkgBooks reads the databases and decides on each package.
-func newDpkgBooks(v *sides.Views, ties policy.Action, kept map[unit.Mark]bool) (*dpkgBooks, error) {
+func newDpkgBooks(v *sides.Views, t pkg.Ties) (*dpkgBooks, error) {
 	b := &dpkgBooks{Views: v, byInfo: make(map[string]*unit.Choice)}
 	if err := b.read(); err != nil {
 		return nil, err
 	}
-	b.choices = dpkg.Choose(b.bases[sides.Old], b.bases[sides.New], b.bases[sides.User], kept)
-	b.refused = keepPackages(ties, b.choices, unit.Relations{
+	b.choices = dpkg.Choose(b.bases[sides.Old], b.bases[sides.New], b.bases[sides.User], t.Kept)
+	b.refused = t.Keep(b.choices, unit.Relations{
 		Broken: b.broken(), Names: dpkg.Names, Source: dpkg.Source, OtherLibrary: dpkg.OtherLibrary,
 	})
 	for i := range b.choices {
@@ -73,7 +73,7 @@ func (b *dpkgBooks) read() error {
 		if err != nil {
 			return err
 		}
-		contents[side], err = sides.Read(n, maxDatabase)
+		contents[side], err = sides.Read(n, pkg.MaxDatabase)
 		if errors.Is(err, tree.ErrTooLarge) || !n.Absent() && !n.Is(tree.Regular) {
 			b.unreadable = true
 		} else if err != nil {
@@ -98,16 +98,20 @@ func (b *dpkgBooks) broken() func([]*unit.Package) []unit.Problem {
 	return func(all []*unit.Package) []unit.Problem { return unit.New(dpkg.Problems(all), user, base) }
 }
 
-func (b *dpkgBooks) decided() []unit.Choice { return b.choices }
+func (b *dpkgBooks) Name() string { return "dpkg" }
 
-// files returns the paths of a package on one side, as its list has them.
-func (b *dpkgBooks) files(c *unit.Choice, side int) ([]string, error) {
+func (b *dpkgBooks) Compare(x, y string) (int, error) { return dpkg.Compare(x, y) }
+
+func (b *dpkgBooks) Choices() []unit.Choice { return b.choices }
+
+// Files returns the paths of a package on one side, as its list has them.
+func (b *dpkgBooks) Files(c *unit.Choice, side int) ([]string, error) {
 	content, err := b.info(c, side, "list")
 	return dpkg.ParseList(content), err
 }
 
-// shipped returns the digests of a package's files as the user's version has them.
-func (b *dpkgBooks) shipped(c *unit.Choice) (map[string]string, error) {
+// Digests returns the digests of a package's files as the user's version has them.
+func (b *dpkgBooks) Digests(c *unit.Choice) (map[string]string, error) {
 	content, err := b.info(c, sides.User, "md5sums")
 	if err != nil {
 		return nil, err
@@ -117,14 +121,14 @@ func (b *dpkgBooks) shipped(c *unit.Choice) (map[string]string, error) {
 	return out, nil
 }
 
-// matches tells whether a file has an MD5 digest; they tell what was shipped, not what is trusted.
-func (b *dpkgBooks) matches(n sides.Node, digest string) (bool, error) {
+// Matches tells whether a file has an MD5 digest; they tell what was shipped, not what is trusted.
+func (b *dpkgBooks) Matches(n sides.Node, digest string) (bool, error) {
 	got, err := sides.DigestOf(n, md5.New()) //nolint:gosec // dpkg has no others
 	return hex.EncodeToString(got) == digest, err
 }
 
-// architecture returns the one that the package manager itself is of; "" when it is not known.
-func (b *dpkgBooks) architecture(side int) string {
+// Architecture returns the one that the package manager itself is of; "" when it is not known.
+func (b *dpkgBooks) Architecture(side int) string {
 	for _, p := range b.bases[side].Packages {
 		if p.Name == "dpkg" && p.Installed() {
 			return p.Arch
@@ -133,8 +137,8 @@ func (b *dpkgBooks) architecture(side int) string {
 	return ""
 }
 
-// upgrade returns the command that brings packages to their newest versions.
-func (b *dpkgBooks) upgrade(names []string) string {
+// Upgrade returns the command that brings packages to their newest versions.
+func (b *dpkgBooks) Upgrade(names []string) string {
 	return "apt-get update && apt-get install --only-upgrade " + strings.Join(names, " ")
 }
 

@@ -161,7 +161,7 @@ func (c *checker) checkLink(t sides.Three, o sides.Outcome) error {
 
 // findAt records a finding about a path: the one concern if it is of a package on the user's side, else the other.
 func (c *checker) findAt(packaged, own policy.Concern, t sides.Three, format string, args ...any) error {
-	owner, err := c.packages.ownerOf(t)
+	owner, err := c.packages.OwnerOf(t)
 	if err != nil {
 		return err
 	}

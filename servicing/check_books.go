@@ -81,11 +81,11 @@ func (c *checker) checkPackageFiles() error {
 	if c.ignores(policy.ConcernPackageFiles) {
 		return nil
 	}
-	for _, choice := range c.packages.choices() {
+	for _, choice := range c.packages.All() {
 		if !choice.Differs() || !choice.User.Installed() {
 			continue
 		}
-		list, err := c.packages.list(choice, sides.User)
+		list, err := c.packages.List(choice, sides.User)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func (p *planner) file(t sides.Three) error {
 
 // ownFile keeps what neither base has, unless it is of a version of a package that is not in the result.
 func (p *planner) ownFile(t sides.Three) error {
-	shipped, err := p.packages.shipped(t)
+	shipped, err := p.packages.Shipped(t)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (p *planner) threeWay(t sides.Three) (decision, error) {
 	if err != nil {
 		return decision{}, err
 	}
-	shipped, err := p.packages.shipped(t)
+	shipped, err := p.packages.Shipped(t)
 	if err != nil {
 		return decision{}, err
 	}

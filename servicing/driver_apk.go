@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
@@ -20,7 +21,7 @@ const apkRule = "D10"
 
 // claimsApk claims the database of apk.
 func claimsApk(p *planner, name string) bool {
-	b := p.packages.apk
+	b := pkg.Find[*apkBooks](p.packages)
 	return len(b.choices) > 0 && !b.abandoned && b.has(name)
 }
 
@@ -28,7 +29,7 @@ func isApkWorld(name string) bool { return name == apkWorld }
 
 // mergeApkWorld merges what both sides ask for.
 func mergeApkWorld(_ *planner, t sides.Three) (decision, bool, error) {
-	contents, err := sides.ReadThree(t, maxDatabase)
+	contents, err := sides.ReadThree(t, pkg.MaxDatabase)
 	if err != nil || contents == nil {
 		return decision{}, false, err
 	}
@@ -38,7 +39,7 @@ func mergeApkWorld(_ *planner, t sides.Three) (decision, bool, error) {
 
 // mergeApk makes Alpine's packages units: the records, the scripts and the files of each are one side's.
 func mergeApk(_ context.Context, p *planner) error {
-	b := p.packages.apk
+	b := pkg.Find[*apkBooks](p.packages)
 	if b.unreadable && b.changed {
 		p.hold(report.HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
 	}
@@ -70,7 +71,7 @@ func mergeApk(_ context.Context, p *planner) error {
 
 // mergeApkFile merges one file of the database, unless only one side changed it.
 func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byte, bool)) error {
-	b := p.packages.apk
+	b := pkg.Find[*apkBooks](p.packages)
 	was := path.Join(b.dirs[sides.User], file)
 	now := path.Join(b.dirs[sides.New], file)
 	if b.dirs[sides.New] == "" {
@@ -91,7 +92,7 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	if was == now && (same.ON && !unit.ReplacesAny(b.choices) || same.NU || same.OU && !mixed || t.U.Absent()) {
 		return p.decideClaimed(t)
 	}
-	contents, err := sides.ReadThree(t, maxDatabase)
+	contents, err := sides.ReadThree(t, pkg.MaxDatabase)
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 
 // holdApkBroken holds a storage in which a dependency or what was asked for would not hold any more.
 func (p *planner) holdApkBroken() error {
-	b := p.packages.apk
+	b := pkg.Find[*apkBooks](p.packages)
 	t, err := p.look(apkWorld)
 	if err != nil {
 		return err
@@ -134,13 +135,13 @@ func (p *planner) resultContent(t sides.Three) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sides.Read(n, maxDatabase)
+	return sides.Read(n, pkg.MaxDatabase)
 }
 
 // holdApkInterrupted holds a storage whose package manager was interrupted, or left a package broken, whatever the update is
 // about: nobody can tell which files are half written.
 func (p *planner) holdApkInterrupted() error {
-	b := p.packages.apk
+	b := pkg.Find[*apkBooks](p.packages)
 	known := make(map[string]bool)
 	for _, pkg := range b.bases[sides.Old].Packages {
 		known[pkg.Record] = true

@@ -35,7 +35,7 @@ func holdOther(_ context.Context, p *planner) error {
 	if old != "" && base != "" && old != base {
 		p.hold(report.HoldDistribution, "", fmt.Sprintf("the new base is %s, the old one is %s", base, old))
 	}
-	oldArch, baseArch := p.packages.architecture(sides.Old), p.packages.architecture(sides.New)
+	oldArch, baseArch := p.packages.Architecture(sides.Old), p.packages.Architecture(sides.New)
 	if oldArch != "" && baseArch != "" && oldArch != baseArch {
 		p.hold(report.HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
 		return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
@@ -36,7 +37,7 @@ func (p *planner) readDiversions() error {
 	for d := range user {
 		_, known := base[d]
 		from, to := p.divertedPath(d.From), p.divertedPath(d.To)
-		if c, err := p.packages.ownerOf(sides.Three{Path: from, Was: from}); err != nil {
+		if c, err := p.packages.OwnerOf(sides.Three{Path: from, Was: from}); err != nil {
 			return err
 		} else if !known && (c[sides.New] == nil || c[sides.New].Key != d.By) {
 			all.from[to], all.to[from] = from, to
@@ -55,7 +56,7 @@ func (p *planner) isDiverted(name string) (bool, error) {
 }
 
 func (p *planner) divertedPath(name string) string {
-	return resolveAlias(p.packages.alias[sides.User], sides.TrimRoot(name))
+	return p.packages.Resolved(sides.User, sides.TrimRoot(name))
 }
 
 func (p *planner) diversionsIn(view *tree.View) (map[dpkg.Diversion]bool, error) {
@@ -63,7 +64,7 @@ func (p *planner) diversionsIn(view *tree.View) (map[dpkg.Diversion]bool, error)
 	if err != nil {
 		return nil, err
 	}
-	content, err := sides.Read(n, maxDatabase)
+	content, err := sides.Read(n, pkg.MaxDatabase)
 	if err != nil && !errors.Is(err, tree.ErrTooLarge) {
 		return nil, err
 	}
@@ -93,7 +94,7 @@ func followDiversion(p *planner, t sides.Three) (decision, bool, error) {
 	var errs [3]error
 	there.O, errs[0] = sides.Lookup(p.Old, from)
 	there.N, errs[1] = sides.Lookup(p.New, from)
-	there.Own, errs[2] = p.packages.ownerOf(sides.Three{Path: from, Was: from})
+	there.Own, errs[2] = p.packages.OwnerOf(sides.Three{Path: from, Was: from})
 	if err := errors.Join(errs[:]...); err != nil || !there.O.File() || there.N.Dir() || there.Own.Pinned(from) {
 		return decision{}, false, err
 	}

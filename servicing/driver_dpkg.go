@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
@@ -19,17 +20,17 @@ import (
 
 // claimsPackages claims the database of dpkg: the status, and what the info directory has about packages.
 func claimsPackages(p *planner, name string) bool {
-	b := p.packages.dpkg
+	b := pkg.Find[*dpkgBooks](p.packages)
 	return !b.abandoned && (name == statusPath || b.infoChoice(name) != nil)
 }
 
 // mergePackages makes packages units: the database and the files of each are one side's.
 func mergePackages(_ context.Context, p *planner) error {
-	b := p.packages.dpkg
+	b := pkg.Find[*dpkgBooks](p.packages)
 	if err := p.holdInterrupted(); err != nil {
 		return err
 	}
-	if _, err := p.packages.ownerOf(sides.Three{}); err != nil { // reads all lists
+	if _, err := p.packages.OwnerOf(sides.Three{}); err != nil { // reads all lists
 		return err
 	}
 	if b.unreadable && b.changed {
@@ -66,7 +67,7 @@ func (p *planner) mergeStatus() error {
 	if err != nil {
 		return err
 	}
-	if same.ON && !unit.ReplacesAny(p.packages.dpkg.choices) || same.OU || t.U.Absent() {
+	if same.ON && !unit.ReplacesAny(pkg.Find[*dpkgBooks](p.packages).choices) || same.OU || t.U.Absent() {
 		return p.decideClaimed(t)
 	}
 	if t.N.Absent() {
@@ -75,7 +76,7 @@ func (p *planner) mergeStatus() error {
 			verdict: report.Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: sides.Shows(t.U),
 		})
 	}
-	b := p.packages.dpkg
+	b := pkg.Find[*dpkgBooks](p.packages)
 	content := dpkg.Status(b.choices, b.bases[sides.New], b.bases[sides.User])
 	return p.apply(t, decision{verdict: report.Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: sides.Makes(t, content)})
 }
@@ -83,7 +84,7 @@ func (p *planner) mergeStatus() error {
 // mergeInfo makes what the info directory has about a package that of its side.
 func (p *planner) mergeInfo() error {
 	names := make(map[string]bool)
-	for _, side := range p.packages.Sides() {
+	for _, side := range p.Sides() {
 		list, err := sides.ReadDir(side, infoDir)
 		if err != nil {
 			return err
@@ -94,7 +95,7 @@ func (p *planner) mergeInfo() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		full := path.Join(infoDir, name)
-		c := p.packages.dpkg.infoChoice(full)
+		c := pkg.Find[*dpkgBooks](p.packages).infoChoice(full)
 		if c == nil {
 			continue // decided on by the walk
 		}
@@ -131,7 +132,7 @@ func (p *planner) followPackage(name string, c *unit.Choice) error {
 
 // holdDamaged holds a storage whose package database lacks packages that are there: their lists are, and dpkg removes those.
 func (p *planner) holdDamaged() error {
-	for _, c := range p.packages.dpkg.choices {
+	for _, c := range pkg.Find[*dpkgBooks](p.packages).choices {
 		if !c.Differs() || c.User != nil || c.Old == nil {
 			continue
 		}
@@ -151,7 +152,7 @@ func (p *planner) holdDamaged() error {
 // holdInterrupted holds a storage whose package manager was interrupted, whatever the update is about: nobody can tell which
 // files are half written.
 func (p *planner) holdInterrupted() error {
-	b := p.packages.dpkg
+	b := pkg.Find[*dpkgBooks](p.packages)
 	known := make(map[string]bool)
 	for _, pkg := range b.bases[sides.Old].Unfinished() {
 		known[pkg.Record] = true

@@ -12,6 +12,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/diff3"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
@@ -131,7 +132,7 @@ func isRecords(p string) bool {
 
 // mergeRecords merges lists of records of the package managers.
 func mergeRecords(_ *planner, t sides.Three) (decision, bool, error) {
-	contents, err := sides.ReadThree(t, maxDatabase)
+	contents, err := sides.ReadThree(t, pkg.MaxDatabase)
 	if err != nil || contents == nil {
 		return decision{}, false, err
 	}

@@ -6,6 +6,7 @@ package servicing
 import (
 	"context"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
@@ -48,4 +49,17 @@ func drivers() []driver {
 		{name: "loader-cache", finish: mergeLoaderCache},
 		{name: "distribution", finish: holdOther},
 	}
+}
+
+// readPackages reads the databases of all package managers and decides on each package.
+func readPackages(v *sides.Views, t pkg.Ties) (*pkg.Packages, error) {
+	dpkg, err := newDpkgBooks(v, t)
+	if err != nil {
+		return nil, err
+	}
+	apk, err := newApkBooks(v, t)
+	if err != nil {
+		return nil, err
+	}
+	return pkg.New(v, dpkg, apk)
 }

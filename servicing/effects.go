@@ -294,10 +294,10 @@ func (p *planner) otherNames(name string) ([]string, error) {
 	for i := range names {
 		names[i] = path.Join(path.Dir(name), names[i])
 	}
-	own, err := p.packages.ownerOf(sides.Three{Path: name, Was: name})
+	own, err := p.packages.OwnerOf(sides.Three{Path: name, Was: name})
 	if err != nil || own[sides.New] == nil {
 		return names, err
 	}
-	list, err := p.packages.list(own[sides.New], sides.New)
+	list, err := p.packages.List(own[sides.New], sides.New)
 	return slices.Concat(names, list), err
 }

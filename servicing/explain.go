@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
@@ -130,14 +131,14 @@ func sight(dir, path string) (s report.Sight, c tree.Change, ok bool, err error)
 
 // decided tells who owns the path and who decides about it.
 func (e explainer) decided(p *planner, path string) (err error) {
-	if p.packages, err = newPackages(p.Views, policy.ActionHold, p.kept); err != nil {
+	if p.packages, err = readPackages(p.Views, pkg.NewTies(policy.ActionHold, p.waiting)); err != nil {
 		return err
 	}
 	t, err := p.Three(path)
 	if err != nil {
 		return err
 	}
-	if t.Own, err = p.packages.ownerOf(t); err != nil {
+	if t.Own, err = p.packages.OwnerOf(t); err != nil {
 		return err
 	}
 	if c := t.Own[sides.User]; c != nil {

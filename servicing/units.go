@@ -35,7 +35,7 @@ func (p *planner) settleUnits(driver string, choices []unit.Choice) error {
 // keepPinned keeps the user's version of a file whose package is the user's.
 func (p *planner) keepPinned(t sides.Three) decision {
 	return decision{
-		verdict: report.Keep, rule: "D4", driver: p.packages.driverOf(t.Own[sides.User], t.Own[sides.Old]), reason: "of a package whose version is the user's",
+		verdict: report.Keep, rule: "D4", driver: p.packages.ManagerOf(t.Own[sides.User], t.Own[sides.Old]), reason: "of a package whose version is the user's",
 		result: sides.Shows(t.U), quiet: t.N.Absent(),
 	}
 }
@@ -49,7 +49,7 @@ func (p *planner) pinFiles(c *unit.Choice) error {
 	var list []string
 	var err error
 	if c.User.Installed() {
-		list, err = p.packages.list(c, sides.User)
+		list, err = p.packages.List(c, sides.User)
 	} else if c.User.Residual() {
 		list = c.User.Left
 	}
@@ -81,7 +81,7 @@ func (p *planner) hideFiles(driver string, c *unit.Choice) error {
 	if !c.New.Installed() {
 		return nil
 	}
-	list, err := p.packages.list(c, sides.New)
+	list, err := p.packages.List(c, sides.New)
 	if err != nil {
 		return err
 	}

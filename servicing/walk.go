@@ -11,20 +11,20 @@ import (
 	"path"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/ids"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
 // planner decides path by path what shall be seen.
 type planner struct {
 	*sides.Views
 	options  policy.Options
-	kept     map[unit.Mark]bool // the packages that an earlier servicing kept
+	waiting  []report.Waiting // what waits since the servicing that put the storage on the old base
 	drivers  []driver
-	packages *packages
+	packages *pkg.Packages
 	pins     *pins
 	want     map[string]sides.Outcome // the decided paths; all others show what they would show without side effects
 	findings []finding
@@ -74,7 +74,7 @@ func newPlanner(v *sides.Views, in Input) *planner {
 	return &planner{
 		Views:   v,
 		options: o,
-		kept:    marks(in.Waiting),
+		waiting: in.Waiting,
 		pins:    newPins(o),
 		drivers: drivers(),
 		want:    make(map[string]sides.Outcome),
@@ -142,7 +142,7 @@ func (p *planner) renumbers() bool {
 // run makes the plan and returns the side effects; none when the plan is to be made again.
 func (p *planner) run(ctx context.Context) ([]sides.Effect, error) {
 	var err error
-	if p.packages, err = newPackages(p.Views, p.options.Policy.Action(policy.ConcernDependency), p.kept); err != nil {
+	if p.packages, err = readPackages(p.Views, pkg.NewTies(p.options.Policy.Action(policy.ConcernDependency), p.waiting)); err != nil {
 		return nil, err
 	}
 	if err := p.fixPins(ctx); err != nil {
@@ -261,10 +261,10 @@ func (p *planner) visitAt(c tree.Change, t sides.Three) error {
 // own finds out which packages have a path. For what only the storage has it matters only if there is a package whose
 // version the new base's replaces.
 func (p *planner) own(t *sides.Three) (err error) {
-	if t.O.Absent() && t.N.Absent() && !p.packages.replaced {
+	if t.O.Absent() && t.N.Absent() && !p.packages.Replaced {
 		return nil
 	}
-	t.Own, err = p.packages.ownerOf(*t)
+	t.Own, err = p.packages.OwnerOf(*t)
 	return err
 }
 

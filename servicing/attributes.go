@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -37,13 +38,13 @@ func memoryOf(m tree.Meta) (bytes int) {
 
 // show decides what stands at a path in the result. Metadata that is not known, or that there is no room for, holds the
 // storage.
-func (p *planner) show(name string, o outcome) {
+func (p *planner) show(name string, o sides.Outcome) {
 	p.attrs.held -= memoryOf(p.want[name].Meta)
 	p.want[name] = p.counted(name, o)
 }
 
 // counted returns an outcome that is to be kept at a path, without its extended attributes where these are too many.
-func (p *planner) counted(name string, o outcome) outcome {
+func (p *planner) counted(name string, o sides.Outcome) sides.Outcome {
 	a, bytes := &p.attrs, memoryOf(o.Meta)
 	if o.Unread != nil {
 		if !a.full { // else it is held already, and this may be what was left out below
@@ -63,12 +64,9 @@ func (p *planner) counted(name string, o outcome) outcome {
 	return o
 }
 
-// maxNamed is how many of the paths of one kind are named; of more only the number is told.
-const maxNamed = 10
-
 // holdUnread holds the storage because of extended attributes that cannot be read.
 func (p *planner) holdUnread(name string, why *tree.UnreadableError) {
-	if p.attrs.unread++; p.attrs.unread <= maxNamed {
+	if p.attrs.unread++; p.attrs.unread <= sides.MaxNamed {
 		p.hold(report.HoldAttributes, name, why.Error())
 	}
 }
@@ -76,7 +74,7 @@ func (p *planner) holdUnread(name string, why *tree.UnreadableError) {
 // holdHeavy holds the storage when there were too many extended attributes to plan with, and tells how many paths of
 // which they cannot be read are not named.
 func (p *planner) holdHeavy() {
-	if more := p.attrs.unread - maxNamed; more > 0 {
+	if more := p.attrs.unread - sides.MaxNamed; more > 0 {
 		p.hold(report.HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read", more))
 	}
 	if !p.attrs.full {
@@ -86,16 +84,4 @@ func (p *planner) holdHeavy() {
 		"the extended attributes of the paths to be reconciled take more than %d MiB of memory; "+
 			"those of %q take the most, %d KiB",
 		maxAttributes>>20, p.attrs.heavy, p.attrs.most>>10))
-}
-
-// withoutAttributes returns a node for a report, which says nothing of extended attributes.
-func (n node) withoutAttributes() node {
-	n.Xattrs = nil
-	return n
-}
-
-// withoutAttributes returns a path as it is kept for the report.
-func (t three) withoutAttributes() three {
-	t.o, t.n, t.u = t.o.withoutAttributes(), t.n.withoutAttributes(), t.u.withoutAttributes()
-	return t
 }

@@ -10,10 +10,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -36,15 +36,15 @@ func audit(ctx context.Context, in Input, stands tree.Stack) (r *report.AuditRep
 	if err := in.Options.Validate(); err != nil {
 		return nil, err
 	}
-	over := make(passed)
-	err = over.again(in.Live, func() (err error) {
+	over := make(sides.Passed)
+	err = over.Again(in.Live, func() (err error) {
 		r, err = auditOnce(ctx, in, stands, over)
 		return err
 	})
 	return r, err
 }
 
-func auditOnce(ctx context.Context, in Input, stands tree.Stack, over passed) (r *report.AuditReport, err error) {
+func auditOnce(ctx context.Context, in Input, stands tree.Stack, over sides.Passed) (r *report.AuditReport, err error) {
 	earlier, err := tree.Tolerance{LongLists: true}.Open(in.Old)
 	if err != nil {
 		return nil, err
@@ -55,17 +55,17 @@ func auditOnce(ctx context.Context, in Input, stands tree.Stack, over passed) (r
 	}}
 	a.held = !slices.Equal(stands, in.New)
 	in.Old, in.Waiting = stands, nil // what the user saw is what is seen now, whoever made it so
-	v, err := openViews(in)
+	v, err := sides.Open(in.stacks())
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, v.close()) }()
-	a.planner = newPlanner(v, in.Options)
+	defer func() { err = errors.Join(err, v.Close()) }()
+	a.planner = newPlanner(v, in)
 	a.pins.passed = over
 	if err := a.run(ctx); err != nil {
 		return nil, fmt.Errorf("audit the storage: %w", err)
 	}
-	a.Unread = append(a.Unread, over.list()...)
+	a.Unread = append(a.Unread, over.List()...)
 	return a.AuditReport, nil
 }
 
@@ -80,10 +80,10 @@ type auditor struct {
 }
 
 func (a *auditor) run(ctx context.Context) (err error) {
-	if a.packages, err = newPackages(a.views, policy.ActionHold); err != nil {
+	if a.packages, err = readPackages(a.Views, pkg.NewTies(policy.ActionHold, nil)); err != nil {
 		return err
 	}
-	if err := a.packages.readOwners(); err != nil {
+	if err := a.packages.ReadOwners(); err != nil {
 		return err
 	}
 	if err := a.auditPackages(); err != nil {
@@ -93,14 +93,14 @@ func (a *auditor) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for name, o := range a.packages.owners {
-		if c := o[sideNew]; c != nil && hides(name) {
+	for name, o := range a.packages.Owners {
+		if c := o[sides.New]; c != nil && hides(name) {
 			if err := a.passOver(name, a.auditPath(name, c)); err != nil {
 				return err
 			}
 		}
 	}
-	slices.SortFunc(a.Paths, func(x, y report.AuditPath) int { return comparePaths(x.Path, y.Path) })
+	slices.SortFunc(a.Paths, func(x, y report.AuditPath) int { return sides.ComparePaths(x.Path, y.Path) })
 	return nil
 }
 
@@ -110,17 +110,17 @@ const heldBack = "the update that brings it is held"
 // auditPackages compares the package databases.
 func (a *auditor) auditPackages() error {
 	a.lower = make(map[*unit.Choice]bool)
-	for _, c := range a.packages.choices() {
-		base, seen := version(c.New), version(c.User)
+	for _, c := range a.packages.All() {
+		base, seen := c.New.InstalledVersion(), c.User.InstalledVersion()
 		if base == "" || base == seen {
 			continue
 		}
 		p := report.AuditPackage{Name: c.Key, Base: base, Seen: seen, Reason: c.Reason}
-		if a.held && seen == version(c.Old) {
+		if a.held && seen == c.Old.InstalledVersion() {
 			p.Reason = heldBack
 		}
 		if seen != "" {
-			order, err := versionOrder(a.packages.of[c])(seen, base)
+			order, err := a.packages.Order(c, seen, base)
 			p.Lower = err == nil && order < 0 // what cannot be compared is told as it is
 		}
 		if p.Lower {
@@ -143,23 +143,15 @@ func (a *auditor) waits(c *unit.Choice) *report.Waiting {
 		return nil
 	}
 	w := a.waiting[i]
-	w.Base, w.Fix = version(c.New), true // the base may have been updated since
+	w.Base, w.Fix = c.New.InstalledVersion(), true // the base may have been updated since
 	return &w
-}
-
-// versionOrder returns how the package manager of a driver compares versions.
-func versionOrder(driver string) unit.Compare {
-	if driver == "apk" {
-		return apk.Compare
-	}
-	return dpkg.Compare
 }
 
 // hidingPaths walks the storage, and returns a function that tells whether it may hide something at a path. The base is not
 // walked.
 func (a *auditor) hidingPaths(ctx context.Context) (func(string) bool, error) {
 	exact, whole := make(map[string]bool), make(map[string]bool)
-	err := a.said.Survey(ctx, func(c tree.Change) error {
+	err := a.Said.Survey(ctx, func(c tree.Change) error {
 		switch {
 		case c.Deleted, c.Opaque, c.Kind != tree.Directory:
 			exact[c.Path], whole[c.Path] = true, true // what was a directory is hidden with all below
@@ -181,34 +173,34 @@ func (a *auditor) hidingPaths(ctx context.Context) (func(string) bool, error) {
 
 // auditPath compares a file of a package.
 func (a *auditor) auditPath(name string, c *unit.Choice) error {
-	t, err := a.three(name)
-	if err != nil || !t.n.file() || sameBacking(t.u, t.n) {
+	t, err := a.Three(name)
+	if err != nil || !t.N.File() || sides.SameBacking(t.U, t.N) {
 		return err
 	}
-	same, err := sameContent(t.u, t.n)
+	same, err := sides.SameContent(t.U, t.N)
 	if err != nil || same {
 		return err
 	}
-	r := report.AuditPath{Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: c.Key, Version: version(c.New), How: "replaced"}
+	r := report.AuditPath{Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: c.Key, Version: c.New.InstalledVersion(), How: "replaced"}
 	switch {
-	case differs(c) && version(c.User) != version(c.New):
+	case c.Differs() && c.User.InstalledVersion() != c.New.InstalledVersion():
 		r.How = "other version"
-	case t.u.absent():
+	case t.U.Absent():
 		r.How = "deleted"
 	}
-	was, err := lookup(a.earlier, name)
+	was, err := sides.Lookup(a.earlier, name)
 	if err != nil {
 		return err
 	}
 	for _, one := range []struct {
-		node
+		sides.Node
 		to *report.Content
-	}{{t.n, &r.BaseIs}, {t.u, &r.Seen}, {was, &r.Was}} {
-		if *one.to, err = describe(one.node); err != nil {
+	}{{t.N, &r.BaseIs}, {t.U, &r.Seen}, {was, &r.Was}} {
+		if *one.to, err = sides.Describe(one.Node); err != nil {
 			return err
 		}
 	}
-	r.Fix = a.lower[c] || a.compared && r.Was != r.BaseIs && version(c.User) == version(c.New)
+	r.Fix = a.lower[c] || a.compared && r.Was != r.BaseIs && c.User.InstalledVersion() == c.New.InstalledVersion()
 	if r.Fix && !a.lower[c] {
 		a.Fixes++
 	}

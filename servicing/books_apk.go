@@ -15,7 +15,8 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/apk"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -32,7 +33,7 @@ const (
 
 // apkBooks are the databases of apk on all sides.
 type apkBooks struct {
-	*views
+	*sides.Views
 	dirs    [3]string // by side, where the database is; "" where there is none
 	bases   [3]*apk.Database
 	worlds  [3][]byte
@@ -46,10 +47,10 @@ type apkBooks struct {
 }
 
 // newApkBooks reads the databases and decides on each package.
-func newApkBooks(v *views, ties policy.Action) (*apkBooks, error) {
-	b := &apkBooks{views: v}
+func newApkBooks(v *sides.Views, t pkg.Ties) (*apkBooks, error) {
+	b := &apkBooks{Views: v}
 	var contents [3][]byte
-	for side, view := range b.sides() {
+	for side, view := range b.Sides() {
 		if err := b.find(side, view); err != nil {
 			return nil, err
 		}
@@ -62,17 +63,17 @@ func newApkBooks(v *views, ties policy.Action) (*apkBooks, error) {
 		}
 		b.bases[side] = apk.Parse(contents[side])
 	}
-	b.changed = !bytes.Equal(contents[sideOld], contents[sideNew])
+	b.changed = !bytes.Equal(contents[sides.Old], contents[sides.New])
 	switch {
 	case b.unreadable:
 		b.bases = [3]*apk.Database{{}, {}, {}}
-	case contents[sideUser] == nil:
-		b.bases[sideUser] = b.bases[sideOld] // the user removed the books, not the packages
-		b.abandoned = contents[sideOld] != nil
+	case contents[sides.User] == nil:
+		b.bases[sides.User] = b.bases[sides.Old] // the user removed the books, not the packages
+		b.abandoned = contents[sides.Old] != nil
 	}
-	b.choices = apk.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser], b.worlds[sideUser], v.marks)
-	b.refused = keepPackages(ties, b.choices, unit.Relations{
-		Broken: b.broken(b.worlds[sideUser]), Names: apk.Names, Source: apk.Source, OtherLibrary: apk.OtherLibrary,
+	b.choices = apk.Choose(b.bases[sides.Old], b.bases[sides.New], b.bases[sides.User], b.worlds[sides.User], t.Kept)
+	b.refused = t.Keep(b.choices, unit.Relations{
+		Broken: b.broken(b.worlds[sides.User]), Names: apk.Names, Source: apk.Source, OtherLibrary: apk.OtherLibrary,
 	})
 	return b, nil
 }
@@ -81,18 +82,18 @@ func newApkBooks(v *views, ties policy.Action) (*apkBooks, error) {
 // side either.
 func (b *apkBooks) broken(world []byte) func([]*unit.Package) []unit.Problem {
 	known := func(side int) []unit.Problem { return apk.Problems(b.bases[side].Packages, b.worlds[side]) }
-	user, base := known(sideUser), known(sideNew)
+	user, base := known(sides.User), known(sides.New)
 	return func(all []*unit.Package) []unit.Problem { return unit.New(apk.Problems(all, world), user, base) }
 }
 
 // find finds out where a side has its database.
 func (b *apkBooks) find(side int, view *tree.View) error {
 	for _, dir := range apkDirs {
-		n, err := lookup(view, path.Join(dir, apkInstalled))
+		n, err := sides.Lookup(view, path.Join(dir, apkInstalled))
 		if err != nil {
 			return err
 		}
-		if !n.absent() {
+		if !n.Absent() {
 			b.dirs[side] = dir
 			return nil
 		}
@@ -102,12 +103,12 @@ func (b *apkBooks) find(side int, view *tree.View) error {
 
 // read reads a file of the database; nil when there is none.
 func (b *apkBooks) read(view *tree.View, name string) ([]byte, error) {
-	n, err := lookup(view, name)
+	n, err := sides.Lookup(view, name)
 	if err != nil {
 		return nil, err
 	}
-	content, err := read(n, maxDatabase)
-	if errors.Is(err, tree.ErrTooLarge) || !n.absent() && !n.is(tree.Regular) {
+	content, err := sides.Read(n, pkg.MaxDatabase)
+	if errors.Is(err, tree.ErrTooLarge) || !n.Absent() && !n.Is(tree.Regular) {
 		b.unreadable = true
 		return nil, nil
 	}
@@ -117,31 +118,35 @@ func (b *apkBooks) read(view *tree.View, name string) ([]byte, error) {
 	return content, nil
 }
 
-func (b *apkBooks) decided() []unit.Choice { return b.choices }
+func (b *apkBooks) Name() string { return "apk" }
 
-// files returns the paths of a package on one side.
-func (b *apkBooks) files(c *unit.Choice, side int) ([]string, error) {
-	return apk.Files(on(c, side)), nil
+func (b *apkBooks) Compare(x, y string) (int, error) { return apk.Compare(x, y) }
+
+func (b *apkBooks) Choices() []unit.Choice { return b.choices }
+
+// Files returns the paths of a package on one side.
+func (b *apkBooks) Files(c *unit.Choice, side int) ([]string, error) {
+	return apk.Files(sides.On(c, side)), nil
 }
 
-// shipped returns the digests of a package's files as the user's version has them.
-func (b *apkBooks) shipped(c *unit.Choice) (map[string]string, error) {
+// Digests returns the digests of a package's files as the user's version has them.
+func (b *apkBooks) Digests(c *unit.Choice) (map[string]string, error) {
 	return apk.Digests(c.User), nil
 }
 
-// matches tells whether a file has a digest as the database writes them.
-func (b *apkBooks) matches(n node, digest string) (bool, error) {
+// Matches tells whether a file has a digest as the database writes them.
+func (b *apkBooks) Matches(n sides.Node, digest string) (bool, error) {
 	for prefix, h := range map[string]hash.Hash{"Q1": sha1.New(), "Q2": sha256.New()} { //nolint:gosec // see the import
 		if want, ok := strings.CutPrefix(digest, prefix); ok {
-			got, err := digestOf(n, h)
+			got, err := sides.DigestOf(n, h)
 			return base64.StdEncoding.EncodeToString(got) == want, err
 		}
 	}
 	return false, nil
 }
 
-// architecture returns the one of the first package that has one.
-func (b *apkBooks) architecture(side int) string {
+// Architecture returns the one of the first package that has one.
+func (b *apkBooks) Architecture(side int) string {
 	for _, p := range b.bases[side].Packages {
 		if p.Arch != "" && p.Arch != "noarch" {
 			return p.Arch
@@ -150,8 +155,8 @@ func (b *apkBooks) architecture(side int) string {
 	return ""
 }
 
-// upgrade returns the command that brings packages to their newest versions.
-func (b *apkBooks) upgrade(names []string) string {
+// Upgrade returns the command that brings packages to their newest versions.
+func (b *apkBooks) Upgrade(names []string) string {
 	return "apk update && apk add --upgrade " + strings.Join(names, " ")
 }
 

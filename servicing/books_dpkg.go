@@ -14,7 +14,8 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
@@ -28,7 +29,7 @@ const (
 
 // dpkgBooks are the databases of dpkg on all sides.
 type dpkgBooks struct {
-	*views
+	*sides.Views
 	bases   [3]*dpkg.Database // by side
 	choices []unit.Choice
 	byInfo  map[string]*unit.Choice // by the name that the info directory has for it
@@ -42,13 +43,13 @@ type dpkgBooks struct {
 }
 
 // newDpkgBooks reads the databases and decides on each package.
-func newDpkgBooks(v *views, ties policy.Action) (*dpkgBooks, error) {
-	b := &dpkgBooks{views: v, byInfo: make(map[string]*unit.Choice)}
+func newDpkgBooks(v *sides.Views, t pkg.Ties) (*dpkgBooks, error) {
+	b := &dpkgBooks{Views: v, byInfo: make(map[string]*unit.Choice)}
 	if err := b.read(); err != nil {
 		return nil, err
 	}
-	b.choices = dpkg.Choose(b.bases[sideOld], b.bases[sideNew], b.bases[sideUser], v.marks)
-	b.refused = keepPackages(ties, b.choices, unit.Relations{
+	b.choices = dpkg.Choose(b.bases[sides.Old], b.bases[sides.New], b.bases[sides.User], t.Kept)
+	b.refused = t.Keep(b.choices, unit.Relations{
 		Broken: b.broken(), Names: dpkg.Names, Source: dpkg.Source, OtherLibrary: dpkg.OtherLibrary,
 	})
 	for i := range b.choices {
@@ -67,47 +68,51 @@ func newDpkgBooks(v *views, ties policy.Action) (*dpkgBooks, error) {
 // read reads the status files.
 func (b *dpkgBooks) read() error {
 	var contents [3][]byte
-	for side, view := range b.sides() {
-		n, err := lookup(view, statusPath)
+	for side, view := range b.Sides() {
+		n, err := sides.Lookup(view, statusPath)
 		if err != nil {
 			return err
 		}
-		contents[side], err = read(n, maxDatabase)
-		if errors.Is(err, tree.ErrTooLarge) || !n.absent() && !n.is(tree.Regular) {
+		contents[side], err = sides.Read(n, pkg.MaxDatabase)
+		if errors.Is(err, tree.ErrTooLarge) || !n.Absent() && !n.Is(tree.Regular) {
 			b.unreadable = true
 		} else if err != nil {
 			return fmt.Errorf("read the package database: %w", err)
 		}
 		b.bases[side] = dpkg.Parse(contents[side])
 	}
-	b.changed = !bytes.Equal(contents[sideOld], contents[sideNew])
+	b.changed = !bytes.Equal(contents[sides.Old], contents[sides.New])
 	switch {
 	case b.unreadable:
 		b.bases = [3]*dpkg.Database{{}, {}, {}}
-	case contents[sideUser] == nil:
-		b.bases[sideUser] = b.bases[sideOld] // the user removed the books, not the packages
-		b.abandoned = contents[sideOld] != nil
+	case contents[sides.User] == nil:
+		b.bases[sides.User] = b.bases[sides.Old] // the user removed the books, not the packages
+		b.abandoned = contents[sides.Old] != nil
 	}
 	return nil
 }
 
 // broken returns what tells which relations would not hold between packages, but for those that do not hold on a side either.
 func (b *dpkgBooks) broken() func([]*unit.Package) []unit.Problem {
-	user, base := dpkg.Problems(b.bases[sideUser].Packages), dpkg.Problems(b.bases[sideNew].Packages)
+	user, base := dpkg.Problems(b.bases[sides.User].Packages), dpkg.Problems(b.bases[sides.New].Packages)
 	return func(all []*unit.Package) []unit.Problem { return unit.New(dpkg.Problems(all), user, base) }
 }
 
-func (b *dpkgBooks) decided() []unit.Choice { return b.choices }
+func (b *dpkgBooks) Name() string { return "dpkg" }
 
-// files returns the paths of a package on one side, as its list has them.
-func (b *dpkgBooks) files(c *unit.Choice, side int) ([]string, error) {
+func (b *dpkgBooks) Compare(x, y string) (int, error) { return dpkg.Compare(x, y) }
+
+func (b *dpkgBooks) Choices() []unit.Choice { return b.choices }
+
+// Files returns the paths of a package on one side, as its list has them.
+func (b *dpkgBooks) Files(c *unit.Choice, side int) ([]string, error) {
 	content, err := b.info(c, side, "list")
 	return dpkg.ParseList(content), err
 }
 
-// shipped returns the digests of a package's files as the user's version has them.
-func (b *dpkgBooks) shipped(c *unit.Choice) (map[string]string, error) {
-	content, err := b.info(c, sideUser, "md5sums")
+// Digests returns the digests of a package's files as the user's version has them.
+func (b *dpkgBooks) Digests(c *unit.Choice) (map[string]string, error) {
+	content, err := b.info(c, sides.User, "md5sums")
 	if err != nil {
 		return nil, err
 	}
@@ -116,14 +121,14 @@ func (b *dpkgBooks) shipped(c *unit.Choice) (map[string]string, error) {
 	return out, nil
 }
 
-// matches tells whether a file has an MD5 digest; they tell what was shipped, not what is trusted.
-func (b *dpkgBooks) matches(n node, digest string) (bool, error) {
-	got, err := digestOf(n, md5.New()) //nolint:gosec // dpkg has no others
+// Matches tells whether a file has an MD5 digest; they tell what was shipped, not what is trusted.
+func (b *dpkgBooks) Matches(n sides.Node, digest string) (bool, error) {
+	got, err := sides.DigestOf(n, md5.New()) //nolint:gosec // dpkg has no others
 	return hex.EncodeToString(got) == digest, err
 }
 
-// architecture returns the one that the package manager itself is of; "" when it is not known.
-func (b *dpkgBooks) architecture(side int) string {
+// Architecture returns the one that the package manager itself is of; "" when it is not known.
+func (b *dpkgBooks) Architecture(side int) string {
 	for _, p := range b.bases[side].Packages {
 		if p.Name == "dpkg" && p.Installed() {
 			return p.Arch
@@ -132,23 +137,23 @@ func (b *dpkgBooks) architecture(side int) string {
 	return ""
 }
 
-// upgrade returns the command that brings packages to their newest versions.
-func (b *dpkgBooks) upgrade(names []string) string {
+// Upgrade returns the command that brings packages to their newest versions.
+func (b *dpkgBooks) Upgrade(names []string) string {
 	return "apt-get update && apt-get install --only-upgrade " + strings.Join(names, " ")
 }
 
 // info reads a file about a package from the info directory; nil when there is none.
 func (b *dpkgBooks) info(c *unit.Choice, side int, kind string) ([]byte, error) {
-	pkg := on(c, side)
+	pkg := sides.On(c, side)
 	if pkg == nil {
 		return nil, nil
 	}
 	for _, name := range dpkg.InfoNames(pkg) {
-		n, err := lookup(b.sides()[side], path.Join(infoDir, name+"."+kind))
+		n, err := sides.Lookup(b.Sides()[side], path.Join(infoDir, name+"."+kind))
 		if err != nil {
 			return nil, err
 		}
-		if !n.absent() {
+		if !n.Absent() {
 			return b.readInfo(n, side)
 		}
 	}
@@ -163,8 +168,8 @@ const (
 )
 
 // readInfo reads a file about a package. One that is too large, or one too many, makes the database unreadable.
-func (b *dpkgBooks) readInfo(n node, side int) ([]byte, error) {
-	content, err := read(n, min(maxOne, maxInfo-b.cost[side]))
+func (b *dpkgBooks) readInfo(n sides.Node, side int) ([]byte, error) {
+	content, err := sides.Read(n, min(maxOne, maxInfo-b.cost[side]))
 	if errors.Is(err, tree.ErrTooLarge) {
 		b.unreadable = true
 		return nil, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -24,7 +25,7 @@ import (
 // old base, and is wrong after, on the new base with the side effects, counts.
 type checker struct {
 	*planner
-	before, after *scene
+	before, after *sides.Scene
 	moved         map[string]string // by the user's paths, those in the result, where they differ
 	programs      [2]*loader        // before and after
 	modules       map[string]string // directories of modules, with a path that shows that they are in use
@@ -32,21 +33,21 @@ type checker struct {
 }
 
 // check finds what the side effects, and the new base, would break. A base that did not change breaks nothing.
-func (p *planner) check(ctx context.Context, effects []effect) ([]report.CheckFinding, error) {
-	if p.sameBase || !p.touched && len(effects) == 0 {
+func (p *planner) check(ctx context.Context, effects []sides.Effect) ([]report.CheckFinding, error) {
+	if p.SameBase || !p.touched && len(effects) == 0 {
 		return nil, nil
 	}
 	c := &checker{
-		planner: p, before: newScene(p.user, nil), after: newScene(p.plain, effects), moved: make(map[string]string),
+		planner: p, before: sides.NewScene(p.User, nil), after: sides.NewScene(p.Plain, effects), moved: make(map[string]string),
 		modules: make(map[string]string),
 	}
 	c.programs = [2]*loader{newLoader(c.before), newLoader(c.after)}
 	for name, o := range p.want {
-		if o.view == p.user && o.Path != name && (c.moved[o.Path] == "" || name < c.moved[o.Path]) {
+		if o.View == p.User && o.Path != name && (c.moved[o.Path] == "" || name < c.moved[o.Path]) {
 			c.moved[o.Path] = name
 		}
 	}
-	if err := p.said.Walk(ctx, c.visit); err != nil {
+	if err := p.Said.Walk(ctx, c.visit); err != nil {
 		return nil, fmt.Errorf("check the result: %w", err)
 	}
 	for _, check := range []func() error{c.checkModules, c.checkAccounts, c.checkPackageFiles} {
@@ -55,7 +56,7 @@ func (p *planner) check(ctx context.Context, effects []effect) ([]report.CheckFi
 		}
 	}
 	slices.SortFunc(c.findings, func(a, b report.CheckFinding) int {
-		return cmp.Or(comparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
+		return cmp.Or(sides.ComparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
 	})
 	c.findings = slices.CompactFunc(c.findings, func(a, b report.CheckFinding) bool {
 		return a.Path == b.Path && a.Check == b.Check && a.Message == b.Message
@@ -122,19 +123,19 @@ func (c *checker) look(change tree.Change) error {
 	if moved, ok := c.moved[to]; ok {
 		to = moved
 	}
-	o, err := c.after.at(to)
-	if err != nil || o.absent() || o.Kind != change.Kind {
+	o, err := c.after.At(to)
+	if err != nil || o.Absent() || o.Kind != change.Kind {
 		return err
 	}
-	t, err := c.planner.moved(change.Path, to)
+	t, err := c.planner.Moved(change.Path, to)
 	if err != nil {
 		return err
 	}
-	users := o.view == c.user || sameBacking(o.node, t.u)
+	users := o.View == c.User || sides.SameBacking(o.Node, t.U)
 	switch {
 	case !users:
 		return nil // the new base's, which it has to see to itself
-	case o.is(tree.Symlink):
+	case o.Is(tree.Symlink):
 		return c.checkLink(t, o)
 	default:
 		c.noteModules(t)
@@ -143,41 +144,41 @@ func (c *checker) look(change tree.Change) error {
 }
 
 // checkLink finds a link that leads nowhere any more.
-func (c *checker) checkLink(t three, o outcome) error {
-	if o.Link != t.u.Link || c.ignores(policy.ConcernLink) {
+func (c *checker) checkLink(t sides.Three, o sides.Outcome) error {
+	if o.Link != t.U.Link || c.ignores(policy.ConcernLink) {
 		return nil
 	}
-	_, before, err := c.before.follow(t.was)
-	if err != nil || before.absent() {
+	_, before, err := c.before.Follow(t.Was)
+	if err != nil || before.Absent() {
 		return err
 	}
-	_, after, err := c.after.follow(t.path)
-	if err != nil || !after.absent() {
+	_, after, err := c.after.Follow(t.Path)
+	if err != nil || !after.Absent() {
 		return err
 	}
-	return c.findAt(policy.ConcernLink, policy.ConcernLink, t, "leads nowhere any more: to %s", t.u.Link)
+	return c.findAt(policy.ConcernLink, policy.ConcernLink, t, "leads nowhere any more: to %s", t.U.Link)
 }
 
 // findAt records a finding about a path: the one concern if it is of a package on the user's side, else the other.
-func (c *checker) findAt(packaged, own policy.Concern, t three, format string, args ...any) error {
-	owner, err := c.packages.ownerOf(t)
+func (c *checker) findAt(packaged, own policy.Concern, t sides.Three, format string, args ...any) error {
+	owner, err := c.packages.OwnerOf(t)
 	if err != nil {
 		return err
 	}
 	concern, pkg := own, ""
-	if of := owner[sideUser]; of != nil {
+	if of := owner[sides.User]; of != nil {
 		concern, pkg = packaged, of.Key
 	}
-	c.find(concern, t.path, pkg, format, args...)
+	c.find(concern, t.Path, pkg, format, args...)
 	return nil
 }
 
 // checkExecutable checks a program, a library or a script.
-func (c *checker) checkExecutable(t three, o outcome) error {
-	if o.Mode&0o111 == 0 && !strings.Contains(path.Base(t.path), ".so") {
+func (c *checker) checkExecutable(t sides.Three, o sides.Outcome) error {
+	if o.Mode&0o111 == 0 && !strings.Contains(path.Base(t.Path), ".so") {
 		return nil
 	}
-	content, closer, err := o.open()
+	content, closer, err := o.Open()
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (c *checker) checkExecutable(t three, o outcome) error {
 	head := make([]byte, 256)
 	n, err := content.ReadAt(head, 0)
 	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt gives it as it is
-		return fmt.Errorf("read %s: %w", tree.Shown(t.path), err)
+		return fmt.Errorf("read %s: %w", tree.Shown(t.Path), err)
 	}
 	head = head[:n]
 	switch {

@@ -10,8 +10,10 @@ import (
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/accounts"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/ids"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
 // checkAccounts reports what the update does to the owners of files: those whom the base dropped and who stay, those who
@@ -20,12 +22,12 @@ func (c *checker) checkAccounts() error {
 	if c.ignores(policy.ConcernAccount) {
 		return nil
 	}
-	for _, k := range idKinds() {
-		files := k.of(c.owners)
-		for _, kept := range c.ids.merged.Kept {
-			if kept.File == k.file {
-				c.find(policy.ConcernAccount, k.path(), "",
-					"the base dropped the %s %s (%d); it stays, because %s of the storage belong to it", k.what, kept.Name, kept.ID, filesIn(files[kept.ID]))
+	for _, k := range ids.Kinds() {
+		files := k.Of(c.owners)
+		for _, kept := range c.ids.Merged.Kept {
+			if kept.File == k.File {
+				c.find(policy.ConcernAccount, k.Path(), "",
+					"the base dropped the %s %s (%d); it stays, because %s of the storage belong to it", k.What, kept.Name, kept.ID, ids.FilesIn(files[kept.ID]))
 			}
 		}
 		if err := c.checkNewNames(k, files); err != nil {
@@ -40,12 +42,12 @@ func (c *checker) checkAccounts() error {
 
 // findMove reports an account of the new base that has another id in the result.
 func (c *checker) findMove(r report.IDRemap) {
-	for _, k := range idKinds() {
-		if k.kind != r.Kind || r.Files == 0 && accountIs(c.ids.o[k.file], k.file, r.Name, r.From) {
+	for _, k := range ids.Kinds() {
+		if k.Kind != r.Kind || r.Files == 0 && accountIs(c.ids.O[k.File], k.File, r.Name, r.From) {
 			continue // it was so before, and nothing follows
 		}
-		c.find(policy.ConcernAccount, k.path(), "", "the %s %s is %d in the base and %d here; %s of the base follow",
-			k.what, r.Name, r.From, r.To, filesIn(r.Files))
+		c.find(policy.ConcernAccount, k.Path(), "", "the %s %s is %d in the base and %d here; %s of the base follow",
+			k.What, r.Name, r.From, r.To, ids.FilesIn(r.Files))
 	}
 }
 
@@ -55,33 +57,22 @@ func accountIs(content []byte, f accounts.File, name string, id uint32) bool {
 }
 
 // checkNewNames reports ids of the storage's files that had no name and have one in the result.
-func (c *checker) checkNewNames(k idKind, files map[uint32]int) error {
-	before, err := c.before.accountNames(k)
+func (c *checker) checkNewNames(k ids.Kind, files map[uint32]int) error {
+	before, err := ids.AccountNames(c.before, k)
 	if err != nil {
 		return err
 	}
-	after, err := c.after.accountNames(k)
+	after, err := ids.AccountNames(c.after, k)
 	if err != nil {
 		return err
 	}
 	for _, id := range slices.Sorted(maps.Keys(files)) {
 		if len(before[id]) == 0 && len(after[id]) > 0 && files[id] > 0 {
-			c.find(policy.ConcernAccount, k.path(), "", "%s of the storage belong to the %s %d, who had no name and is %s now",
-				filesIn(files[id]), k.what, id, after[id][0])
+			c.find(policy.ConcernAccount, k.Path(), "", "%s of the storage belong to the %s %d, who had no name and is %s now",
+				ids.FilesIn(files[id]), k.What, id, after[id][0])
 		}
 	}
 	return nil
-}
-
-// filesIn counts files; 0 is for an unknown number.
-func filesIn(n int) string {
-	switch n {
-	case 0:
-		return "files"
-	case 1:
-		return "1 file"
-	}
-	return fmt.Sprintf("%d files", n)
 }
 
 // checkPackageFiles finds packages of the user's of which the result lacks files that are there now: database and files must
@@ -90,11 +81,11 @@ func (c *checker) checkPackageFiles() error {
 	if c.ignores(policy.ConcernPackageFiles) {
 		return nil
 	}
-	for _, choice := range c.packages.choices() {
-		if !differs(choice) || !choice.User.Installed() {
+	for _, choice := range c.packages.All() {
+		if !choice.Differs() || !choice.User.Installed() {
 			continue
 		}
-		list, err := c.packages.list(choice, sideUser)
+		list, err := c.packages.List(choice, sides.User)
 		if err != nil {
 			return err
 		}
@@ -121,18 +112,18 @@ func (c *checker) checkPackageFiles() error {
 
 // lostPath tells whether something was at a path and is not any more, not even by way of a directory that is a link now.
 func (c *checker) lostPath(name string) (bool, error) {
-	before, err := c.before.at(name)
-	if err != nil || before.absent() || c.pins.excludes(name) {
+	before, err := c.before.At(name)
+	if err != nil || before.Absent() || c.pins.excludes(name) {
 		return false, err
 	}
-	after, err := c.after.at(name)
-	if err != nil || !after.absent() {
+	after, err := c.after.At(name)
+	if err != nil || !after.Absent() {
 		return false, err
 	}
-	where, dir, err := c.after.follow(path.Dir(name))
-	if err != nil || !dir.dir() {
+	where, dir, err := c.after.Follow(path.Dir(name))
+	if err != nil || !dir.Dir() {
 		return err == nil, err
 	}
-	after, err = c.after.at(path.Join(where, path.Base(name)))
-	return after.absent(), err
+	after, err = c.after.At(path.Join(where, path.Base(name)))
+	return after.Absent(), err
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -28,18 +29,18 @@ func (n need) String() string {
 }
 
 // checkProgram finds a program, or library, that found all that it needs before and does not after.
-func (c *checker) checkProgram(t three, o outcome, content io.ReaderAt) error {
+func (c *checker) checkProgram(t sides.Three, o sides.Outcome, content io.ReaderAt) error {
 	if c.ignores(policy.ConcernPackagedProgram, policy.ConcernOwnProgram, policy.ConcernReplacedLibrary) {
 		return nil
 	}
-	f, err := elfdeps.Read(content, o.length())
+	f, err := elfdeps.Read(content, o.Length())
 	if errors.Is(err, elfdeps.ErrFormat) {
 		return nil // the loader would not take it either
 	}
 	if err != nil {
 		return err
 	}
-	after, err := c.programs[1].missing(f, t.path)
+	after, err := c.programs[1].missing(f, t.Path)
 	if err != nil {
 		return err
 	}
@@ -52,8 +53,8 @@ func (c *checker) checkProgram(t three, o outcome, content io.ReaderAt) error {
 }
 
 // compareNeeds records what is missing after and was not before.
-func (c *checker) compareNeeds(f *elfdeps.File, t three, after []need) error {
-	before, err := c.programs[0].missing(f, t.was)
+func (c *checker) compareNeeds(f *elfdeps.File, t sides.Three, after []need) error {
+	before, err := c.programs[0].missing(f, t.Was)
 	if err != nil {
 		return err
 	}
@@ -73,14 +74,14 @@ func (c *checker) compareNeeds(f *elfdeps.File, t three, after []need) error {
 
 // checkReplaced finds a library of the user's in place of one of the base's that lacks what the new base's defines: programs
 // of the new base may need it.
-func (c *checker) checkReplaced(f *elfdeps.File, t three) error {
-	if !t.n.is(tree.Regular) || f.Type != elf.ET_DYN || f.Loader != "" || c.ignores(policy.ConcernReplacedLibrary) {
+func (c *checker) checkReplaced(f *elfdeps.File, t sides.Three) error {
+	if !t.N.Is(tree.Regular) || f.Type != elf.ET_DYN || f.Loader != "" || c.ignores(policy.ConcernReplacedLibrary) {
 		return nil
 	}
 	var defined [2][]string
-	for i, n := range []node{t.o, t.n} {
+	for i, n := range []sides.Node{t.O, t.N} {
 		var err error
-		if defined[i], err = definedBy(shows(n)); err != nil {
+		if defined[i], err = definedBy(sides.Shows(n)); err != nil {
 			return err
 		}
 	}
@@ -91,14 +92,14 @@ func (c *checker) checkReplaced(f *elfdeps.File, t three) error {
 		}
 	}
 	if len(lacks) > 0 {
-		c.find(policy.ConcernReplacedLibrary, t.path, t.own.name(), "is the user's and lacks what the base's in its place has, and its programs may need: %s", strings.Join(lacks, ", "))
+		c.find(policy.ConcernReplacedLibrary, t.Path, t.Own.Name(), "is the user's and lacks what the base's in its place has, and its programs may need: %s", strings.Join(lacks, ", "))
 	}
 	return nil
 }
 
 // definedBy returns the symbol versions of a library; none when it is no such file.
-func definedBy(o outcome) ([]string, error) {
-	if !o.is(tree.Regular) {
+func definedBy(o sides.Outcome) ([]string, error) {
+	if !o.Is(tree.Regular) {
 		return nil, nil
 	}
 	f, err := readProgram(o)
@@ -109,13 +110,13 @@ func definedBy(o outcome) ([]string, error) {
 }
 
 // readProgram reads an ELF file; nil when it is none.
-func readProgram(o outcome) (*elfdeps.File, error) {
-	content, closer, err := o.open()
+func readProgram(o sides.Outcome) (*elfdeps.File, error) {
+	content, closer, err := o.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer closer.Close()
-	f, err := elfdeps.Read(content, o.length())
+	f, err := elfdeps.Read(content, o.Length())
 	if errors.Is(err, elfdeps.ErrFormat) {
 		return nil, nil
 	}
@@ -125,7 +126,7 @@ func readProgram(o outcome) (*elfdeps.File, error) {
 // loader finds libraries as the dynamic loader does, in a scene. LD_LIBRARY_PATH, and the search path of the program that
 // loads a library, are not known to it; but what it did not find before does not count after.
 type loader struct {
-	*scene
+	*sides.Scene
 	dirs  []string // those of every program, once they are known
 	known map[place]*elfdeps.File
 }
@@ -136,7 +137,9 @@ type place struct {
 	kind elfdeps.Kind
 }
 
-func newLoader(s *scene) *loader { return &loader{scene: s, known: make(map[place]*elfdeps.File)} }
+func newLoader(s *sides.Scene) *loader {
+	return &loader{Scene: s, known: make(map[place]*elfdeps.File)}
+}
 
 // missing returns what a file does not find, in a fixed order.
 func (l *loader) missing(f *elfdeps.File, at string) ([]need, error) {
@@ -145,7 +148,7 @@ func (l *loader) missing(f *elfdeps.File, at string) ([]need, error) {
 	}
 	var out []need
 	if f.Loader != "" {
-		has, err := l.has(f.Loader)
+		has, err := l.Has(f.Loader)
 		if err != nil {
 			return nil, err
 		}
@@ -189,7 +192,7 @@ func (l *loader) find(f *elfdeps.File, name string, dirs []string) (*elfdeps.Fil
 		candidates = inDirs(name, dirs...)
 	}
 	for _, candidate := range candidates {
-		found, err := l.library(place{trimRoot(candidate), f.Kind})
+		found, err := l.library(place{sides.TrimRoot(candidate), f.Kind})
 		if err != nil || found != nil {
 			return found, err
 		}
@@ -202,12 +205,12 @@ func (l *loader) library(at place) (*elfdeps.File, error) {
 	if known, ok := l.known[at]; ok {
 		return known, nil
 	}
-	_, o, err := l.follow(at.path)
+	_, o, err := l.Follow(at.path)
 	if err != nil {
 		return nil, err
 	}
 	var f *elfdeps.File
-	if o.is(tree.Regular) {
+	if o.Is(tree.Regular) {
 		if f, err = readProgram(o); err != nil {
 			return nil, err
 		}
@@ -304,7 +307,7 @@ func (l *loader) configured() ([]string, error) {
 	for read := 0; len(todo) > 0 && read < maxLoaderFiles; read++ {
 		name := todo[0]
 		todo = todo[1:]
-		content, err := l.read(name, maxLoaderConfig)
+		content, err := l.Read(name, maxLoaderConfig)
 		if err != nil {
 			return nil, err
 		}
@@ -331,8 +334,8 @@ func (l *loader) included(pattern, from string) ([]string, error) {
 	if !path.IsAbs(pattern) {
 		pattern = path.Join(path.Dir(from), pattern)
 	}
-	dir, base := path.Split(trimRoot(pattern))
-	names, err := l.names(path.Clean(dir))
+	dir, base := path.Split(sides.TrimRoot(pattern))
+	names, err := l.Names(path.Clean(dir))
 	if err != nil {
 		return nil, err
 	}
@@ -347,7 +350,7 @@ func (l *loader) included(pattern, from string) ([]string, error) {
 
 // muslDirs returns the directories that musl's loader looks in, if that is there.
 func (l *loader) muslDirs() ([]string, error) {
-	names, err := l.names("lib")
+	names, err := l.Names("lib")
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +359,7 @@ func (l *loader) muslDirs() ([]string, error) {
 		if !policy.MatchName("ld-musl-*.so.1", name) {
 			continue
 		}
-		content, err := l.read("etc/"+strings.TrimSuffix(name, ".so.1")+".path", maxLoaderConfig)
+		content, err := l.Read("etc/"+strings.TrimSuffix(name, ".so.1")+".path", maxLoaderConfig)
 		if err != nil {
 			return nil, err
 		}

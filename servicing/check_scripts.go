@@ -11,13 +11,14 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
 // programDirs are where env looks for a program, and a person.
 var programDirs = []string{"usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"}
 
 // checkScript finds a script whose interpreter is gone.
-func (c *checker) checkScript(t three, head string) error {
+func (c *checker) checkScript(t sides.Three, head string) error {
 	line, _, _ := strings.Cut(strings.TrimPrefix(head, "#!"), "\n")
 	words := strings.Fields(line)
 	if len(words) == 0 || !path.IsAbs(words[0]) || c.ignores(policy.ConcernScript) {
@@ -60,9 +61,9 @@ func (c *checker) lost(candidates []string) (bool, error) {
 	return !after, err
 }
 
-func anyOf(s *scene, candidates []string) (bool, error) {
+func anyOf(s *sides.Scene, candidates []string) (bool, error) {
 	for _, name := range candidates {
-		if has, err := s.has(name); err != nil || has {
+		if has, err := s.Has(name); err != nil || has {
 			return has, err
 		}
 	}
@@ -74,16 +75,16 @@ var pythonDir = regexp.MustCompile(`^((?:.*/)?)(?:lib|lib64)/(python[0-9]+\.[0-9
 
 // noteModules remembers the directory of modules that a file of the user's is in. Byte code alone is no module: it is left by
 // whoever ran the base's.
-func (c *checker) noteModules(t three) {
-	if !t.o.absent() || !t.n.absent() || !slices.Contains([]string{".py", ".so", ".pth"}, path.Ext(t.path)) {
+func (c *checker) noteModules(t sides.Three) {
+	if !t.O.Absent() || !t.N.Absent() || !slices.Contains([]string{".py", ".so", ".pth"}, path.Ext(t.Path)) {
 		return
 	}
-	found := pythonDir.FindString(t.path)
+	found := pythonDir.FindString(t.Path)
 	if found == "" {
 		return
 	}
-	if known, ok := c.modules[found]; !ok || t.path < known {
-		c.modules[found] = t.path
+	if known, ok := c.modules[found]; !ok || t.Path < known {
+		c.modules[found] = t.Path
 	}
 }
 
@@ -109,13 +110,13 @@ func (c *checker) checkModules() error {
 
 // hasPython tells whether there is an interpreter of a version, for what is installed below a prefix. A link counts only if
 // it leads to that very version: in a virtual environment it leads to whatever is newest.
-func (c *checker) hasPython(s *scene, prefix, python string) (bool, error) {
+func (c *checker) hasPython(s *sides.Scene, prefix, python string) (bool, error) {
 	for _, name := range inDirs(python, path.Join(prefix, "bin"), "usr/local/bin", "usr/bin", "bin") {
-		where, o, err := s.follow(name)
+		where, o, err := s.Follow(name)
 		if err != nil {
 			return false, err
 		}
-		if o.file() && path.Base(where) == python {
+		if o.File() && path.Base(where) == python {
 			return true, nil
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps/elftest"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -241,22 +242,22 @@ func TestD14PackagedPrograms(t *testing.T) {
 func TestScene(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := drawnScenario(rt, true)
-		v, err := openViews(s.input(Options{}))
+		v, err := sides.Open(s.input(Options{}).stacks())
 		must(rt, err)
-		defer func() { must(rt, v.close()) }()
-		_, effects, err := makePlan(t.Context(), v, Options{}, make(passed))
+		defer func() { must(rt, v.Close()) }()
+		_, effects, err := makePlan(t.Context(), v, Input{}, make(sides.Passed))
 		must(rt, err)
-		after, got := newScene(v.plain, effects), files{}
+		after, got := sides.NewScene(v.Plain, effects), files{}
 		var walk func(dir string)
 		walk = func(dir string) {
-			names, err := after.names(dir)
+			names, err := after.Names(dir)
 			must(rt, err)
 			for _, name := range names {
 				full := path.Join(dir, name)
-				o, err := after.at(full)
+				o, err := after.At(full)
 				must(rt, err)
 				got[full] = shownAs(rt, after, full, o)
-				if o.dir() {
+				if o.Dir() {
 					walk(full)
 				}
 			}
@@ -270,14 +271,14 @@ func TestScene(t *testing.T) {
 	})
 }
 
-func shownAs(t tb, s *scene, name string, o outcome) string {
+func shownAs(t tb, s *sides.Scene, name string, o sides.Outcome) string {
 	switch {
-	case o.dir():
+	case o.Dir():
 		return "dir"
-	case o.is(tree.Symlink):
+	case o.Is(tree.Symlink):
 		return "-> " + o.Link
 	}
-	content, err := s.read(name, 1<<20)
+	content, err := s.Read(name, 1<<20)
 	must(t, err)
 	return string(content)
 }

@@ -11,39 +11,22 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// comparison tells which of the three contents are the same.
-type comparison struct{ on, ou, nu bool }
-
-func compare(t three) (c comparison, err error) {
-	if c.on, err = sameContent(t.o, t.n); err != nil {
-		return c, err
-	}
-	if c.ou, err = sameContent(t.o, t.u); err != nil {
-		return c, err
-	}
-	if c.on && c.ou {
-		c.nu = true
-		return c, nil
-	}
-	c.nu, err = sameContent(t.n, t.u)
-	return c, err
-}
-
 // file decides on a path where the storage has something that is not a directory.
-func (p *planner) file(t three) error {
-	if t.u.is(tree.Socket) {
-		return p.apply(t, decision{verdict: report.Drop, rule: "C11", reason: "a socket without a process", result: shows(t.u)})
+func (p *planner) file(t sides.Three) error {
+	if t.U.Is(tree.Socket) {
+		return p.apply(t, decision{verdict: report.Drop, rule: "C11", reason: "a socket without a process", result: sides.Shows(t.U)})
 	}
-	if t.o.absent() && t.n.absent() {
+	if t.O.Absent() && t.N.Absent() {
 		return p.ownFile(t)
 	}
-	if t.own.pinned(t.was) {
+	if t.Own.Pinned(t.Was) {
 		return p.apply(t, p.keepPinned(t))
 	}
-	if t.n.dir() {
+	if t.N.Dir() {
 		return p.directoryOverFile(t)
 	}
 	d, err := p.threeWay(t)
@@ -54,42 +37,42 @@ func (p *planner) file(t three) error {
 }
 
 // ownFile keeps what neither base has, unless it is of a version of a package that is not in the result.
-func (p *planner) ownFile(t three) error {
-	shipped, err := p.packages.shipped(t)
+func (p *planner) ownFile(t sides.Three) error {
+	shipped, err := p.packages.Shipped(t)
 	if err != nil {
 		return err
 	}
 	if shipped {
 		return p.apply(t, p.unchanged(t, false))
 	}
-	return p.apply(t, decision{verdict: report.Keep, rule: "A2", reason: "the user's own", result: shows(t.u), quiet: true})
+	return p.apply(t, decision{verdict: report.Keep, rule: "A2", reason: "the user's own", result: sides.Shows(t.U), quiet: true})
 }
 
 // threeWay decides where neither the new base nor the user has a directory, and the user has something.
-func (p *planner) threeWay(t three) (decision, error) {
-	same, err := compare(t)
+func (p *planner) threeWay(t sides.Three) (decision, error) {
+	same, err := sides.Compare(t)
 	if err != nil {
 		return decision{}, err
 	}
-	shipped, err := p.packages.shipped(t)
+	shipped, err := p.packages.Shipped(t)
 	if err != nil {
 		return decision{}, err
 	}
 	switch {
-	case same.on && same.ou:
+	case same.ON && same.OU:
 		return sameEverywhere(t), nil
-	case same.nu:
-		return decision{verdict: report.Take, rule: "A3", reason: "the same on both sides", result: shows(merged(t, t.u))}, nil
-	case same.ou, shipped:
-		return p.unchanged(t, same.ou), nil
-	case same.on:
-		return decision{verdict: report.Keep, rule: "A2", reason: "changed by the user only", result: shows(merged(t, t.u))}, nil
-	case !t.n.absent() && t.own.sameVersion():
+	case same.NU:
+		return decision{verdict: report.Take, rule: "A3", reason: "the same on both sides", result: sides.Shows(sides.Merged(t, t.U))}, nil
+	case same.OU, shipped:
+		return p.unchanged(t, same.OU), nil
+	case same.ON:
+		return decision{verdict: report.Keep, rule: "A2", reason: "changed by the user only", result: sides.Shows(sides.Merged(t, t.U))}, nil
+	case !t.N.Absent() && t.Own.SameVersion():
 		return decision{
 			verdict: report.Keep, rule: "A2", reason: "changed by the user, who has the base's version of the package",
-			result: shows(merged(t, t.u)),
+			result: sides.Shows(sides.Merged(t, t.U)),
 		}, nil
-	case t.n.absent():
+	case t.N.Absent():
 		return p.settle(policy.ConcernDeletedByBase, t, p.removedByBase(t)), nil
 	default:
 		return p.conflict(t)
@@ -97,59 +80,53 @@ func (p *planner) threeWay(t three) (decision, error) {
 }
 
 // sameEverywhere decides where at most the metadata was changed.
-func sameEverywhere(t three) decision {
-	d := decision{verdict: report.Take, rule: "A1", reason: "not changed by the user", result: shows(merged(t, t.u))}
-	if t.o.absent() || !sameMeta(t.u.Kind, t.o.Meta, t.u.Meta) {
+func sameEverywhere(t sides.Three) decision {
+	d := decision{verdict: report.Take, rule: "A1", reason: "not changed by the user", result: sides.Shows(sides.Merged(t, t.U))}
+	if t.O.Absent() || !sides.SameMeta(t.U.Kind, t.O.Meta, t.U.Meta) {
 		d.verdict, d.rule, d.reason = report.Keep, "A2", "only mode, owner or attributes changed by the user"
 	}
-	d.quiet = d.verdict == report.Take && sameMeta(t.u.Kind, t.n.Meta, t.o.Meta)
+	d.quiet = d.verdict == report.Take && sides.SameMeta(t.U.Kind, t.N.Meta, t.O.Meta)
 	return d
 }
 
-// merged returns the node with merged metadata.
-func merged(t three, content node) node {
-	content.Meta = mergeMeta(t, content)
-	return content
-}
-
 // unchanged decides on a content that the user did not change, but the new base did.
-func (p *planner) unchanged(t three, sameAsOld bool) decision {
+func (p *planner) unchanged(t sides.Three, sameAsOld bool) decision {
 	switch {
-	case t.n.absent() && sameAsOld:
-		return decision{verdict: report.Take, rule: "R6", reason: "removed from the base, not changed by the user", result: nothing()}
-	case t.n.absent():
-		return decision{verdict: report.Take, rule: "D4", reason: "of a version of its package that is not in the result", result: nothing()}
+	case t.N.Absent() && sameAsOld:
+		return decision{verdict: report.Take, rule: "R6", reason: "removed from the base, not changed by the user", result: sides.Nothing()}
+	case t.N.Absent():
+		return decision{verdict: report.Take, rule: "D4", reason: "of a version of its package that is not in the result", result: sides.Nothing()}
 	case !sameAsOld:
 		return decision{
 			verdict: report.Take, rule: "A6", reason: "the user's is as a lower version of its package ships it",
-			result: shows(merged(t, t.n)),
+			result: sides.Shows(sides.Merged(t, t.N)),
 		}
-	case sameMeta(t.u.Kind, t.o.Meta, t.u.Meta):
-		return decision{verdict: report.Take, rule: "A1", reason: "not changed by the user", result: shows(merged(t, t.n))}
+	case sides.SameMeta(t.U.Kind, t.O.Meta, t.U.Meta):
+		return decision{verdict: report.Take, rule: "A1", reason: "not changed by the user", result: sides.Shows(sides.Merged(t, t.N))}
 	default:
 		return decision{
 			verdict: report.Take, rule: "A7", reason: "only mode, owner or attributes changed by the user: these are kept",
-			result: shows(merged(t, t.n)),
+			result: sides.Shows(sides.Merged(t, t.N)),
 		}
 	}
 }
 
 // removedByBase decides on what the user changed and the new base does not have any more.
-func (p *planner) removedByBase(t three) decision {
-	if t.own.removed() && !configPaths.has(t.path) {
+func (p *planner) removedByBase(t sides.Three) decision {
+	if t.Own.Removed() && !sides.ConfigPaths.Has(t.Path) {
 		return decision{
 			verdict: report.Take, rule: "B3",
 			reason: "of a package that the base does not have any more; the user's version is set aside", aside: true,
-			result: nothing(),
+			result: sides.Nothing(),
 		}
 	}
-	return decision{verdict: report.Keep, rule: "B3", reason: "removed from the base, changed by the user", result: shows(t.u)}
+	return decision{verdict: report.Keep, rule: "B3", reason: "removed from the base, changed by the user", result: sides.Shows(t.U)}
 }
 
 // conflict decides where both sides changed the content: by a driver if one can, else the user's stays.
-func (p *planner) conflict(t three) (decision, error) {
+func (p *planner) conflict(t sides.Three) (decision, error) {
 	for _, d := range p.drivers {
-		if d.conflict == nil || !d.matches(t.path) {
+		if d.conflict == nil || !d.matches(t.Path) {
 			continue
 		}
 		decided, ok, err := d.conflict(p, t)
@@ -166,9 +143,9 @@ func (p *planner) conflict(t three) (decision, error) {
 
 // keepUsers keeps the user's version of what both sides changed and puts the new base's beside it, where that is of use:
 // not among data, and not for a program or library, whose directories are read by what does not know about it.
-func (p *planner) keepUsers(t three) (decision, error) {
-	d := decision{verdict: report.Keep, rule: "A5", reason: "changed on both sides", result: shows(merged(t, t.u))}
-	binary, err := isBinary(t.n)
+func (p *planner) keepUsers(t sides.Three) (decision, error) {
+	d := decision{verdict: report.Keep, rule: "A5", reason: "changed on both sides", result: sides.Shows(sides.Merged(t, t.U))}
+	binary, err := sides.IsBinary(t.N)
 	if err != nil {
 		return decision{}, err
 	}
@@ -177,26 +154,26 @@ func (p *planner) keepUsers(t three) (decision, error) {
 		concern = policy.ConcernBinary
 	}
 	switch {
-	case t.o.dir(), t.u.is(tree.Symlink):
-		concern, d.rule, d.reason = policy.ConcernTypeByUser, "C3", "replaced by the user by a "+t.u.Kind.String()
-	case binary && t.own.owned():
+	case t.O.Dir(), t.U.Is(tree.Symlink):
+		concern, d.rule, d.reason = policy.ConcernTypeByUser, "C3", "replaced by the user by a "+t.U.Kind.String()
+	case binary && t.Own.Owned():
 		concern, d.rule, d.reason = policy.ConcernPackageFile, "A6", "replaced by the user: the base's version is hidden"
-	case dataPaths.has(t.path):
+	case sides.DataPaths.Has(t.Path):
 		concern, d.rule, d.reason = policy.ConcernData, "R11", "data: the user's stays"
-	case t.u.is(tree.Regular) && (t.n.is(tree.Regular) || t.n.is(tree.Symlink)):
+	case t.U.Is(tree.Regular) && (t.N.Is(tree.Regular) || t.N.Is(tree.Symlink)):
 		d.verdict, d.beside = report.Beside, true
 	}
 	return p.settle(concern, t, d), nil
 }
 
 // directoryOverFile decides where the user has something else than a directory and the new base has a directory.
-func (p *planner) directoryOverFile(t three) error {
-	same, err := compare(t)
+func (p *planner) directoryOverFile(t sides.Three) error {
+	same, err := sides.Compare(t)
 	if err != nil {
 		return err
 	}
 	switch {
-	case t.o.dir():
+	case t.O.Dir():
 		d := p.hidesDirectory(t)
 		if changed, err := p.changedBelow(t); err != nil {
 			return err
@@ -206,14 +183,14 @@ func (p *planner) directoryOverFile(t three) error {
 		if err := p.apply(t, d); err != nil || d.verdict != report.Take {
 			return err
 		}
-	case same.ou:
-		if err := p.apply(t, decision{verdict: report.Take, rule: "C7", reason: "a directory in the base now", result: shows(t.n)}); err != nil {
+	case same.OU:
+		if err := p.apply(t, decision{verdict: report.Take, rule: "C7", reason: "a directory in the base now", result: sides.Shows(t.N)}); err != nil {
 			return err
 		}
 	default:
 		if err := p.apply(t, p.settle(policy.ConcernTypeByBase, t, decision{
 			verdict: report.Take, rule: "C7", reason: "a directory in the base now; the user's file is set aside", aside: true,
-			result: shows(t.n),
+			result: sides.Shows(t.N),
 		})); err != nil {
 			return err
 		}
@@ -222,13 +199,13 @@ func (p *planner) directoryOverFile(t three) error {
 }
 
 // changedBelow tells whether the new base changed something in a directory. It looks only when a policy asks.
-func (p *planner) changedBelow(dir three) (bool, error) {
+func (p *planner) changedBelow(dir sides.Three) (bool, error) {
 	if _, given := p.options.Policy[policy.ConcernTypeByUser]; !given {
 		return false, nil
 	}
 	names := make(map[string]bool)
-	for _, side := range []node{dir.o, dir.n} {
-		list, err := readDir(side.view, side.Path)
+	for _, side := range []sides.Node{dir.O, dir.N} {
+		list, err := sides.ReadDir(side.View, side.Path)
 		if err != nil {
 			return false, err
 		}
@@ -237,17 +214,17 @@ func (p *planner) changedBelow(dir three) (bool, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		t, err := p.moved(path.Join(dir.was, name), path.Join(dir.path, name))
+		t, err := p.Moved(path.Join(dir.Was, name), path.Join(dir.Path, name))
 		if err != nil {
 			return false, err
 		}
-		if t.o.dir() && t.n.dir() {
+		if t.O.Dir() && t.N.Dir() {
 			if changed, err := p.changedBelow(t); err != nil || changed {
 				return changed, err
 			}
 			continue
 		}
-		if same, err := sameContent(t.o, t.n); err != nil || !same {
+		if same, err := sides.SameContent(t.O, t.N); err != nil || !same {
 			return true, err
 		}
 	}
@@ -255,10 +232,10 @@ func (p *planner) changedBelow(dir three) (bool, error) {
 }
 
 // hidesDirectory keeps what the user put in place of a directory.
-func (p *planner) hidesDirectory(t three) decision {
+func (p *planner) hidesDirectory(t sides.Three) decision {
 	return decision{
 		verdict: report.Keep, rule: "C4",
-		reason: "the user replaced a directory by a " + t.u.Kind.String() + ", which hides what the base has there",
-		result: shows(t.u),
+		reason: "the user replaced a directory by a " + t.U.Kind.String() + ", which hides what the base has there",
+		result: sides.Shows(t.U),
 	}
 }

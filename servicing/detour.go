@@ -9,6 +9,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -21,14 +22,14 @@ type detour struct {
 }
 
 // beginDetour takes the new base's file or link in place of a directory.
-func (p *planner) beginDetour(t three) error {
-	d := &detour{from: t.was, made: make(map[string]bool)}
+func (p *planner) beginDetour(t sides.Three) error {
+	d := &detour{from: t.Was, made: make(map[string]bool)}
 	decided := decision{
 		verdict: report.Take, rule: "C5", reason: "no directory in the base any more; what the user has in it is set aside",
-		result: shows(t.n),
+		result: sides.Shows(t.N),
 	}
-	if t.n.is(tree.Symlink) {
-		target, ok, err := p.linkTarget(t.path)
+	if t.N.Is(tree.Symlink) {
+		target, ok, err := p.linkTarget(t.Path)
 		if err != nil {
 			return err
 		}
@@ -38,13 +39,13 @@ func (p *planner) beginDetour(t three) error {
 		}
 	}
 	if !d.follow {
-		name, err := p.freeName(beside(t.path, asideSuffix))
+		name, err := p.freeName(beside(t.Path, asideSuffix))
 		if err != nil {
 			return err
 		}
 		d.to = name
 	}
-	if p.options.Policy[policy.ConcernTypeByBase] == policy.ActionHold && t.o.dir() && !d.follow {
+	if p.options.Policy[policy.ConcernTypeByBase] == policy.ActionHold && t.O.Dir() && !d.follow {
 		p.holdConflict(policy.ConcernTypeByBase, t, decided.reason)
 		decided.verdict = report.Hold
 	}
@@ -54,7 +55,7 @@ func (p *planner) beginDetour(t three) error {
 
 // leaveDirectory takes the new base's file or link in place of a directory that the old base had. What the user deleted by
 // making it anew stays deleted at the target of a link, too.
-func (p *planner) leaveDirectory(c tree.Change, t three) error {
+func (p *planner) leaveDirectory(c tree.Change, t sides.Three) error {
 	if err := p.beginDetour(t); err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func (p *planner) leaveDirectory(c tree.Change, t three) error {
 	if !d.follow || !c.Opaque && !c.Covered {
 		return nil
 	}
-	there, err := p.moved(t.was, d.to)
+	there, err := p.Moved(t.Was, d.to)
 	if err != nil {
 		return err
 	}
@@ -72,22 +73,22 @@ func (p *planner) leaveDirectory(c tree.Change, t three) error {
 
 // linkTarget returns the directory that a link of the new base leads to, if it is one for the user as well.
 func (p *planner) linkTarget(link string) (string, bool, error) {
-	target, ok, err := resolveDir(p.new, link)
-	if err != nil || !ok || within(target, link) {
+	target, ok, err := sides.ResolveDir(p.New, link)
+	if err != nil || !ok || sides.Within(target, link) {
 		return "", false, err
 	}
-	seen, err := lookup(p.plain, target)
-	if err != nil || seen.dir() {
-		return target, seen.dir(), err
+	seen, err := sides.Lookup(p.Plain, target)
+	if err != nil || seen.Dir() {
+		return target, seen.Dir(), err
 	}
-	t, err := p.three(target)
-	return target, t.o.absent() && t.u.absent(), err // an old whiteout hides it, but what is new in the base arrives
+	t, err := p.Three(target)
+	return target, t.O.Absent() && t.U.Absent(), err // an old whiteout hides it, but what is new in the base arrives
 }
 
 // visitDetour decides on a path in such a directory.
 func (p *planner) visitDetour(c tree.Change, d *detour) error {
 	to := path.Join(d.to, strings.TrimPrefix(c.Path, d.from))
-	t, err := p.moved(c.Path, to)
+	t, err := p.Moved(c.Path, to)
 	if err != nil {
 		return err
 	}
@@ -99,50 +100,50 @@ func (p *planner) visitDetour(c tree.Change, d *detour) error {
 
 // follow reconciles what the user has with what is at the new path, unless the user saw something else there as well: that is
 // another file, about which the user said something else, or nothing.
-func (p *planner) follow(c tree.Change, t three) error {
-	there, err := lookup(p.user, t.path)
+func (p *planner) follow(c tree.Change, t sides.Three) error {
+	there, err := sides.Lookup(p.User, t.Path)
 	if err != nil {
 		return err
 	}
-	unchanged, err := sameContent(t.o, t.u)
+	unchanged, err := sides.SameContent(t.O, t.U)
 	if err != nil {
 		return err
 	}
 	switch {
-	case there.absent() || c.Kind == tree.Directory && there.dir():
+	case there.Absent() || c.Kind == tree.Directory && there.Dir():
 		return p.visitAt(c, t)
 	case c.Deleted || unchanged:
 		p.note(c, t)
 		return nil
 	default:
-		name, err := p.freeName(beside(t.path, asideSuffix))
+		name, err := p.freeName(beside(t.Path, asideSuffix))
 		if err != nil {
 			return err
 		}
-		t.path = name
+		t.Path = name
 		p.note(c, t)
 		return p.apply(t, decision{
-			verdict: report.Relocate, rule: "C1", reason: "there was a file at the new path, too", result: shows(t.u).unprivileged(),
+			verdict: report.Relocate, rule: "C1", reason: "there was a file at the new path, too", result: sides.Shows(t.U).Unprivileged(),
 		})
 	}
 }
 
 // setAside puts what the user made or changed below a directory beside the one that is gone.
-func (p *planner) setAside(c tree.Change, t three, d *detour) error {
+func (p *planner) setAside(c tree.Change, t sides.Three, d *detour) error {
 	p.note(c, t)
-	if c.Deleted || c.Kind == tree.Directory && t.o.dir() {
+	if c.Deleted || c.Kind == tree.Directory && t.O.Dir() {
 		return nil
 	}
-	same, err := sameContent(t.o, t.u)
+	same, err := sides.SameContent(t.O, t.U)
 	if err != nil || same {
 		return err
 	}
-	if err := p.makeParents(d, t.was, t.path); err != nil {
+	if err := p.makeParents(d, t.Was, t.Path); err != nil {
 		return err
 	}
 	return p.apply(t, decision{
 		verdict: report.Relocate, rule: "C5", reason: "its directory is no longer one in the base",
-		result: shows(t.u).unprivileged(),
+		result: sides.Shows(t.U).Unprivileged(),
 	})
 }
 
@@ -154,12 +155,12 @@ func (p *planner) makeParents(d *detour, was, to string) error {
 			return nil
 		}
 		d.made[to] = true
-		n, err := lookup(p.user, was)
+		n, err := sides.Lookup(p.User, was)
 		if err != nil {
 			return err
 		}
 		if _, decided := p.want[to]; !decided {
-			p.show(to, shows(n))
+			p.show(to, sides.Shows(n))
 		}
 	}
 	return nil

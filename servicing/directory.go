@@ -10,15 +10,16 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // directory decides on a directory of the storage.
-func (p *planner) directory(c tree.Change, t three) error {
+func (p *planner) directory(c tree.Change, t sides.Three) error {
 	switch {
-	case t.n.dir():
+	case t.N.Dir():
 		return p.directoryOverDirectory(c, t)
-	case t.n.absent() && t.o.dir():
+	case t.N.Absent() && t.O.Dir():
 		to, err := p.renamedTo(t)
 		if err != nil {
 			return err
@@ -26,12 +27,12 @@ func (p *planner) directory(c tree.Change, t three) error {
 		if to != "" {
 			return p.beginRename(c, t, to)
 		}
-		t.u, t.o = p.counted(t.path, shows(t.u)).node, t.o.withoutAttributes()
+		t.U, t.O = p.counted(t.Path, sides.Shows(t.U)).Node, t.O.WithoutAttributes()
 		p.orphans = append(p.orphans, t)
 		return nil
-	case t.n.absent():
-		return p.apply(t, decision{verdict: report.Keep, rule: "A2", reason: "the user's own", result: shows(t.u), quiet: true})
-	case t.o.dir():
+	case t.N.Absent():
+		return p.apply(t, decision{verdict: report.Keep, rule: "A2", reason: "the user's own", result: sides.Shows(t.U), quiet: true})
+	case t.O.Dir():
 		return p.leaveDirectory(c, t)
 	default:
 		return p.directoryOverNewFile(t)
@@ -39,12 +40,12 @@ func (p *planner) directory(c tree.Change, t three) error {
 }
 
 // directoryOverDirectory merges the metadata; what is in it is merged by what is shown, unless the user's hides it.
-func (p *planner) directoryOverDirectory(c tree.Change, t three) error {
-	d := decision{verdict: report.Take, rule: "R2", reason: "mode, owner or attributes changed by the base", result: shows(merged(t, t.u))}
-	if !t.o.dir() || !sameMeta(tree.Directory, t.o.Meta, t.u.Meta) {
+func (p *planner) directoryOverDirectory(c tree.Change, t sides.Three) error {
+	d := decision{verdict: report.Take, rule: "R2", reason: "mode, owner or attributes changed by the base", result: sides.Shows(sides.Merged(t, t.U))}
+	if !t.O.Dir() || !sides.SameMeta(tree.Directory, t.O.Meta, t.U.Meta) {
 		d.verdict, d.reason = report.Keep, "mode, owner or attributes set by the user"
 	}
-	d.quiet = sameMeta(tree.Directory, t.n.Meta, t.u.Meta)
+	d.quiet = sides.SameMeta(tree.Directory, t.N.Meta, t.U.Meta)
 	if err := p.apply(t, d); err != nil {
 		return err
 	}
@@ -57,13 +58,13 @@ func (p *planner) directoryOverDirectory(c tree.Change, t three) error {
 
 // directoryOverNewFile keeps a directory that the user made where the new base has something else: it brought it, or
 // changed the file which the user replaced.
-func (p *planner) directoryOverNewFile(t three) error {
-	same, err := sameContent(t.o, t.n)
+func (p *planner) directoryOverNewFile(t sides.Three) error {
+	same, err := sides.SameContent(t.O, t.N)
 	if err != nil {
 		return err
 	}
-	d := decision{verdict: report.Keep, rule: "C3", reason: "a directory of the user's", result: shows(t.u)}
-	if !same && t.n.is(tree.Regular) && !dataPaths.has(t.path) {
+	d := decision{verdict: report.Keep, rule: "C3", reason: "a directory of the user's", result: sides.Shows(t.U)}
+	if !same && t.N.Is(tree.Regular) && !sides.DataPaths.Has(t.Path) {
 		d.verdict, d.beside = report.Beside, true
 	}
 	if !same {
@@ -76,18 +77,18 @@ func (p *planner) directoryOverNewFile(t three) error {
 }
 
 // deleted decides on what the storage hides.
-func (p *planner) deleted(t three) error {
+func (p *planner) deleted(t sides.Three) error {
 	switch {
-	case t.n.absent():
+	case t.N.Absent():
 		return nil
-	case t.o.absent():
+	case t.O.Absent():
 		return p.take(t, decision{verdict: report.Take, rule: "R6", reason: "new in the base"})
-	case t.own.returns():
+	case t.Own.Returns():
 		return p.take(t, decision{verdict: report.Take, rule: "D4", reason: "of a version of its package that replaces the user's"})
-	case t.o.dir() && t.n.dir():
+	case t.O.Dir() && t.N.Dir():
 		_, err := p.arrivals(t)
 		return err
-	case t.n.dir():
+	case t.N.Dir():
 		return p.take(t, decision{verdict: report.Take, rule: "R6", reason: "a directory in the base now, with what is new in it"})
 	default:
 		return p.staysDeleted(t)
@@ -95,13 +96,13 @@ func (p *planner) deleted(t three) error {
 }
 
 // staysDeleted records that something the user deleted stays deleted. It is told when the new base changed it.
-func (p *planner) staysDeleted(t three) error {
-	same, err := sameContent(t.o, t.n)
+func (p *planner) staysDeleted(t sides.Three) error {
+	same, err := sides.SameContent(t.O, t.N)
 	if err != nil {
 		return err
 	}
-	d := decision{verdict: report.Keep, rule: "B1", reason: "deleted by the user", result: nothing(), quiet: same}
-	if c := t.own[sideNew]; differs(c) && !c.User.Installed() {
+	d := decision{verdict: report.Keep, rule: "B1", reason: "deleted by the user", result: sides.Nothing(), quiet: same}
+	if c := t.Own[sides.New]; c.Differs() && !c.User.Installed() {
 		d.quiet = true // the package was removed: that is told once
 		return p.apply(t, d)
 	}
@@ -115,8 +116,8 @@ func (p *planner) staysDeleted(t three) error {
 }
 
 // take shows what the new base has, with everything below it.
-func (p *planner) take(t three, d decision) error {
-	d.result = shows(t.n)
+func (p *planner) take(t sides.Three, d decision) error {
+	d.result = sides.Shows(t.N)
 	if err := p.apply(t, d); err != nil {
 		return err
 	}
@@ -124,11 +125,11 @@ func (p *planner) take(t three, d decision) error {
 }
 
 // takeBelow shows what the new base has below a directory that nothing of the storage can be below of.
-func (p *planner) takeBelow(t three) error {
-	if !t.n.dir() {
+func (p *planner) takeBelow(t sides.Three) error {
+	if !t.N.Dir() {
 		return nil
 	}
-	names, err := p.new.ReadDir(t.path)
+	names, err := p.New.ReadDir(t.Path)
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func (p *planner) takeBelow(t three) error {
 		if err != nil {
 			return err
 		}
-		p.show(child.path, shows(child.n))
+		p.show(child.Path, sides.Shows(child.N))
 		if err := p.takeBelow(child); err != nil {
 			return err
 		}
@@ -147,8 +148,8 @@ func (p *planner) takeBelow(t three) error {
 
 // arrivals decides on what the new base has in a directory that the user deleted or made anew: what the old base had stays
 // deleted, what is new arrives. It reports whether something arrives.
-func (p *planner) arrivals(dir three) (bool, error) {
-	names, err := p.new.ReadDir(dir.path)
+func (p *planner) arrivals(dir sides.Three) (bool, error) {
+	names, err := p.New.ReadDir(dir.Path)
 	if err != nil {
 		return false, err
 	}
@@ -164,23 +165,23 @@ func (p *planner) arrivals(dir three) (bool, error) {
 		}
 		arrived = arrived || one
 	}
-	if arrived && !dir.u.dir() {
+	if arrived && !dir.U.Dir() {
 		err = p.apply(dir, decision{
-			verdict: report.Take, rule: "B4", reason: "deleted by the user; the base has new files in it", result: shows(dir.n),
+			verdict: report.Take, rule: "B4", reason: "deleted by the user; the base has new files in it", result: sides.Shows(dir.N),
 		})
 	}
 	return arrived, err
 }
 
-func (p *planner) arrival(t three) (bool, error) {
+func (p *planner) arrival(t sides.Three) (bool, error) {
 	switch {
-	case !t.u.absent():
+	case !t.U.Absent():
 		return false, nil // the walk comes to it
-	case t.o.absent(), t.own.returns():
+	case t.O.Absent(), t.Own.Returns():
 		return true, p.take(t, decision{verdict: report.Take, rule: "B4", reason: "new in the base, below a directory that the user deleted"})
-	case t.o.dir() && t.n.dir():
+	case t.O.Dir() && t.N.Dir():
 		return p.arrivals(t)
-	case t.n.dir():
+	case t.N.Dir():
 		return true, p.take(t, decision{verdict: report.Take, rule: "B4", reason: "a directory in the base now, with what is new in it"})
 	default:
 		return false, p.staysDeleted(t)
@@ -192,32 +193,32 @@ func (p *planner) arrival(t three) (bool, error) {
 func (p *planner) settleOrphans() error {
 	inside := make(map[string][]string)
 	for name, o := range p.want {
-		if !o.absent() {
+		if !o.Absent() {
 			inside[path.Dir(name)] = append(inside[path.Dir(name)], name)
 		}
 	}
-	slices.SortFunc(p.orphans, func(a, b three) int { return strings.Compare(b.path, a.path) }) // children first
+	slices.SortFunc(p.orphans, func(a, b sides.Three) int { return strings.Compare(b.Path, a.Path) }) // children first
 	for _, t := range p.orphans {
-		if o, decided := p.want[t.path]; decided && o.dir() { // of a package that stays
-			o.force = p.hidden[t.was]
-			p.show(t.path, o)
+		if o, decided := p.want[t.Path]; decided && o.Dir() { // of a package that stays
+			o.Force = p.hidden[t.Was]
+			p.show(t.Path, o)
 			continue
 		}
-		left, err := p.somethingLeft(t.path, inside[t.path])
+		left, err := p.somethingLeft(t.Path, inside[t.Path])
 		if err != nil {
 			return err
 		}
 		if !left {
 			if err := p.apply(t, decision{
-				verdict: report.Take, rule: "R6", reason: "removed from the base, nothing of the user's is in it", result: nothing(),
+				verdict: report.Take, rule: "R6", reason: "removed from the base, nothing of the user's is in it", result: sides.Nothing(),
 			}); err != nil {
 				return err
 			}
 			continue
 		}
-		inside[path.Dir(t.path)] = append(inside[path.Dir(t.path)], t.path)
-		d := decision{verdict: report.Keep, rule: "R6", reason: "removed from the base, but files of the user's are in it", result: shows(t.u)}
-		d.result.force = p.hidden[t.was]
+		inside[path.Dir(t.Path)] = append(inside[path.Dir(t.Path)], t.Path)
+		d := decision{verdict: report.Keep, rule: "R6", reason: "removed from the base, but files of the user's are in it", result: sides.Shows(t.U)}
+		d.result.Force = p.hidden[t.Was]
 		if err := p.apply(t, d); err != nil {
 			return err
 		}
@@ -230,7 +231,7 @@ func (p *planner) somethingLeft(dir string, wanted []string) (bool, error) {
 	if len(wanted) > 0 {
 		return true, nil
 	}
-	names, err := readDir(p.plain, dir)
+	names, err := sides.ReadDir(p.Plain, dir)
 	if err != nil {
 		return false, err
 	}

@@ -10,18 +10,17 @@ import (
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/accounts"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/ids"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
-
-// maxAccounts is the size up to which an account file is read.
-const maxAccounts = 16 << 20
 
 func claimsAccounts(_ *planner, p string) bool { return slices.Contains(accounts.Paths(), p) }
 
 // mergeAccounts merges the account files as one transaction, in the numbering that the plan is made with.
 func mergeAccounts(ctx context.Context, p *planner) error {
-	if shared := p.ids.merged.Shared; len(shared) > 0 {
+	if shared := p.ids.Merged.Shared; len(shared) > 0 {
 		message := fmt.Sprintf("/%s: the new base's %s %s", shared[0].Path, shared[0].Name, shared[0].Text)
 		if len(shared) > 1 {
 			message += fmt.Sprintf(" (and %d more)", len(shared)-1)
@@ -33,10 +32,10 @@ func mergeAccounts(ctx context.Context, p *planner) error {
 		if err != nil {
 			return err
 		}
-		if p.ids.byFile {
+		if p.ids.ByFile {
 			err = p.decideClaimed(t)
 		} else {
-			err = p.applyAccounts(t, p.ids.n[i], p.ids.u[i], p.ids.merged.Files[i], p.ids.merged.Notes)
+			err = p.applyAccounts(t, p.ids.N[i], p.ids.U[i], p.ids.Merged.Files[i], p.ids.Merged.Notes)
 		}
 		if err != nil {
 			return err
@@ -46,38 +45,30 @@ func mergeAccounts(ctx context.Context, p *planner) error {
 }
 
 // decideClaimed decides on a path that the walk passed over as on any other.
-func (p *planner) decideClaimed(t three) error {
-	plain, err := lookup(p.plain, t.path)
-	if err != nil || sameBacking(plain, t.n) {
+func (p *planner) decideClaimed(t sides.Three) error {
+	plain, err := sides.Lookup(p.Plain, t.Path)
+	if err != nil || sides.SameBacking(plain, t.N) {
 		return err // the storage says nothing about it
 	}
 	switch {
-	case t.u.absent():
+	case t.U.Absent():
 		return p.deleted(t)
-	case t.u.dir():
-		return p.directory(tree.Change{Entry: t.u.Entry}, t)
+	case t.U.Dir():
+		return p.directory(tree.Change{Entry: t.U.Entry}, t)
 	default:
 		return p.file(t)
 	}
 }
 
-// sameBacking tells whether two nodes are one file, or both nothing.
-func sameBacking(a, b node) bool {
-	if a.absent() || b.absent() {
-		return a.absent() && b.absent()
-	}
-	return a.Dev == b.Dev && a.Ino == b.Ino
-}
-
-func (p *planner) applyAccounts(t three, base, user, content []byte, notes []accounts.Note) error {
+func (p *planner) applyAccounts(t sides.Three, base, user, content []byte, notes []accounts.Note) error {
 	d := decision{driver: "accounts", rule: "E1", verdict: report.Merge, reason: "merged by name and field"}
 	switch {
 	case content == nil:
 		d.verdict, d.reason, d.quiet = report.Keep, "removed", true
 	case user == nil:
-		d.verdict, d.result = report.Take, outcome{node: t.n, made: true, content: content}
+		d.verdict, d.result = report.Take, sides.Outcome{Node: t.N, Made: true, Content: content}
 	default:
-		d.result = makes(t, content)
+		d.result = sides.Makes(t, content)
 		if bytes.Equal(content, user) {
 			d.verdict = report.Keep
 		} else if bytes.Equal(content, base) {
@@ -85,7 +76,7 @@ func (p *planner) applyAccounts(t three, base, user, content []byte, notes []acc
 		}
 	}
 	for _, note := range notes {
-		if note.Path == t.path {
+		if note.Path == t.Path {
 			d.reason += fmt.Sprintf("; %s: %s", note.Name, note.Text)
 		}
 	}
@@ -95,13 +86,13 @@ func (p *planner) applyAccounts(t three, base, user, content []byte, notes []acc
 // remap makes the files of the new base that nothing was decided about follow the ids of the result. It goes through the
 // whole base, and so does nothing where no account of it has moved.
 func (p *planner) remap(ctx context.Context) error {
-	if !p.ids.moves() || p.sameBase {
+	if !p.ids.Moves() || p.SameBase {
 		return nil
 	}
 	files := make(map[report.IDRemap]int)
-	err := p.new.Tree(ctx, func(e tree.Entry) error {
+	err := p.New.Tree(ctx, func(e tree.Entry) error {
 		to := e
-		if err := p.ids.amend(&to); err != nil || sameOwners(to.Meta, e.Meta) {
+		if err := p.ids.Amend(&to); err != nil || ids.SameOwners(to.Meta, e.Meta) {
 			return err
 		}
 		follows, err := p.remapOne(e.Path)
@@ -119,12 +110,12 @@ func (p *planner) remap(ctx context.Context) error {
 
 // reportMoves reports which ids of the new base are others in the result.
 func (p *planner) reportMoves(files map[report.IDRemap]int) {
-	for i, k := range idKinds() {
-		names := accounts.Names(k.file, p.ids.n[k.file])
-		moved := []idMap{p.ids.uids, p.ids.gids}[i]
-		for _, ids := range []map[uint32]uint32{moved.ids, moved.standing} {
+	for i, k := range ids.Kinds() {
+		names := accounts.Names(k.File, p.ids.N[k.File])
+		moved := []ids.Map{p.ids.UIDs, p.ids.GIDs}[i]
+		for _, ids := range []map[uint32]uint32{moved.IDs, moved.Standing} {
 			for from, to := range ids {
-				one := report.IDRemap{Kind: k.kind, From: from, To: to}
+				one := report.IDRemap{Kind: k.Kind, From: from, To: to}
 				one.Files = files[one]
 				if len(names[from]) > 0 {
 					one.Name = report.Printable(names[from][0])
@@ -139,18 +130,18 @@ func (p *planner) reportMoves(files map[report.IDRemap]int) {
 // the base's stands there.
 func (p *planner) remapOne(name string) (bool, error) {
 	if decided, ok := p.want[name]; ok {
-		return decided.view == p.new, nil // in the numbering of the result
+		return decided.View == p.New, nil // in the numbering of the result
 	}
 	t, err := p.look(name)
 	if err != nil || p.pins.excludes(name) {
 		return false, err
 	}
-	shown, err := lookup(p.plain, name)
-	if err != nil || !sameBacking(shown, t.n) {
+	shown, err := sides.Lookup(p.Plain, name)
+	if err != nil || !sides.SameBacking(shown, t.N) {
 		return false, err
 	}
 	return true, p.apply(t, decision{
 		verdict: report.Remap, rule: "E2", driver: "accounts", reason: "belongs to an account that has another id here",
-		result: shows(t.n),
+		result: sides.Shows(t.N),
 	})
 }

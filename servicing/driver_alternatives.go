@@ -12,6 +12,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -30,16 +31,16 @@ func isAlternatives(p string) bool {
 
 // keepAlternatives keeps the user's for the time being: mergeAlternatives decides on a name as a whole. Nothing is put beside:
 // update-alternatives would take it for another name.
-func keepAlternatives(_ *planner, t three) (decision, bool, error) {
+func keepAlternatives(_ *planner, t sides.Three) (decision, bool, error) {
 	return decision{
 		verdict: report.Keep, rule: alternativesRule, reason: "an alternative changed on both sides",
-		result: shows(merged(t, t.u)),
+		result: sides.Shows(sides.Merged(t, t.U)),
 	}, true, nil
 }
 
 // mergeAlternatives merges the records that both sides changed, and makes the links what they say.
 func mergeAlternatives(_ context.Context, p *planner) error {
-	names, err := readDir(p.said, alternativesDir)
+	names, err := sides.ReadDir(p.Said, alternativesDir)
 	if err != nil {
 		return err
 	}
@@ -48,11 +49,11 @@ func mergeAlternatives(_ context.Context, p *planner) error {
 		if err != nil {
 			return err
 		}
-		same, err := compare(t)
+		same, err := sides.Compare(t)
 		if err != nil {
 			return err
 		}
-		if same.on || same.ou || same.nu {
+		if same.ON || same.OU || same.NU {
 			continue
 		}
 		if err := p.mergeAlternative(name, t); err != nil {
@@ -62,8 +63,8 @@ func mergeAlternatives(_ context.Context, p *planner) error {
 	return nil
 }
 
-func (p *planner) mergeAlternative(name string, t three) error {
-	contents, err := readThree(t, maxAlternatives)
+func (p *planner) mergeAlternative(name string, t sides.Three) error {
+	contents, err := sides.ReadThree(t, maxAlternatives)
 	if err != nil || contents == nil {
 		return err
 	}
@@ -81,17 +82,17 @@ func (p *planner) mergeAlternative(name string, t three) error {
 	if err != nil {
 		return err
 	}
-	result := dpkg.MergeAlternatives(parsed[sideOld], parsed[sideNew], parsed[sideUser], link.u.Link)
+	result := dpkg.MergeAlternatives(parsed[sides.Old], parsed[sides.New], parsed[sides.User], link.U.Link)
 	if len(result.Choices) == 0 {
 		return nil
 	}
-	target := link.u.Link
+	target := link.U.Link
 	if result.Status == "auto" {
 		target = result.Best()
 	}
 	d := decision{
 		verdict: report.Merge, rule: alternativesRule, driver: "alternatives", reason: fmt.Sprintf("%s: stands for %s",
-			result.Status, target), result: makes(t, result.Render()),
+			result.Status, target), result: sides.Makes(t, result.Render()),
 	}
 	if err := p.replace(t, d); err != nil {
 		return err
@@ -105,9 +106,9 @@ func (p *planner) linkAlternative(name, target string, a *dpkg.Alternatives) err
 	slaves := a.SlavesOf(target)
 	for slave, at := range a.Slaves {
 		links[path.Join(alternativesLinks, slave)] = slaves[slave]
-		links[trimRoot(at)] = ""
+		links[sides.TrimRoot(at)] = ""
 		if slaves[slave] != "" {
-			links[trimRoot(at)] = alternativesAbsolute + slave
+			links[sides.TrimRoot(at)] = alternativesAbsolute + slave
 		}
 	}
 	for _, at := range slices.Sorted(maps.Keys(links)) {
@@ -125,26 +126,26 @@ func (p *planner) linkAlternative(name, target string, a *dpkg.Alternatives) err
 
 // showLink makes a path a symbolic link, or nothing, as the result of a decision. Something else than a link in its place is
 // left alone.
-func (p *planner) showLink(t three, target string, d decision) error {
-	if t.u.file() && !t.u.is(tree.Symlink) || t.u.dir() || t.n.dir() || !possiblePath(t.path) || !possibleTarget(target) {
+func (p *planner) showLink(t sides.Three, target string, d decision) error {
+	if t.U.File() && !t.U.Is(tree.Symlink) || t.U.Dir() || t.N.Dir() || !sides.PossiblePath(t.Path) || !sides.PossibleTarget(target) {
 		return nil
 	}
 	if target != "" {
-		like := t.u
-		if like.absent() {
-			like = t.n
+		like := t.U
+		if like.Absent() {
+			like = t.N
 		}
-		d.result = outcome{node: node{p.user, tree.Entry{Path: t.path, Kind: tree.Symlink, Link: target, Size: int64(len(target)), Meta: like.Meta}}}
+		d.result = sides.Outcome{Node: sides.Node{View: p.User, Entry: tree.Entry{Path: t.Path, Kind: tree.Symlink, Link: target, Size: int64(len(target)), Meta: like.Meta}}}
 		d.result.Mode = 0o777
 	}
-	if t.u.Link == target && t.n.Link == target || target == "" && t.u.absent() && t.n.absent() {
+	if t.U.Link == target && t.N.Link == target || target == "" && t.U.Absent() && t.N.Absent() {
 		return nil // so on both sides
 	}
 	return p.replace(t, d)
 }
 
 // replace decides on a path once more.
-func (p *planner) replace(t three, d decision) error {
-	p.findings = slices.DeleteFunc(p.findings, func(f finding) bool { return f.path == t.path })
+func (p *planner) replace(t sides.Three, d decision) error {
+	p.findings = slices.DeleteFunc(p.findings, func(f finding) bool { return f.Path == t.Path })
 	return p.apply(t, d)
 }

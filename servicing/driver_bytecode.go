@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -27,9 +28,9 @@ type movedPath struct{ was, path string }
 func isByteCode(p string) bool { return strings.HasSuffix(p, ".pyc") }
 
 // noteByteCode remembers what Python compiled for when the sources are decided.
-func noteByteCode(p *planner, t three) (decision, bool, error) {
-	if t.u.is(tree.Regular) {
-		p.byteCode = append(p.byteCode, movedPath{t.was, t.path})
+func noteByteCode(p *planner, t sides.Three) (decision, bool, error) {
+	if t.U.Is(tree.Regular) {
+		p.byteCode = append(p.byteCode, movedPath{t.Was, t.Path})
 	}
 	return decision{}, false, nil
 }
@@ -38,7 +39,7 @@ func noteByteCode(p *planner, t three) (decision, bool, error) {
 // it, but imports what lies where a source would, and takes a directory with nothing else in it for a package.
 func settleByteCode(_ context.Context, p *planner) error {
 	for _, one := range p.byteCode {
-		t, err := p.moved(one.was, one.path)
+		t, err := p.Moved(one.was, one.path)
 		if err != nil {
 			return err
 		}
@@ -65,23 +66,23 @@ func sourceOf(compiled string) string {
 	return path.Join(path.Dir(path.Clean(dir)), module+".py")
 }
 
-func (p *planner) settleCompiled(t three) error {
-	before, err := lookup(p.user, sourceOf(t.was))
+func (p *planner) settleCompiled(t sides.Three) error {
+	before, err := sides.Lookup(p.User, sourceOf(t.Was))
 	if err != nil {
 		return err
 	}
-	after, err := p.result(sourceOf(t.path))
+	after, err := p.result(sourceOf(t.Path))
 	if err != nil {
 		return err
 	}
-	if before.absent() || sameBacking(before, after) {
+	if before.Absent() || sides.SameBacking(before, after) {
 		return nil // there never was a source, or it is the same
 	}
-	shown, err := p.result(t.path)
-	if err != nil || shown.absent() {
+	shown, err := p.result(t.Path)
+	if err != nil || shown.Absent() {
 		return err
 	}
-	for _, candidate := range []node{shown, t.n, t.u} {
+	for _, candidate := range []sides.Node{shown, t.N, t.U} {
 		ok, err := compiledFrom(candidate, after)
 		if err != nil {
 			return err
@@ -89,29 +90,29 @@ func (p *planner) settleCompiled(t three) error {
 		if !ok {
 			continue
 		}
-		if sameBacking(candidate, shown) {
+		if sides.SameBacking(candidate, shown) {
 			return nil
 		}
 		return p.replace(t, decision{
-			verdict: report.Take, rule: byteCodeRule, driver: "bytecode", reason: "compiled from the source in the result", result: shows(candidate),
+			verdict: report.Take, rule: byteCodeRule, driver: "bytecode", reason: "compiled from the source in the result", result: sides.Shows(candidate),
 		})
 	}
-	d := decision{verdict: report.Drop, rule: byteCodeRule, driver: "bytecode", reason: "compiled from a source that is another one now, or gone", result: nothing()}
+	d := decision{verdict: report.Drop, rule: byteCodeRule, driver: "bytecode", reason: "compiled from a source that is another one now, or gone", result: sides.Nothing()}
 	if err := p.replace(t, d); err != nil {
 		return err
 	}
-	p.show(t.path, nothing()) // also where neither base has it
+	p.show(t.Path, sides.Nothing()) // also where neither base has it
 	return nil
 }
 
 // compiledFrom tells whether something was compiled from a source, as Python does: by the source's time and size. If it has a
 // hash instead, the source is looked at, or nobody cares.
-func compiledFrom(compiled, source node) (bool, error) {
+func compiledFrom(compiled, source sides.Node) (bool, error) {
 	const size, hashed, checked = 16, 1, 2
-	if !compiled.is(tree.Regular) || !source.is(tree.Regular) {
+	if !compiled.Is(tree.Regular) || !source.Is(tree.Regular) {
 		return false, nil
 	}
-	file, err := compiled.view.OpenEntry(compiled.Entry)
+	file, err := compiled.View.OpenEntry(compiled.Entry)
 	if err != nil {
 		return false, err
 	}
@@ -134,16 +135,16 @@ func compiledFrom(compiled, source node) (bool, error) {
 func (p *planner) dropEmpty(dirs map[string]bool) error {
 	result := p.soFar()
 	for dir := range dirs {
-		base, err := lookup(p.new, dir)
+		base, err := sides.Lookup(p.New, dir)
 		if err != nil {
 			return err
 		}
-		names, err := result.names(dir)
+		names, err := result.Names(dir)
 		if err != nil {
 			return err
 		}
-		if base.absent() && len(names) == 0 {
-			p.show(dir, nothing())
+		if base.Absent() && len(names) == 0 {
+			p.show(dir, sides.Nothing())
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/cacerts"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -25,8 +26,8 @@ const (
 )
 
 // keepBundle keeps the user's bundle for the time being: mergeCertificates makes it anew.
-func keepBundle(_ *planner, t three) (decision, bool, error) {
-	return decision{verdict: report.Keep, rule: certificatesRule, reason: "changed on both sides", result: shows(t.u)}, true, nil
+func keepBundle(_ *planner, t sides.Three) (decision, bool, error) {
+	return decision{verdict: report.Keep, rule: certificatesRule, reason: "changed on both sides", result: sides.Shows(t.U)}, true, nil
 }
 
 func isBundle(p string) bool { return p == cacerts.BundlePath }
@@ -59,24 +60,24 @@ func (p *planner) remakeCertificates() error {
 func (p *planner) certificatesConcerned() (bool, error) {
 	touched := false
 	for _, dir := range []string{cacerts.StoreDir, cacerts.SystemDir, cacerts.LocalDir} {
-		names, err := readDir(p.said, dir)
+		names, err := sides.ReadDir(p.Said, dir)
 		if err != nil {
 			return false, err
 		}
 		touched = touched || len(names) > 0 || p.hidden[dir]
 	}
-	config, err := lookup(p.said, cacerts.ConfigPath)
-	if err != nil || !touched && config.absent() {
+	config, err := sides.Lookup(p.Said, cacerts.ConfigPath)
+	if err != nil || !touched && config.Absent() {
 		return false, err
 	}
 	var contents [2][]byte
-	for side, view := range []*tree.View{p.old, p.new} {
-		s := newScene(view, nil)
+	for side, view := range []*tree.View{p.Old, p.New} {
+		s := sides.NewScene(view, nil)
 		files, err := p.trustedFiles(s)
 		if err != nil {
 			return false, err
 		}
-		bundle, err := s.read(cacerts.BundlePath, maxBundle)
+		bundle, err := s.Read(cacerts.BundlePath, maxBundle)
 		if err != nil {
 			return false, err
 		}
@@ -95,8 +96,8 @@ type certificateFile struct {
 }
 
 // trustedFiles returns the certificate files that are trusted, in the order of the bundle.
-func (p *planner) trustedFiles(s *scene) ([]certificateFile, error) {
-	config, err := s.read(cacerts.ConfigPath, maxCertificate)
+func (p *planner) trustedFiles(s *sides.Scene) ([]certificateFile, error) {
+	config, err := s.Read(cacerts.ConfigPath, maxCertificate)
 	if err != nil {
 		return nil, err
 	}
@@ -104,71 +105,20 @@ func (p *planner) trustedFiles(s *scene) ([]certificateFile, error) {
 	for _, name := range cacerts.Selected(config) {
 		names = append(names, path.Join(cacerts.SystemDir, name))
 	}
-	own, err := s.find(cacerts.LocalDir, ".crt")
+	own, err := findFiles(s, cacerts.LocalDir, ".crt")
 	if err != nil {
 		return nil, err
 	}
-	return s.certificates(append(names, own...))
-}
-
-// certificates reads files. If they are larger than a bundle may be, the error wraps tree.ErrTooLarge.
-func (s *scene) certificates(names []string) ([]certificateFile, error) {
-	var out []certificateFile
-	total := 0
-	for _, name := range names {
-		content, err := s.read(name, maxCertificate)
-		if err != nil {
-			return nil, err
-		}
-		if total += len(content); total > maxBundle {
-			return nil, fmt.Errorf("read certificates: %w", tree.ErrTooLarge)
-		}
-		if content != nil {
-			out = append(out, certificateFile{name, content})
-		}
-	}
-	return out, nil
-}
-
-// find returns the regular files below a directory whose names have a suffix, sorted.
-func (s *scene) find(dir, suffix string) ([]string, error) {
-	var out []string
-	pending := []string{dir}
-	for len(pending) > 0 {
-		dir := pending[0]
-		pending = pending[1:]
-		names, err := s.names(dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			full := path.Join(dir, name)
-			n, err := s.look(full)
-			if err != nil {
-				return nil, err
-			}
-			is, err := s.has(full)
-			switch {
-			case err != nil:
-				return nil, err
-			case n.dir():
-				pending = append(pending, full)
-			case is && strings.HasSuffix(name, suffix):
-				out = append(out, full)
-			}
-		}
-	}
-	slices.Sort(out)
-	return out, nil
+	return readCertificates(s, append(names, own...))
 }
 
 // soFar shows what was decided until now.
-func (p *planner) soFar() *scene {
-	var effects []effect
+func (p *planner) soFar() *sides.Scene {
+	var effects []sides.Effect
 	for name, o := range p.want {
-		effects = append(effects, effect{path: name, whiteout: o.absent(), outcome: o})
+		effects = append(effects, sides.Effect{At: name, Whiteout: o.Absent(), Outcome: o})
 	}
-	return newScene(p.plain, effects)
+	return sides.NewScene(p.Plain, effects)
 }
 
 // mergeBundle makes the bundle of the trusted files and what the user put into it by hand, without what the user took out.
@@ -177,18 +127,18 @@ func (p *planner) mergeBundle(files []certificateFile) error {
 	if err != nil {
 		return err
 	}
-	contents, err := readThree(t, maxBundle)
+	contents, err := sides.ReadThree(t, maxBundle)
 	if err != nil || contents == nil {
 		return err
 	}
-	before := newScene(p.user, nil)
+	before := sides.NewScene(p.User, nil)
 	var available [][]byte
 	for _, dir := range []string{cacerts.SystemDir, cacerts.LocalDir} {
-		names, err := before.find(dir, ".crt")
+		names, err := findFiles(before, dir, ".crt")
 		if err != nil {
 			return err
 		}
-		had, err := before.certificates(names)
+		had, err := readCertificates(before, names)
 		if err != nil {
 			return err
 		}
@@ -200,21 +150,21 @@ func (p *planner) mergeBundle(files []certificateFile) error {
 	for _, f := range files {
 		trusted = append(trusted, f.content)
 	}
-	content := cacerts.Merge(contents[sideOld], contents[sideNew], contents[sideUser], trusted, available)
-	shown, err := p.soFar().read(cacerts.BundlePath, maxBundle)
+	content := cacerts.Merge(contents[sides.Old], contents[sides.New], contents[sides.User], trusted, available)
+	shown, err := p.soFar().Read(cacerts.BundlePath, maxBundle)
 	if err != nil || bytes.Equal(shown, content) {
 		return err
 	}
 	return p.replace(t, decision{
 		verdict: report.Regenerate, rule: certificatesRule, driver: "certificates",
-		reason: "made anew of the certificates that are trusted in the result", result: makes(t, content),
+		reason: "made anew of the certificates that are trusted in the result", result: sides.Makes(t, content),
 	})
 }
 
 // linkCertificates makes the links in the store those of the result: to the files, and by the hashes of their subjects.
 func (p *planner) linkCertificates(files []certificateFile) error {
 	s := p.soFar()
-	names, err := s.names(cacerts.StoreDir)
+	names, err := s.Names(cacerts.StoreDir)
 	if err != nil || !slices.ContainsFunc(names, cacerts.IsHash) {
 		return err // a store without such links
 	}
@@ -230,7 +180,7 @@ func (p *planner) linkCertificates(files []certificateFile) error {
 		return err
 	}
 	s = p.soFar()
-	if names, err = s.names(cacerts.StoreDir); err != nil {
+	if names, err = s.Names(cacerts.StoreDir); err != nil {
 		return err
 	}
 	if links, err = storeLinks(s, names); err != nil {
@@ -242,7 +192,7 @@ func (p *planner) linkCertificates(files []certificateFile) error {
 			paths = append(paths, path.Join(cacerts.StoreDir, name))
 		}
 	}
-	there, err := s.certificates(paths)
+	there, err := readCertificates(s, paths)
 	if err != nil {
 		return err
 	}
@@ -254,10 +204,10 @@ func (p *planner) linkCertificates(files []certificateFile) error {
 }
 
 // storeLinks returns the targets of the symbolic links in the store by name; names that are none have "".
-func storeLinks(s *scene, names []string) (map[string]string, error) {
+func storeLinks(s *sides.Scene, names []string) (map[string]string, error) {
 	out := make(map[string]string)
 	for _, name := range names {
-		n, err := s.look(path.Join(cacerts.StoreDir, name))
+		n, err := s.Look(path.Join(cacerts.StoreDir, name))
 		if err != nil {
 			return nil, err
 		}
@@ -273,7 +223,7 @@ func (p *planner) applyStoreLinks(changes map[string]string) error {
 		if err != nil {
 			return err
 		}
-		if t.o.file() && t.u.absent() && !cacerts.IsHash(name) {
+		if t.O.File() && t.U.Absent() && !cacerts.IsHash(name) {
 			continue
 		}
 		if err := p.showLink(t, changes[name], decision{
@@ -283,4 +233,55 @@ func (p *planner) applyStoreLinks(changes map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// readCertificates reads files. If they are larger than a bundle may be, the error wraps tree.ErrTooLarge.
+func readCertificates(s *sides.Scene, names []string) ([]certificateFile, error) {
+	var out []certificateFile
+	total := 0
+	for _, name := range names {
+		content, err := s.Read(name, maxCertificate)
+		if err != nil {
+			return nil, err
+		}
+		if total += len(content); total > maxBundle {
+			return nil, fmt.Errorf("read certificates: %w", tree.ErrTooLarge)
+		}
+		if content != nil {
+			out = append(out, certificateFile{name, content})
+		}
+	}
+	return out, nil
+}
+
+// findFiles returns the regular files below a directory whose names have a suffix, sorted.
+func findFiles(s *sides.Scene, dir, suffix string) ([]string, error) {
+	var out []string
+	pending := []string{dir}
+	for len(pending) > 0 {
+		dir := pending[0]
+		pending = pending[1:]
+		names, err := s.Names(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			full := path.Join(dir, name)
+			n, err := s.Look(full)
+			if err != nil {
+				return nil, err
+			}
+			is, err := s.Has(full)
+			switch {
+			case err != nil:
+				return nil, err
+			case n.Dir():
+				pending = append(pending, full)
+			case is && strings.HasSuffix(name, suffix):
+				out = append(out, full)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, nil
 }

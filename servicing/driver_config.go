@@ -9,29 +9,30 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/config"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/diff3"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // configFormats says how configuration files with keys are written.
 var configFormats = []struct {
-	paths  pathTable
+	paths  sides.PathTable
 	format config.Format
 }{
-	{pathTable{"*.json"}, config.JSON},
-	{pathTable{"*.yaml", "*.yml"}, config.YAML},
-	{pathTable{"*.toml"}, config.TOML},
-	{pathTable{
+	{sides.PathTable{"*.json"}, config.JSON},
+	{sides.PathTable{"*.yaml", "*.yml"}, config.YAML},
+	{sides.PathTable{"*.toml"}, config.TOML},
+	{sides.PathTable{
 		"etc/ssh/sshd_config", "etc/ssh/sshd_config.d/*.conf", "etc/ssh/ssh_config", "etc/ssh/ssh_config.d/*.conf", "etc/login.defs",
 		"etc/nsswitch.conf", "etc/host.conf", "etc/redis/*.conf", "etc/chrony/chrony.conf", "etc/vsftpd.conf",
 	}, config.Words},
-	{pathTable{
+	{sides.PathTable{
 		"*.ini", "*.desktop", "*.service", "*.socket", "*.timer", "*.mount", "*.automount", "*.path", "*.target", "*.slice", "*.swap",
 		"*.network", "*.netdev", "*.link", "*.repo", "*.cnf", "etc/systemd/*.conf", "etc/systemd/*/*.conf", "etc/systemd/system/*/*.conf",
 		"etc/NetworkManager/*.conf", "etc/NetworkManager/conf.d/*.conf", "etc/gitconfig", "etc/pip.conf", "etc/dnf/*.conf", "etc/yum.conf",
 		"etc/php/*/*/php.ini", "etc/samba/smb.conf", "etc/fail2ban/*.conf", "etc/fail2ban/*.local", "etc/nfs.conf", "etc/idmapd.conf",
 		"etc/supervisor/*.conf", "etc/supervisor/conf.d/*.conf", "etc/odbc.ini", "etc/odbcinst.ini",
 	}, config.INI},
-	{pathTable{
+	{sides.PathTable{
 		"etc/default/*", "etc/conf.d/*", "etc/sysconfig/*", "etc/environment", "etc/environment.d/*.conf", "etc/locale.conf", "etc/vconsole.conf",
 		"etc/sysctl.conf", "etc/sysctl.d/*.conf", "etc/adduser.conf", "etc/deluser.conf", "etc/rc.conf", "etc/security/pwquality.conf",
 		"etc/security/faillock.conf", "etc/postgresql/*/*/postgresql.conf", "etc/os-release", "etc/lsb-release",
@@ -41,7 +42,7 @@ var configFormats = []struct {
 // configFormat returns how a file is written.
 func configFormat(p string) (config.Format, bool) {
 	for _, one := range configFormats {
-		if one.paths.has(p) {
+		if one.paths.Has(p) {
 			return one.format, true
 		}
 	}
@@ -50,26 +51,26 @@ func configFormat(p string) (config.Format, bool) {
 
 func isConfig(p string) bool {
 	_, ok := configFormat(p)
-	return ok && !dataPaths.has(p)
+	return ok && !sides.DataPaths.Has(p)
 }
 
 // mergeConfig merges by key. The merge by lines is preferred where it says the same: it merges comments as well. Where both
 // sides changed one key, it stands only if what comes out is sound: the key may be a list, in which lines are apart.
-func mergeConfig(p *planner, t three) (decision, bool, error) {
-	if !t.o.is(tree.Regular) {
+func mergeConfig(p *planner, t sides.Three) (decision, bool, error) {
+	if !t.O.Is(tree.Regular) {
 		return decision{}, false, nil
 	}
-	contents, err := readThree(t, diff3.MaxSize)
+	contents, err := sides.ReadThree(t, diff3.MaxSize)
 	if err != nil || contents == nil {
 		return decision{}, false, err
 	}
-	old, base, user := contents[sideOld], contents[sideNew], contents[sideUser]
-	format, _ := configFormat(t.path)
+	old, base, user := contents[sides.Old], contents[sides.New], contents[sides.User]
+	format, _ := configFormat(t.Path)
 	content, byKey := format.Merge(old, base, user)
 	lines, byLines := diff3.Merge(old, base, user)
 	switch {
 	case byKey == nil && (byLines != nil || format.Agrees(lines, old, base, user) != nil):
-		return decision{verdict: report.Merge, rule: "A4", reason: "merged by key", result: makes(t, content)}, true, nil //nolint:nilerr // that the lines conflict is why the keys decide
+		return decision{verdict: report.Merge, rule: "A4", reason: "merged by key", result: sides.Makes(t, content)}, true, nil //nolint:nilerr // that the lines conflict is why the keys decide
 	case errors.Is(byKey, config.ErrConflict) && byLines == nil && !format.Sound(lines, base, user):
 		d, err := p.keepUsers(t)
 		d.reason += "; the lines are apart, but say the same thing twice"

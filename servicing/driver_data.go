@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -27,27 +28,27 @@ var dataMarkers = []string{
 func maybeData(string) bool { return true }
 
 // keepDataFile keeps what the user changed in the data of a database, and remembers to keep all that belongs to it.
-func keepDataFile(p *planner, t three) (decision, bool, error) {
-	if t.u.dir() || t.n.dir() || t.was != t.path {
+func keepDataFile(p *planner, t sides.Three) (decision, bool, error) {
+	if t.U.Dir() || t.N.Dir() || t.Was != t.Path {
 		return decision{}, false, nil
 	}
 	if is, err := p.inDatabase(t); err != nil || !is {
 		return decision{}, false, err
 	}
-	if same, err := sameContent(t.o, t.u); err != nil || same {
+	if same, err := sides.SameContent(t.O, t.U); err != nil || same {
 		return decision{}, false, err
 	}
-	root := p.dataRoots[path.Dir(t.path)]
+	root := p.dataRoots[path.Dir(t.Path)]
 	p.databases[root] = true
 	return decision{
-		verdict: report.Keep, rule: "G1", reason: "belongs to the database in " + tree.Shown(root), result: shows(t.u),
-		quiet: t.o.absent() && t.n.absent(),
+		verdict: report.Keep, rule: "G1", reason: "belongs to the database in " + tree.Shown(root), result: sides.Shows(t.U),
+		quiet: t.O.Absent() && t.N.Absent(),
 	}, true, nil
 }
 
 // inDatabase tells whether a path belongs to a database that is a directory.
-func (p *planner) inDatabase(t three) (bool, error) {
-	root, err := p.dataRoot(path.Dir(t.path))
+func (p *planner) inDatabase(t sides.Three) (bool, error) {
+	root, err := p.dataRoot(path.Dir(t.Path))
 	return root != "", err
 }
 
@@ -74,20 +75,20 @@ func (p *planner) dataRoot(dir string) (string, error) {
 }
 
 func (p *planner) isDatabase(dir string) (string, error) {
-	old, err := lookup(p.old, dir)
+	old, err := sides.Lookup(p.Old, dir)
 	if err != nil {
 		return "", err
 	}
-	base, err := lookup(p.new, dir)
-	if err != nil || !old.dir() && !base.dir() {
+	base, err := sides.Lookup(p.New, dir)
+	if err != nil || !old.Dir() && !base.Dir() {
 		return "", err
 	}
 	for _, marker := range dataMarkers {
-		n, err := lookup(p.user, path.Join(dir, marker))
+		n, err := sides.Lookup(p.User, path.Join(dir, marker))
 		if err != nil {
 			return "", err
 		}
-		if n.is(tree.Regular) {
+		if n.Is(tree.Regular) {
 			return dir, nil
 		}
 	}
@@ -102,7 +103,7 @@ func keepDatabases(_ context.Context, p *planner) error {
 			return err
 		}
 		d := decision{verdict: report.Keep, rule: "G1", driver: "data", reason: "belongs to the database in " + tree.Shown(root)}
-		if err := p.showUnit(all, sideUser, d); err != nil {
+		if err := p.showUnit(all, sides.User, d); err != nil {
 			return err
 		}
 	}

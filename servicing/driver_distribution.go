@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -23,18 +24,18 @@ func holdOther(_ context.Context, p *planner) error {
 	if !p.touched {
 		return nil
 	}
-	old, err := release(p.old)
+	old, err := release(p.Old)
 	if err != nil {
 		return err
 	}
-	base, err := release(p.new)
+	base, err := release(p.New)
 	if err != nil {
 		return err
 	}
 	if old != "" && base != "" && old != base {
 		p.hold(report.HoldDistribution, "", fmt.Sprintf("the new base is %s, the old one is %s", base, old))
 	}
-	oldArch, baseArch := p.packages.architecture(sideOld), p.packages.architecture(sideNew)
+	oldArch, baseArch := p.packages.Architecture(sides.Old), p.packages.Architecture(sides.New)
 	if oldArch != "" && baseArch != "" && oldArch != baseArch {
 		p.hold(report.HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
 		return nil
@@ -45,11 +46,11 @@ func holdOther(_ context.Context, p *planner) error {
 // holdOtherLoader holds a storage when none of the loaders of the old base, by which its programs are started, is in the new one. A
 // loader is named after the C library and the architecture.
 func (p *planner) holdOtherLoader() error {
-	old, err := loaders(p.old)
+	old, err := loaders(p.Old)
 	if err != nil {
 		return err
 	}
-	base, err := loaders(p.new)
+	base, err := loaders(p.New)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func isMusl(loader string) bool { return strings.HasPrefix(loader, muslLoader) }
 func loaders(view *tree.View) ([]string, error) {
 	var out []string
 	for _, dir := range []string{"lib", "lib64", "usr/lib", "usr/lib64"} {
-		names, err := readDir(view, dir)
+		names, err := sides.ReadDir(view, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -89,11 +90,11 @@ func loaders(view *tree.View) ([]string, error) {
 // release returns the name of the distribution, as os-release has it; "" when it is not known.
 func release(view *tree.View) (string, error) {
 	for _, name := range []string{"usr/lib/os-release", "etc/os-release"} {
-		n, err := lookup(view, name)
+		n, err := sides.Lookup(view, name)
 		if err != nil {
 			return "", err
 		}
-		content, err := read(n, maxRelease)
+		content, err := sides.Read(n, maxRelease)
 		if errors.Is(err, tree.ErrTooLarge) {
 			continue
 		}

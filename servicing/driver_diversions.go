@@ -7,7 +7,9 @@ import (
 	"errors"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -24,20 +26,20 @@ func (p *planner) readDiversions() error {
 		return nil
 	}
 	all := diversions{make(map[string]string), make(map[string]string)}
-	user, err := p.diversionsIn(p.user)
+	user, err := p.diversionsIn(p.User)
 	if err != nil {
 		return err
 	}
-	base, err := p.diversionsIn(p.new)
+	base, err := p.diversionsIn(p.New)
 	if err != nil {
 		return err
 	}
 	for d := range user {
 		_, known := base[d]
 		from, to := p.divertedPath(d.From), p.divertedPath(d.To)
-		if c, err := p.packages.ownerOf(three{path: from, was: from}); err != nil {
+		if c, err := p.packages.OwnerOf(sides.Three{Path: from, Was: from}); err != nil {
 			return err
-		} else if !known && (c[sideNew] == nil || c[sideNew].Key != d.By) {
+		} else if !known && (c[sides.New] == nil || c[sides.New].Key != d.By) {
 			all.from[to], all.to[from] = from, to
 		}
 	}
@@ -54,15 +56,15 @@ func (p *planner) isDiverted(name string) (bool, error) {
 }
 
 func (p *planner) divertedPath(name string) string {
-	return resolveAlias(p.packages.alias[sideUser], trimRoot(name))
+	return p.packages.Resolved(sides.User, sides.TrimRoot(name))
 }
 
 func (p *planner) diversionsIn(view *tree.View) (map[dpkg.Diversion]bool, error) {
-	n, err := lookup(view, diversionsPath)
+	n, err := sides.Lookup(view, diversionsPath)
 	if err != nil {
 		return nil, err
 	}
-	content, err := read(n, maxDatabase)
+	content, err := sides.Read(n, pkg.MaxDatabase)
 	if err != nil && !errors.Is(err, tree.ErrTooLarge) {
 		return nil, err
 	}
@@ -75,25 +77,25 @@ func (p *planner) diversionsIn(view *tree.View) (map[dpkg.Diversion]bool, error)
 
 // followDiversion reconciles a file that the user diverted with what the new base has under the name that it had, as dpkg
 // would have installed it; what stands under that name now is the user's.
-func followDiversion(p *planner, t three) (decision, bool, error) {
+func followDiversion(p *planner, t sides.Three) (decision, bool, error) {
 	if err := p.readDiversions(); err != nil {
 		return decision{}, false, err
 	}
-	if _, away := p.diverted.to[t.path]; away && !t.u.dir() && !t.n.dir() {
+	if _, away := p.diverted.to[t.Path]; away && !t.U.Dir() && !t.N.Dir() {
 		return decision{
-			verdict: report.Keep, rule: "D8", reason: "the user diverted the base's file", result: shows(t.u), quiet: t.n.absent(),
+			verdict: report.Keep, rule: "D8", reason: "the user diverted the base's file", result: sides.Shows(t.U), quiet: t.N.Absent(),
 		}, true, nil
 	}
-	from, ok := p.diverted.from[t.path]
-	if !ok || !t.o.absent() || !t.n.absent() || !t.u.file() {
+	from, ok := p.diverted.from[t.Path]
+	if !ok || !t.O.Absent() || !t.N.Absent() || !t.U.File() {
 		return decision{}, false, nil
 	}
-	there := three{path: t.path, was: from, u: t.u}
+	there := sides.Three{Path: t.Path, Was: from, U: t.U}
 	var errs [3]error
-	there.o, errs[0] = lookup(p.old, from)
-	there.n, errs[1] = lookup(p.new, from)
-	there.own, errs[2] = p.packages.ownerOf(three{path: from, was: from})
-	if err := errors.Join(errs[:]...); err != nil || !there.o.file() || there.n.dir() || there.own.pinned(from) {
+	there.O, errs[0] = sides.Lookup(p.Old, from)
+	there.N, errs[1] = sides.Lookup(p.New, from)
+	there.Own, errs[2] = p.packages.OwnerOf(sides.Three{Path: from, Was: from})
+	if err := errors.Join(errs[:]...); err != nil || !there.O.File() || there.N.Dir() || there.Own.Pinned(from) {
 		return decision{}, false, err
 	}
 	d, err := p.threeWay(there)

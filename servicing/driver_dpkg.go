@@ -12,23 +12,25 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
 // claimsPackages claims the database of dpkg: the status, and what the info directory has about packages.
 func claimsPackages(p *planner, name string) bool {
-	b := p.packages.dpkg
+	b := pkg.Find[*dpkgBooks](p.packages)
 	return !b.abandoned && (name == statusPath || b.infoChoice(name) != nil)
 }
 
 // mergePackages makes packages units: the database and the files of each are one side's.
 func mergePackages(_ context.Context, p *planner) error {
-	b := p.packages.dpkg
+	b := pkg.Find[*dpkgBooks](p.packages)
 	if err := p.holdInterrupted(); err != nil {
 		return err
 	}
-	if _, err := p.packages.ownerOf(three{}); err != nil { // reads all lists
+	if _, err := p.packages.OwnerOf(sides.Three{}); err != nil { // reads all lists
 		return err
 	}
 	if b.unreadable && b.changed {
@@ -49,7 +51,7 @@ func mergePackages(_ context.Context, p *planner) error {
 	if !b.changed {
 		return nil // whatever is wrong, this update has no part in it
 	}
-	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return differs(&c) }) {
+	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return c.Differs() }) {
 		p.holdBroken(b.broken()(unit.Effective(b.choices)), b.choices, b.refused)
 	}
 	return p.holdDamaged()
@@ -61,29 +63,29 @@ func (p *planner) mergeStatus() error {
 	if err != nil {
 		return err
 	}
-	same, err := compare(t)
+	same, err := sides.Compare(t)
 	if err != nil {
 		return err
 	}
-	if same.on && !replacesAny(p.packages.dpkg.choices) || same.ou || t.u.absent() {
+	if same.ON && !unit.ReplacesAny(pkg.Find[*dpkgBooks](p.packages).choices) || same.OU || t.U.Absent() {
 		return p.decideClaimed(t)
 	}
-	if t.n.absent() {
-		p.hold(report.HoldPackageDatabase, t.path, "the new base has no package database, the storage's was changed")
+	if t.N.Absent() {
+		p.hold(report.HoldPackageDatabase, t.Path, "the new base has no package database, the storage's was changed")
 		return p.apply(t, decision{
-			verdict: report.Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: shows(t.u),
+			verdict: report.Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: sides.Shows(t.U),
 		})
 	}
-	b := p.packages.dpkg
-	content := dpkg.Status(b.choices, b.bases[sideNew], b.bases[sideUser])
-	return p.apply(t, decision{verdict: report.Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: makes(t, content)})
+	b := pkg.Find[*dpkgBooks](p.packages)
+	content := dpkg.Status(b.choices, b.bases[sides.New], b.bases[sides.User])
+	return p.apply(t, decision{verdict: report.Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: sides.Makes(t, content)})
 }
 
 // mergeInfo makes what the info directory has about a package that of its side.
 func (p *planner) mergeInfo() error {
 	names := make(map[string]bool)
-	for _, side := range p.packages.sides() {
-		list, err := readDir(side, infoDir)
+	for _, side := range p.Sides() {
+		list, err := sides.ReadDir(side, infoDir)
 		if err != nil {
 			return err
 		}
@@ -93,7 +95,7 @@ func (p *planner) mergeInfo() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		full := path.Join(infoDir, name)
-		c := p.packages.dpkg.infoChoice(full)
+		c := pkg.Find[*dpkgBooks](p.packages).infoChoice(full)
 		if c == nil {
 			continue // decided on by the walk
 		}
@@ -106,19 +108,19 @@ func (p *planner) mergeInfo() error {
 
 // followPackage makes a file about a package that of the package's side.
 func (p *planner) followPackage(name string, c *unit.Choice) error {
-	t, err := p.three(name)
+	t, err := p.Three(name)
 	if err != nil {
 		return err
 	}
-	shown, err := lookup(p.plain, name)
+	shown, err := sides.Lookup(p.Plain, name)
 	if err != nil {
 		return err
 	}
-	d := decision{verdict: report.Take, rule: "D1", driver: "dpkg", reason: "follows its package", result: shows(t.n), quiet: true}
-	if differs(c) {
-		d.verdict, d.result = report.Keep, shows(t.u)
+	d := decision{verdict: report.Take, rule: "D1", driver: "dpkg", reason: "follows its package", result: sides.Shows(t.N), quiet: true}
+	if c.Differs() {
+		d.verdict, d.result = report.Keep, sides.Shows(t.U)
 	}
-	if sameBacking(shown, d.result.node) {
+	if sides.SameBacking(shown, d.result.Node) {
 		return nil
 	}
 	if err := p.apply(t, d); err != nil {
@@ -130,16 +132,16 @@ func (p *planner) followPackage(name string, c *unit.Choice) error {
 
 // holdDamaged holds a storage whose package database lacks packages that are there: their lists are, and dpkg removes those.
 func (p *planner) holdDamaged() error {
-	for _, c := range p.packages.dpkg.choices {
-		if !differs(&c) || c.User != nil || c.Old == nil {
+	for _, c := range pkg.Find[*dpkgBooks](p.packages).choices {
+		if !c.Differs() || c.User != nil || c.Old == nil {
 			continue
 		}
 		for _, name := range dpkg.InfoNames(c.Old) {
-			n, err := lookup(p.user, path.Join(infoDir, name+".list"))
+			n, err := sides.Lookup(p.User, path.Join(infoDir, name+".list"))
 			if err != nil {
 				return err
 			}
-			if !n.absent() {
+			if !n.Absent() {
 				p.hold(report.HoldPackageDatabase, statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
 			}
 		}
@@ -150,12 +152,12 @@ func (p *planner) holdDamaged() error {
 // holdInterrupted holds a storage whose package manager was interrupted, whatever the update is about: nobody can tell which
 // files are half written.
 func (p *planner) holdInterrupted() error {
-	b := p.packages.dpkg
+	b := pkg.Find[*dpkgBooks](p.packages)
 	known := make(map[string]bool)
-	for _, pkg := range b.bases[sideOld].Unfinished() {
+	for _, pkg := range b.bases[sides.Old].Unfinished() {
 		known[pkg.Record] = true
 	}
-	for _, pkg := range b.bases[sideUser].Unfinished() {
+	for _, pkg := range b.bases[sides.User].Unfinished() {
 		if known[pkg.Record] {
 			continue
 		}
@@ -165,23 +167,23 @@ func (p *planner) holdInterrupted() error {
 			Message: fmt.Sprintf("%s %s is %s (%s): finish with dpkg --configure --pending", pkg.Name, pkg.Version, state, flag),
 		})
 	}
-	names, err := readDir(p.user, updatesDir)
+	names, err := sides.ReadDir(p.User, updatesDir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		t, err := p.three(path.Join(updatesDir, name))
+		t, err := p.Three(path.Join(updatesDir, name))
 		if err != nil {
 			return err
 		}
 		journal := strings.Trim(name, "0123456789") == ""
-		if same, err := sameContent(t.o, t.u); err != nil || same || !journal {
+		if same, err := sides.SameContent(t.O, t.U); err != nil || same || !journal {
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		p.hold(report.HoldInterrupted, t.path, "dpkg did not finish writing its database: /"+t.path)
+		p.hold(report.HoldInterrupted, t.Path, "dpkg did not finish writing its database: /"+t.Path)
 	}
 	return nil
 }

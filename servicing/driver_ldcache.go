@@ -9,6 +9,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/ldcache"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
 const (
@@ -23,11 +24,11 @@ func mergeLoaderCache(_ context.Context, p *planner) error {
 	if err != nil {
 		return err
 	}
-	same, err := compare(t)
-	if err != nil || same.on || same.ou || same.nu {
+	same, err := sides.Compare(t)
+	if err != nil || same.ON || same.OU || same.NU {
 		return err
 	}
-	contents, err := readThree(t, maxLoaderCache)
+	contents, err := sides.ReadThree(t, maxLoaderCache)
 	if err != nil || contents == nil {
 		return err
 	}
@@ -39,16 +40,16 @@ func mergeLoaderCache(_ context.Context, p *planner) error {
 		}
 	}
 	var failed error
-	merged := ldcache.Merge(caches[sideOld], caches[sideNew], caches[sideUser], func(library string) bool {
-		n, err := resolve(p.result, trimRoot(library))
+	merged := ldcache.Merge(caches[sides.Old], caches[sides.New], caches[sides.User], func(library string) bool {
+		n, err := sides.Resolve(p.result, sides.TrimRoot(library))
 		failed = errors.Join(failed, err)
-		return !n.absent()
+		return !n.Absent()
 	})
 	if failed != nil {
 		return failed
 	}
 	return p.replace(t, decision{
 		verdict: report.Regenerate, rule: "F1", driver: "loader-cache", reason: "made of the libraries of both sides",
-		result: makes(t, merged.Render()),
+		result: sides.Makes(t, merged.Render()),
 	})
 }

@@ -11,20 +11,21 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/diff3"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/lineset"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
 // lineSets are the files in which each line is an entry of a set, and how entries are told from one another.
 var lineSets = []struct {
-	paths pathTable
+	paths sides.PathTable
 	key   lineset.Key
 }{
-	{pathTable{
+	{sides.PathTable{
 		"etc/shells", "etc/securetty", "etc/ftpusers", "etc/cron.allow", "etc/cron.deny", "etc/at.allow", "etc/at.deny", "etc/hosts.allow",
 		"etc/hosts.deny", "etc/ld.so.conf", "etc/ld.so.conf.d/*.conf", "etc/apt/sources.list", "etc/apt/sources.list.d/*.list",
 		"etc/apk/repositories",
 	}, lineset.Whole},
-	{pathTable{"etc/modules", "etc/modules-load.d/*.conf"}, lineset.First},
-	{pathTable{cacerts.ConfigPath}, cacerts.Key},
+	{sides.PathTable{"etc/modules", "etc/modules-load.d/*.conf"}, lineset.First},
+	{sides.PathTable{cacerts.ConfigPath}, cacerts.Key},
 }
 
 func isLineSet(p string) bool { return lineSetKey(p) != nil }
@@ -32,7 +33,7 @@ func isLineSet(p string) bool { return lineSetKey(p) != nil }
 // lineSetKey returns how the entries of a file are told from one another; nil when it is no line set.
 func lineSetKey(p string) lineset.Key {
 	for _, one := range lineSets {
-		if one.paths.has(p) {
+		if one.paths.Has(p) {
 			return one.key
 		}
 	}
@@ -40,23 +41,23 @@ func lineSetKey(p string) lineset.Key {
 }
 
 // mergeLineSet merges sets. The merge by lines is preferred where it comes to the same set: it merges comments as well.
-func mergeLineSet(_ *planner, t three) (decision, bool, error) {
-	contents, err := readThree(t, diff3.MaxSize)
+func mergeLineSet(_ *planner, t sides.Three) (decision, bool, error) {
+	contents, err := sides.ReadThree(t, diff3.MaxSize)
 	if err != nil || contents == nil {
 		return decision{}, false, err
 	}
-	key := lineSetKey(t.path)
-	content, ok := lineset.Merge(contents[sideOld], contents[sideNew], contents[sideUser], key)
+	key := lineSetKey(t.Path)
+	content, ok := lineset.Merge(contents[sides.Old], contents[sides.New], contents[sides.User], key)
 	if !ok {
 		return decision{}, false, nil
 	}
-	if t.o.file() {
-		byLines, err := diff3.Merge(contents[sideOld], contents[sideNew], contents[sideUser])
+	if t.O.File() {
+		byLines, err := diff3.Merge(contents[sides.Old], contents[sides.New], contents[sides.User])
 		if err == nil && slices.Equal(entries(byLines, key), entries(content, key)) {
 			content = byLines
 		}
 	}
-	return decision{verdict: report.Merge, rule: "A4", reason: "a set of lines: what both added, without what one removed", result: makes(t, content)}, true, nil
+	return decision{verdict: report.Merge, rule: "A4", reason: "a set of lines: what both added, without what one removed", result: sides.Makes(t, content)}, true, nil
 }
 
 // entries returns the entries of a line set, sorted; with those that are there twice.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -18,7 +19,7 @@ import (
 var rpmDirs = []string{"var/lib/rpm", "usr/lib/sysimage/rpm"}
 
 func claimsRPM(_ *planner, name string) bool {
-	return slices.ContainsFunc(rpmDirs, func(dir string) bool { return name != dir && within(name, dir) })
+	return slices.ContainsFunc(rpmDirs, func(dir string) bool { return name != dir && sides.Within(name, dir) })
 }
 
 // settleRPM decides on the database of rpm as a whole: the one side's that changed it. Where both did, the storage is held:
@@ -33,7 +34,7 @@ func settleRPM(_ context.Context, p *planner) error {
 }
 
 func (p *planner) settleRPMDir(dir string) error {
-	said, err := readDir(p.said, dir)
+	said, err := sides.ReadDir(p.Said, dir)
 	if err != nil || len(said) == 0 && !p.hidden[dir] {
 		return err
 	}
@@ -43,12 +44,12 @@ func (p *planner) settleRPMDir(dir string) error {
 	}
 	byBase, byUser := false, false
 	for _, t := range all {
-		same, err := compare(t)
+		same, err := sides.Compare(t)
 		if err != nil {
 			return err
 		}
-		byBase = byBase || !same.on
-		byUser = byUser || !same.ou && !scratchOfRPM(t)
+		byBase = byBase || !same.ON
+		byUser = byUser || !same.OU && !scratchOfRPM(t)
 	}
 	switch {
 	case !byBase:
@@ -56,24 +57,24 @@ func (p *planner) settleRPMDir(dir string) error {
 	case byUser:
 		reason := "the package database was changed on both sides and cannot be merged"
 		p.hold(report.HoldPackageDatabase, dir, fmt.Sprintf("/%s: %s: undo the user's installations, or install again on the new base", dir, reason))
-		return p.showUnit(all, sideUser, decision{verdict: report.Hold, rule: "D11", driver: "rpm", reason: reason})
+		return p.showUnit(all, sides.User, decision{verdict: report.Hold, rule: "D11", driver: "rpm", reason: reason})
 	default:
-		return p.showUnit(all, sideNew, decision{verdict: report.Take, rule: "D11", driver: "rpm", reason: "the package database, which the user did not change"})
+		return p.showUnit(all, sides.New, decision{verdict: report.Take, rule: "D11", driver: "rpm", reason: "the package database, which the user did not change"})
 	}
 }
 
 // scratchOfRPM tells whether a file says nothing about packages: what a look at the database leaves.
-func scratchOfRPM(t three) bool {
-	name := path.Base(t.path)
-	empty := !t.u.is(tree.Regular) || t.u.Size == 0
-	return name == ".rpm.lock" || strings.HasPrefix(name, "__db.") || strings.HasSuffix(name, "-shm") || strings.HasSuffix(name, "-wal") && empty && t.o.absent()
+func scratchOfRPM(t sides.Three) bool {
+	name := path.Base(t.Path)
+	empty := !t.U.Is(tree.Regular) || t.U.Size == 0
+	return name == ".rpm.lock" || strings.HasPrefix(name, "__db.") || strings.HasSuffix(name, "-shm") || strings.HasSuffix(name, "-wal") && empty && t.O.Absent()
 }
 
 // below returns what any side has below a directory and is no directory.
-func (p *planner) below(dir string) ([]three, error) {
+func (p *planner) below(dir string) ([]sides.Three, error) {
 	names := make(map[string]bool)
-	for _, view := range p.sides() {
-		list, err := readDir(view, dir)
+	for _, view := range p.Sides() {
+		list, err := sides.ReadDir(view, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -81,17 +82,17 @@ func (p *planner) below(dir string) ([]three, error) {
 			names[name] = true
 		}
 	}
-	var out []three
+	var out []sides.Three
 	for name := range sorted(names) {
 		t, err := p.look(path.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}
-		if t.o.file() || t.n.file() || t.u.file() {
+		if t.O.File() || t.N.File() || t.U.File() {
 			out = append(out, t)
 		}
-		if t.o.dir() || t.n.dir() || t.u.dir() {
-			inside, err := p.below(t.path)
+		if t.O.Dir() || t.N.Dir() || t.U.Dir() {
+			inside, err := p.below(t.Path)
 			if err != nil {
 				return nil, err
 			}
@@ -102,23 +103,23 @@ func (p *planner) below(dir string) ([]three, error) {
 }
 
 // showUnit shows one side's of files that are one unit.
-func (p *planner) showUnit(all []three, side int, d decision) error {
+func (p *planner) showUnit(all []sides.Three, side int, d decision) error {
 	for _, t := range all {
-		d.result = nothing()
-		if n := [3]node{t.o, t.n, t.u}[side]; n.file() {
-			d.result = shows(n)
+		d.result = sides.Nothing()
+		if n := [3]sides.Node{t.O, t.N, t.U}[side]; n.File() {
+			d.result = sides.Shows(n)
 		}
-		shown, err := p.result(t.path)
+		shown, err := p.result(t.Path)
 		if err != nil {
 			return err
 		}
-		if shown.dir() || d.result.absent() && shown.absent() || sameBacking(shown, d.result.node) {
+		if shown.Dir() || d.result.Absent() && shown.Absent() || sides.SameBacking(shown, d.result.Node) {
 			continue
 		}
 		if err := p.replace(t, d); err != nil {
 			return err
 		}
-		p.show(t.path, d.result) // also where neither base has it
+		p.show(t.Path, d.result) // also where neither base has it
 	}
 	return nil
 }

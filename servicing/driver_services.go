@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -29,19 +30,19 @@ func settleServices(_ context.Context, p *planner) error {
 	if !p.touched {
 		return nil
 	}
-	var sides [3]startLinks
-	for side, view := range p.sides() {
+	var links [3]startLinks
+	for side, view := range p.Sides() {
 		var err error
-		if sides[side], err = findStartLinks(view); err != nil {
+		if links[side], err = findStartLinks(view); err != nil {
 			return err
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(sides[sideNew]), func(a, b [2]string) int {
+	for _, key := range slices.SortedFunc(maps.Keys(links[sides.New]), func(a, b [2]string) int {
 		return strings.Compare(a[0]+"\x00"+a[1], b[0]+"\x00"+b[1])
 	}) {
-		for _, name := range sides[sideNew][key] {
-			if !slices.Contains(sides[sideOld][key], name) {
-				if err := p.startLinkArrives(path.Join(key[0], name), key, sides); err != nil {
+		for _, name := range links[sides.New][key] {
+			if !slices.Contains(links[sides.Old][key], name) {
+				if err := p.startLinkArrives(path.Join(key[0], name), key, links); err != nil {
 					return err
 				}
 			}
@@ -54,16 +55,16 @@ func settleServices(_ context.Context, p *planner) error {
 func findStartLinks(view *tree.View) (startLinks, error) {
 	out := make(startLinks)
 	for _, parent := range []string{unitDir, "etc/systemd/user", "etc"} {
-		dirs, err := readDir(view, parent)
+		dirs, err := sides.ReadDir(view, parent)
 		if err != nil {
 			return nil, err
 		}
 		for _, dir := range dirs {
 			sysv := parent == "etc"
-			if sysv && !matches("rc?.d", dir) || !sysv && !strings.HasSuffix(dir, ".wants") && !strings.HasSuffix(dir, ".requires") {
+			if sysv && !sides.Matches("rc?.d", dir) || !sysv && !strings.HasSuffix(dir, ".wants") && !strings.HasSuffix(dir, ".requires") {
 				continue
 			}
-			names, err := readDir(view, path.Join(parent, dir))
+			names, err := sides.ReadDir(view, path.Join(parent, dir))
 			if err != nil {
 				return nil, err
 			}
@@ -80,24 +81,24 @@ func findStartLinks(view *tree.View) (startLinks, error) {
 }
 
 // startLinkArrives decides on a link that is new in the base.
-func (p *planner) startLinkArrives(name string, key [2]string, sides [3]startLinks) error {
+func (p *planner) startLinkArrives(name string, key [2]string, links [3]startLinks) error {
 	t, err := p.look(name)
-	if err != nil || !t.u.absent() || !t.n.is(tree.Symlink) {
+	if err != nil || !t.U.Absent() || !t.N.Is(tree.Symlink) {
 		return err
 	}
-	d := decision{verdict: report.Keep, rule: servicesRule, driver: "services", result: nothing()}
+	d := decision{verdict: report.Keep, rule: servicesRule, driver: "services", result: sides.Nothing()}
 	switch {
-	case !slices.Equal(sides[sideOld][key], sides[sideUser][key]):
+	case !slices.Equal(links[sides.Old][key], links[sides.User][key]):
 		d.reason = "the user decided otherwise about this service"
-	case disabled(key[1], sides):
+	case disabled(key[1], links):
 		d.reason = "disabled by the user"
 	default:
-		starts, err := resolve(in(p.new), name)
-		if err != nil || starts.absent() {
+		starts, err := sides.Resolve(sides.In(p.New), name)
+		if err != nil || starts.Absent() {
 			return err // it never had anything to start
 		}
-		result, err := resolve(p.result, name)
-		if err != nil || !result.absent() {
+		result, err := sides.Resolve(p.result, name)
+		if err != nil || !result.Absent() {
 			return err
 		}
 		d.verdict, d.reason = report.Drop, "what it starts is not in the result"
@@ -106,8 +107,8 @@ func (p *planner) startLinkArrives(name string, key [2]string, sides [3]startLin
 }
 
 // disabled tells whether the user removed all links of a service.
-func disabled(service string, sides [3]startLinks) bool {
-	return sides[sideOld].starts(service) && !sides[sideUser].starts(service)
+func disabled(service string, links [3]startLinks) bool {
+	return links[sides.Old].starts(service) && !links[sides.User].starts(service)
 }
 
 // starts tells whether there is a link for a service.

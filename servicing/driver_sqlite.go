@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -21,51 +22,51 @@ func maybeSQLite(string) bool { return true } // databases have any name
 
 // keepCompanion keeps the user's database where the storage has a journal of it, touched itself or not: with another
 // database under it, the journal would destroy that.
-func keepCompanion(p *planner, t three) (decision, bool, error) {
-	i := slices.IndexFunc(sqliteCompanions, func(suffix string) bool { return strings.HasSuffix(t.path, suffix) })
-	if i < 0 || !t.u.is(tree.Regular) || t.u.Size == 0 {
+func keepCompanion(p *planner, t sides.Three) (decision, bool, error) {
+	i := slices.IndexFunc(sqliteCompanions, func(suffix string) bool { return strings.HasSuffix(t.Path, suffix) })
+	if i < 0 || !t.U.Is(tree.Regular) || t.U.Size == 0 {
 		return decision{}, false, nil
 	}
-	was := strings.TrimSuffix(t.was, sqliteCompanions[i])
-	database, err := p.moved(was, strings.TrimSuffix(t.path, sqliteCompanions[i]))
+	was := strings.TrimSuffix(t.Was, sqliteCompanions[i])
+	database, err := p.Moved(was, strings.TrimSuffix(t.Path, sqliteCompanions[i]))
 	if err != nil {
 		return decision{}, false, err
 	}
-	if is, err := isSQLite(database.u); err != nil || !is {
+	if is, err := isSQLite(database.U); err != nil || !is {
 		return decision{}, false, err
 	}
-	if same, err := sameContent(database.u, database.n); err != nil || !same {
+	if same, err := sides.SameContent(database.U, database.N); err != nil || !same {
 		if err != nil {
 			return decision{}, false, err
 		}
 		kept := decision{
 			verdict: report.Keep, rule: "G1", driver: "sqlite", reason: "a database whose journal is in the storage",
-			result: shows(merged(database, database.u)),
+			result: sides.Shows(sides.Merged(database, database.U)),
 		}
 		if err := p.replace(database, kept); err != nil {
 			return decision{}, false, err
 		}
-		p.show(database.path, kept.result)
+		p.show(database.Path, kept.result)
 	}
 	return decision{
-		verdict: report.Keep, rule: "G1", reason: "the journal of a database", result: shows(t.u),
-		quiet: t.o.absent() && t.n.absent(),
+		verdict: report.Keep, rule: "G1", reason: "the journal of a database", result: sides.Shows(t.U),
+		quiet: t.O.Absent() && t.N.Absent(),
 	}, true, nil
 }
 
 // keepSQLite keeps a database that both sides changed.
-func keepSQLite(_ *planner, t three) (decision, bool, error) {
-	is, err := isSQLite(t.u)
-	return decision{verdict: report.Keep, rule: "G1", reason: "a database: data of the user", result: shows(merged(t, t.u))}, is, err
+func keepSQLite(_ *planner, t sides.Three) (decision, bool, error) {
+	is, err := isSQLite(t.U)
+	return decision{verdict: report.Keep, rule: "G1", reason: "a database: data of the user", result: sides.Shows(sides.Merged(t, t.U))}, is, err
 }
 
 // isSQLite tells whether a file is a database of SQLite.
-func isSQLite(n node) (bool, error) {
+func isSQLite(n sides.Node) (bool, error) {
 	const magic = "SQLite format 3\x00"
-	if !n.is(tree.Regular) || n.Size < int64(len(magic)) {
+	if !n.Is(tree.Regular) || n.Size < int64(len(magic)) {
 		return false, nil
 	}
-	file, err := n.view.OpenEntry(n.Entry)
+	file, err := n.View.OpenEntry(n.Entry)
 	if err != nil {
 		return false, err
 	}

@@ -3,7 +3,12 @@
 
 package servicing
 
-import "context"
+import (
+	"context"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
+)
 
 // driver knows a kind of files that has a meaning of its own.
 type driver struct {
@@ -13,9 +18,9 @@ type driver struct {
 	// claims tells which paths finish decides on: the walk passes over them.
 	claims func(p *planner, path string) bool
 	// first decides before contents are compared; it reports false to leave the path to the next.
-	first func(p *planner, t three) (decision, bool, error)
+	first func(p *planner, t sides.Three) (decision, bool, error)
 	// conflict decides where both sides changed the content, and both have something; it reports false when it cannot.
-	conflict func(p *planner, t three) (decision, bool, error)
+	conflict func(p *planner, t sides.Three) (decision, bool, error)
 	// finish decides, after the walk, on several paths together or on paths that the storage does not touch.
 	finish func(ctx context.Context, p *planner) error
 }
@@ -23,8 +28,8 @@ type driver struct {
 // drivers returns all drivers, in the order in which they are asked.
 func drivers() []driver {
 	return []driver{
-		{name: "runtime", matches: runtimePaths.has, first: keepRuntime},
-		{name: "identity", matches: identityPaths.has, first: keepIdentity, finish: pinIdentities},
+		{name: "runtime", matches: runtimePaths.Has, first: keepRuntime},
+		{name: "identity", matches: identityPaths.Has, first: keepIdentity, finish: pinIdentities},
 		{name: "diversions", matches: func(string) bool { return true }, first: followDiversion},
 		{name: "dpkg", claims: claimsPackages, finish: mergePackages},
 		{name: "apk", claims: claimsApk, matches: isApkWorld, conflict: mergeApkWorld, finish: mergeApk},
@@ -44,4 +49,17 @@ func drivers() []driver {
 		{name: "loader-cache", finish: mergeLoaderCache},
 		{name: "distribution", finish: holdOther},
 	}
+}
+
+// readPackages reads the databases of all package managers and decides on each package.
+func readPackages(v *sides.Views, t pkg.Ties) (*pkg.Packages, error) {
+	dpkg, err := newDpkgBooks(v, t)
+	if err != nil {
+		return nil, err
+	}
+	apk, err := newApkBooks(v, t)
+	if err != nil {
+		return nil, err
+	}
+	return pkg.New(v, dpkg, apk)
 }

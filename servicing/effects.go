@@ -5,28 +5,19 @@ package servicing
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// effect is one path of the delta storage: a whiteout, or what is to be shown.
-type effect struct {
-	path     string
-	whiteout bool
-	outcome
-}
-
 // effects compares what shall be seen with what would be seen and returns what makes the difference, parents first.
-func (p *planner) effects() ([]effect, error) {
+func (p *planner) effects() ([]sides.Effect, error) {
 	if err := p.completeLinks(); err != nil {
 		return nil, err
 	}
@@ -38,75 +29,62 @@ func (p *planner) effects() ([]effect, error) {
 	}
 	written := make(map[string]bool)
 	for _, one := range e.out {
-		written[one.path] = true
+		written[one.At] = true
 	}
-	e.out = slices.DeleteFunc(e.out, func(one effect) bool { return one.linkTo != "" && !written[one.linkTo] })
-	slices.SortFunc(e.out, func(a, b effect) int { return comparePaths(a.path, b.path) })
+	e.out = slices.DeleteFunc(e.out, func(one sides.Effect) bool { return one.LinkTo != "" && !written[one.LinkTo] })
+	slices.SortFunc(e.out, func(a, b sides.Effect) int { return sides.ComparePaths(a.At, b.At) })
 	return e.out, nil
-}
-
-// comparePaths orders parents before what is below them, and siblings by their bytes.
-func comparePaths(a, b string) int {
-	switch {
-	case a == b:
-		return 0
-	case a == ".":
-		return -1
-	case b == ".":
-		return 1
-	}
-	return slices.Compare(bytes.ReplaceAll([]byte(a), []byte("/"), []byte{0}), bytes.ReplaceAll([]byte(b), []byte("/"), []byte{0}))
 }
 
 // effector collects effects.
 type effector struct {
 	*planner
-	out   []effect
+	out   []sides.Effect
 	dirs  map[string]bool   // directories that are in the delta storage
 	aside map[string]string // by what is in the way, where the user's below it goes
 }
 
 // add adds what makes a path show its outcome; nothing if it does already.
-func (e *effector) add(name string, o outcome) error {
+func (e *effector) add(name string, o sides.Outcome) error {
 	if e.dirs[name] {
 		return nil // already there as a parent
 	}
-	shown, err := lookup(e.plain, name)
+	shown, err := sides.Lookup(e.Plain, name)
 	if err != nil {
 		return err
 	}
-	if o.absent() {
-		if shown.absent() {
+	if o.Absent() {
+		if shown.Absent() {
 			return nil
 		}
-		return e.put(effect{path: name, whiteout: true})
+		return e.put(sides.Effect{At: name, Whiteout: true})
 	}
 	same, err := e.alreadyShown(shown, o)
 	if err != nil || same {
 		return err
 	}
-	return e.put(effect{path: name, outcome: o})
+	return e.put(sides.Effect{At: name, Outcome: o})
 }
 
-func (e *effector) alreadyShown(shown node, o outcome) (bool, error) {
-	if o.force || o.linkTo != "" || shown.absent() || shown.Kind != o.Kind || !sameMeta(o.Kind, shown.Meta, o.Meta) {
+func (e *effector) alreadyShown(shown sides.Node, o sides.Outcome) (bool, error) {
+	if o.Force || o.LinkTo != "" || shown.Absent() || shown.Kind != o.Kind || !sides.SameMeta(o.Kind, shown.Meta, o.Meta) {
 		return false, nil
 	}
-	if !o.made {
-		return sameContent(shown, o.node)
+	if !o.Made {
+		return sides.SameContent(shown, o.Node)
 	}
-	if shown.Size != int64(len(o.content)) {
+	if shown.Size != int64(len(o.Content)) {
 		return false, nil
 	}
-	content, err := read(shown, shown.Size)
-	return bytes.Equal(content, o.content), err
+	content, err := sides.Read(shown, shown.Size)
+	return bytes.Equal(content, o.Content), err
 }
 
 // put adds an effect with the directories that it is in. There is nothing to do for what is in no directory of the result,
 // unless it is the user's: then it is set aside.
-func (e *effector) put(one effect) error {
-	if one.path != "." {
-		obstacle, err := e.parents(path.Dir(one.path))
+func (e *effector) put(one sides.Effect) error {
+	if one.At != "." {
+		obstacle, err := e.parents(path.Dir(one.At))
 		if err != nil {
 			return err
 		}
@@ -114,14 +92,14 @@ func (e *effector) put(one effect) error {
 			return e.rescue(one, obstacle)
 		}
 	}
-	e.dirs[one.path] = one.Kind == tree.Directory
+	e.dirs[one.At] = one.Kind == tree.Directory
 	e.out = append(e.out, one)
 	return nil
 }
 
 // rescue sets aside what would be below something that is not a directory, if it is the user's.
-func (e *effector) rescue(one effect, obstacle string) error {
-	if one.whiteout || one.view != e.user || one.dir() {
+func (e *effector) rescue(one sides.Effect, obstacle string) error {
+	if one.Whiteout || one.View != e.User || one.Dir() {
 		return nil
 	}
 	if e.aside[obstacle] == "" {
@@ -131,15 +109,15 @@ func (e *effector) rescue(one effect, obstacle string) error {
 		}
 		e.aside[obstacle] = name
 	}
-	to := e.aside[obstacle] + strings.TrimPrefix(one.path, obstacle)
+	to := e.aside[obstacle] + strings.TrimPrefix(one.At, obstacle)
 	e.findings = append(e.findings, finding{
-		three:    three{path: to, was: one.Path, u: one.node},
+		Three:    sides.Three{Path: to, Was: one.Path, U: one.Node},
 		decision: decision{verdict: report.Relocate, rule: "C5", reason: fmt.Sprintf("there is no directory %s in the result", tree.Shown(obstacle))},
 	})
-	one.path = to
-	one.outcome = one.unprivileged()
-	e.show(to, one.outcome)
-	one.outcome = e.want[to]
+	one.At = to
+	one.Outcome = one.Unprivileged()
+	e.show(to, one.Outcome)
+	one.Outcome = e.want[to]
 	return e.put(one)
 }
 
@@ -154,9 +132,9 @@ func (e *effector) parents(dir string) (obstacle string, err error) {
 		if err != nil {
 			return "", err
 		}
-		o = e.counted(dir, shows(n))
+		o = e.counted(dir, sides.Shows(n))
 	}
-	if !o.dir() {
+	if !o.Dir() {
 		return dir, nil
 	}
 	if dir != "." {
@@ -166,19 +144,19 @@ func (e *effector) parents(dir string) (obstacle string, err error) {
 		}
 	}
 	e.dirs[dir] = true
-	e.out = append(e.out, effect{path: dir, outcome: o})
+	e.out = append(e.out, sides.Effect{At: dir, Outcome: o})
 	return "", nil
 }
 
 // anyDir returns a directory as it would be seen, or else as a side has it, or else a new one.
-func (e *effector) anyDir(dir string) (node, error) {
-	for _, view := range []*tree.View{e.plain, e.user, e.new} {
-		n, err := lookup(view, dir)
-		if err != nil || !n.absent() {
+func (e *effector) anyDir(dir string) (sides.Node, error) {
+	for _, view := range []*tree.View{e.Plain, e.User, e.New} {
+		n, err := sides.Lookup(view, dir)
+		if err != nil || !n.Absent() {
 			return n, err
 		}
 	}
-	return node{e.new, tree.Entry{Path: dir, Kind: tree.Directory, Meta: tree.Meta{Mode: 0o755}}}, nil
+	return sides.Node{View: e.New, Entry: tree.Entry{Path: dir, Kind: tree.Directory, Meta: tree.Meta{Mode: 0o755}}}, nil
 }
 
 // keepLinks keeps names of one file of the storage together: when one of them gets a merged content or other metadata, those
@@ -199,15 +177,15 @@ func (p *planner) keepLinks() error {
 			if !l.own {
 				continue
 			}
-			user, err := lookup(p.user, l.path)
+			user, err := sides.Lookup(p.User, l.path)
 			if err != nil {
 				return err
 			}
 			o := p.want[changed]
-			if o.gains(user) {
+			if o.Gains(user) {
 				continue // what the base gives to its name is not for one of the user's own
 			}
-			o.linkTo = changed
+			o.LinkTo = changed
 			p.show(l.path, o)
 		}
 	}
@@ -219,7 +197,7 @@ func (p *planner) keepLinks() error {
 func (p *planner) moveTogether(links []link) error {
 	moved := func(l link) bool {
 		o, decided := p.want[l.path]
-		return decided && l.was != l.path && o.view == p.user
+		return decided && l.was != l.path && o.View == p.User
 	}
 	if !slices.ContainsFunc(links, moved) {
 		return nil
@@ -227,16 +205,16 @@ func (p *planner) moveTogether(links []link) error {
 	for _, l := range links {
 		o, decided := p.want[l.path]
 		if !decided && l.own {
-			n, err := lookup(p.user, l.was)
+			n, err := sides.Lookup(p.User, l.was)
 			if err != nil {
 				return err
 			}
-			o = shows(n)
+			o = sides.Shows(n)
 		}
-		if o.view != p.user || o.made {
+		if o.View != p.User || o.Made {
 			continue
 		}
-		o.force = true
+		o.Force = true
 		p.show(l.path, o)
 	}
 	return nil
@@ -246,14 +224,14 @@ func (p *planner) moveTogether(links []link) error {
 func (p *planner) changedLink(links []link) (string, error) {
 	for _, l := range links {
 		o, decided := p.want[l.path]
-		if !decided || l.own || o.view != p.user {
+		if !decided || l.own || o.View != p.User {
 			continue
 		}
-		user, err := lookup(p.user, l.path)
+		user, err := sides.Lookup(p.User, l.path)
 		if err != nil {
 			return "", err
 		}
-		if o.made || !sameMeta(o.Kind, o.Meta, user.Meta) {
+		if o.Made || !sides.SameMeta(o.Kind, o.Meta, user.Meta) {
 			return l.path, nil
 		}
 	}
@@ -265,14 +243,14 @@ func (p *planner) changedLink(links []link) (string, error) {
 func (p *planner) completeLinks() error {
 	for _, name := range slices.Sorted(maps.Keys(p.want)) {
 		o := p.want[name]
-		if o.view != p.new || o.Kind == tree.Directory || o.Nlink < 2 || o.made {
+		if o.View != p.New || o.Kind == tree.Directory || o.Nlink < 2 || o.Made {
 			continue
 		}
-		shown, err := lookup(p.plain, name)
+		shown, err := sides.Lookup(p.Plain, name)
 		if err != nil {
 			return err
 		}
-		if sameBacking(shown, o.node) && sameMeta(o.Kind, shown.Meta, o.Meta) {
+		if sides.SameBacking(shown, o.Node) && sides.SameMeta(o.Kind, shown.Meta, o.Meta) {
 			continue // not copied
 		}
 		if err := p.completeGroup(o); err != nil {
@@ -282,26 +260,26 @@ func (p *planner) completeLinks() error {
 	return nil
 }
 
-func (p *planner) completeGroup(o outcome) error {
+func (p *planner) completeGroup(o sides.Outcome) error {
 	names, err := p.otherNames(o.Path)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		other, err := lookup(p.new, name)
+		other, err := sides.Lookup(p.New, name)
 		if err != nil {
 			return err
 		}
-		if _, decided := p.want[other.Path]; decided || !sameBacking(other, o.node) {
+		if _, decided := p.want[other.Path]; decided || !sides.SameBacking(other, o.Node) {
 			continue
 		}
-		shown, err := lookup(p.plain, other.Path)
+		shown, err := sides.Lookup(p.Plain, other.Path)
 		if err != nil {
 			return err
 		}
-		if sameBacking(shown, other) && !o.gains(other) {
+		if sides.SameBacking(shown, other) && !o.Gains(other) {
 			other.Meta = o.Meta
-			p.show(other.Path, outcome{node: other, force: true})
+			p.show(other.Path, sides.Outcome{Node: other, Force: true})
 		}
 	}
 	return nil
@@ -309,62 +287,17 @@ func (p *planner) completeGroup(o outcome) error {
 
 // otherNames returns where other names of a file of the new base may be: in the same directory, and in its package.
 func (p *planner) otherNames(name string) ([]string, error) {
-	names, err := p.new.ReadDir(path.Dir(name))
+	names, err := p.New.ReadDir(path.Dir(name))
 	if err != nil {
 		return nil, err
 	}
 	for i := range names {
 		names[i] = path.Join(path.Dir(name), names[i])
 	}
-	own, err := p.packages.ownerOf(three{path: name, was: name})
-	if err != nil || own[sideNew] == nil {
+	own, err := p.packages.OwnerOf(sides.Three{Path: name, Was: name})
+	if err != nil || own[sides.New] == nil {
 		return names, err
 	}
-	list, err := p.packages.list(own[sideNew], sideNew)
+	list, err := p.packages.List(own[sides.New], sides.New)
 	return slices.Concat(names, list), err
-}
-
-// writeEffects writes the delta storage.
-func writeEffects(ctx context.Context, dir string, effects []effect) (err error) {
-	w, err := tree.NewWriter(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	for _, e := range slices.SortedStableFunc(slices.Values(effects), linksLast) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := e.write(w); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// linksLast orders hard links behind what they are links to.
-func linksLast(a, b effect) int {
-	switch {
-	case (a.linkTo == "") == (b.linkTo == ""):
-		return 0
-	case a.linkTo == "":
-		return -1
-	default:
-		return 1
-	}
-}
-
-func (e effect) write(w *tree.Writer) error {
-	switch {
-	case e.whiteout:
-		return w.Whiteout(e.path)
-	case e.linkTo != "":
-		return w.Link(e.linkTo, e.path)
-	case e.made:
-		return w.WriteFile(e.path, e.Meta, bytes.NewReader(e.content))
-	case e.absent():
-		return fmt.Errorf("write %s: %w", tree.Shown(e.path), fs.ErrNotExist)
-	default:
-		return w.CopyAs(e.view, e.Entry, e.path)
-	}
 }

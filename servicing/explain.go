@@ -12,8 +12,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -29,12 +31,12 @@ func Explain(ctx context.Context, in Input, path string, names []string) (_ *rep
 		return nil, err
 	}
 	in.Old = in.New // what the user saw is what is seen now
-	v, err := openViews(in)
+	v, err := sides.Open(in.stacks())
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, v.close()) }()
-	p := newPlanner(v, in.Options)
+	defer func() { err = errors.Join(err, v.Close()) }()
+	p := newPlanner(v, in)
 	e := explainer{&report.Explanation{Version: report.Version, Path: report.Printable(path), PathBytes: report.RawBytes(path), Stack: []report.Sight{}}}
 	if err := e.sights(ctx, stack, len(in.User), path, names); err != nil {
 		return nil, fmt.Errorf("explain %s: %w", tree.Shown(path), err)
@@ -111,7 +113,7 @@ func sight(dir, path string) (s report.Sight, c tree.Change, ok bool, err error)
 	if s.At != "" {
 		return s, c, true, nil
 	}
-	s.Content, err = describe(node{view, c.Entry})
+	s.Content, err = sides.Describe(sides.Node{View: view, Entry: c.Entry})
 	unread, is := errors.AsType[*tree.UnreadableError](err)
 	if is {
 		err = nil
@@ -129,21 +131,21 @@ func sight(dir, path string) (s report.Sight, c tree.Change, ok bool, err error)
 
 // decided tells who owns the path and who decides about it.
 func (e explainer) decided(p *planner, path string) (err error) {
-	if p.packages, err = newPackages(p.views, policy.ActionHold); err != nil {
+	if p.packages, err = readPackages(p.Views, pkg.NewTies(policy.ActionHold, p.waiting)); err != nil {
 		return err
 	}
-	t, err := p.three(path)
+	t, err := p.Three(path)
 	if err != nil {
 		return err
 	}
-	if t.own, err = p.packages.ownerOf(t); err != nil {
+	if t.Own, err = p.packages.OwnerOf(t); err != nil {
 		return err
 	}
-	if c := t.own[sideUser]; c != nil {
-		e.Package = &report.Fix{Package: c.Key, Version: version(c.User)}
+	if c := t.Own[sides.User]; c != nil {
+		e.Package = &report.Fix{Package: c.Key, Version: c.User.InstalledVersion()}
 	}
-	if c := t.own[sideNew]; c != nil {
-		e.BasePackage = &report.Fix{Package: c.Key, Version: version(c.New)}
+	if c := t.Own[sides.New]; c != nil {
+		e.BasePackage = &report.Fix{Package: c.Key, Version: c.New.InstalledVersion()}
 	}
 	if e.Driver, err = p.driverOf(t); err != nil {
 		return err
@@ -162,20 +164,20 @@ func (e explainer) decided(p *planner, path string) (err error) {
 }
 
 // driverOf returns the first driver that takes the path, as far as its name and what is there now tell; "" for none.
-func (p *planner) driverOf(t three) (string, error) {
+func (p *planner) driverOf(t sides.Three) (string, error) {
 	for _, d := range p.drivers {
-		takes, err := d.claims != nil && d.claims(p, t.path), error(nil)
+		takes, err := d.claims != nil && d.claims(p, t.Path), error(nil)
 		switch {
-		case takes || d.matches == nil || !d.matches(t.path):
+		case takes || d.matches == nil || !d.matches(t.Path):
 		case d.name == "diversions":
-			takes, err = p.isDiverted(t.path)
+			takes, err = p.isDiverted(t.Path)
 		case d.name == "data":
 			takes, err = p.inDatabase(t)
 		case d.name == "sqlite":
-			takes, err = isSQLite(t.u)
+			takes, err = isSQLite(t.U)
 		case d.name == "text":
-			takes, err = isBinary(t.u)
-			takes = !takes && t.u.is(tree.Regular)
+			takes, err = sides.IsBinary(t.U)
+			takes = !takes && t.U.Is(tree.Regular)
 		default:
 			takes = true
 		}
@@ -187,20 +189,20 @@ func (p *planner) driverOf(t three) (string, error) {
 }
 
 // concernOf names the conflict there would be.
-func (p *planner) concernOf(t three) (policy.Concern, error) {
-	seen := t.u
-	if seen.absent() {
+func (p *planner) concernOf(t sides.Three) (policy.Concern, error) {
+	seen := t.U
+	if seen.Absent() {
 		return policy.ConcernDeletedByUser, nil
 	}
-	binary, err := isBinary(seen)
+	binary, err := sides.IsBinary(seen)
 	switch {
 	case err != nil:
 		return "", err
-	case identityPaths.has(t.path):
+	case identityPaths.Has(t.Path):
 		return policy.ConcernIdentity, nil
-	case binary && t.own.owned():
+	case binary && t.Own.Owned():
 		return policy.ConcernPackageFile, nil
-	case dataPaths.has(t.path):
+	case sides.DataPaths.Has(t.Path):
 		return policy.ConcernData, nil
 	case binary:
 		return policy.ConcernBinary, nil

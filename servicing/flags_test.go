@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -111,7 +112,7 @@ func TestFlagsMerge(t *testing.T) {
 		{tree.Immutable, tree.Immutable, tree.Immutable, tree.Immutable},
 		{tree.Immutable, 0, tree.AppendOnly, tree.AppendOnly},
 	} {
-		if got := mergeFlags(c.o, c.n, c.u); got != c.want {
+		if got := sides.MergeFlags(c.o, c.n, c.u); got != c.want {
 			t.Errorf("%q, %q, %q become %q, want %q", c.o, c.n, c.u, got, c.want)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -206,7 +207,7 @@ var idCases = []idCase{
 		bases: func(_, base sh) {
 			base.give(105, files{"usr/bin/a": "0750 x"})
 			base.link("usr/bin/a", "usr/lib/b")
-			base.set("usr/bin/a", capabilityXattr, bindCapability)
+			base.set("usr/bin/a", sides.CapabilityXattr, bindCapability)
 		},
 		user:  func(u sh) { u.give(105, secret) },
 		want:  map[string]string{"usr/bin/a": "other:other", "usr/lib/b": "other:other", "var/lib/svc/data": "svc:svc"},
@@ -291,19 +292,19 @@ func TestK12AccessControlList(t *testing.T) {
 	s := newScenario(t, accountsOnly(files{"srv/same": "1"}, "svc:1234"), accountsOnly(files{"srv/base": "1", "srv/same": "1"}, "other:1234"), nil)
 	s.nodes = nil
 	for _, b := range []sh{{t, s.old}, {t, s.base}} {
-		b.set("srv/same", aclXattr, accessList(6, 6, 4, 6, 0))
+		b.set("srv/same", sides.ACLXattr, accessList(6, 6, 4, 6, 0))
 	}
-	sh{t, s.base}.set("srv/base", aclXattr, accessList(6, 6, 4, 6, 0))
+	sh{t, s.base}.set("srv/base", sides.ACLXattr, accessList(6, 6, 4, 6, 0))
 	s.work(s.old, func(root string) {
 		u := sh{t, root}
 		u.put("srv/mine", "1")
-		u.set("srv/mine", aclXattr, accessList(6, 6, 4, 6, 0))
+		u.set("srv/mine", sides.ACLXattr, accessList(6, 6, 4, 6, 0))
 		u.put("srv/same", "edited")
 	})
 	s.serviced(func(root string) {
 		for name, want := range map[string]string{"srv/mine": "svc", "srv/base": "other", "srv/same": "svc"} {
 			buffer := make([]byte, 1<<10)
-			n, err := unix.Lgetxattr(filepath.Join(root, name), aclXattr, buffer)
+			n, err := unix.Lgetxattr(filepath.Join(root, name), sides.ACLXattr, buffer)
 			must(t, err)
 			if got := nameOf(t, root, "etc/passwd", binary.LittleEndian.Uint32(buffer[:n][16:])); got != want {
 				t.Errorf("the list of %s names %q, want %q", name, got, want)

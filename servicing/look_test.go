@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -97,13 +98,13 @@ func second[T any](_ T, err error) error { return err }
 
 // Attributes that a plan has no room for hold the storage with the path that has the most of them.
 func TestHeavyAttributesHold(t *testing.T) {
-	p := newPlanner(&views{}, Options{})
+	p := newPlanner(&sides.Views{}, Input{})
 	p.attrs.held = maxAttributes - 1000
 	meta := func(n int) tree.Meta {
 		return tree.Meta{Xattrs: map[string]tree.Value{"user.a": tree.NewValue(make([]byte, n))}}
 	}
-	some := func(n int) outcome {
-		return outcome{node: node{&tree.View{}, tree.Entry{Kind: tree.Regular, Meta: meta(n)}}}
+	some := func(n int) sides.Outcome {
+		return sides.Outcome{Node: sides.Node{View: &tree.View{}, Entry: tree.Entry{Kind: tree.Regular, Meta: meta(n)}}}
 	}
 	for range 5 { // what is decided again takes no more room
 		p.show("a", some(200))

@@ -15,6 +15,7 @@ import (
 	"github.com/aymanbagabas/go-udiff"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -76,12 +77,12 @@ func readSide(side string, stack tree.Stack, name string) (s *diffSide, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	n, err := lookup(view, name)
+	n, err := sides.Lookup(view, name)
 	if refused, ok := errors.AsType[*tree.RefusedError](err); ok {
 		s.why = report.Printable(refused.Error())
 		return s, nil
 	}
-	if err != nil || n.absent() {
+	if err != nil || n.Absent() {
 		return s, err
 	}
 	s.What, s.Link, s.Size, s.UID, s.GID = n.Kind.String(), report.Printable(n.Link), n.Size, n.UID, n.GID
@@ -112,8 +113,8 @@ func readSide(side string, stack tree.Stack, name string) (s *diffSide, err erro
 }
 
 // readPart returns the content of a regular file, or a little more than is compared of a larger one.
-func readPart(n node) ([]byte, error) {
-	file, err := n.view.OpenEntry(n.Entry)
+func readPart(n sides.Node) ([]byte, error) {
+	file, err := n.View.OpenEntry(n.Entry)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func readPart(n node) ([]byte, error) {
 var secretPaths = [...]string{"etc/shadow*", "etc/gshadow*", "etc/ssh/ssh_host_*_key"}
 
 // secretOf says why the content of a regular file is not told, empty if it may be.
-func secretOf(view *tree.View, n node, content []byte) (string, error) {
+func secretOf(view *tree.View, n sides.Node, content []byte) (string, error) {
 	for _, pattern := range secretPaths {
 		// The patterns are well formed: there is no other error.
 		if match, _ := path.Match(pattern, n.Path); match {
@@ -144,7 +145,7 @@ func secretOf(view *tree.View, n node, content []byte) (string, error) {
 	}
 	// The mode of the root itself is often but an accident of how an image was built.
 	for dir := path.Dir(n.Path); dir != "."; dir = path.Dir(dir) {
-		d, err := lookup(view, dir)
+		d, err := sides.Lookup(view, dir)
 		if err != nil {
 			return "", err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -30,12 +31,12 @@ type pins struct {
 	active   []pin
 	excluded []policy.Selector
 	report   []report.PinReport
-	fixed    map[string]outcome // what is pinned, by path in the result
-	passed   passed             // what a look passes over
+	fixed    map[string]sides.Outcome // what is pinned, by path in the result
+	passed   sides.Passed             // what a look passes over
 }
 
 func newPins(o policy.Options) *pins {
-	s := &pins{fixed: make(map[string]outcome), passed: make(passed)}
+	s := &pins{fixed: make(map[string]sides.Outcome), passed: make(sides.Passed)}
 	for _, p := range o.Pins {
 		r := report.PinReport{Pin: p}
 		r.Expired = !p.Expires.IsZero() && !o.Now.IsZero() && !o.Now.Before(p.Expires)
@@ -62,13 +63,13 @@ func (s *pins) of(p string) *pin {
 
 // excludes tells whether a path is not to be looked at.
 func (s *pins) excludes(p string) bool {
-	return s.passed.has(p) || slices.ContainsFunc(s.excluded, func(one policy.Selector) bool { return one.Has(p) })
+	return s.passed.Has(p) || slices.ContainsFunc(s.excluded, func(one policy.Selector) bool { return one.Has(p) })
 }
 
 // decided tells whether the walk has nothing to decide about a path.
-func (s *pins) decided(t three) bool {
-	_, fixed := s.fixed[t.path]
-	return fixed || s.excludes(t.was) || s.excludes(t.path)
+func (s *pins) decided(t sides.Three) bool {
+	_, fixed := s.fixed[t.Path]
+	return fixed || s.excludes(t.Was) || s.excludes(t.Path)
 }
 
 // fixPins decides on what is pinned, before anything else is decided.
@@ -77,7 +78,7 @@ func (p *planner) fixPins(ctx context.Context) error {
 		return nil
 	}
 	paths := make(map[string]bool)
-	for _, view := range []*tree.View{p.user, p.new} {
+	for _, view := range []*tree.View{p.User, p.New} {
 		err := view.Tree(ctx, func(e tree.Entry) error {
 			if p.pins.of(e.Path) != nil && !p.pins.excludes(e.Path) {
 				paths[e.Path] = true
@@ -92,7 +93,7 @@ func (p *planner) fixPins(ctx context.Context) error {
 			return fmt.Errorf("look for what is pinned: %w", err)
 		}
 	}
-	for _, name := range slices.SortedFunc(maps.Keys(paths), comparePaths) {
+	for _, name := range slices.SortedFunc(maps.Keys(paths), sides.ComparePaths) {
 		if err := p.fixPin(name); err != nil {
 			return err
 		}
@@ -111,28 +112,28 @@ func (p *planner) fixPin(was string) error {
 		p.hold(report.HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was, one.reason))
 		return nil
 	}
-	t, err := p.moved(was, to)
+	t, err := p.Moved(was, to)
 	if err != nil {
 		return err
 	}
 	if _, taken := p.pins.fixed[to]; taken {
-		if t.u.absent() {
+		if t.U.Absent() {
 			return nil
 		}
-		if t.path, err = p.freeName(beside(to, asideSuffix)); err != nil { // another pinned one is where this would go
+		if t.Path, err = p.freeName(beside(to, asideSuffix)); err != nil { // another pinned one is where this would go
 			return err
 		}
 	}
 	if err := p.own(&t); err != nil {
 		return err
 	}
-	same, err := compare(t)
+	same, err := sides.Compare(t)
 	if err != nil {
 		return err
 	}
 	d := decision{
-		verdict: report.Keep, rule: "H11", driver: "pins", reason: "pinned", result: shows(t.u),
-		quiet: same.nu && (t.u.absent() || sameMeta(t.u.Kind, t.u.Meta, t.n.Meta)),
+		verdict: report.Keep, rule: "H11", driver: "pins", reason: "pinned", result: sides.Shows(t.U),
+		quiet: same.NU && (t.U.Absent() || sides.SameMeta(t.U.Kind, t.U.Meta, t.N.Meta)),
 	}
 	if one.reason != "" {
 		d.reason += ": " + one.reason
@@ -142,7 +143,7 @@ func (p *planner) fixPin(was string) error {
 	}
 	if !d.quiet {
 		p.pins.report[one.report].Kept++
-		if same.ou {
+		if same.OU {
 			if err := p.withhold(t); err != nil {
 				return err
 			}
@@ -151,7 +152,7 @@ func (p *planner) fixPin(was string) error {
 	if err := p.apply(t, d); err != nil {
 		return err
 	}
-	p.pins.fixed[t.path] = p.counted(t.path, d.result)
+	p.pins.fixed[t.Path] = p.counted(t.Path, d.result)
 	return nil
 }
 
@@ -164,20 +165,20 @@ func (p *planner) destination(was string) (string, bool, error) {
 		if p.pins.of(dir) != nil {
 			return was, true, nil
 		}
-		n, err := lookup(p.new, dir)
+		n, err := sides.Lookup(p.New, dir)
 		if err != nil {
 			return "", false, err
 		}
 		switch {
-		case n.absent():
+		case n.Absent():
 			return was, true, nil
-		case n.is(tree.Symlink):
+		case n.Is(tree.Symlink):
 			target, ok, err := p.linkTarget(dir)
 			if err != nil || !ok {
 				return "", false, err
 			}
 			return path.Join(append([]string{target}, names[i:]...)...), true, nil
-		case !n.dir():
+		case !n.Dir():
 			return "", false, nil
 		}
 	}
@@ -190,6 +191,6 @@ func (p *planner) keepPins() {
 	if len(p.pins.excluded)+len(p.pins.passed) == 0 {
 		return
 	}
-	maps.DeleteFunc(p.want, func(name string, _ outcome) bool { return p.pins.excludes(name) })
-	p.findings = slices.DeleteFunc(p.findings, func(f finding) bool { return p.pins.excludes(f.path) })
+	maps.DeleteFunc(p.want, func(name string, _ sides.Outcome) bool { return p.pins.excludes(name) })
+	p.findings = slices.DeleteFunc(p.findings, func(f finding) bool { return p.pins.excludes(f.Path) })
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -64,7 +65,7 @@ func (f files) set(name, what string) {
 
 func (f files) remove(name string) {
 	for other := range f {
-		if within(other, name) {
+		if sides.Within(other, name) {
 			delete(f, other)
 		}
 	}
@@ -235,18 +236,18 @@ func minimal(t *rapid.T, s *scenario, delta []string) {
 	plain, err := tree.Open(slices.Concat(s.nodes, []string{s.base}))
 	must(t, err)
 	must(t, said.Walk(context.Background(), func(c tree.Change) error {
-		shown, err := lookup(plain, c.Path)
+		shown, err := sides.Lookup(plain, c.Path)
 		if err != nil {
 			return err
 		}
-		if c.Deleted && shown.absent() {
+		if c.Deleted && shown.Absent() {
 			t.Fatalf("a whiteout over nothing: %s", c.Path)
 		}
-		if c.Deleted || c.Kind == tree.Directory || shown.absent() {
+		if c.Deleted || c.Kind == tree.Directory || shown.Absent() {
 			return nil
 		}
-		same, err := sameContent(shown, node{said, c.Entry})
-		if same && sameMeta(c.Kind, shown.Meta, c.Meta) && c.Nlink == 1 {
+		same, err := sides.SameContent(shown, sides.Node{View: said, Entry: c.Entry})
+		if same && sides.SameMeta(c.Kind, shown.Meta, c.Meta) && c.Nlink == 1 {
 			t.Fatalf("a needless copy: %s", c.Path)
 		}
 		return err

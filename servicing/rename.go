@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -20,11 +21,11 @@ var homes = []string{"etc", "opt", "srv", "usr/lib", "usr/libexec", "usr/local",
 
 // renamedTo returns where the new base has a directory that it does not have any more at its path: beside it under another
 // name, or under its name elsewhere, with the very same in it. "" when there is none, or more than one.
-func (p *planner) renamedTo(t three) (string, error) {
-	if t.was != t.path {
+func (p *planner) renamedTo(t sides.Three) (string, error) {
+	if t.Was != t.Path {
 		return "", nil
 	}
-	parent := path.Dir(t.path)
+	parent := path.Dir(t.Path)
 	candidates, err := p.newIn(parent)
 	if err != nil {
 		return "", err
@@ -32,11 +33,11 @@ func (p *planner) renamedTo(t three) (string, error) {
 	found := ""
 	for _, home := range homes {
 		if home != parent {
-			candidates = append(candidates, path.Join(home, path.Base(t.path)))
+			candidates = append(candidates, path.Join(home, path.Base(t.Path)))
 		}
 	}
 	for _, candidate := range candidates {
-		is, err := p.isRenamed(t.path, candidate)
+		is, err := p.isRenamed(t.Path, candidate)
 		if err != nil {
 			return "", err
 		}
@@ -55,22 +56,22 @@ func (p *planner) newIn(parent string) ([]string, error) {
 	if known, ok := p.arrived[parent]; ok {
 		return slices.Clone(known), nil
 	}
-	names, err := readDir(p.new, parent)
+	names, err := sides.ReadDir(p.New, parent)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for _, name := range names {
 		full := path.Join(parent, name)
-		n, err := lookup(p.new, full)
+		n, err := sides.Lookup(p.New, full)
 		if err != nil {
 			return nil, err
 		}
-		o, err := lookup(p.old, full)
+		o, err := sides.Lookup(p.Old, full)
 		if err != nil {
 			return nil, err
 		}
-		if n.dir() && o.absent() {
+		if n.Dir() && o.Absent() {
 			out = append(out, full)
 		}
 	}
@@ -80,12 +81,12 @@ func (p *planner) newIn(parent string) ([]string, error) {
 
 // isRenamed tells whether the new base has a directory, new there, that is the same as one of the old base.
 func (p *planner) isRenamed(from, to string) (bool, error) {
-	before, err := lookup(p.old, to)
-	if err != nil || !before.absent() || within(to, from) || within(from, to) {
+	before, err := sides.Lookup(p.Old, to)
+	if err != nil || !before.Absent() || sides.Within(to, from) || sides.Within(from, to) {
 		return false, err
 	}
-	seen, err := lookup(p.said, to)
-	if err != nil || !seen.absent() && !seen.dir() {
+	seen, err := sides.Lookup(p.Said, to)
+	if err != nil || !seen.Absent() && !seen.Dir() {
 		return false, err
 	}
 	c := renaming{left: maxRenamed}
@@ -101,28 +102,28 @@ type renaming struct {
 
 // same tells whether a path of the old base is the same as another one of the new base, with all that is below.
 func (c *renaming) same(p *planner, from, to string) (bool, error) {
-	o, err := lookup(p.old, from)
+	o, err := sides.Lookup(p.Old, from)
 	if err != nil {
 		return false, err
 	}
-	n, err := lookup(p.new, to)
+	n, err := sides.Lookup(p.New, to)
 	if err != nil {
 		return false, err
 	}
 	if c.left--; c.left < 0 || o.Kind != n.Kind || o.Size != n.Size {
 		return false, nil
 	}
-	if !o.dir() {
-		if o.is(tree.Regular) && o.Size > 0 {
+	if !o.Dir() {
+		if o.Is(tree.Regular) && o.Size > 0 {
 			c.files++
 		}
-		return sameContent(o, n)
+		return sides.SameContent(o, n)
 	}
-	ofOld, err := readDir(p.old, from)
+	ofOld, err := sides.ReadDir(p.Old, from)
 	if err != nil {
 		return false, err
 	}
-	ofNew, err := readDir(p.new, to)
+	ofNew, err := sides.ReadDir(p.New, to)
 	if err != nil || len(ofOld) != len(ofNew) {
 		return false, err
 	}
@@ -138,14 +139,14 @@ func (c *renaming) same(p *planner, from, to string) (bool, error) {
 }
 
 // beginRename lets what the user has in a directory follow to where the new base has it now.
-func (p *planner) beginRename(c tree.Change, t three, to string) error {
-	p.detours = append(p.detours, &detour{from: t.was, to: to, follow: true})
+func (p *planner) beginRename(c tree.Change, t sides.Three, to string) error {
+	p.detours = append(p.detours, &detour{from: t.Was, to: to, follow: true})
 	if err := p.apply(t, decision{
-		verdict: report.Take, rule: "C2", reason: fmt.Sprintf("renamed to %s in the base; what the user has in it follows", tree.Shown(to)), result: nothing(),
+		verdict: report.Take, rule: "C2", reason: fmt.Sprintf("renamed to %s in the base; what the user has in it follows", tree.Shown(to)), result: sides.Nothing(),
 	}); err != nil {
 		return err
 	}
-	moved, err := p.moved(t.was, to)
+	moved, err := p.Moved(t.Was, to)
 	if err != nil {
 		return err
 	}

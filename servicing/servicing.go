@@ -24,6 +24,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -42,15 +43,20 @@ type Input struct {
 	Waiting  []report.Waiting
 }
 
+// stacks returns the directories to look at.
+func (in Input) stacks() sides.Stacks {
+	return sides.Stacks{Old: in.Old, New: in.New, User: in.User, Live: in.Live, Withheld: in.Withheld}
+}
+
 // ErrHeld is wrapped by the error of Plan.Write for a storage that must be held.
 var ErrHeld = errors.New("the storage is held")
 
 // Plan holds what servicing would do. It has the directories of its input open and must be closed.
 type Plan struct {
-	views   *views
+	views   *sides.Views
 	force   bool
 	report  *report.Report
-	effects []effect
+	effects []sides.Effect
 }
 
 // NewPlan determines the side effects. It writes nothing. An error means that something could not be read; what cannot
@@ -61,30 +67,30 @@ func NewPlan(ctx context.Context, in Input) (*Plan, error) {
 		return nil, err
 	}
 	var plan *Plan
-	over := make(passed)
-	err := over.again(in.Live, func() (err error) {
+	over := make(sides.Passed)
+	err := over.Again(in.Live, func() (err error) {
 		plan, err = newPlan(ctx, in, over)
 		return err
 	})
 	return plan, err
 }
 
-func newPlan(ctx context.Context, in Input, over passed) (*Plan, error) {
-	v, err := openViews(in)
+func newPlan(ctx context.Context, in Input, over sides.Passed) (*Plan, error) {
+	v, err := sides.Open(in.stacks())
 	if err != nil {
 		return nil, err
 	}
-	p, effects, err := makePlan(ctx, v, in.Options, over)
+	p, effects, err := makePlan(ctx, v, in, over)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.close())
+		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.Close())
 	}
 	findings, err := p.check(ctx, effects)
 	if err != nil {
-		return nil, errors.Join(err, v.close())
+		return nil, errors.Join(err, v.Close())
 	}
 	report, err := p.makeReport(ctx, effects, findings)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("report the plan: %w", err), v.close())
+		return nil, errors.Join(fmt.Errorf("report the plan: %w", err), v.Close())
 	}
 	return &Plan{views: v, force: in.Options.Force, report: report, effects: effects}, nil
 }
@@ -113,14 +119,14 @@ func (p *Plan) Write(ctx context.Context, dir string) error {
 	if p.Empty() {
 		return nil
 	}
-	if p.views.live {
+	if p.views.Live {
 		return errors.New("write the delta storage: the plan was made of a storage in use")
 	}
-	if err := writeEffects(ctx, dir, p.effects); err != nil {
+	if err := sides.WriteEffects(ctx, dir, p.effects); err != nil {
 		return fmt.Errorf("write the delta storage: %w", err)
 	}
 	return nil
 }
 
 // Close releases the directories.
-func (p *Plan) Close() error { return p.views.close() }
+func (p *Plan) Close() error { return p.views.Close() }

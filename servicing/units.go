@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
@@ -18,7 +19,7 @@ import (
 func (p *planner) settleUnits(driver string, choices []unit.Choice) error {
 	for i := range choices {
 		c := &choices[i]
-		if !differs(c) {
+		if !c.Differs() {
 			continue
 		}
 		if err := p.pinFiles(c); err != nil {
@@ -32,10 +33,10 @@ func (p *planner) settleUnits(driver string, choices []unit.Choice) error {
 }
 
 // keepPinned keeps the user's version of a file whose package is the user's.
-func (p *planner) keepPinned(t three) decision {
+func (p *planner) keepPinned(t sides.Three) decision {
 	return decision{
-		verdict: report.Keep, rule: "D4", driver: p.packages.driverOf(t.own[sideUser], t.own[sideOld]), reason: "of a package whose version is the user's",
-		result: shows(t.u), quiet: t.n.absent(),
+		verdict: report.Keep, rule: "D4", driver: p.packages.ManagerOf(t.Own[sides.User], t.Own[sides.Old]), reason: "of a package whose version is the user's",
+		result: sides.Shows(t.U), quiet: t.N.Absent(),
 	}
 }
 
@@ -48,7 +49,7 @@ func (p *planner) pinFiles(c *unit.Choice) error {
 	var list []string
 	var err error
 	if c.User.Installed() {
-		list, err = p.packages.list(c, sideUser)
+		list, err = p.packages.List(c, sides.User)
 	} else if c.User.Residual() {
 		list = c.User.Left
 	}
@@ -63,14 +64,14 @@ func (p *planner) pinFiles(c *unit.Choice) error {
 		if err != nil {
 			return err
 		}
-		goes := t.u.dir() && t.n.absent() // with what is in it, if that goes
-		if !goes && (!t.u.file() || sameBacking(t.u, t.n)) {
+		goes := t.U.Dir() && t.N.Absent() // with what is in it, if that goes
+		if !goes && (!t.U.File() || sides.SameBacking(t.U, t.N)) {
 			continue
 		}
 		if err := p.apply(t, p.keepPinned(t)); err != nil {
 			return err
 		}
-		p.show(name, shows(t.u))
+		p.show(name, sides.Shows(t.U))
 	}
 	return nil
 }
@@ -80,7 +81,7 @@ func (p *planner) hideFiles(driver string, c *unit.Choice) error {
 	if !c.New.Installed() {
 		return nil
 	}
-	list, err := p.packages.list(c, sideNew)
+	list, err := p.packages.List(c, sides.New)
 	if err != nil {
 		return err
 	}
@@ -90,15 +91,15 @@ func (p *planner) hideFiles(driver string, c *unit.Choice) error {
 		if err != nil {
 			return err
 		}
-		if t.n.dir() && t.u.absent() {
+		if t.N.Dir() && t.U.Absent() {
 			dirs = append(dirs, name)
 		}
-		if !t.n.file() || !t.u.absent() || !p.onlyOf(c, t) {
+		if !t.N.File() || !t.U.Absent() || !p.onlyOf(c, t) {
 			continue
 		}
 		d := decision{
 			verdict: report.Keep, rule: "D5", driver: driver, reason: "not in the user's version of its package: " + c.Reason,
-			result: nothing(),
+			result: sides.Nothing(),
 		}
 		if err := p.apply(t, d); err != nil {
 			return err
@@ -114,24 +115,24 @@ func (p *planner) hideFiles(driver string, c *unit.Choice) error {
 }
 
 // onlyOf tells that no package whose version is the new base's has a path as well.
-func (p *planner) onlyOf(c *unit.Choice, t three) bool {
-	other := t.own[sideNew]
-	return other == nil || other == c || differs(other)
+func (p *planner) onlyOf(c *unit.Choice, t sides.Three) bool {
+	other := t.Own[sides.New]
+	return other == nil || other == c || other.Differs()
 }
 
 // hideEmpty hides a directory of the new base in which everything is hidden.
 func (p *planner) hideEmpty(dir string) error {
-	names, err := readDir(p.new, dir)
+	names, err := sides.ReadDir(p.New, dir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if o, decided := p.want[path.Join(dir, name)]; !decided || !o.absent() {
+		if o, decided := p.want[path.Join(dir, name)]; !decided || !o.Absent() {
 			return nil
 		}
 	}
 	if len(names) > 0 {
-		p.show(dir, nothing())
+		p.show(dir, sides.Nothing())
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
@@ -146,11 +147,11 @@ var systemVariants = []variant{
 	{fileCase: fileCase{
 		name: "E2 an access control list names the id that both took", old: accountBase(nil), new: accountBase(files{"srv/shared": "1"}, "svc:1234"),
 		user: func(u sh) { u.add("mine", "1234"); u.put("srv/x", "1") },
-	}, bases: func(_, base sh) { base.set("srv/shared", aclXattr, accessList(6, 6, 4, 6, 0)) }, look: func(u sh) {
+	}, bases: func(_, base sh) { base.set("srv/shared", sides.ACLXattr, accessList(6, 6, 4, 6, 0)) }, look: func(u sh) {
 		_, after, _ := strings.Cut(content(u.t, u.root, "etc/passwd"), "svc:x:")
 		id, _, _ := strings.Cut(after, ":")
 		buffer := make([]byte, 1<<10)
-		n, err := unix.Lgetxattr(filepath.Join(u.root, "srv/shared"), aclXattr, buffer)
+		n, err := unix.Lgetxattr(filepath.Join(u.root, "srv/shared"), sides.ACLXattr, buffer)
 		must(u.t, err)
 		if got := binary.LittleEndian.Uint32(buffer[:n][16:]); fmt.Sprint(got) != id {
 			u.t.Errorf("the list names %d, svc is %s", got, id)

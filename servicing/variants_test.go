@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
 // variant is a case that needs more than texts and modes: it is looked at by a function as well.
@@ -214,15 +216,15 @@ var variants = []variant{
 	}, look: func(u sh) { u.owns("usr/bin/a", 5, 6) }},
 	{fileCase: fileCase{
 		name: "A7 an access control list set by the user", old: files{"etc/a": "0640 old"}, new: files{"etc/a": "0640 new"},
-		user: func(u sh) { u.set("etc/a", aclXattr, accessList(6, 6, 4, 6, 0)) }, want: files{"etc/a": "0660 new"},
-	}, look: func(u sh) { u.has("etc/a", aclXattr, accessList(6, 6, 4, 6, 0)) }},
+		user: func(u sh) { u.set("etc/a", sides.ACLXattr, accessList(6, 6, 4, 6, 0)) }, want: files{"etc/a": "0660 new"},
+	}, look: func(u sh) { u.has("etc/a", sides.ACLXattr, accessList(6, 6, 4, 6, 0)) }},
 	{fileCase: fileCase{
 		name: "A7 a default access control list on a directory that the base adds to", old: files{"srv/d/a": "1"}, new: files{"srv/d/a": "1", "srv/d/b": "1", "srv/d/s/c": "1"},
 		user: func(u sh) { u.set("srv/d", defaultACL, accessList(7, 7, 5, 7, 0)); u.touch("srv/d/a") }, want: files{"srv/d/b": "0644 1", "srv/d/s/c": "0644 1", "srv/d/s": "dir 0755"},
 	}, look: func(u sh) {
 		u.has("srv/d", defaultACL, accessList(7, 7, 5, 7, 0))
 		u.has("srv/d/s", defaultACL, nil)
-		u.has("srv/d/s/c", aclXattr, nil)
+		u.has("srv/d/s/c", sides.ACLXattr, nil)
 	}},
 	{fileCase: fileCase{
 		name: "B5 with a default access control list, in which directories are made for what arrives", old: files{"srv/d/a": "1"}, new: files{"srv/d/a": "1", "srv/d/s/c": "1"},
@@ -234,16 +236,16 @@ var variants = []variant{
 	}, look: func(u sh) {
 		u.has("srv/d", defaultACL, accessList(7, 7, 5, 7, 0))
 		u.has("srv/d/s", defaultACL, nil)
-		u.has("srv/d/s/c", aclXattr, nil)
+		u.has("srv/d/s/c", sides.ACLXattr, nil)
 	}},
 	{fileCase: fileCase{
 		name: "R5 a list of the user's where the base takes rights away", old: files{"etc/a": "0644 old"}, new: files{"etc/a": "0600 new"},
-		user: func(u sh) { u.set("etc/a", aclXattr, accessList(6, 6, 4, 6, 4)) }, want: files{"etc/a": "0620 new"},
-	}, look: func(u sh) { u.has("etc/a", aclXattr, accessList(6, 6, 4, 2, 0)) }},
+		user: func(u sh) { u.set("etc/a", sides.ACLXattr, accessList(6, 6, 4, 6, 4)) }, want: files{"etc/a": "0620 new"},
+	}, look: func(u sh) { u.has("etc/a", sides.ACLXattr, accessList(6, 6, 4, 2, 0)) }},
 	{fileCase: fileCase{
 		name: "R5 a capability taken away", old: files{"usr/bin/a": "0755 old"}, new: files{"usr/bin/a": "0755 new"},
 		user: func(u sh) { u.chmod("usr/bin/a", 0o700) }, want: files{"usr/bin/a": "0700 new"},
-	}, bases: func(old, _ sh) { old.set("usr/bin/a", capabilityXattr, bindCapability) }, look: func(u sh) { u.has("usr/bin/a", capabilityXattr, nil) }},
+	}, bases: func(old, _ sh) { old.set("usr/bin/a", sides.CapabilityXattr, bindCapability) }, look: func(u sh) { u.has("usr/bin/a", sides.CapabilityXattr, nil) }},
 	{fileCase: fileCase{
 		name: "R2 attributes changed one on each side", old: files{"etc/a": "1"}, new: files{"etc/a": "2"},
 		user: func(u sh) { u.set("etc/a", "user.mine", []byte("1")); u.set("etc/a", "user.both", []byte("u")) }, want: files{"etc/a": "2"},
@@ -268,14 +270,14 @@ var variants = []variant{
 	{fileCase: fileCase{
 		name: "A10 labels", old: files{"etc/a": "old", "etc/b": "old"}, new: files{"etc/a": "new", "etc/b": "old"},
 		user: func(u sh) {
-			u.set("etc/a", labelXattr, []byte("mine\x00"))
-			u.set("etc/b", labelXattr, []byte("mine\x00"))
+			u.set("etc/a", sides.LabelXattr, []byte("mine\x00"))
+			u.set("etc/b", sides.LabelXattr, []byte("mine\x00"))
 		}, want: files{"etc/a": "new", "etc/b": "old"},
 		verdicts: map[string]Verdict{"etc/a": Take, "etc/b": ""},
 	}, bases: func(old, base sh) {
-		old.set("etc/a", labelXattr, []byte("old\x00"))
-		base.set("etc/a", labelXattr, []byte("base\x00"))
-	}, look: func(u sh) { u.has("etc/a", labelXattr, []byte("base\x00")) }},
+		old.set("etc/a", sides.LabelXattr, []byte("old\x00"))
+		base.set("etc/a", sides.LabelXattr, []byte("base\x00"))
+	}, look: func(u sh) { u.has("etc/a", sides.LabelXattr, []byte("base\x00")) }},
 	{fileCase: fileCase{
 		name: "B1 moved elsewhere by the user", old: files{"etc/a": "old", "etc/d/x": "1"}, new: files{"etc/a": "new", "etc/d/x": "2", "etc/d/y": "1"},
 		user: func(u sh) { u.rm("etc/a", "etc/d"); u.put("etc/b", "old"); u.put("etc/e/x", "1") }, want: files{"etc/a": "", "etc/b": "old", "etc/d/x": "", "etc/d/y": "1", "etc/e/x": "1", "etc/e/y": ""},
@@ -434,22 +436,22 @@ var variants = []variant{
 		base.chown("usr/bin/a", 33, 34)
 		base.chmod("usr/bin/a", 0o6755)
 		base.chown("usr/bin/b", 33, 34)
-		base.set("usr/bin/b", capabilityXattr, bindCapability)
+		base.set("usr/bin/b", sides.CapabilityXattr, bindCapability)
 		base.chown("var/d", 33, 34)
 		base.chmod("var/d", 0o3775)
 	}, look: func(u sh) {
 		u.owns("usr/bin/a", 33, 34)
 		u.owns("usr/bin/b", 33, 34)
 		u.owns("var/d", 33, 34)
-		u.has("usr/bin/b", capabilityXattr, bindCapability)
+		u.has("usr/bin/b", sides.CapabilityXattr, bindCapability)
 	}},
 	{fileCase: fileCase{
 		name: "H9 setuid and capabilities of the user's stay when their owner changes", old: files{"opt/a": "0755 1", "opt/b": "0755 1"}, new: files{"opt/a": "0755 1", "opt/b": "0755 1"},
-		user: func(u sh) { u.chmod("opt/a", 0o4755); u.set("opt/b", capabilityXattr, bindCapability) }, want: files{"opt/a": "4755 1", "opt/b": "0755 1"},
+		user: func(u sh) { u.chmod("opt/a", 0o4755); u.set("opt/b", sides.CapabilityXattr, bindCapability) }, want: files{"opt/a": "4755 1", "opt/b": "0755 1"},
 	}, bases: func(_, base sh) { base.chown("opt/a", 33, 34); base.chown("opt/b", 33, 34) }, look: func(u sh) {
 		u.owns("opt/a", 33, 34)
 		u.owns("opt/b", 33, 34)
-		u.has("opt/b", capabilityXattr, bindCapability)
+		u.has("opt/b", sides.CapabilityXattr, bindCapability)
 	}},
 	{fileCase: fileCase{
 		name: "R14 hard links across directories, merged", old: files{"etc/a": oldText, "opt/x": "1"}, new: files{"etc/a": baseText, "opt/x": "1"},

@@ -10,19 +10,23 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/ids"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // planner decides path by path what shall be seen.
 type planner struct {
-	*views
+	*sides.Views
 	options  policy.Options
+	waiting  []report.Waiting // what waits since the servicing that put the storage on the old base
 	drivers  []driver
-	packages *packages
+	packages *pkg.Packages
 	pins     *pins
-	want     map[string]outcome // the decided paths; all others show what they would show without side effects
+	want     map[string]sides.Outcome // the decided paths; all others show what they would show without side effects
 	findings []finding
 	holds    []report.Reason
 	remaps   []report.IDRemap
@@ -30,12 +34,12 @@ type planner struct {
 
 	touched  bool              // the storage says something
 	detours  []*detour         // what the walk is inside of, the innermost last
-	orphans  []three           // directories of the storage that the new base does not have any more
+	orphans  []sides.Three     // directories of the storage that the new base does not have any more
 	hidden   map[string]bool   // directories of the storage with whiteouts
 	byteCode []movedPath       // what Python compiled
-	owners   fileOwners        // of the storage's files
-	known    fileOwners        // those that the numbering was decided with
-	ids      *numbering        // of the result
+	owners   ids.Owners        // of the storage's files
+	known    ids.Owners        // those that the numbering was decided with
+	ids      *ids.Numbering    // of the result
 	again    bool              // the plan is to be made again, with the owners that it has found
 	groups   map[fileID][]link // the storage's files with several names
 
@@ -52,7 +56,7 @@ type planner struct {
 
 // finding is a decision about a path.
 type finding struct {
-	three
+	sides.Three
 	decision
 }
 
@@ -65,18 +69,20 @@ type link struct {
 	own       bool   // neither base has something there
 }
 
-func newPlanner(v *views, o policy.Options) *planner {
+func newPlanner(v *sides.Views, in Input) *planner {
+	o := in.Options
 	return &planner{
-		views:   v,
+		Views:   v,
 		options: o,
+		waiting: in.Waiting,
 		pins:    newPins(o),
 		drivers: drivers(),
-		want:    make(map[string]outcome),
+		want:    make(map[string]sides.Outcome),
 		quiet:   make(map[report.Verdict]int),
 		hidden:  make(map[string]bool),
-		owners:  newFileOwners(),
-		known:   newFileOwners(),
-		ids:     &numbering{accountFiles: &accountFiles{}, byFile: true, old: v.old},
+		owners:  ids.NewOwners(),
+		known:   ids.NewOwners(),
+		ids:     &ids.Numbering{AccountFiles: &ids.AccountFiles{}, ByFile: true, Old: v.Old},
 		groups:  make(map[fileID][]link),
 
 		databases: make(map[string]bool),
@@ -86,17 +92,17 @@ func newPlanner(v *views, o policy.Options) *planner {
 }
 
 // makePlan makes a plan, again when what belongs to whom changes the numbering of the result. Each time more owners are known.
-func makePlan(ctx context.Context, v *views, o policy.Options, over passed) (*planner, []effect, error) {
-	files, err := v.readAccounts()
+func makePlan(ctx context.Context, v *sides.Views, in Input, over sides.Passed) (*planner, []sides.Effect, error) {
+	files, err := ids.ReadAccounts(v)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the account files: %w", err)
 	}
-	known := newFileOwners()
+	known := ids.NewOwners()
 	for {
-		p := newPlanner(v, o)
+		p := newPlanner(v, in)
 		p.known, p.pins.passed = known, over
-		p.ids = v.number(files, known)
-		v.useNumbering(p.ids)
+		p.ids = ids.NewNumbering(v, files, known)
+		v.UseNumbering(p.ids)
 		effects, err := p.run(ctx)
 		if err != nil || !p.again {
 			return p, effects, err
@@ -107,42 +113,42 @@ func makePlan(ctx context.Context, v *views, o policy.Options, over passed) (*pl
 
 // allOwners returns the owners that are known: those of the storage's files, and of what is the user's though the storage does
 // not have it.
-func (p *planner) allOwners() fileOwners {
-	return p.known.with(p.usersOwners())
+func (p *planner) allOwners() ids.Owners {
+	return p.known.With(p.usersOwners())
 }
 
 // usersOwners returns the owners of what is the user's, as far as this plan has found it.
-func (p *planner) usersOwners() fileOwners {
-	kept := newFileOwners()
+func (p *planner) usersOwners() ids.Owners {
+	kept := ids.NewOwners()
 	for _, o := range p.want {
-		if o.view == p.user || o.view == p.old {
-			kept.add(o.Meta, 0)
+		if o.View == p.User || o.View == p.Old {
+			kept.Add(o.Meta, 0)
 		}
 	}
-	return kept.with(p.owners)
+	return kept.With(p.owners)
 }
 
 // renumbers finds out whether the plan is to be made again.
 func (p *planner) renumbers() bool {
 	all := p.allOwners()
-	if p.sameBase || !p.known.adds(all) {
+	if p.SameBase || !p.known.Adds(all) {
 		return false
 	}
-	p.again = !p.ids.same(p.number(p.ids.accountFiles, all))
+	p.again = !p.ids.Same(ids.NewNumbering(p.Views, p.ids.AccountFiles, all))
 	p.known = all
 	return p.again
 }
 
 // run makes the plan and returns the side effects; none when the plan is to be made again.
-func (p *planner) run(ctx context.Context) ([]effect, error) {
+func (p *planner) run(ctx context.Context) ([]sides.Effect, error) {
 	var err error
-	if p.packages, err = newPackages(p.views, p.options.Policy.Action(policy.ConcernDependency)); err != nil {
+	if p.packages, err = readPackages(p.Views, pkg.NewTies(p.options.Policy.Action(policy.ConcernDependency), p.waiting)); err != nil {
 		return nil, err
 	}
 	if err := p.fixPins(ctx); err != nil {
 		return nil, err
 	}
-	if err := p.said.Walk(ctx, p.visit); err != nil {
+	if err := p.Said.Walk(ctx, p.visit); err != nil {
 		return nil, fmt.Errorf("walk the storage: %w", err)
 	}
 	if p.renumbers() {
@@ -180,7 +186,7 @@ func (p *planner) visit(c tree.Change) error {
 	if errors.Is(err, fs.SkipDir) {
 		return err
 	}
-	if err = p.passOver(c.Path, err); err == nil && c.Kind == tree.Directory && p.pins.passed.has(c.Path) {
+	if err = p.passOver(c.Path, err); err == nil && c.Kind == tree.Directory && p.pins.passed.Has(c.Path) {
 		return fs.SkipDir
 	}
 	return err
@@ -197,24 +203,24 @@ func (p *planner) decide(c tree.Change) error {
 		p.hidden[path.Dir(c.Path)] = true
 		return nil // the opaque directory says the same
 	}
-	for len(p.detours) > 0 && !within(c.Path, p.detours[len(p.detours)-1].from) {
+	for len(p.detours) > 0 && !sides.Within(c.Path, p.detours[len(p.detours)-1].from) {
 		p.detours = p.detours[:len(p.detours)-1]
 	}
 	if len(p.detours) > 0 {
 		return p.visitDetour(c, p.detours[len(p.detours)-1])
 	}
-	t, err := p.three(c.Path)
+	t, err := p.Three(c.Path)
 	if err != nil {
 		return err
 	}
-	if !c.Deleted && !t.u.is(c.Kind) {
+	if !c.Deleted && !t.U.Is(c.Kind) {
 		return &tree.UnreadableError{Path: c.Path, Why: tree.Changing}
 	}
 	return p.visitAt(c, t)
 }
 
 // visitAt decides on a change at a path, which may be another one than that of the change.
-func (p *planner) visitAt(c tree.Change, t three) error {
+func (p *planner) visitAt(c tree.Change, t sides.Three) error {
 	if c.Unread != nil {
 		p.holdUnread(c.Path, c.Unread)
 	}
@@ -227,10 +233,10 @@ func (p *planner) visitAt(c tree.Change, t three) error {
 		return err
 	}
 	for _, d := range p.drivers {
-		if d.claims != nil && d.claims(p, t.path) {
+		if d.claims != nil && d.claims(p, t.Path) {
 			return nil
 		}
-		if d.first == nil || !d.matches(t.path) {
+		if d.first == nil || !d.matches(t.Path) {
 			continue
 		}
 		decided, ok, err := d.first(p, t)
@@ -254,17 +260,17 @@ func (p *planner) visitAt(c tree.Change, t three) error {
 
 // own finds out which packages have a path. For what only the storage has it matters only if there is a package whose
 // version the new base's replaces.
-func (p *planner) own(t *three) (err error) {
-	if t.o.absent() && t.n.absent() && !p.packages.replaced {
+func (p *planner) own(t *sides.Three) (err error) {
+	if t.O.Absent() && t.N.Absent() && !p.packages.Replaced {
 		return nil
 	}
-	t.own, err = p.packages.ownerOf(*t)
+	t.Own, err = p.packages.OwnerOf(*t)
 	return err
 }
 
 // look looks up a path and its owners.
-func (p *planner) look(name string) (three, error) {
-	t, err := p.three(name)
+func (p *planner) look(name string) (sides.Three, error) {
+	t, err := p.Three(name)
 	if err != nil {
 		return t, err
 	}
@@ -273,8 +279,8 @@ func (p *planner) look(name string) (three, error) {
 }
 
 // child looks up a name in a directory.
-func (p *planner) child(dir three, name string) (three, error) {
-	t, err := p.moved(path.Join(dir.was, name), path.Join(dir.path, name))
+func (p *planner) child(dir sides.Three, name string) (sides.Three, error) {
+	t, err := p.Moved(path.Join(dir.Was, name), path.Join(dir.Path, name))
 	if err != nil {
 		return t, err
 	}
@@ -284,68 +290,68 @@ func (p *planner) child(dir three, name string) (three, error) {
 
 // childOrOwn is child; in a directory that has moved to where another one was, a name speaks for itself if the old base or the
 // user had it there.
-func (p *planner) childOrOwn(dir three, name string) (three, error) {
-	if dir.was == dir.path {
+func (p *planner) childOrOwn(dir sides.Three, name string) (sides.Three, error) {
+	if dir.Was == dir.Path {
 		return p.child(dir, name)
 	}
-	t, err := p.look(path.Join(dir.path, name))
-	if err != nil || !t.o.absent() || !t.u.absent() {
+	t, err := p.look(path.Join(dir.Path, name))
+	if err != nil || !t.O.Absent() || !t.U.Absent() {
 		return t, err
 	}
 	return p.child(dir, name)
 }
 
 // note remembers what is needed when the walk is over.
-func (p *planner) note(c tree.Change, t three) {
+func (p *planner) note(c tree.Change, t sides.Three) {
 	if c.Deleted {
 		p.hidden[path.Dir(c.Path)] = true
 		return
 	}
 	if c.Path != "." { // the root of a storage is there whoever wrote in it
-		p.owners.add(c.Meta, 1)
+		p.owners.Add(c.Meta, 1)
 	}
 	if c.Kind != tree.Directory && c.Nlink > 1 {
 		id := fileID{c.Dev, c.Ino}
-		p.groups[id] = append(p.groups[id], link{t.was, t.path, t.o.absent() && t.n.absent()})
+		p.groups[id] = append(p.groups[id], link{t.Was, t.Path, t.O.Absent() && t.N.Absent()})
 	}
 }
 
 // apply records a decision and what follows from it for the paths beside.
-func (p *planner) apply(t three, d decision) error {
-	if _, fixed := p.pins.fixed[t.path]; fixed {
+func (p *planner) apply(t sides.Three, d decision) error {
+	if _, fixed := p.pins.fixed[t.Path]; fixed {
 		return nil
 	}
 	d = p.settleMeta(t, d)
 	if d.verdict != report.Remap { // the same account, by another id
 		var err error
-		if d.result, err = withoutGain(t, d.result); err != nil {
+		if d.result, err = sides.WithoutGain(t, d.result); err != nil {
 			return err
 		}
 	}
-	if t.was != t.path && d.result.view == p.user && d.result.view != nil {
+	if t.Was != t.Path && d.result.View == p.User && d.result.View != nil {
 		d.verdict, d.quiet = report.Relocate, false
-		d.reason = fmt.Sprintf("was %s: %s", tree.Shown(t.was), d.reason)
+		d.reason = fmt.Sprintf("was %s: %s", tree.Shown(t.Was), d.reason)
 	}
 	if d.quiet {
 		p.quiet[d.verdict]++
 	} else {
 		told := d
-		told.result.node = d.result.withoutAttributes()
-		p.findings = append(p.findings, finding{t.withoutAttributes(), told})
+		told.result.Node = d.result.WithoutAttributes()
+		p.findings = append(p.findings, finding{t.WithoutAttributes(), told})
 	}
-	if d.quiet && t.o.absent() && t.n.absent() {
+	if d.quiet && t.O.Absent() && t.N.Absent() {
 		return nil // it is shown without side effects; a storage can have a great many of these
 	}
-	p.show(t.path, d.result)
+	p.show(t.Path, d.result)
 	switch {
-	case d.beside && !t.n.absent():
+	case d.beside && !t.N.Absent():
 		return p.putBeside(t)
-	case d.aside && !t.u.absent():
-		name, err := p.freeName(beside(t.path, asideSuffix))
+	case d.aside && !t.U.Absent():
+		name, err := p.freeName(beside(t.Path, asideSuffix))
 		if err != nil {
 			return err
 		}
-		p.show(name, shows(t.u).unprivileged())
+		p.show(name, sides.Shows(t.U).Unprivileged())
 	case d.verdict == report.Take || d.verdict == report.Merge:
 		return p.dropBeside(t)
 	}
@@ -353,37 +359,37 @@ func (p *planner) apply(t three, d decision) error {
 }
 
 // putBeside puts the new base's version beside the user's, in place of what an earlier update put there.
-func (p *planner) putBeside(t three) error {
-	name := beside(t.path, besideSuffix)
-	there, err := lookup(p.plain, name)
+func (p *planner) putBeside(t sides.Three) error {
+	name := beside(t.Path, besideSuffix)
+	there, err := sides.Lookup(p.Plain, name)
 	if err != nil {
 		return err
 	}
-	old, err := sameContent(there, t.o)
+	old, err := sides.SameContent(there, t.O)
 	if err != nil {
 		return err
 	}
-	same, err := sameContent(there, t.n)
+	same, err := sides.SameContent(there, t.N)
 	if err != nil {
 		return err
 	}
-	if !there.absent() && !old && !same {
+	if !there.Absent() && !old && !same {
 		if name, err = p.freeName(name); err != nil { // the user worked on it
 			return err
 		}
 	}
-	p.show(name, shows(t.n).unprivileged())
+	p.show(name, sides.Shows(t.N).Unprivileged())
 	return nil
 }
 
 // freeName returns the name, with a number if something stands there: what a user has is not overwritten.
 func (p *planner) freeName(name string) (string, error) {
 	for i, free := 1, name; ; i++ {
-		n, err := lookup(p.plain, free)
+		n, err := sides.Lookup(p.Plain, free)
 		if err != nil {
 			return "", err
 		}
-		if _, wanted := p.want[free]; n.absent() && !wanted {
+		if _, wanted := p.want[free]; n.Absent() && !wanted {
 			return free, nil
 		}
 		free = fmt.Sprintf("%s.%d", name, i)
@@ -391,29 +397,29 @@ func (p *planner) freeName(name string) (string, error) {
 }
 
 // dropBeside removes what an earlier update put beside a path, if the conflict is over and nobody changed it.
-func (p *planner) dropBeside(t three) error {
-	name := beside(t.path, besideSuffix)
-	left, err := lookup(p.plain, name)
-	if err != nil || left.absent() || t.o.absent() {
+func (p *planner) dropBeside(t sides.Three) error {
+	name := beside(t.Path, besideSuffix)
+	left, err := sides.Lookup(p.Plain, name)
+	if err != nil || left.Absent() || t.O.Absent() {
 		return err
 	}
-	same, err := sameContent(left, t.o)
+	same, err := sides.SameContent(left, t.O)
 	if err != nil || !same {
 		return err
 	}
-	dropped, err := p.three(name)
+	dropped, err := p.Three(name)
 	if err != nil {
 		return err
 	}
 	return p.apply(dropped, decision{
-		verdict: report.Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: nothing(),
+		verdict: report.Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: sides.Nothing(),
 	})
 }
 
 // result returns what will be seen at a path whose parents are seen.
-func (p *planner) result(name string) (node, error) {
+func (p *planner) result(name string) (sides.Node, error) {
 	if o, decided := p.want[name]; decided {
-		return o.node, nil
+		return o.Node, nil
 	}
-	return lookup(p.plain, name)
+	return sides.Lookup(p.Plain, name)
 }

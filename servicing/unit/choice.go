@@ -28,6 +28,19 @@ type Choice struct {
 	Kept            *Kept    // why the user's version counts although the new base's would; nil where it would not
 }
 
+// Differs reports whether the user's side of a package counts and is not what the new base has.
+func (c *Choice) Differs() bool { return c != nil && c.Side == User }
+
+// Replaces reports whether the new base's version of a package takes the place of one that the user installed.
+func (c *Choice) Replaces() bool {
+	return c != nil && c.Side == Base && c.UserVersionOnly && c.User.Installed()
+}
+
+// ReplacesAny reports whether the new base's version of some package takes the place of one that the user has, or that was kept.
+func ReplacesAny(choices []Choice) bool {
+	return slices.ContainsFunc(choices, func(c Choice) bool { return c.Replaces() })
+}
+
 // Mark names a package that an earlier update kept at a version. As long as it is at that version the user has not changed it.
 type Mark struct{ Name, Arch, Version string }
 

@@ -27,6 +27,14 @@ type Package struct {
 // Installed tells whether the package's files are there.
 func (p *Package) Installed() bool { return p != nil && p.State == Installed }
 
+// InstalledVersion returns the version of an installed package, "" for any other.
+func (p *Package) InstalledVersion() string {
+	if !p.Installed() {
+		return ""
+	}
+	return p.Version
+}
+
 // Residual tells whether the package was removed and its configuration files were left.
 func (p *Package) Residual() bool { return p != nil && p.State == Residual }
 

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package servicing
+package sides
 
 import (
 	"bytes"
@@ -15,36 +15,36 @@ import (
 
 // The extended attributes with a meaning of their own here.
 const (
-	aclXattr        = "system.posix_acl_access"
-	capabilityXattr = "security.capability"
-	labelXattr      = "security.selinux" // given by the policy of the machine, not by a user or a base
+	ACLXattr        = "system.posix_acl_access"
+	CapabilityXattr = "security.capability"
+	LabelXattr      = "security.selinux" // given by the policy of the machine, not by a user or a base
 )
 
-// mergeMeta merges the metadata of a path three-way, each attribute by itself; content is the node whose content the
+// MergeMeta merges the metadata of a path three-way, each attribute by itself; content is the node whose content the
 // result has. Where both sides changed an attribute, the user's counts, without what the base took away: tightened
 // permissions arrive. The time is that of the content.
-func mergeMeta(t three, content node) tree.Meta {
-	if content.absent() {
+func MergeMeta(t Three, content Node) tree.Meta {
+	if content.Absent() {
 		return tree.Meta{}
 	}
-	if t.shift != nil && content.view == t.u.view && !t.o.absent() && !t.n.absent() {
-		t.n.Meta = t.shift.settle(t.o.Meta, t.n.Meta)
+	if t.shift != nil && content.View == t.U.View && !t.O.Absent() && !t.N.Absent() {
+		t.N.Meta = t.shift.Settle(t.O.Meta, t.N.Meta)
 	}
-	if t.o.absent() && t.n.is(content.Kind) && t.u.is(content.Kind) { // both made it
-		m := t.u.Meta
+	if t.O.Absent() && t.N.Is(content.Kind) && t.U.Is(content.Kind) { // both made it
+		m := t.U.Meta
 		m.Mtime = content.Mtime
 		return m
 	}
-	if !t.o.is(content.Kind) || !t.n.is(content.Kind) || !t.u.is(content.Kind) {
+	if !t.O.Is(content.Kind) || !t.N.Is(content.Kind) || !t.U.Is(content.Kind) {
 		return content.Meta
 	}
 	m := tree.Meta{
-		UID:    pick(t.o.UID, t.n.UID, t.u.UID),
-		GID:    pick(t.o.GID, t.n.GID, t.u.GID),
+		UID:    pick(t.O.UID, t.N.UID, t.U.UID),
+		GID:    pick(t.O.GID, t.N.GID, t.U.GID),
 		Mtime:  content.Mtime,
 		Xattrs: mergeXattrs(t, content),
-		Unread: cmp.Or(t.u.Unread, t.n.Unread, t.o.Unread),
-		Flags:  mergeFlags(t.o.Flags, t.n.Flags, t.u.Flags),
+		Unread: cmp.Or(t.U.Unread, t.N.Unread, t.O.Unread),
+		Flags:  MergeFlags(t.O.Flags, t.N.Flags, t.U.Flags),
 	}
 	m.Mode = mergeMode(t, m.Xattrs)
 	return m
@@ -58,16 +58,16 @@ func pick[T comparable](o, n, u T) T {
 	return u
 }
 
-// mergeFlags is pick for each flag: what the user set or took away, for example with chattr, stays so.
-func mergeFlags(o, n, u tree.Flags) tree.Flags {
+// MergeFlags is pick for each flag: what the user set or took away, for example with chattr, stays so.
+func MergeFlags(o, n, u tree.Flags) tree.Flags {
 	changed := o ^ u
 	return n&^changed | u&changed
 }
 
 // mergeMode merges the permission bits, and those in the access control list with them: the two are one thing.
-func mergeMode(t three, xattrs map[string]tree.Value) uint32 {
-	o, n, u := permissions(t.o), permissions(t.n), permissions(t.u)
-	removed := t.o.Mode &^ t.n.Mode
+func mergeMode(t Three, xattrs map[string]tree.Value) uint32 {
+	o, n, u := permissions(t.O), permissions(t.N), permissions(t.U)
+	removed := t.O.Mode &^ t.N.Mode
 	var mode uint32
 	var acl string
 	switch {
@@ -78,9 +78,9 @@ func mergeMode(t three, xattrs map[string]tree.Value) uint32 {
 	default:
 		mode, acl = u.mode&^removed, string(withoutBits([]byte(u.acl), removed))
 	}
-	delete(xattrs, aclXattr)
+	delete(xattrs, ACLXattr)
 	if acl != "" {
-		xattrs[aclXattr] = tree.NewValue([]byte(acl))
+		xattrs[ACLXattr] = tree.NewValue([]byte(acl))
 	}
 	return mode
 }
@@ -90,8 +90,8 @@ type permission struct {
 	acl  string
 }
 
-func permissions(n node) permission {
-	list, _ := n.Xattrs[aclXattr].Held() // access control lists always are
+func permissions(n Node) permission {
+	list, _ := n.Xattrs[ACLXattr].Held() // access control lists always are
 	return permission{n.Mode, list}
 }
 
@@ -126,22 +126,22 @@ func withoutBits(acl []byte, bits uint32) []byte {
 }
 
 // mergeXattrs merges the extended attributes one by one. A capability that the base took away is gone.
-func mergeXattrs(t three, content node) map[string]tree.Value {
+func mergeXattrs(t Three, content Node) map[string]tree.Value {
 	out := make(map[string]tree.Value)
-	names := maps.Clone(t.u.Xattrs)
+	names := maps.Clone(t.U.Xattrs)
 	if names == nil {
 		names = make(map[string]tree.Value)
 	}
-	maps.Copy(names, t.n.Xattrs)
+	maps.Copy(names, t.N.Xattrs)
 	for name := range names {
-		o, inO := t.o.Xattrs[name]
-		n, inN := t.n.Xattrs[name]
-		u, inU := t.u.Xattrs[name]
+		o, inO := t.O.Xattrs[name]
+		n, inN := t.N.Xattrs[name]
+		u, inU := t.U.Xattrs[name]
 		value, in := u, inU
 		switch {
-		case name == labelXattr:
+		case name == LabelXattr:
 			value, in = content.Xattrs[name]
-		case inU == inO && u.Equal(o), name == capabilityXattr && inO && !inN:
+		case inU == inO && u.Equal(o), name == CapabilityXattr && inO && !inN:
 			value, in = n, inN
 		}
 		if in {
@@ -151,15 +151,48 @@ func mergeXattrs(t three, content node) map[string]tree.Value {
 	return out
 }
 
-// sameMeta tells whether two have the same metadata. Times and labels do not count.
-func sameMeta(kind tree.Kind, a, b tree.Meta) bool {
+// SameMeta tells whether two have the same metadata. Times and labels do not count.
+func SameMeta(kind tree.Kind, a, b tree.Meta) bool {
 	if a.UID != b.UID || a.GID != b.GID || a.Flags != b.Flags || kind != tree.Symlink && a.Mode != b.Mode {
 		return false
 	}
 	unlabelled := func(m tree.Meta) map[string]tree.Value {
 		x := maps.Clone(m.Xattrs)
-		delete(x, labelXattr)
+		delete(x, LabelXattr)
 		return x
 	}
 	return maps.EqualFunc(unlabelled(a), unlabelled(b), tree.Value.Equal)
+}
+
+// MetaConflict tells whether both sides changed mode, owner or an attribute, and not to the same.
+func MetaConflict(t Three) bool {
+	if !t.O.Is(t.U.Kind) || !t.N.Is(t.U.Kind) || t.U.Absent() {
+		return false
+	}
+	clash := func(on, ou, nu bool) bool { return !on && !ou && !nu }
+	if clash(t.O.UID == t.N.UID, t.O.UID == t.U.UID, t.N.UID == t.U.UID) || clash(t.O.GID == t.N.GID, t.O.GID == t.U.GID, t.N.GID == t.U.GID) {
+		return true
+	}
+	o, n, u := permissions(t.O), permissions(t.N), permissions(t.U)
+	if t.U.Kind != tree.Symlink && clash(o == n, o == u, n == u) {
+		return true
+	}
+	names := maps.Clone(t.U.Xattrs)
+	if names == nil {
+		names = make(map[string]tree.Value)
+	}
+	maps.Copy(names, t.N.Xattrs)
+	maps.Copy(names, t.O.Xattrs)
+	for name := range names {
+		if name != LabelXattr && name != ACLXattr && clash(sameXattr(name, t.O, t.N), sameXattr(name, t.O, t.U), sameXattr(name, t.N, t.U)) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameXattr(name string, a, b Node) bool {
+	x, inX := a.Xattrs[name]
+	y, inY := b.Xattrs[name]
+	return inX == inY && x.Equal(y)
 }

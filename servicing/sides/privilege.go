@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package servicing
+package sides
 
 import (
 	"maps"
@@ -16,39 +16,39 @@ const (
 	bothIDs = setUID | setGID
 )
 
-// withoutGain takes from an outcome what would let a program do more than either side lets it: setuid and setgid bits and
+// WithoutGain takes from an outcome what would let a program do more than either side lets it: setuid and setgid bits and
 // capabilities are the user's, for the same owner, or go with the content that the new base gives them to. Attributes are
 // merged one by one, so without this a program that a user wrote could become that of root.
-func withoutGain(t three, o outcome) (outcome, error) {
+func WithoutGain(t Three, o Outcome) (Outcome, error) {
 	if !o.privileged() {
 		return o, nil
 	}
 	base := false
-	if !o.made {
+	if !o.Made {
 		var err error
-		if base, err = sameContent(o.node, t.n); err != nil {
+		if base, err = SameContent(o.Node, t.N); err != nil {
 			return o, err
 		}
 	}
 	if base {
-		return o.limited(t.u, t.n), nil
+		return o.limited(t.U, t.N), nil
 	}
-	return o.limited(t.u), nil
+	return o.limited(t.U), nil
 }
 
 // privileged tells whether an outcome is a file that lets a program do more than who starts it. What the bits mean for a
 // directory is harmless.
-func (o outcome) privileged() bool {
-	_, capable := o.Xattrs[capabilityXattr]
-	return o.is(tree.Regular) && (o.Mode&bothIDs != 0 || capable)
+func (o Outcome) privileged() bool {
+	_, capable := o.Xattrs[CapabilityXattr]
+	return o.Is(tree.Regular) && (o.Mode&bothIDs != 0 || capable)
 }
 
 // limited returns the outcome with those privileges that one of some files has as well.
-func (o outcome) limited(by ...node) outcome {
+func (o Outcome) limited(by ...Node) Outcome {
 	var bits uint32
 	capable := false
 	for _, n := range by {
-		if !n.is(tree.Regular) {
+		if !n.Is(tree.Regular) {
 			continue
 		}
 		if n.UID == o.UID || n.UID == 0 { // root's is more than anybody's
@@ -57,25 +57,25 @@ func (o outcome) limited(by ...node) outcome {
 		if n.GID == o.GID || n.GID == 0 {
 			bits |= n.Mode & setGID
 		}
-		value, has := n.Xattrs[capabilityXattr]
-		capable = capable || has && value.Equal(o.Xattrs[capabilityXattr])
+		value, has := n.Xattrs[CapabilityXattr]
+		capable = capable || has && value.Equal(o.Xattrs[CapabilityXattr])
 	}
 	o.Mode &^= bothIDs &^ bits
 	if !capable {
 		o.Xattrs = maps.Clone(o.Xattrs)
-		delete(o.Xattrs, capabilityXattr)
+		delete(o.Xattrs, CapabilityXattr)
 	}
 	return o
 }
 
-// gains tells whether an outcome has a privilege that a file does not have.
-func (o outcome) gains(over node) bool {
-	return o.privileged() && !sameMeta(o.Kind, o.limited(over).Meta, o.Meta)
+// Gains tells whether an outcome has a privilege that a file does not have.
+func (o Outcome) Gains(over Node) bool {
+	return o.privileged() && !SameMeta(o.Kind, o.limited(over).Meta, o.Meta)
 }
 
-// notAsRoot takes the setuid and setgid bits that would count for root now, because a user gave root's id to an account of the
+// NotAsRoot takes the setuid and setgid bits that would count for root now, because a user gave root's id to an account of the
 // new base, and did not before.
-func notAsRoot(before, after tree.Meta) tree.Meta {
+func NotAsRoot(before, after tree.Meta) tree.Meta {
 	if after.UID == 0 && before.UID != 0 {
 		after.Mode &^= setUID
 	}
@@ -85,8 +85,8 @@ func notAsRoot(before, after tree.Meta) tree.Meta {
 	return after
 }
 
-// unprivileged returns a file as it may stand beside its path: what nobody put there gives nobody anything.
-func (o outcome) unprivileged() outcome {
+// Unprivileged returns a file as it may stand beside its path: what nobody put there gives nobody anything.
+func (o Outcome) Unprivileged() Outcome {
 	if o.privileged() {
 		return o.limited()
 	}

@@ -1,20 +1,19 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package servicing
+package ids
 
 import (
 	"encoding/binary"
 	"iter"
 	"maps"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-const defaultACLXattr = "system.posix_acl_default"
-
 // aclXattrs are the extended attributes that hold access control lists.
-var aclXattrs = []string{aclXattr, defaultACLXattr}
+var aclXattrs = []string{sides.ACLXattr, defaultACLXattr}
 
 // An access control list as it is stored: a version, then for each entry its tag, its permissions and an id.
 const (
@@ -48,7 +47,7 @@ func heldList(v tree.Value) []byte {
 func aclID(entry []byte) uint32 { return binary.LittleEndian.Uint32(entry[4:]) }
 
 // remapLists returns extended attributes with other ids in the access control lists.
-func remapLists(xattrs map[string]tree.Value, uids, gids idMap) map[string]tree.Value {
+func remapLists(xattrs map[string]tree.Value, uids, gids Map) map[string]tree.Value {
 	out := xattrs
 	for _, name := range aclXattrs {
 		list, ok := xattrs[name].Held() // access control lists always are
@@ -74,5 +73,7 @@ func remapLists(xattrs map[string]tree.Value, uids, gids idMap) map[string]tree.
 
 // sameLists tells whether two have the same access control lists.
 func sameLists(a, b map[string]tree.Value) bool {
-	return a[aclXattr].Equal(b[aclXattr]) && a[defaultACLXattr].Equal(b[defaultACLXattr])
+	return a[sides.ACLXattr].Equal(b[sides.ACLXattr]) && a[defaultACLXattr].Equal(b[defaultACLXattr])
 }
+
+const defaultACLXattr = "system.posix_acl_default"

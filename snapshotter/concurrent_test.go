@@ -68,10 +68,10 @@ func operate(f *fixture, bases []string, random *rand.Rand) {
 		from, to := bases[random.IntN(3)], bases[random.IntN(3)]
 		_, err = f.BeginUpdate(ctx, snapshotter.UpdateRequest{From: f.node(from), To: f.node(to)})
 	case 1:
-		var updates []dag.Update
-		f.State().Graph(func(g *dag.Graph) { updates = g.Updates() })
-		if len(updates) > 0 {
-			u := updates[random.IntN(len(updates))]
+		var recorded []dag.Update
+		f.State().Graph(func(g *dag.Graph) { recorded = g.Updates() })
+		if len(recorded) > 0 {
+			u := recorded[random.IntN(len(recorded))]
 			err = f.Rollback(ctx, snapshotter.RollbackRequest{Update: u.ID, Carry: true})
 		}
 	case 2:

@@ -29,7 +29,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 		{What: "sum up frozen nodes", Do: s.state.SumUp},
 		{What: "delete removed nodes", Do: s.Cleanup},
 		{What: "forget old updates", Do: s.forget},
-	}, func() bool { return s.again })
+	}, s.looksAgain)
 }
 
 // Cleanup deletes what nothing needs any more, see [Snapshotter.cleanUp].

@@ -175,20 +175,15 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return fmt.Errorf("commit snapshot %q: %w", key, err)
 	}
-	updates, err := s.commit(ctx, dag.Commit{
+	updates, err := s.commitLayer(ctx, dag.Commit{
 		Key: key, Name: name, Labels: Given(base.Labels), Origin: keys.Parse(name).Origin(), Unsynced: s.state.Boot(),
 		Size: u.Size, Inodes: u.Inodes, Now: clock.Now(),
-	}, func() begun { return s.begun(ctx, n, name, base.Labels) })
+	}, n, base.Labels)
 	if err := errors.Join(err, claimed()); err != nil {
 		return err
 	}
 	s.tracker.Ended(key)
-	for _, id := range updates {
-		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
-	}
-	if len(updates) > 0 {
-		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, updates) })
-	}
+	s.follow(updates)
 	s.tasks.Kick()
 	return nil
 }

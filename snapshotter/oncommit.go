@@ -190,6 +190,31 @@ func (p OnCommit) until() dag.State {
 	return ""
 }
 
+// commitLayer commits the layer of a key and, in the same change, records the update that it is, by its labels. A layer that
+// cannot be an update is a layer all the same. It returns the updates that may have something to do now, see follow.
+func (s *Snapshotter) commitLayer(
+	ctx context.Context, c dag.Commit, n dag.Name, labels map[string]string,
+) ([]dag.UpdateID, error) {
+	return s.commit(ctx, c, func() begun { return s.begun(ctx, n, c.Name, labels) })
+}
+
+// follow carries out in the background what updates that were recorded with a layer have to do.
+func (s *Snapshotter) follow(updates []dag.UpdateID) {
+	for _, id := range updates {
+		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
+	}
+	if len(updates) > 0 {
+		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, updates) })
+	}
+}
+
+// resume goes on with what waited for the sources of images when the daemon stopped.
+func (s *Snapshotter) resume() {
+	if ids := s.unvouched(); len(ids) > 0 {
+		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, ids) })
+	}
+}
+
 // commit commits a layer and, in the same change, records the update that it is, which begin determines. A layer that
 // cannot be an update is a layer all the same. It returns the updates that may have something to do now.
 func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() begun) ([]dag.UpdateID, error) {

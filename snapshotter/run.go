@@ -95,6 +95,18 @@ func (s *Snapshotter) runExclusively(ctx context.Context, id dag.UpdateID, tried
 	return false
 }
 
+// endRun ends the run of an update that has nothing left to do: its work on storages that were withdrawn is for nothing.
+func (s *Snapshotter) endRun(id dag.UpdateID) {
+	if len(s.unfinished(id)) > 0 {
+		return
+	}
+	if end, working := s.underway.Load(id); working {
+		if cancel, ok := end.(context.CancelFunc); ok {
+			cancel()
+		}
+	}
+}
+
 // takeUp runs the updates that are not done and that nobody is at work with: a crash cut them short, or the disk was full when
 // they were to be given up.
 func (s *Snapshotter) takeUp() {

@@ -84,16 +84,18 @@ func writeOptions(o servicing.Options) (json.RawMessage, error) {
 	return settings, nil
 }
 
-// Expiries returns when what servicing is told for a storage ends, by the configuration and the settings of the storage.
-func (s *Snapshotter) expiries(settings json.RawMessage) (all []time.Time) {
-	pins := s.servicing.Pins
-	if own, err := readOptions(settings); err == nil { // else it is told when they are needed
-		pins = slices.Concat(pins, own.Pins)
-	}
-	for _, p := range pins {
-		if !p.Expires.IsZero() {
-			all = append(all, p.Expires)
+// expiries returns what finds out when the options of a storage end: those for all storages, and those in its settings.
+func expiries(forAll servicing.Options) func(settings json.RawMessage) []time.Time {
+	return func(settings json.RawMessage) (all []time.Time) {
+		pins := forAll.Pins
+		if own, err := readOptions(settings); err == nil { // else it is told when they are needed
+			pins = slices.Concat(pins, own.Pins)
 		}
+		for _, p := range pins {
+			if !p.Expires.IsZero() {
+				all = append(all, p.Expires)
+			}
+		}
+		return all
 	}
-	return all
 }

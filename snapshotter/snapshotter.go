@@ -9,7 +9,6 @@
 package snapshotter
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"time"
@@ -68,7 +67,7 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 		marks: newMarks(), tasks: background.New(), turns: make(chan struct{}, c.workers), young: newYoung(c.grace), leaving: leaving,
 	}
 	s.state, err = state.Open(root, s.tasks, state.Options{
-		Shared: c.shared, Retention: c.retention, Clock: c.clock, Expiries: s.expiries, Refused: refused, Watched: s.marks.some,
+		Shared: c.shared, Retention: c.retention, Clock: c.clock, Expiries: expiries(c.servicing), Refused: refused, Watched: s.marks.some,
 	})
 	if err != nil {
 		return nil, err
@@ -103,9 +102,7 @@ func (s *Snapshotter) start() error {
 	s.takeUp()
 	s.tasks.Go(s.tracker.DropWork)
 	s.tasks.Go(s.maintain)
-	if ids := s.unvouched(); len(ids) > 0 {
-		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, ids) })
-	}
+	s.resume()
 	if len(s.rehomings()) > 0 && s.host != nil {
 		s.tasks.Go(s.resumeRehomings)
 	}

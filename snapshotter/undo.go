@@ -154,14 +154,7 @@ func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []stri
 		fates = slices.DeleteFunc(fates, func(one Undone) bool { return one.Fate == Fails || back(one) })
 	}
 	all := s.undo(r, fates, cancelFate, func(one Undone) Undone { return one })
-	if left := s.unfinished(id); len(left) == 0 {
-		// The work on storages that were withdrawn is for nothing.
-		if end, working := s.underway.Load(id); working {
-			if cancel, ok := end.(context.CancelFunc); ok {
-				cancel()
-			}
-		}
-	}
+	s.endRun(id)
 	if stands {
 		all = append(all, Undone{Fate: Ends, Why: "the update takes in no further storages"})
 	}

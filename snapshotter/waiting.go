@@ -104,6 +104,9 @@ func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	return due, soon
 }
 
+// looksAgain reports whether something waits for a use of which nobody announces the end. Only the maintenance asks.
+func (s *Snapshotter) looksAgain() bool { return s.again }
+
 // carryOutFree does what waits for a storage, if that is free and nobody is at work with it.
 func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 	unlock, err := s.state.TryLock(ctx, name)

@@ -117,18 +117,18 @@ func TestManyUpdates(t *testing.T) {
 	check(t, w.in(key, func(dir string) error { return w.ownFiles(dir, n) }))
 	w.sound()
 	var newest dag.UpdateID
-	updates := 0
+	recorded := 0
 	until(t, "a bounded number of updates on record", func() bool {
 		check(t, w.Cleanup(t.Context()))
-		updates = 0
+		recorded = 0
 		w.State().Graph(func(g *dag.Graph) {
 			for _, u := range g.Updates() {
-				newest, updates = max(newest, u.ID), updates+1
+				newest, recorded = max(newest, u.ID), recorded+1
 			}
 		})
-		return updates <= 100
+		return recorded <= 100
 	})
-	t.Logf("after %d updates: %d nodes, %d updates on record", n, w.entries("n"), updates)
+	t.Logf("after %d updates: %d nodes, %d updates on record", n, w.entries("n"), recorded)
 	check(t, w.Rollback(t.Context(), snapshotter.RollbackRequest{Update: newest}))
 	w.intact(fmt.Sprintf("round %d", n-2))
 	check(t, w.in(key, func(dir string) error { return w.ownFiles(dir, n) }))

@@ -65,7 +65,7 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 		})
 		all.Names = each(g.Names(), name)
 		all.Storages = each(g.Storages(), storages(g))
-		all.Updates = each(g.Updates(), updates(g))
+		all.Updates = each(g.Updates(), updateIn(g))
 	})
 	return errors.Join(
 		sendList(stream, all.GetNodes(), func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),

@@ -122,7 +122,7 @@ func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID,
 // ListUpdates returns the updates by id.
 func (s *Service) ListUpdates(_ *api.ListUpdatesRequest, stream streamOf[api.ListUpdatesResponse]) error {
 	var all []*api.Update
-	s.snapshotter.State().Graph(func(g *dag.Graph) { all = each(g.Updates(), updates(g)) })
+	s.snapshotter.State().Graph(func(g *dag.Graph) { all = each(g.Updates(), updateIn(g)) })
 	return sendList(stream, updateParts(all...), func(l []*api.Update) *api.ListUpdatesResponse {
 		return &api.ListUpdatesResponse{Updates: l}
 	})

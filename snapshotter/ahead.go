@@ -7,10 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"reflect"
 	"slices"
 	"sync"
@@ -21,6 +18,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -65,7 +63,7 @@ func (s *Snapshotter) told(st dag.Storage, u dag.Update) ([]byte, error) {
 func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (*staged, error) {
 	told, err := s.told(st, u)
 	if err != nil {
-		return &staged{Draft: s.Begin(nothing)}, err
+		return &staged{Draft: s.state.Begin(state.Nothing)}, err
 	}
 	p, err := s.stageBeside(ctx, st, u)
 	if err == nil && len(p.holds) == 0 {
@@ -76,7 +74,7 @@ func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Upda
 
 // notStaged leaves an update that was to be staged until the storage is no longer in use. An operator may ask for it before.
 func (s *Snapshotter) notStaged(id dag.UpdateID, name string, u use.Use) error {
-	return s.do(dag.Record{
+	return s.state.Do(dag.Record{
 		Update: id, Storage: name, State: dag.Announced, Use: string(u.Code), Now: clock.Now(),
 		Reasons: []string{fmt.Sprintf("%s; its side effects are determined once it is free", u)},
 	})
@@ -101,7 +99,7 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 	var o dag.Outcome
 	p = &staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var under, below []dag.NodeID
-	p.Draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
+	p.Draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		if p.ahead, o, ok = g.Staged(st, u.To); !ok {
 			return nil
 		}
@@ -121,12 +119,12 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 		return p, false, err
 	}
 	if ok = s.ahead.take(o.Report, told); ok {
-		ok, err = s.untouched(st.Head, under, func(own, made tree.Meta) bool { return reflect.DeepEqual(own, made) })
+		ok, err = s.state.Untouched(st.Head, under, func(own, made tree.Meta) bool { return reflect.DeepEqual(own, made) })
 	}
 	if !ok || err != nil {
 		return p, false, err
 	}
-	s.Graph(func(g *dag.Graph) { ok = s.usable(g, below) == nil })
+	s.state.Graph(func(g *dag.Graph) { ok = s.state.Usable(g, below) == nil })
 	if !ok { // what is damaged is either made again, or refuses that
 		return p, false, nil
 	}
@@ -144,26 +142,4 @@ func (s *Snapshotter) openOn(p *staged, below []dag.NodeID) (err error) {
 		return err
 	}
 	return p.Sync()
-}
-
-// untouched reports whether nothing was written in an open node since it was made: it is empty, and its root is the same as
-// that of the nodes under it, which it was made with.
-func (s *Snapshotter) untouched(id dag.NodeID, under []dag.NodeID, same func(own, made tree.Meta) bool) (empty bool, err error) {
-	dir, err := os.Open(s.nodes.FS(id))
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	if _, err := dir.Readdirnames(1); !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	if len(under) == 0 {
-		return true, nil
-	}
-	own, err := rootOf(s.nodes.Stack([]dag.NodeID{id}))
-	if err != nil {
-		return false, err
-	}
-	made, err := rootOf(s.nodes.Stack(under))
-	return err == nil && same(own, made), err
 }

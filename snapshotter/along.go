@@ -26,7 +26,7 @@ func (s *Snapshotter) undoFates(r RollbackRequest) (all, begun []Undone, err err
 	}
 	otherwise := s.stands(r)
 	if len(r.Storages) == 0 {
-		s.Graph(func(g *dag.Graph) {
+		s.state.Graph(func(g *dag.Graph) {
 			u, _ := g.Update(r.Update)
 			otherwise = otherwise || len(u.Outcomes) == 0 && u.State == dag.Applied
 			for _, st := range g.Storages() {
@@ -46,7 +46,7 @@ func (s *Snapshotter) undoFates(r RollbackRequest) (all, begun []Undone, err err
 
 // stands reports whether the update is a standing one, and is to be undone as a whole.
 func (s *Snapshotter) stands(r RollbackRequest) (stands bool) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(r.Update)
 		stands = u.Standing && len(r.Storages) == 0
 	})
@@ -62,7 +62,7 @@ func takingAlong(u dag.Update, id dag.UpdateID) dag.BeginUpdate {
 // written in them stays. Should the caller not wait as long, it goes on.
 func (s *Snapshotter) takeAlong(ctx context.Context, r RollbackRequest, begun []Undone) []Undone {
 	var u dag.Update
-	s.Graph(func(g *dag.Graph) { u, _ = g.Update(r.Update) })
+	s.state.Graph(func(g *dag.Graph) { u, _ = g.Update(r.Update) })
 	back := UpdateRequest{
 		From: u.To, To: u.From, FromRef: u.ToRef, ToRef: u.FromRef, Anonymous: u.Anonymous, AssumeFree: r.AssumeFree,
 	}
@@ -81,7 +81,7 @@ func (s *Snapshotter) takeAlong(ctx context.Context, r RollbackRequest, begun []
 			return struct{}{}, nil
 		})
 	}
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		along, _ := g.Update(id)
 		for i, one := range begun {
 			begun[i] = tookAlong(one, along, err)

@@ -33,7 +33,7 @@ func (f *fixture) removed(key string) {
 	f.t.Helper()
 	id := f.node(key)
 	f.must(f.Remove(f.t.Context(), key))
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if _, ok := g.Node(id); ok {
 			f.t.Errorf("%v is there without its key", id)
 		}
@@ -159,7 +159,7 @@ func TestAnnouncedChain(t *testing.T) {
 			f.applied(u.ID)
 			f.is(states...)
 			if got, want := f.storage("web"), f.node(f.committed(chainID("three"))); func() (base dag.NodeID) {
-				f.Graph(func(g *dag.Graph) { base = g.Base(got) })
+				f.State().Graph(func(g *dag.Graph) { base = g.Base(got) })
 				return base
 			}() != want {
 				t.Errorf("the storage does not stand on %v", want)

@@ -30,7 +30,7 @@ func (f *fixture) made(attempt, base, storage string) {
 func (f *fixture) expectOn(storage, base string) {
 	f.t.Helper()
 	st := f.storage(storage)
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if !g.SameBase(g.Base(st), f.nodeIn(g, base)) {
 			f.t.Errorf("storage %q stands on %v, not on %s", storage, g.Base(st), base)
 		}
@@ -121,7 +121,7 @@ func TestAskedForPulledAgain(t *testing.T) {
 	f.made("first", one, "web")
 	f.update(one, two)
 	var origin string
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		n, _ := g.Node(f.nodeIn(g, two))
 		origin = n.Origin
 	})
@@ -130,7 +130,7 @@ func TestAskedForPulledAgain(t *testing.T) {
 	again := f.layer("one", "", map[string]string{"version": "1"})
 	f.made("second", again, "web")
 	st := f.storage("web")
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if n, _ := g.Node(g.Base(st)); origin == "" || n.Origin != origin {
 			t.Errorf("the storage stands on %+v", n)
 		}

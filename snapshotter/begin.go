@@ -20,6 +20,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // NewContainers says where the storage of a new container begins whose base has an update in effect.
@@ -58,7 +59,7 @@ func (s *Snapshotter) begin(ctx context.Context, key string) (rehomes bool, err 
 
 // starting returns the storage of a key that a container is known to have.
 func (s *Snapshotter) starting(key string) (st dag.Storage, ok bool) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		if st, ok = g.Storage(n.Storage); ok {
 			ok = st.Key == key && n.Identity != dag.Unknown
@@ -74,7 +75,7 @@ func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (rehomes bool, 
 		lead dag.Lead
 		led  bool
 	)
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		head, _ := g.Node(st.Head)
 		fresh := head.Parent == 0 && len(st.Points)+len(st.Aside) == 0 && st.Pending == nil
 		lead, led = g.Leads().From(head.Base)
@@ -82,12 +83,12 @@ func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (rehomes bool, 
 	})
 	stays := dag.Place{Storage: st.Name, Head: st.Head, Now: clock.Now()}
 	if !led {
-		return false, s.do(stays)
+		return false, s.state.Do(stays)
 	}
 	entry := log.G(ctx).WithFields(log.Fields{"storage": st.Name, "base": lead.To.String(), "update": lead.Update.String()})
-	c, u := s.claimNow(ctx, st, false)
+	c, u := s.tracker.ClaimNow(ctx, st, false)
 	if !u.Free() {
-		entry.Warnf("the new storage starts on the base that its container names: %s", s.named(ctx, u))
+		entry.Warnf("the new storage starts on the base that its container names: %s", s.tracker.Named(ctx, u))
 		return false, nil
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
@@ -97,7 +98,7 @@ func (s *Snapshotter) place(ctx context.Context, st dag.Storage) (rehomes bool, 
 	}
 	if !empty {
 		entry.Warn("the new storage stays on the base that its container names: something was written in it before the first start")
-		return false, s.do(stays)
+		return false, s.state.Do(stays)
 	}
 	home, err := s.homeOn(ctx, st, lead)
 	if err != nil {
@@ -119,7 +120,7 @@ func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead)
 	key := keys.Parse(st.Key)
 	var layer dag.Node
 	var u dag.Update
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		layer, _ = g.Node(lead.To)
 		u, _ = g.Update(lead.Update)
 	})
@@ -127,7 +128,7 @@ func (s *Snapshotter) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead)
 	if !ok {
 		return nil, fmt.Errorf("%v is not the topmost layer of an image in namespace %q: %w", layer.ID, key.Namespace, errdefs.ErrNotFound)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	home, err := s.host.HomeOn(ctx, key.Namespace, key.Key, chain, u.ToRef)
 	if err != nil {
@@ -158,16 +159,16 @@ func (s *Snapshotter) mountsAtHome(ctx context.Context, key keys.Key) ([]mount.M
 // placeOn moves a new, empty storage, which the caller has claimed, with what else is to change then.
 func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transformation) (err error) {
 	var layers []dag.NodeID
-	draft := s.Begin(func(g *dag.Graph) []dag.NodeID {
+	draft := s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		layers = g.Chain(lead.To)
-		err = s.usable(g, layers)
+		err = s.state.Usable(g, layers)
 		return layers
 	})
 	defer func() { err = errors.Join(err, draft.Close()) }()
 	if err != nil {
 		return err
 	}
-	open, err := draft.openEmpty(layers)
+	open, err := draft.OpenEmpty(layers)
 	if err != nil {
 		return err
 	}
@@ -182,11 +183,11 @@ func (s *Snapshotter) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transfor
 // empty reports whether nothing was written in a new storage.
 func (s *Snapshotter) empty(st dag.Storage) (bool, error) {
 	var layers []dag.NodeID
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+	defer s.state.Lease(func(g *dag.Graph) []dag.NodeID {
 		layers = g.Chain(g.Base(st))
 		return layers
 	})()
-	return s.untouched(st.Head, layers, sameRoot)
+	return s.state.Untouched(st.Head, layers, sameRoot)
 }
 
 // sameRoot reports whether two roots have the same owner, mode, flags and names of extended attributes.
@@ -202,7 +203,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 		to    dag.UpdateID
 		joins bool
 	)
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		for _, u := range g.Updates() {
 			if u.Joins(g, st) {
@@ -214,7 +215,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 		return nil
 	}
 	log.G(ctx).WithFields(log.Fields{"storage": storage, "update": to.String()}).Info("a standing update takes in a storage")
-	return s.do(dag.Record{
+	return s.state.Do(dag.Record{
 		Update: to, Storage: storage, State: dag.Planned, Now: clock.Now(),
 		Reasons: []string{"it came to stand on the old base, and the update is a standing one"},
 	})
@@ -223,7 +224,7 @@ func (s *Snapshotter) join(ctx context.Context, storage string) error {
 // joinStanding has the storages that came to stand on the old base of a standing update wait for it.
 func (s *Snapshotter) joinStanding(ctx context.Context) error {
 	joining := map[string]bool{}
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			for _, name := range u.Joining(g) {
 				st, _ := g.Storage(name)
@@ -241,7 +242,7 @@ func (s *Snapshotter) joinStanding(ctx context.Context) error {
 }
 
 func (s *Snapshotter) joinOne(ctx context.Context, name string) error {
-	unlock, err := s.tryLock(ctx, name)
+	unlock, err := s.state.TryLock(ctx, name)
 	if errdefs.IsUnavailable(err) { // somebody is at work with it, perhaps the start that takes it in; it is looked at again
 		return nil
 	}

@@ -50,7 +50,7 @@ func TestNewContainers(t *testing.T) {
 			f.expect(key, "version", c.want)
 			f.expect(key, "own", "new")
 			var st dag.Storage
-			f.Graph(func(g *dag.Graph) {
+			f.State().Graph(func(g *dag.Graph) {
 				n, _ := g.Name(key)
 				st, _ = g.Storage(n.Storage)
 			})
@@ -154,7 +154,7 @@ func TestStandingUpdate(t *testing.T) {
 	f.eventually(func() bool {
 		st := f.storage("third")
 		base := dag.NodeID(0)
-		f.Graph(func(g *dag.Graph) { base = g.Base(st) })
+		f.State().Graph(func(g *dag.Graph) { base = g.Base(st) })
 		return base == f.node(two)
 	}, "the storage is taken in, in the background")
 	f.expect(f.container("plain", one, ""), "version", "1") // the update is of storages with a name
@@ -236,7 +236,7 @@ func TestMadeSince(t *testing.T) {
 	f.made("c", one, "c")
 	f.made("d", two, "d")
 	f.expect(f.container("plain", one, ""), "version", "1")
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		u, _ = g.Update(u.ID)
 		if got := snapshotter.MadeSince(g, u); got != 2 {
 			t.Errorf("%d containers were made on the old base since", got)
@@ -336,7 +336,7 @@ func TestRollbackDiscards(t *testing.T) {
 				f.expect(key, "since", "")
 				f.expect(key, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
 				f.reopen()
-				f.Graph(func(g *dag.Graph) {
+				f.State().Graph(func(g *dag.Graph) {
 					u, _ = g.Update(u.ID)
 					for _, id := range []dag.NodeID{delta, since} {
 						if _, there := g.Node(id); there == discard {

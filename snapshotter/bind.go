@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -15,10 +14,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
-
-// askTimeout bounds a question to containerd.
-const askTimeout = 10 * time.Second
 
 // Claim is what a container asks for, and what containerd has on record of it.
 type Claim struct {
@@ -38,7 +35,7 @@ func (s *Snapshotter) identify(ctx context.Context, n dag.Name) (Claim, error) {
 	if n.Identity == dag.Plain || s.host == nil || k.Namespace == "" || k.Extraction() {
 		return Claim{}, nil
 	}
-	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	claim, err := s.host.Claim(ask, k.Namespace, k.Key)
 	switch {
@@ -49,7 +46,7 @@ func (s *Snapshotter) identify(ctx context.Context, n dag.Name) (Claim, error) {
 	case err != nil:
 		return Claim{}, fmt.Errorf("ask containerd which storage container %q wants: %w: %w", k.Key, errdefs.ErrUnavailable, err)
 	case claim.Storage == "":
-		return Claim{}, s.do(dag.Identify{Key: n.Key})
+		return Claim{}, s.state.Do(dag.Identify{Key: n.Key})
 	}
 	return claim, nil
 }
@@ -68,7 +65,7 @@ type binding struct {
 
 // binding looks up what there is of a key and of the storage that it is to be bound to.
 func (s *Snapshotter) binding(key string, claim Claim) (b binding, err error) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, known := g.Name(key)
 		if !known {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -102,14 +99,14 @@ func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) (err er
 	case own && (b.same || b.again):
 		return nil
 	case b.exists:
-		take := s.claim
+		take := s.tracker.Claim
 		if own {
-			take = s.claimNow // this very call is the start of the container: only a mount or a task counts
+			take = s.tracker.ClaimNow // this very call is the start of the container: only a mount or a task counts
 		}
-		c, u := passing(ctx, b.storage, take)
+		c, u := use.Passing(ctx, b.storage, take)
 		if !u.Free() {
 			return fmt.Errorf("storage %q belongs to %s: %s: %w",
-				claim.Storage, keys.Describe(b.storage.Key), s.named(ctx, u), errdefs.ErrFailedPrecondition)
+				claim.Storage, keys.Describe(b.storage.Key), s.tracker.Named(ctx, u), errdefs.ErrFailedPrecondition)
 		}
 		defer func() { err = errors.Join(err, c.Close()) }()
 	}
@@ -127,7 +124,7 @@ func (s *Snapshotter) bind(ctx context.Context, key string, claim Claim) (err er
 // bindHere binds a key to a storage where that stands. The key follows.
 func (s *Snapshotter) bindHere(b binding) error {
 	b.as.Stay = true
-	return s.do(b.as)
+	return s.state.Do(b.as)
 }
 
 // bindElsewhere moves a free storage to the base that a key asks for: back, when it stood there before, and forward by an
@@ -143,7 +140,7 @@ func (s *Snapshotter) bindElsewhere(ctx context.Context, b binding) error {
 // named: rolling back an operator's update leaves this storage alone.
 func (s *Snapshotter) bindForward(ctx context.Context, b binding) (err error) {
 	// An operator may have withdrawn what was held.
-	if held, ok := s.holds.answer(b); ok && s.state(held.update, b.storage.Name) == dag.Held {
+	if held, ok := s.holds.answer(b); ok && s.stateOf(held.update, b.storage.Name) == dag.Held {
 		return s.bindHeld(ctx, b, held)
 	}
 	u, done, err := s.updateFor(b.storage, b.asks)
@@ -157,7 +154,7 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) (err error) {
 		return s.giveUp(u.ID, b.storage.Name, err)
 	}
 	if len(staged.holds) > 0 {
-		if err := s.do(staged.held(b.storage.Name)); err != nil {
+		if err := s.state.Do(staged.held(b.storage.Name)); err != nil {
 			return err
 		}
 		held := holding{update: u.ID, reasons: staged.holds}
@@ -174,7 +171,7 @@ func (s *Snapshotter) bindForward(ctx context.Context, b binding) (err error) {
 
 // stoodOn reports whether a rollback point of a storage stands on a base.
 func (s *Snapshotter) stoodOn(st dag.Storage, base dag.NodeID) (found bool) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, p := range st.Points {
 			n, _ := g.Node(p.Head)
 			found = found || g.SameBase(n.Base, base)
@@ -198,7 +195,7 @@ func (s *Snapshotter) bindBack(ctx context.Context, b binding) error {
 		log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": update.String(), "key": b.key}).
 			Warn("rolled back: the container asks for the base from before, and the last one did not")
 		var there bool
-		s.Graph(func(g *dag.Graph) {
+		s.state.Graph(func(g *dag.Graph) {
 			st, _ = g.Storage(st.Name)
 			there = g.SameBase(g.Base(st), b.asks)
 		})
@@ -226,12 +223,12 @@ func (s *Snapshotter) bindBackOnce(ctx context.Context, st dag.Storage, owner st
 // carryOut does what waits for the storage of a key, whose lock the caller holds, to be free. What cannot be done is
 // recorded with the update, and does not keep the container from starting where it stands.
 func (s *Snapshotter) carryOut(ctx context.Context, key string) {
-	st, ok := s.storageOf(key)
+	st, ok := s.state.StorageOf(key)
 	if !ok || st.Pending == nil || st.Key != key {
 		return
 	}
 	// This very call is the start of the container, so only a mount or a task counts.
-	c, u := s.claimNow(ctx, st, false)
+	c, u := s.tracker.ClaimNow(ctx, st, false)
 	if !u.Free() {
 		return
 	}
@@ -239,12 +236,4 @@ func (s *Snapshotter) carryOut(ctx context.Context, key string) {
 		log.G(ctx).WithError(err).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()}).
 			Error("failed to carry out what waited for the storage; the container starts where it stood")
 	}
-}
-
-func (s *Snapshotter) storageOf(key string) (st dag.Storage, ok bool) {
-	s.Graph(func(g *dag.Graph) {
-		n, _ := g.Name(key)
-		st, ok = g.Storage(n.Storage)
-	})
-	return st, ok
 }

@@ -19,7 +19,7 @@ import (
 // deep returns what a deep check finds, a line each.
 func (f *fixture) deep() (lines []string) {
 	f.t.Helper()
-	found, err := f.CheckDeep(f.t.Context())
+	found, err := f.Checker().Deep(f.t.Context())
 	f.must(err)
 	for _, p := range found {
 		lines = append(lines, fmt.Sprintf("%t %s: %s", p.Grave, p.Subject, p.What))
@@ -41,7 +41,7 @@ func newAttested(t *testing.T) (f *fixture, key, frozen string) {
 	f.update(one, two)
 	id := f.storage("web").Points[0].Head
 	f.eventually(func() (known bool) {
-		f.Graph(func(g *dag.Graph) { n, _ := g.Node(id); known = n.Digest != "" && n.Contents != "" })
+		f.State().Graph(func(g *dag.Graph) { n, _ := g.Node(id); known = n.Digest != "" && n.Contents != "" })
 		return known
 	}, "the files of the frozen node are summed up")
 	f.deep() // which records the layers
@@ -182,7 +182,7 @@ func TestAttestedThroughout(t *testing.T) {
 	f.reopen()
 	f.eventually(func() (all bool) {
 		all = true
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			for _, n := range g.Nodes() {
 				all = all && (!n.Frozen || n.Kind == dag.Layer || n.Contents != "")
 			}

@@ -13,22 +13,24 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // checkHost compares the names with the keys that containerd has: one of both may have been restored from an older
 // state.
-func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) {
+func (s *Snapshotter) checkHost(ctx context.Context) (found []state.Problem, _ error) {
 	if s.host == nil {
-		return []Problem{{Subject: "containerd", What: "it is not asked what it knows, because containerd.address is empty; " +
+		return []state.Problem{{Subject: "containerd", What: "it is not asked what it knows, because containerd.address is empty; " +
 			"containers of other snapshotters that have labels of molt are not listed"}}, nil
 	}
-	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	// The names are looked at before and after containerd is asked: what comes and goes meanwhile is no problem.
 	before := s.keys()
 	theirs, err := s.host.Snapshots(ask)
 	if err != nil {
-		return []Problem{{Subject: "containerd", What: "it cannot be asked what it knows: " + errtext.Of(err)}}, nil
+		return []state.Problem{{Subject: "containerd", What: "it cannot be asked what it knows: " + errtext.Of(err)}}, nil
 	}
 	after := s.keys()
 	for _, k := range theirs {
@@ -36,7 +38,7 @@ func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) 
 			continue
 		}
 		if _, known := after[k]; !known {
-			found = append(found, Problem{Subject: ofKey(k), Grave: true, What: "containerd knows it, and there is nothing of it here: " +
+			found = append(found, state.Problem{Subject: ofKey(k), Grave: true, What: "containerd knows it, and there is nothing of it here: " +
 				"remove the container or image and make it anew; a storage with a name is found again by that"})
 		}
 	}
@@ -45,7 +47,7 @@ func (s *Snapshotter) checkHost(ctx context.Context) (found []Problem, _ error) 
 			found = append(found, s.unknownToHost(k, n))
 		}
 	}
-	slices.SortFunc(found, func(a, b Problem) int { return strings.Compare(a.Subject, b.Subject) })
+	slices.SortFunc(found, func(a, b state.Problem) int { return strings.Compare(a.Subject, b.Subject) })
 	return append(found, s.checkElsewhere(ctx)...), nil
 }
 
@@ -54,8 +56,8 @@ const mostElsewhere = 1000
 
 // checkElsewhere looks for containers whose maker asks molt for a storage, and that are of another snapshotter: what is written
 // in them is not kept.
-func (s *Snapshotter) checkElsewhere(ctx context.Context) (found []Problem) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+func (s *Snapshotter) checkElsewhere(ctx context.Context) (found []state.Problem) {
+	ctx, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	more := 0
 	err := s.host.Elsewhere(ctx, func(e Elsewhere) error {
@@ -66,14 +68,14 @@ func (s *Snapshotter) checkElsewhere(ctx context.Context) (found []Problem) {
 		found = append(found, e.problem())
 		return nil
 	})
-	slices.SortFunc(found, func(a, b Problem) int { return strings.Compare(a.Subject, b.Subject) })
+	slices.SortFunc(found, func(a, b state.Problem) int { return strings.Compare(a.Subject, b.Subject) })
 	if more > 0 {
-		found = append(found, Problem{
+		found = append(found, state.Problem{
 			Subject: "containerd", What: fmt.Sprintf("%d more containers of other snapshotters have labels of molt", more),
 		})
 	}
 	if err != nil {
-		found = append(found, Problem{
+		found = append(found, state.Problem{
 			Subject: "containerd",
 			What:    "it cannot be asked for all containers of other snapshotters that have labels of molt: " + errtext.Of(err),
 		})
@@ -82,8 +84,8 @@ func (s *Snapshotter) checkElsewhere(ctx context.Context) (found []Problem) {
 }
 
 // problem says what is the matter with a container of another snapshotter, and what to do.
-func (e Elsewhere) problem() Problem {
-	p := Problem{Subject: fmt.Sprintf("container %q in namespace %q", e.Container, e.Namespace)}
+func (e Elsewhere) problem() state.Problem {
+	p := state.Problem{Subject: fmt.Sprintf("container %q in namespace %q", e.Container, e.Namespace)}
 	has, remedy := "the label", fmt.Sprintf("make the container again with the snapshotter %q, or without the label", e.Ours)
 	if e.Pod != "" {
 		p.Subject = fmt.Sprintf("pod %q in namespace %q", e.Pod, e.Namespace)
@@ -104,7 +106,7 @@ func ofKey(k keys.Key) string { return fmt.Sprintf("key %q in namespace %q", k.K
 // keys returns the names that containerd made, by what it calls them. Several may be called the same.
 func (s *Snapshotter) keys() map[keys.Key][]dag.Name {
 	all := map[keys.Key][]dag.Name{}
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if k := keys.Parse(n.Key); k.Namespace != "" {
 				all[k] = append(all[k], n)
@@ -116,8 +118,8 @@ func (s *Snapshotter) keys() map[keys.Key][]dag.Name {
 
 // unknownToHost is a key that containerd does not know any more. It removes such keys itself when it next collects
 // garbage; what was written under one without a storage of its own would go with it.
-func (s *Snapshotter) unknownToHost(k keys.Key, names []dag.Name) Problem {
-	p := Problem{Subject: ofKey(k), What: "containerd does not know it any more, and will have it removed when it collects garbage"}
+func (s *Snapshotter) unknownToHost(k keys.Key, names []dag.Name) state.Problem {
+	p := state.Problem{Subject: ofKey(k), What: "containerd does not know it any more, and will have it removed when it collects garbage"}
 	for _, n := range names {
 		if n.Kind != dag.Active || n.Identity == dag.Bound || keys.Parse(n.Key).Extraction() {
 			continue
@@ -130,7 +132,7 @@ func (s *Snapshotter) unknownToHost(k keys.Key, names []dag.Name) Problem {
 		p.What += "; what was written in it would go with it"
 		p.Grave = true
 		p.Remedy = fmt.Sprintf("what was written is kept as storage %q", target)
-		p.repair = func(ctx context.Context) error { return s.Fork(ctx, n.Storage, target) }
+		p.Repair = func(ctx context.Context) error { return s.Fork(ctx, n.Storage, target) }
 	}
 	return p
 }
@@ -139,7 +141,7 @@ func (s *Snapshotter) unknownToHost(k keys.Key, names []dag.Name) Problem {
 // it does. A storage that has the name for another reason is not taken for it.
 func (s *Snapshotter) rescue(k keys.Key, n dag.Name) (target string, done bool) {
 	var head dag.Node
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(n.Storage)
 		head, _ = g.Node(st.Head)
 		for _, other := range g.Storages() {
@@ -159,7 +161,7 @@ func (s *Snapshotter) rescue(k keys.Key, n dag.Name) (target string, done bool) 
 		}
 		target = name
 		taken := false
-		s.Graph(func(g *dag.Graph) { _, taken = g.Storage(name) })
+		s.state.Graph(func(g *dag.Graph) { _, taken = g.Storage(name) })
 		if !taken {
 			break
 		}

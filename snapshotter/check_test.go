@@ -31,7 +31,7 @@ func (f *fixture) problems() (lines []string) {
 
 // known returns the keys of all names, as a containerd in step has them.
 func (f *fixture) known() (all []keys.Key) {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			all = append(all, keys.Key{Namespace: "test", Key: n.Key[strings.LastIndex(n.Key, "/")+1:]})
 		}
@@ -108,7 +108,7 @@ func TestCheck(t *testing.T) {
 			if left := f.problems(); c.mended && len(left) > 0 {
 				t.Errorf("after the repair there is %q", left)
 			}
-			f.Graph(func(g *dag.Graph) { f.must(g.Check()) })
+			f.State().Graph(func(g *dag.Graph) { f.must(g.Check()) })
 		})
 	}
 }
@@ -175,7 +175,7 @@ func TestRescueBesideAnother(t *testing.T) {
 	f.write(f.container("other", f.base, "rescued-plain"), "own", "of another")
 	f.host.snapshots = slices.DeleteFunc(f.known(), func(k keys.Key) bool { return k.Key == "plain" })
 	rescues := func() (names []string) {
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			for _, st := range g.Storages() {
 				if strings.HasPrefix(st.Name, "test/rescued-n") {
 					names = append(names, strings.TrimPrefix(st.Name, "test/"))

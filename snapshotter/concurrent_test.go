@@ -21,12 +21,13 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // TestConcurrency: clients of all sorts at once. Each goroutine owns a container and knows what it wrote; updates, rollbacks
 // and merges by others must never take any of it away. The seed is printed.
 func TestConcurrency(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 2}), snapshotter.WithGrace(10*time.Second))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 2}), snapshotter.WithGrace(10*time.Second))
 	one, two := f.bases()
 	three := f.layer("three", two, map[string]string{"version": "3"})
 	bases := []string{one, two, three}
@@ -67,14 +68,14 @@ func operate(f *fixture, bases []string, random *rand.Rand) {
 		from, to := bases[random.IntN(3)], bases[random.IntN(3)]
 		_, err = f.BeginUpdate(ctx, snapshotter.UpdateRequest{From: f.node(from), To: f.node(to)})
 	case 1:
-		var updates []dag.Update
-		f.Graph(func(g *dag.Graph) { updates = g.Updates() })
-		if len(updates) > 0 {
-			u := updates[random.IntN(len(updates))]
+		var recorded []dag.Update
+		f.State().Graph(func(g *dag.Graph) { recorded = g.Updates() })
+		if len(recorded) > 0 {
+			u := recorded[random.IntN(len(recorded))]
 			err = f.Rollback(ctx, snapshotter.RollbackRequest{Update: u.ID, Carry: true})
 		}
 	case 2:
-		_, err = f.MergeLayers(ctx)
+		_, err = f.Merger().Layers(ctx)
 	case 3:
 		err = f.Cleanup(ctx)
 	case 4:
@@ -128,7 +129,7 @@ func (o *owner) live(rounds int) {
 
 // use looks whether all that was written is there, and writes more.
 func (o *owner) use(dir string) error {
-	o.f.TaskSeen("test", o.own, time.Now())
+	o.f.Uses().TaskSeen("test", o.own, time.Now())
 	for n := range o.count {
 		data, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("w%d", n)))
 		if err != nil {

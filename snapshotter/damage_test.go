@@ -53,7 +53,7 @@ func TestPowerCut(t *testing.T) {
 		refused(t, err, errdefs.ErrFailedPrecondition, "before the layer was on disk")
 		synced := f.node(f.layer(""+strconv.Itoa(n), one, map[string]string{"file": "x"}))
 		f.eventually(func() (done bool) {
-			f.Graph(func(g *dag.Graph) { n, _ := g.Node(synced); done = n.Unsynced == "" })
+			f.State().Graph(func(g *dag.Graph) { n, _ := g.Node(synced); done = n.Unsynced == "" })
 			return done
 		}, "a later layer is put on disk")
 		f.reopen()
@@ -121,7 +121,7 @@ func TestCleanupGoesOn(t *testing.T) {
 	for _, own := range []string{"a", "b", "c"} {
 		key := f.container(own, one, "")
 		keys = append(keys, key)
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			st, _ := g.Storage(dag.AnonymousName(key))
 			dirs = append(dirs, f.dir(st.Head))
 		})

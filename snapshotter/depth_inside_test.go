@@ -41,7 +41,7 @@ func TestTooDeep(t *testing.T) {
 	i.bound("test/1/web", one, "web")
 	i.write("test/web", "own")
 	var r UpdateRequest
-	i.Graph(func(g *dag.Graph) {
+	i.state.Graph(func(g *dag.Graph) {
 		a, _ := g.Name(one)
 		b, _ := g.Name(deep)
 		r = UpdateRequest{From: a.Node, To: b.Node}
@@ -53,13 +53,13 @@ func TestTooDeep(t *testing.T) {
 		}
 		return nil
 	}))
-	id := i.store.NewUpdate()
-	i.must(i.do(dag.BeginUpdate{
+	id := i.state.NewUpdate()
+	i.must(i.state.Do(dag.BeginUpdate{
 		ID: id, From: r.From, To: r.To, Cause: dag.ByCommand, Storages: []string{"test/web"}, Now: clock.Now(),
 	}))
 	i.runUpdate(t.Context(), id)
 	var o dag.Outcome
-	i.Graph(func(g *dag.Graph) {
+	i.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		o = u.Outcomes["test/web"]
 	})

@@ -26,9 +26,9 @@ func (s *Snapshotter) Explain(ctx context.Context, storage, path string) (e *ser
 // storage can return to is known to be a fix. A storage of which an update is held is compared with the base that it would be on.
 func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.AuditReport, err error) {
 	var to dag.NodeID
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(g.HeldBy()[storage])
-		if n, there := g.Node(u.To); there && s.usable(g, g.Chain(n.ID)) == nil {
+		if n, there := g.Node(u.To); there && s.state.Usable(g, g.Chain(n.ID)) == nil {
 			to = n.ID
 		}
 	})
@@ -37,7 +37,7 @@ func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.A
 	}
 	err = s.lookInto(storage, func(in servicing.Input, _ []string) error {
 		var last string
-		s.Graph(func(g *dag.Graph) {
+		s.state.Graph(func(g *dag.Graph) {
 			st, _ := g.Storage(storage)
 			last = lastReport(g, st)
 		})
@@ -55,9 +55,9 @@ func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.A
 // auditHeld compares a storage with the base on which it would stand.
 func (s *Snapshotter) auditHeld(ctx context.Context, storage string, to dag.NodeID) (r *servicing.AuditReport, err error) {
 	var layers []dag.NodeID
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+	defer s.state.Lease(func(g *dag.Graph) []dag.NodeID {
 		layers = g.Chain(to)
-		err = s.usable(g, layers)
+		err = s.state.Usable(g, layers)
 		return layers
 	})()
 	if err != nil {
@@ -78,7 +78,7 @@ func (s *Snapshotter) lookInto(storage string, fn func(in servicing.Input, names
 		k  stacks
 		ok bool
 	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+	defer s.state.Lease(func(g *dag.Graph) []dag.NodeID {
 		if st, ok = g.Storage(storage); !ok {
 			return nil
 		}

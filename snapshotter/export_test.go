@@ -15,7 +15,7 @@ func (s *Snapshotter) SetLeaving(leaving, creating time.Duration) {
 }
 
 // Retire does what the work in the background does about states that retention does not keep.
-func (s *Snapshotter) Retire(ctx context.Context) error { return s.retire(ctx) }
+func (s *Snapshotter) Retire(ctx context.Context) error { return s.ageing.Retire(ctx) }
 
 // Unmark does what the work in the background does about the labels of held updates.
 func (s *Snapshotter) Unmark(ctx context.Context) error { return s.unmark(ctx) }

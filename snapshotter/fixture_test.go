@@ -240,7 +240,7 @@ func (f *fixture) open() {
 
 // close closes the snapshotter after a look at the invariants of its graph.
 func (f *fixture) close() {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if err := g.Check(); err != nil {
 			f.t.Errorf("the graph is not sound: %v", err)
 		}
@@ -258,7 +258,7 @@ func (f *fixture) dir(id dag.NodeID) string {
 // storage returns a storage by its name without the namespace.
 func (f *fixture) storage(name string) (st dag.Storage) {
 	f.t.Helper()
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		var ok bool
 		if st, ok = g.Storage("test/" + name); !ok {
 			f.t.Errorf("there is no storage %q", name)
@@ -268,7 +268,7 @@ func (f *fixture) storage(name string) (st dag.Storage) {
 }
 
 func (f *fixture) updates() (updates []dag.Update) {
-	f.Graph(func(g *dag.Graph) { updates = g.Updates() })
+	f.State().Graph(func(g *dag.Graph) { updates = g.Updates() })
 	return updates
 }
 
@@ -371,7 +371,7 @@ func (f *fixture) expect(key, path, want string) {
 
 // node returns the layer behind a committed key.
 func (f *fixture) node(key string) (id dag.NodeID) {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		id = n.Node
 	})
@@ -390,7 +390,7 @@ func (f *fixture) update(from, to string, storages ...string) dag.Update {
 func (f *fixture) settled(id dag.UpdateID) (u dag.Update) {
 	f.t.Helper()
 	f.eventually(func() bool {
-		f.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		f.State().Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		return u.State != dag.Staging && u.State != dag.Staged
 	}, "update %v is serviced", id)
 	return u

@@ -11,14 +11,16 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // TestFlagsLostHold: a storage whose inode flags cannot be kept is held with the reason, it is not given up; other operations are
 // refused as things stand.
 func TestFlagsLostHold(t *testing.T) {
 	i := newInside(t)
-	p := &staged{Draft: i.Begin(nothing)}
-	lost := fmt.Errorf("seal: %w", flagsLostError{unix.EPERM})
+	p := &staged{Draft: i.state.Begin(state.Nothing)}
+	lost := fmt.Errorf("seal: %w", state.FlagsLostError{Err: unix.EPERM})
 	if err := i.holdRefused(p, lost); err != nil || len(p.holds) != 1 || !strings.Contains(p.holds[0], "chattr") {
 		t.Errorf("got %v, %v", p.holds, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // chattr sets the inode flags of a file, as a program in a container does.
@@ -79,7 +80,7 @@ func (f *fixture) expectFlags(key, when string, flags map[string]tree.Flags) {
 // TestFlagsStay: what a container made immutable or append-only is so after all that molt does, and the container can take
 // that back, wherever the file comes from.
 func TestFlagsStay(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 1}))
 	one, two := f.bases()
 	three := f.layer("sha256:three", two, map[string]string{"version": "3"})
 	key := f.container("c", one, "box")
@@ -114,7 +115,7 @@ func TestFlagsStay(t *testing.T) {
 	}
 	f.eventually(func() bool {
 		var merged bool
-		f.Graph(func(g *dag.Graph) { merged = len(g.Mergeable()) == 0 })
+		f.State().Graph(func(g *dag.Graph) { merged = len(g.Mergeable()) == 0 })
 		return merged
 	}, "what no point keeps apart is merged")
 	f.expectFlags(key, "after updates and merges", flags)
@@ -155,7 +156,7 @@ func (f *fixture) emptied() {
 		there, err := os.ReadDir(filepath.Join(f.root, "n")) // one that is being measured is not in the trash yet
 		f.must(err)
 		var known int
-		f.Graph(func(g *dag.Graph) { known = len(g.Nodes()) })
+		f.State().Graph(func(g *dag.Graph) { known = len(g.Nodes()) })
 		return len(left) == 0 && len(there) == known
 	}, "all that was removed is deleted")
 }

@@ -18,7 +18,7 @@ const keepUpdates = 100
 // forget drops the records of the oldest updates that are history, and the reports that no record names any more.
 func (s *Snapshotter) forget(context.Context) error {
 	var old []dag.UpdateID
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		updates := g.Updates()
 		for _, u := range updates[:max(0, len(updates)-keepUpdates)] {
 			if g.Forgettable(u) {
@@ -29,7 +29,7 @@ func (s *Snapshotter) forget(context.Context) error {
 	var errs []error
 	for _, id := range old {
 		// Somebody may have come to need it since.
-		if err := s.do(dag.Forget{Update: id}); !errdefs.IsFailedPrecondition(err) {
+		if err := s.state.Do(dag.Forget{Update: id}); !errdefs.IsFailedPrecondition(err) {
 			errs = append(errs, err)
 		}
 	}
@@ -40,13 +40,13 @@ func (s *Snapshotter) forget(context.Context) error {
 // stay: the next start knows.
 func (s *Snapshotter) forgetReports() error {
 	select {
-	case <-s.store.Failed():
+	case <-s.state.Failed():
 		return nil
 	default:
 	}
 	return s.reports.Sweep(func() map[string]bool {
 		named := map[string]bool{}
-		s.Graph(func(g *dag.Graph) {
+		s.state.Graph(func(g *dag.Graph) {
 			for _, u := range g.Updates() {
 				for _, o := range u.Outcomes {
 					named[o.Report] = true

@@ -9,13 +9,14 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // TestReportsOutliveNothing: a report is kept while it is in the making and while a record names it, and goes at once after that.
 func TestReportsOutliveNothing(t *testing.T) {
 	i := newInside(t)
 	stage := func(head dag.NodeID) *staged {
-		p := &staged{Draft: i.Begin(nothing), update: 1, head: head}
+		p := &staged{Draft: i.state.Begin(state.Nothing), update: 1, head: head}
 		i.must(i.saveReport(p, &servicing.Report{}))
 		return p
 	}
@@ -37,14 +38,14 @@ func TestReportsOutliveNothing(t *testing.T) {
 	i.must(err)
 	var st dag.Storage
 	var from, to dag.Name
-	i.Graph(func(g *dag.Graph) {
+	i.state.Graph(func(g *dag.Graph) {
 		st, _ = g.Storage(dag.AnonymousName("default/3/c"))
 		from, _ = g.Name(one)
 		to, _ = g.Name(two)
 	})
-	i.must(i.do(dag.BeginUpdate{ID: 1, From: from.Node, To: to.Node, Storages: []string{st.Name}, Now: clock.Now()}))
+	i.must(i.state.Do(dag.BeginUpdate{ID: 1, From: from.Node, To: to.Node, Storages: []string{st.Name}, Now: clock.Now()}))
 	taken.holds = []string{"odd"}
-	i.must(i.do(taken.held(st.Name)))
+	i.must(i.state.Do(taken.held(st.Name)))
 	i.must(taken.Close())
 	expect(taken, true)
 	_, err = i.reports.LeftBehind(taken.report)

@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // leaving is how long containerd may take to drop the key of a container that is gone.
@@ -35,7 +36,7 @@ func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
 		unknown  = 0 // the looks in a row in which containerd knew no key
 	)
 	for {
-		err := s.do(dag.RemoveStorage{Name: name, Now: clock.Now()})
+		err := s.state.Do(dag.RemoveStorage{Name: name, Now: clock.Now()})
 		if !errdefs.IsFailedPrecondition(err) {
 			return err
 		}
@@ -68,7 +69,7 @@ func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
 
 // keysOf returns the keys that refer to a storage.
 func (s *Snapshotter) keysOf(storage string) (holders []string) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if n.Storage == storage {
 				holders = append(holders, n.Key)
@@ -96,7 +97,7 @@ func (s *Snapshotter) lookFor(ctx context.Context, storage string, holders []str
 			return look{err: held(key, "and without containerd.address in the configuration molt cannot ask "+
 				"whether that is gone; remove it first")}
 		}
-		ask, cancel := context.WithTimeout(ctx, askTimeout)
+		ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 		_, err := s.host.Claim(ask, k.Namespace, k.Key)
 		cancel()
 		switch {
@@ -110,7 +111,7 @@ func (s *Snapshotter) lookFor(ctx context.Context, storage string, holders []str
 	if len(holders) == 0 {
 		return look{}
 	}
-	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	known, err := s.host.Snapshots(ask)
 	if err != nil {
@@ -139,18 +140,18 @@ func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, holders 
 		changes = append(changes, dag.Remove{Key: key, Now: clock.Now()})
 	}
 	anonymous := false
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		anonymous = st.Anonymous
 	})
 	if !anonymous { // else it ends with its key
 		changes = append(changes, dag.RemoveStorage{Name: storage, Now: clock.Now()})
 	}
-	if err := s.do(changes...); err != nil {
+	if err := s.state.Do(changes...); err != nil {
 		return err
 	}
 	for _, key := range holders {
-		s.handed.released(key, clock.Now())
+		s.tracker.Released(key, clock.Now())
 		log.G(ctx).WithFields(log.Fields{"storage": storage, "key": key}).
 			Warn("dropped a key that containerd no longer knows, with its storage")
 	}

@@ -28,7 +28,7 @@ func (f *fixture) forget(own string) {
 }
 
 func (f *fixture) knows(key string) (known bool) {
-	f.Graph(func(g *dag.Graph) { _, known = g.Name(key) })
+	f.State().Graph(func(g *dag.Graph) { _, known = g.Name(key) })
 	return known
 }
 
@@ -46,7 +46,7 @@ func TestRemoveForsakenStorage(t *testing.T) {
 		}
 		f.forget("c")
 		f.must(f.RemoveStorage(t.Context(), name))
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			if _, there := g.Storage(name); there {
 				t.Errorf("storage %q is still there", name)
 			}

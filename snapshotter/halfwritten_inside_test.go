@@ -18,7 +18,7 @@ func TestHalfWrittenWithoutRecord(t *testing.T) {
 	i := newInside(t)
 	_, err := i.Prepare(t.Context(), "extract", "")
 	i.must(err)
-	i.must(i.do(dag.Commit{Key: "extract", Name: "half", Unsynced: "an earlier boot", Now: time.Now()}))
+	i.must(i.state.Do(dag.Commit{Key: "extract", Name: "half", Unsynced: "an earlier boot", Now: time.Now()}))
 	refuses := func() {
 		t.Helper()
 		if _, err := i.Prepare(t.Context(), "new", "half"); !errdefs.IsFailedPrecondition(err) {
@@ -33,10 +33,13 @@ func TestHalfWrittenWithoutRecord(t *testing.T) {
 		t.Errorf("found: %+v", problems)
 	}
 	refuses()
-	i.Graph(func(g *dag.Graph) {
+	i.state.Graph(func(g *dag.Graph) {
 		name, _ := g.Name("half")
 		if n, _ := g.Node(name.Node); n.Damage != halfWritten {
 			t.Errorf("recorded is %q", n.Damage)
 		}
 	})
 }
+
+// halfWritten is why such a layer is not used.
+const halfWritten = "the machine stopped before the layer was on disk"

@@ -22,22 +22,27 @@ type inside struct {
 
 func newInside(t *testing.T, opts ...Opt) inside {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("MOLT_TEST_STRICT") != "" {
-			t.Fatal("mounting overlays needs root")
-		}
-		t.Skip("mounting overlays needs root")
-	}
+	needsRoot(t)
 	s, err := New(filepath.Join(t.TempDir(), "root"), append([]Opt{WithGrace(0)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	i := inside{s, t}
 	t.Cleanup(func() { i.must(s.Close()) })
-	unlock, err := s.locks.lock(t.Context(), "merge")
+	unlock, err := s.merger.Pause(t.Context())
 	i.must(err)
 	t.Cleanup(unlock)
 	return i
+}
+
+func needsRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("MOLT_TEST_STRICT") != "" {
+			t.Fatal("mounting overlays needs root")
+		}
+		t.Skip("mounting overlays needs root")
+	}
 }
 
 func (i inside) must(err error) {
@@ -68,7 +73,7 @@ func (i inside) bound(key, parent, storage string) {
 
 // open returns the directory of the open node of a storage.
 func (i inside) open(storage string) (dir string) {
-	i.Graph(func(g *dag.Graph) {
+	i.state.Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		dir = i.nodes.FS(st.Head)
 	})
@@ -89,10 +94,16 @@ func (i inside) divide(storage string) {
 
 // TestRemoveWithoutDatabase: containerd's garbage collection goes on after a key that cannot be removed just now.
 func TestRemoveWithoutDatabase(t *testing.T) {
-	i := newInside(t)
-	_, err := i.Prepare(t.Context(), "key", "")
+	needsRoot(t)
+	s, err := New(filepath.Join(t.TempDir(), "root"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() }) // whose database is closed already
+	i := inside{s, t}
+	_, err = i.Prepare(t.Context(), "key", "")
 	i.must(err)
-	i.must(i.store.Close())
+	i.must(i.state.Close())
 	if err := i.Remove(t.Context(), "key"); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("got error %v", err)
 	}

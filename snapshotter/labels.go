@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
@@ -73,12 +72,12 @@ func PendingText(p *dag.Pending) string {
 // computed computes labels. What concerns all layers is computed once for each state of the graph: containerd lists its
 // snapshots by one call of Stat for each.
 type computed struct {
-	store *store.Store
+	sequence func() uint64
 
-	mu       sync.Mutex
-	sequence uint64 // of the graph that the others are of
-	uses     map[dag.NodeID]dag.LayerUse
-	keys     map[dag.NodeID][]string
+	mu   sync.Mutex
+	at   uint64 // the sequence of the graph that the others are of
+	uses map[dag.NodeID]dag.LayerUse
+	keys map[dag.NodeID][]string
 }
 
 // labels returns the computed labels of a name. It is called while the graph is viewed.
@@ -172,8 +171,8 @@ func unpackedAs(origin string) string {
 func (c *computed) layers(g *dag.Graph) (uses map[dag.NodeID]dag.LayerUse, names map[dag.NodeID][]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at := c.store.Sequence(); c.uses == nil || c.sequence != at {
-		c.sequence, c.uses, c.keys = at, dag.LayerUses(g), dag.CommittedKeys(g)
+	if at := c.sequence(); c.uses == nil || c.at != at {
+		c.at, c.uses, c.keys = at, dag.LayerUses(g), dag.CommittedKeys(g)
 	}
 	return c.uses, c.keys
 }

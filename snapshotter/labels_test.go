@@ -52,7 +52,7 @@ func (f *fixture) expectLabels(key string, want ...string) {
 		}
 		return nil
 	}))
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		for label := range n.Labels {
 			if strings.HasPrefix(label, ourLabels) && label != labelUpdateOf {
@@ -64,7 +64,7 @@ func (f *fixture) expectLabels(key string, want ...string) {
 
 // nodesOf writes the nodes of a storage, from the open one down.
 func (f *fixture) nodesOf(storage string) (text string) {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		for _, id := range g.Stack(st.Head) {
 			mark := ""
@@ -244,7 +244,7 @@ func TestLabelsFilter(t *testing.T) {
 		must(err)
 	}
 	var one, two dag.NodeID
-	s.Graph(func(g *dag.Graph) {
+	s.State().Graph(func(g *dag.Graph) {
 		a, _ := g.Name("test/2/one")
 		for _, n := range g.Names() {
 			if strings.HasSuffix(n.Key, "/one") {

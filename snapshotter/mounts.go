@@ -5,9 +5,7 @@ package snapshotter
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
@@ -30,7 +28,7 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, er
 	case n.Kind == dag.View:
 		return s.mountsOf(key)
 	}
-	unlock, err := s.locks.lock(ctx, "snapshot "+key)
+	unlock, err := s.locks.Lock(ctx, "snapshot "+key)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +66,7 @@ func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim, star
 	if claim.Storage != "" {
 		names = append(names, claim.Storage)
 	}
-	unlock, err := s.lockStorages(ctx, names)
+	unlock, err := s.state.LockStorages(ctx, names)
 	if err != nil {
 		return nil, false, err
 	}
@@ -84,43 +82,16 @@ func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim, star
 		}
 	}
 	s.carryOut(ctx, n.Key)
-	if err := s.settleFlags(ctx, n.Key); err != nil {
+	if err := s.state.SettleFlags(ctx, n.Key); err != nil {
 		return nil, false, err
 	}
 	mounts, err = s.mountsOf(n.Key)
 	return mounts, false, err
 }
 
-// settleFlags sets the inode flags of the files of a storage as they must be when it is mounted: overlayfs heeds those that it
-// noted in an upper directory only. The caller holds the lock of the storage, so that its nodes stay the same.
-func (s *Snapshotter) settleFlags(ctx context.Context, key string) error {
-	var (
-		st    dag.Storage
-		ok    bool
-		stack []dag.NodeID
-	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
-		n, _ := g.Name(key)
-		if st, ok = g.Storage(n.Storage); ok {
-			stack = g.Stack(st.Head)
-		}
-		return stack
-	})()
-	for _, id := range stack {
-		settle := s.nodes.ShowFlags
-		if id == st.Head {
-			settle = s.nodes.HideFlags
-		}
-		if err := settle(ctx, id); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is damaged is refused with the reason
-			return fmt.Errorf("what is immutable or append-only in storage %q cannot be shown so: %w", st.Name, err)
-		}
-	}
-	return nil
-}
-
 // mountsOf returns the mounts of a key as the graph stands. For an active key the caller holds the lock of its storage.
 func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, ok := g.Name(key)
 		if !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -128,13 +99,13 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		}
 		if n.Kind == dag.View {
 			layers := g.Chain(n.Node)
-			if err = s.usable(g, layers); err == nil {
+			if err = s.state.Usable(g, layers); err == nil {
 				err = s.overlay.FitsView(layers)
 			}
 			if err != nil {
 				return
 			}
-			s.handed.out(key, layers)
+			s.tracker.HandOut(key, layers)
 			mounts = s.overlay.View(layers)
 			return
 		}
@@ -144,14 +115,14 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 			return
 		}
 		stack := append(g.Stack(st.Head), g.Chain(g.Base(st))...)
-		if err = s.usable(g, stack); err == nil {
+		if err = s.state.Usable(g, stack); err == nil {
 			err = s.overlay.Fits(stack)
 		}
 		if err != nil {
 			return
 		}
 		// Noted while the graph cannot change, so that nobody takes the storage for free in between.
-		s.handed.out(key, stack)
+		s.tracker.HandOut(key, stack)
 		s.holds.forget(st.Name)
 		mounts = s.overlay.Active(stack)
 	})

@@ -50,7 +50,7 @@ func TestOneOfTwoGetsTheStorage(t *testing.T) {
 		for i := range keys {
 			own := fmt.Sprintf("c%d-%d", round, i)
 			keys[i] = f.container(own, one, fmt.Sprintf("s%d", round))
-			f.TaskSeen("test", own, time.Now())
+			f.Uses().TaskSeen("test", own, time.Now())
 		}
 		var (
 			wg   sync.WaitGroup

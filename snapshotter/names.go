@@ -42,7 +42,7 @@ func (c *computed) info(g *dag.Graph, n dag.Name) snapshots.Info {
 
 // name returns a name, or errdefs.ErrNotFound.
 func (s *Snapshotter) name(key string) (n dag.Name, err error) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		var ok bool
 		if n, ok = g.Name(key); !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -53,7 +53,7 @@ func (s *Snapshotter) name(key string) (n dag.Name, err error) {
 
 // Stat returns what containerd knows of a key, and computed labels: see [LabelBase].
 func (s *Snapshotter) Stat(_ context.Context, key string) (i snapshots.Info, err error) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, ok := g.Name(key)
 		if !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -74,7 +74,7 @@ func (s *Snapshotter) Update(_ context.Context, change snapshots.Info, fieldpath
 	if err != nil {
 		return snapshots.Info{}, fmt.Errorf("update snapshot %q: %w", change.Name, err)
 	}
-	if err := s.do(dag.Relabel{Key: change.Name, Labels: labels, Now: clock.Now()}); err != nil {
+	if err := s.state.Do(dag.Relabel{Key: change.Name, Labels: labels, Now: clock.Now()}); err != nil {
 		return snapshots.Info{}, err
 	}
 	return s.Stat(context.Background(), change.Name)
@@ -112,7 +112,7 @@ func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...str
 		return err
 	}
 	var infos []snapshots.Info
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			infos = append(infos, s.computed.info(g, n))
 		}
@@ -171,24 +171,19 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return err
 	}
-	claimed, err := s.claimCommit(ctx, n)
+	claimed, err := s.tracker.ClaimCommit(ctx, n)
 	if err != nil {
 		return fmt.Errorf("commit snapshot %q: %w", key, err)
 	}
-	updates, err := s.commit(ctx, dag.Commit{
-		Key: key, Name: name, Labels: Given(base.Labels), Origin: keys.Parse(name).Origin(), Unsynced: s.boot,
+	updates, err := s.commitLayer(ctx, dag.Commit{
+		Key: key, Name: name, Labels: Given(base.Labels), Origin: keys.Parse(name).Origin(), Unsynced: s.state.Boot(),
 		Size: u.Size, Inodes: u.Inodes, Now: clock.Now(),
-	}, func() begun { return s.begun(ctx, n, name, base.Labels) })
+	}, n, base.Labels)
 	if err := errors.Join(err, claimed()); err != nil {
 		return err
 	}
-	s.handed.ended(key)
-	for _, id := range updates {
-		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
-	}
-	if len(updates) > 0 {
-		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, updates) })
-	}
+	s.tracker.Ended(key)
+	s.follow(updates)
 	s.tasks.Kick()
 	return nil
 }
@@ -197,19 +192,19 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 // errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key it knows.
 func (s *Snapshotter) Remove(_ context.Context, key string) error {
 	var delta bool
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		layer, _ := g.Node(n.Node)
 		delta = n.Kind == dag.Committed && layer.Added
 	})
-	err := s.do(dag.Remove{Key: key, Now: clock.Now()})
+	err := s.state.Do(dag.Remove{Key: key, Now: clock.Now()})
 	switch {
 	case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err):
 		return err
 	case err != nil: // the database, be it that the disk is full
 		return fmt.Errorf("remove snapshot %q: %w: %w", key, errdefs.ErrFailedPrecondition, err)
 	}
-	s.handed.ended(key)
+	s.tracker.Ended(key)
 	if delta { // it may be merged now
 		s.tasks.Kick()
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // newFixtureOnTmpfs is a fixture on a file system that holds more attributes than the kernel lists.
@@ -48,7 +49,7 @@ func TestUnlistableAttributes(t *testing.T) {
 
 	f.must(second(f.Usage(t.Context(), key)))
 	var seen []string
-	f.must(f.Diff(t.Context(), "test/web", nil, func(d snapshotter.Difference) error { seen = append(seen, d.Path); return nil }))
+	f.must(f.State().Diff(t.Context(), "test/web", nil, func(d state.Difference) error { seen = append(seen, d.Path); return nil }))
 	if got := strings.Join(seen, " "); got != ". etc etc/conf own" {
 		t.Errorf("the diff shows %s", got)
 	}

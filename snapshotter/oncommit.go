@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // LabelUpdateOf is the label that marks a layer as an update of another one: the chain ID or the key of that, or the
@@ -89,7 +90,7 @@ func (s *Snapshotter) supersedes(ctx context.Context, n dag.Name, labels map[str
 		return supersedes{policy: IgnoreCommit}, nil
 	case ref == "":
 		var parent dag.Name
-		s.Graph(func(g *dag.Graph) { parent, _ = g.Name(n.Parent) })
+		s.state.Graph(func(g *dag.Graph) { parent, _ = g.Name(n.Parent) })
 		return supersedes{base: parent.Node, policy: s.onCommit.Written}, nil
 	}
 	u := supersedes{ref: ref, policy: s.onCommit.Client}
@@ -114,7 +115,7 @@ func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (d
 	if s.host == nil {
 		return 0, unknown
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	key, err := s.host.Topmost(ctx, namespace, ref)
 	if errdefs.IsNotFound(err) {
@@ -132,7 +133,7 @@ func (s *Snapshotter) layerCalled(ctx context.Context, namespace, ref string) (d
 // layerWithKey returns the latest layer with a key or a chain ID, 0 without one. The image of a layer on which storages
 // stand may have been removed, with the key.
 func (s *Snapshotter) layerWithKey(namespace, key string) (id dag.NodeID) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if k := keys.Parse(n.Key); n.Kind == dag.Committed && k.Namespace == namespace && k.Key == key {
 				id = max(id, n.Node)
@@ -159,7 +160,7 @@ func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels
 	entry := log.G(ctx).WithField("layer", key.Key)
 	u, err := s.supersedes(ctx, n, labels)
 	if err == nil && u.policy != IgnoreCommit && u.base != 0 {
-		s.Graph(func(g *dag.Graph) {
+		s.state.Graph(func(g *dag.Graph) {
 			own, _ := g.Storage(n.Storage)
 			b.changes, b.updates, err = dag.Announcement{
 				Of: u.base, To: own.Head, Origin: key.Origin(), FromRef: u.ref, ToRef: key.Key, Until: u.policy.until(),
@@ -168,7 +169,7 @@ func (s *Snapshotter) begun(ctx context.Context, n dag.Name, name string, labels
 					namespace, _, _ := strings.Cut(st.Name, "/")
 					return namespace == key.Namespace
 				},
-				NewUpdate: s.store.NewUpdate, Now: clock.Now(),
+				NewUpdate: s.state.NewUpdate, Now: clock.Now(),
 			}.On(g)
 		})
 	}
@@ -189,6 +190,31 @@ func (p OnCommit) until() dag.State {
 	return ""
 }
 
+// commitLayer commits the layer of a key and, in the same change, records the update that it is, by its labels. A layer that
+// cannot be an update is a layer all the same. It returns the updates that may have something to do now, see follow.
+func (s *Snapshotter) commitLayer(
+	ctx context.Context, c dag.Commit, n dag.Name, labels map[string]string,
+) ([]dag.UpdateID, error) {
+	return s.commit(ctx, c, func() begun { return s.begun(ctx, n, c.Name, labels) })
+}
+
+// follow carries out in the background what updates that were recorded with a layer have to do.
+func (s *Snapshotter) follow(updates []dag.UpdateID) {
+	for _, id := range updates {
+		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
+	}
+	if len(updates) > 0 {
+		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, updates) })
+	}
+}
+
+// resume goes on with what waited for the sources of images when the daemon stopped.
+func (s *Snapshotter) resume() {
+	if ids := s.unvouched(); len(ids) > 0 {
+		s.tasks.Go(func(ctx context.Context) { s.vouch(ctx, ids) })
+	}
+}
+
 // commit commits a layer and, in the same change, records the update that it is, which begin determines. A layer that
 // cannot be an update is a layer all the same. It returns the updates that may have something to do now.
 func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() begun) ([]dag.UpdateID, error) {
@@ -197,14 +223,14 @@ func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() beg
 		if len(b.changes) == 0 {
 			break
 		}
-		err := s.do(append([]dag.Transformation{c}, b.changes...)...)
+		err := s.state.Do(append([]dag.Transformation{c}, b.changes...)...)
 		if err == nil {
 			entry := log.G(ctx).WithField("layer", keys.Parse(c.Name).Key)
 			entry.WithField("updates", fmt.Sprint(b.updates)).Info("a layer was committed that updates a base")
 			return b.updates, nil
 		}
 		var alone error
-		s.Graph(func(g *dag.Graph) { _, alone = g.Plan(c) })
+		s.state.Graph(func(g *dag.Graph) { _, alone = g.Plan(c) })
 		if alone != nil {
 			return nil, err
 		}
@@ -212,7 +238,7 @@ func (s *Snapshotter) commit(ctx context.Context, c dag.Commit, begin func() beg
 		log.G(ctx).WithError(err).WithField("layer", keys.Parse(c.Name).Key).
 			Warn("a layer says that it is an update, and cannot be recorded as one")
 	}
-	return nil, s.do(c)
+	return nil, s.state.Do(c)
 }
 
 // commitTries bounds how often the update of a layer is determined again because the graph has changed.
@@ -221,7 +247,7 @@ const commitTries = 3
 // Apply has an update that was announced or staged move its storages, or those that are named, in the background. It
 // fails with errdefs.ErrFailedPrecondition where the update waits for nobody to ask for it.
 func (s *Snapshotter) Apply(_ context.Context, id dag.UpdateID, storages []string) error {
-	err := s.do(dag.Proceed{Update: id, Storages: storages, Now: clock.Now()})
+	err := s.state.Do(dag.Proceed{Update: id, Storages: storages, Now: clock.Now()})
 	if errors.Is(err, errdefs.ErrFailedPrecondition) {
 		return fmt.Errorf("%w; `moltctl update inspect %v` shows what it came to", err, id)
 	}

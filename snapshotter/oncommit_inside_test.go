@@ -31,7 +31,7 @@ func onOne(t *testing.T, policy OnCommit) inside {
 
 // update returns an update.
 func (i inside) update(id dag.UpdateID) (u dag.Update) {
-	i.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+	i.state.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 	return u
 }
 
@@ -71,15 +71,15 @@ func TestProceedWhileStaging(t *testing.T) {
 	i.must(err)
 	i.must(i.Commit(t.Context(), two, work, snapshots.WithLabels(map[string]string{LabelUpdateOf: "one"})))
 	const id = 1
-	st, _ := i.storageNamed("test/web")
+	st, _ := i.state.Storage("test/web")
 	u := i.update(id)
-	i.must(i.do(dag.Renew{Update: id, To: u.To, Storages: []string{"test/web"}, Until: dag.Staged, Now: clock.Now()}))
+	i.must(i.state.Do(dag.Renew{Update: id, To: u.To, Storages: []string{"test/web"}, Until: dag.Staged, Now: clock.Now()}))
 	u = i.update(id)
-	i.must(i.do(dag.Proceed{Update: id, Storages: []string{"test/web"}, Now: clock.Now()}))
+	i.must(i.state.Do(dag.Proceed{Update: id, Storages: []string{"test/web"}, Now: clock.Now()}))
 	p, err := i.stageAhead(t.Context(), st, u)
 	i.must(err)
 	i.must(i.commitStaged(p, p.beside("test/web")))
-	state := i.state(id, "test/web")
+	state := i.stateOf(id, "test/web")
 	if state != dag.Staged || !i.update(id).Outcomes["test/web"].Underway() {
 		t.Fatalf("it is %s: %+v", state, i.update(id))
 	}
@@ -111,7 +111,7 @@ func TestStagedAndDamaged(t *testing.T) {
 	if staged.State != dag.Staged || staged.Delta == 0 {
 		t.Fatalf("the update is %+v", staged)
 	}
-	i.must(i.do(dag.Quarantine{Node: staged.Delta, Reason: "a test"}))
+	i.must(i.state.Do(dag.Quarantine{Node: staged.Delta, Reason: "a test"}))
 	i.must(i.Apply(t.Context(), 1, nil))
 	i.until(func() bool { return !i.update(1).Underway() })
 	if o := i.update(1).Outcomes["test/web"]; o.State != dag.Applied || o.Delta == staged.Delta {

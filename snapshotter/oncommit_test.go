@@ -79,7 +79,7 @@ func (f *fixture) byCommit() *dag.Update {
 }
 
 func (f *fixture) get(id dag.UpdateID) (u dag.Update) {
-	f.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+	f.State().Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 	return u
 }
 
@@ -282,7 +282,7 @@ func TestStagedAndBound(t *testing.T) {
 }
 
 func (f *fixture) committed(own string) (key string) {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if n.Kind == dag.Committed && filepath.Base(n.Key) == own {
 				key = n.Key
@@ -329,7 +329,7 @@ func TestStagedWhenFree(t *testing.T) {
 				f.reopen()
 			}
 			f.host.set("web", "web")
-			f.TaskSeen("test", "web", time.Now())
+			f.Uses().TaskSeen("test", "web", time.Now())
 			f.eventually(func() bool { return f.get(id).Outcomes["test/web"].State == dag.Staged }, "the update is staged")
 			f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
 			f.must(f.Apply(t.Context(), id, nil))

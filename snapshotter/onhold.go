@@ -19,6 +19,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // OnHold says what happens when a container asks for a base that its storage cannot be serviced for.
@@ -97,7 +98,7 @@ func (s *Snapshotter) bindHeld(ctx context.Context, b binding, held holding) err
 			Warn("the storage is held; its container starts on the old base")
 		// The wish stays open, so that the next start tries again.
 		if b.as.Asked = nil; b.storage.Asked == nil {
-			s.Graph(func(g *dag.Graph) { b.as.Asked = g.Asking(b.stands) })
+			s.state.Graph(func(g *dag.Graph) { b.as.Asked = g.Asking(b.stands) })
 		}
 		if err := s.bindHere(b); err != nil {
 			return err
@@ -218,7 +219,7 @@ func (s *Snapshotter) unmark(ctx context.Context) error {
 		return nil
 	}
 	if !s.marks.isListed() {
-		ask, cancel := context.WithTimeout(ctx, askTimeout)
+		ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 		defer cancel()
 		found, err := s.host.Held(ask)
 		if errdefs.IsUnavailable(err) {
@@ -240,9 +241,9 @@ func (s *Snapshotter) unmark(ctx context.Context) error {
 
 // label has the record of a container say whether its storage is held, if it does not.
 func (s *Snapshotter) label(ctx context.Context, k keys.Key) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
-	unlock, err := s.locks.lock(ctx, "label "+k.Namespace+"/"+k.Key)
+	unlock, err := s.locks.Lock(ctx, "label "+k.Namespace+"/"+k.Key)
 	if err != nil {
 		return err
 	}
@@ -277,7 +278,7 @@ func (s *Snapshotter) mislabelled(marked map[keys.Key]mark) map[keys.Key]bool {
 	for k := range marked {
 		should[k] = false // unless a storage says otherwise
 	}
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			own := keys.Parse(st.Key)
 			k := own

@@ -12,6 +12,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/overlay"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // RollbackPolicy says what happens when a storage is bound on a base that it stood on before.
@@ -27,16 +28,6 @@ const (
 	Refuse RollbackPolicy = "refuse"
 )
 
-// Retention says how long the states that a storage can return to are kept.
-type Retention struct {
-	// Points is how many states of a storage are kept at most.
-	Points int
-	// Age is how long a state is kept; 0 means without limit.
-	Age time.Duration
-	// Trash is how long the directories of removed nodes are kept before they are deleted.
-	Trash time.Duration
-}
-
 // config is what the options set.
 type config struct {
 	host          Host
@@ -45,7 +36,7 @@ type config struct {
 	rebind        Rebind
 	onCommit      CommitPolicy
 	newContainers NewContainers
-	retention     Retention
+	retention     state.Retention
 	grace         time.Duration
 	workers       int
 	servicing     servicing.Options
@@ -74,7 +65,7 @@ func defaults() config {
 		rebind:        RebindOnChange,
 		onCommit:      DefaultOnCommit(),
 		newContainers: BeginAsNamed,
-		retention:     Retention{Points: DefaultPoints, Age: DefaultAge},
+		retention:     state.Retention{Points: DefaultPoints, Age: DefaultAge},
 		grace:         DefaultGrace,
 		workers:       2,
 		lower:         overlay.MaxLower,
@@ -165,7 +156,7 @@ func WithNewContainers(p NewContainers) Opt {
 }
 
 // WithRetention sets how long rollback points are kept.
-func WithRetention(r Retention) Opt {
+func WithRetention(r state.Retention) Opt {
 	return func(c *config) error {
 		if r.Points < 0 || r.Age < 0 || r.Trash < 0 {
 			return fmt.Errorf("retention must not be negative: %w", errdefs.ErrInvalidArgument)

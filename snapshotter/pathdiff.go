@@ -27,7 +27,7 @@ func (s *Snapshotter) DiffPath(ctx context.Context, id dag.UpdateID, storage, pa
 		k   compared
 		why string
 	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+	defer s.state.Lease(func(g *dag.Graph) []dag.NodeID {
 		k, why, err = s.comparedIn(g, id, storage)
 		return k.all()
 	})()
@@ -106,7 +106,7 @@ func (s *Snapshotter) comparedIn(g *dag.Graph, id dag.UpdateID, storage string) 
 
 // unusable says why nodes cannot be used, empty if they can.
 func (s *Snapshotter) unusable(g *dag.Graph, ids []dag.NodeID) string {
-	if err := s.usable(g, ids); err != nil {
+	if err := s.state.Usable(g, ids); err != nil {
 		return errtext.Of(err)
 	}
 	return ""

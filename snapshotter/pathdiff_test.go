@@ -13,6 +13,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // diffPath writes what changed at a path in short, by diff the lines that did or why there is none; or why there are no diffs.
@@ -44,7 +45,7 @@ func (f *fixture) expectDiffs(id dag.UpdateID, storage, path string, want ...str
 
 // TestDiffPathOfUpdate: what changed is told for as long as the nodes are there, whatever was written since.
 func TestDiffPathOfUpdate(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 1}))
 	one, two := f.bases()
 	three := f.layer("three", two, map[string]string{"version": "3"})
 	web, plain := f.container("web", one, "web"), f.container("plain", one, "plain")

@@ -10,13 +10,12 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // LabelStorage is the label that, given to Prepare, binds the key to a storage. Stat and Walk compute it: the name of
@@ -42,7 +41,7 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 			return nil, fmt.Errorf("label %s: %w", LabelStorage, err)
 		}
 	}
-	unlock, err := s.locks.lock(ctx, "snapshot "+key)
+	unlock, err := s.locks.Lock(ctx, "snapshot "+key)
 	if err != nil {
 		return nil, err
 	}
@@ -53,13 +52,13 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if waiting := s.rehoming(key); waiting != "" && labels[LabelRehoming] != "" {
 		mounts, err := s.takeHome(ctx, key, waiting)
 		if err != nil {
-			return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: clock.Now()}))
+			return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 		}
 		return mounts, nil
 	}
 	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage}, false)
 	if err != nil {
-		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: clock.Now()}))
+		return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
 	return mounts, nil
 }
@@ -72,7 +71,7 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) (err
 		return err
 	}
 	s.young.made(key)
-	open, err := draft.openEmpty(layers)
+	open, err := draft.OpenEmpty(layers)
 	if err != nil {
 		return err
 	}
@@ -84,79 +83,19 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) (err
 
 // onParent begins a draft with the layers below a new key, after a look at whether there could be one. The caller closes it,
 // also after an error.
-func (s *Snapshotter) onParent(key, parent string) (draft *Draft, layers []dag.NodeID, err error) {
-	draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
+func (s *Snapshotter) onParent(key, parent string) (draft *state.Draft, layers []dag.NodeID, err error) {
+	draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
 			return nil
 		}
 		p, _ := g.Name(parent)
 		layers = g.Chain(p.Node)
-		if err = s.usable(g, layers); err != nil {
+		if err = s.state.Usable(g, layers); err != nil {
 			return nil
 		}
 		return layers
 	})
 	return draft, layers, err
-}
-
-// usable refuses nodes that are known to be damaged.
-func (s *Snapshotter) usable(g *dag.Graph, ids []dag.NodeID) error {
-	for _, id := range ids {
-		n, _ := g.Node(id)
-		switch why := s.defect(n); {
-		case why == "":
-		case n.Kind == dag.Layer:
-			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, why, errdefs.ErrFailedPrecondition)
-		default:
-			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back to a state without it: %w", id, why, errdefs.ErrFailedPrecondition)
-		}
-	}
-	return nil
-}
-
-// defect says why a node must not be used, empty if it may be. What an earlier boot left out counts also before it is recorded as
-// damage, which takes a disk with room.
-func (s *Snapshotter) defect(n dag.Node) string {
-	if n.Damage == "" && s.halfWritten(n) {
-		return halfWritten
-	}
-	return n.Damage
-}
-
-// Why a layer is not trusted.
-const (
-	halfWritten = "the machine stopped before the layer was on disk"
-	diskFailed  = "the disk failed before the layer was on it"
-)
-
-// halfWritten tells whether a power cut may have left a layer incomplete.
-func (s *Snapshotter) halfWritten(n dag.Node) bool { return n.Unsynced != "" && n.Unsynced != s.boot }
-
-// copyRoot gives the root of a directory the metadata of the root of a stack.
-func copyRoot(dir string, from tree.Stack) error {
-	root, err := rootOf(from)
-	if err != nil {
-		return err
-	}
-	w, err := tree.NewWriter(dir)
-	if err != nil {
-		return fmt.Errorf("write root: %w", err)
-	}
-	return errors.Join(w.Mkdir(".", root), w.Close())
-}
-
-// rootOf returns the metadata of the root of a stack.
-func rootOf(stack tree.Stack) (m tree.Meta, err error) {
-	view, err := tree.Open(stack)
-	if err != nil {
-		return m, fmt.Errorf("read root: %w", err)
-	}
-	defer func() { err = errors.Join(err, view.Close()) }()
-	root, err := view.Lookup(".")
-	if err != nil {
-		return m, fmt.Errorf("read root: %w", err)
-	}
-	return root.Meta, nil
 }
 
 // View begins a key that shows a committed one, to be read only.
@@ -171,11 +110,11 @@ func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapsh
 		return nil, err
 	}
 	labels = Given(labels)
-	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}); err != nil {
+	if err := s.state.Do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}); err != nil {
 		return nil, err
 	}
 	if mounts, err = s.mountsOf(key); err != nil {
-		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: clock.Now()}))
+		return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
 	return mounts, nil
 }

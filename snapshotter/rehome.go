@@ -44,14 +44,14 @@ func (s *Snapshotter) Rehome(ctx context.Context, to Home) error {
 	if err != nil {
 		return err
 	}
-	err = s.whenFree(ctx, storage, false, func(st dag.Storage, u use.Use) error {
+	err = s.tracker.WhenFree(ctx, storage, false, func(st dag.Storage, u use.Use) error {
 		if !u.Free() {
 			return fmt.Errorf("container %q cannot be refreshed: %s; stop it first: %w", to.Container, u, errdefs.ErrFailedPrecondition)
 		}
 		if err := s.standsOnImage(st, to); err != nil {
 			return err
 		}
-		return s.do(dag.BeginRehoming{Storage: storage, Namespace: to.Namespace, Container: to.Container, Record: to.Record})
+		return s.state.Do(dag.BeginRehoming{Storage: storage, Namespace: to.Namespace, Container: to.Container, Record: to.Record})
 	})
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, err
 		}
 	}
 	var found string
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, n := range names {
 			n, _ := g.Name(n.Key)
 			if st, ok := g.Storage(n.Storage); ok && st.Key == n.Key {
@@ -93,7 +93,7 @@ func (s *Snapshotter) storageToRehome(ctx context.Context, to Home) (string, err
 
 // standsOnImage refuses to re-home a container to an image that its storage does not stand on.
 func (s *Snapshotter) standsOnImage(st dag.Storage, to Home) (err error) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		if base, _ := g.Node(g.Base(st)); base.Origin != keys.Origin(to.Namespace, to.Layer) {
 			err = fmt.Errorf("storage %q of container %q does not stand on %s; update it first: moltctl update create --storage %s --to %s: %w",
 				st.Name, to.Container, to.Image, st.Name, to.Image, errdefs.ErrFailedPrecondition)
@@ -113,13 +113,13 @@ func (s *Snapshotter) rehoming(key string) (storage string) {
 }
 
 func (s *Snapshotter) rehomed(key keys.Key) (st dag.Storage, ok bool) {
-	s.Graph(func(g *dag.Graph) { st, ok = g.Rehomed(key.Namespace, key.Key) })
+	s.state.Graph(func(g *dag.Graph) { st, ok = g.Rehomed(key.Namespace, key.Key) })
 	return st, ok
 }
 
 // takeHome gives the key that was just prepared for a container the storage that waits for it.
 func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts []mount.Mount, err error) {
-	unlock, err := s.lockStorages(ctx, []string{dag.AnonymousName(key), storage})
+	unlock, err := s.state.LockStorages(ctx, []string{dag.AnonymousName(key), storage})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts
 		asked *dag.Asked
 		ok    bool
 	)
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		st, ok = g.Storage(storage)
 		asked = g.Asking(g.AskedOf(n))
@@ -137,16 +137,16 @@ func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts
 	if !ok {
 		return nil, fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
 	}
-	take := s.claim
+	take := s.tracker.Claim
 	if st.Rehoming != nil && st.Rehoming.Placed {
-		take = s.claimNow // the container is being started: only a mount or a task counts
+		take = s.tracker.ClaimNow // the container is being started: only a mount or a task counts
 	}
 	c, u := take(ctx, st, false)
 	if !u.Free() {
-		return nil, fmt.Errorf("storage %q: %s: %w", storage, s.named(ctx, u), errdefs.ErrUnavailable)
+		return nil, fmt.Errorf("storage %q: %s: %w", storage, s.tracker.Named(ctx, u), errdefs.ErrUnavailable)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := s.do(dag.Rehome{Key: key, Storage: storage, Asked: asked, Now: clock.Now()}); err != nil {
+	if err := s.state.Do(dag.Rehome{Key: key, Storage: storage, Asked: asked, Now: clock.Now()}); err != nil {
 		return nil, err
 	}
 	return s.mountsOf(key)
@@ -154,7 +154,7 @@ func (s *Snapshotter) takeHome(ctx context.Context, key, storage string) (mounts
 
 // finishRehoming does what is left of a re-homing.
 func (s *Snapshotter) finishRehoming(ctx context.Context, key keys.Key) error {
-	unlock, err := s.locks.lock(ctx, "rehoming "+key.Namespace+"/"+key.Key)
+	unlock, err := s.locks.Lock(ctx, "rehoming "+key.Namespace+"/"+key.Key)
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (s *Snapshotter) finishRehoming(ctx context.Context, key keys.Key) error {
 	}
 	// An anonymous storage has another name now.
 	if st, ok = s.rehomed(key); ok {
-		return s.do(dag.EndRehoming{Storage: st.Name, Now: clock.Now()})
+		return s.state.Do(dag.EndRehoming{Storage: st.Name, Now: clock.Now()})
 	}
 	return nil
 }
@@ -195,7 +195,7 @@ func (s *Snapshotter) resumeRehomings(ctx context.Context) {
 }
 
 func (s *Snapshotter) rehomings() (all []keys.Key) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for name := range g.Rehomings() {
 			st, _ := g.Storage(name)
 			all = append(all, keys.Key{Namespace: st.Rehoming.Namespace, Key: st.Rehoming.Container})

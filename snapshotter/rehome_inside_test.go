@@ -30,7 +30,7 @@ func TestAnotherOfTheName(t *testing.T) {
 			i.must(err)
 			own := dag.AnonymousName("default/2/c")
 			i.write(own, "mine")
-			i.must(i.do(dag.BeginRehoming{Storage: own, Namespace: "default", Container: "c", Record: []byte("{}")}))
+			i.must(i.state.Do(dag.BeginRehoming{Storage: own, Namespace: "default", Container: "c", Record: []byte("{}")}))
 			i.must(i.Remove(t.Context(), "default/2/c"))
 			_, err = i.Prepare(t.Context(), "default/3/c", base, snapshots.WithLabels(c.labels))
 			i.must(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // rollbackWaiting carries out the rollback that a free storage, whose lock the caller holds, waits for. If that fails, the
@@ -30,7 +31,7 @@ func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.
 	case ctx.Err() != nil:
 		return dag.Applied, err
 	}
-	again := s.do(dag.AwaitRollback{
+	again := s.state.Do(dag.AwaitRollback{
 		Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Discard: st.Pending.Discard, Again: true,
 		Reason: errtext.Of(err) + "; it will be tried again at its next start", Now: clock.Now(),
 	})
@@ -73,14 +74,14 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 		written []dag.NodeID
 	)
 	var unusable error
-	p.Draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
+	p.Draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		k = carryStacks(g, st)
 		written = k.user
 		needed := k.below
 		if carry {
 			needed = k.all()
 		}
-		unusable = s.usable(g, needed)
+		unusable = s.state.Usable(g, needed)
 		return k.all()
 	})
 	if unusable != nil {
@@ -89,7 +90,7 @@ func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry b
 	if !carry || len(written) == 0 {
 		return p, s.openOn(p, k.below)
 	}
-	if err := s.seal(ctx, st.Head); err != nil {
+	if err := s.state.Seal(ctx, st.Head); err != nil {
 		return p, s.holdRefused(p, err)
 	}
 	var dir string
@@ -126,7 +127,7 @@ func carryStacks(g *dag.Graph, st dag.Storage) stacks {
 
 // squash merges storage nodes into one directory that shows the same over below.
 func (s *Snapshotter) squash(ctx context.Context, ids []dag.NodeID, below tree.Stack, dir string) (err error) {
-	between := s.Begin(nothing)
+	between := s.state.Begin(state.Nothing)
 	defer func() { err = errors.Join(err, between.Close()) }()
 	lower := s.nodes.Empty()
 	for i, upper := range slices.Backward(ids) {

@@ -19,6 +19,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // Each file in testdata/roots is a state directory that an earlier version of molt left, with every state in it that a
@@ -39,12 +40,12 @@ func TestMakeRoot(t *testing.T) {
 	if path == "" {
 		path = filepath.Join(t.TempDir(), "root.tar.zst")
 	}
-	kept := snapshotter.Retention{Points: 2}
+	kept := state.Retention{Points: 2}
 	f := newFixture(t, snapshotter.WithRetention(kept))
 	var want sample
 	f.everyState(func() {
 		f.eventually(func() (settled bool) {
-			f.Graph(func(g *dag.Graph) {
+			f.State().Graph(func(g *dag.Graph) {
 				settled = len(g.Unsynced()) == 0 && len(g.Unmeasured()) == 0
 				for _, st := range g.Storages() {
 					settled = settled && len(st.Points) <= kept.Points
@@ -131,7 +132,7 @@ func (f *fixture) committedUpdates() {
 // sampled returns what the state directory holds.
 func (f *fixture) sampled() sample {
 	s := sample{Keys: map[string]string{}, Files: map[string]map[string]string{}, Outcomes: map[string]dag.State{}, Pending: map[string]string{}}
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			s.Keys[st.Name] = st.Key
 			if st.Pending != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -58,7 +59,7 @@ func (s *Snapshotter) runExclusively(ctx context.Context, id dag.UpdateID, tried
 	defer s.underway.Delete(id)
 	entry := log.G(ctx).WithField("update", id.String())
 	var together bool
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		together = u.AllOrNothing
 	})
@@ -94,11 +95,23 @@ func (s *Snapshotter) runExclusively(ctx context.Context, id dag.UpdateID, tried
 	return false
 }
 
+// endRun ends the run of an update that has nothing left to do: its work on storages that were withdrawn is for nothing.
+func (s *Snapshotter) endRun(id dag.UpdateID) {
+	if len(s.unfinished(id)) > 0 {
+		return
+	}
+	if end, working := s.underway.Load(id); working {
+		if cancel, ok := end.(context.CancelFunc); ok {
+			cancel()
+		}
+	}
+}
+
 // takeUp runs the updates that are not done and that nobody is at work with: a crash cut them short, or the disk was full when
 // they were to be given up.
 func (s *Snapshotter) takeUp() {
 	var going []dag.UpdateID
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			// What a container asks for is done when it asks again, not in its absence.
 			if _, underway := s.underway.Load(u.ID); !underway && u.Cause != dag.ByBind && u.Underway() {
@@ -113,7 +126,7 @@ func (s *Snapshotter) takeUp() {
 
 // unfinished returns the storages whose side effects an update still has to determine, by name.
 func (s *Snapshotter) unfinished(id dag.UpdateID) (names []string) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		for name, o := range u.Outcomes {
 			if o.Underway() {
@@ -129,7 +142,7 @@ func (s *Snapshotter) unfinished(id dag.UpdateID) (names []string) {
 // storage any more needs no record: whoever ended it, or gave it another name, has seen to that.
 func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateID) (state dag.State, err error) {
 	state = dag.Staging
-	err = s.whenFree(ctx, name, s.assumesFree(id), func(st dag.Storage, u use.Use) (err error) {
+	err = s.tracker.WhenFree(ctx, name, s.assumesFree(id), func(st dag.Storage, u use.Use) (err error) {
 		if state, err = s.concerned(st, id); err != nil {
 			return s.giveUp(id, name, err)
 		}
@@ -148,7 +161,7 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 		waits := dag.Record{
 			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: clock.Now(),
 		}
-		if err := s.do(waits); err != nil {
+		if err := s.state.Do(waits); err != nil {
 			return s.giveUp(id, name, err)
 		}
 		return nil
@@ -158,7 +171,7 @@ func (s *Snapshotter) updateOne(ctx context.Context, name string, id dag.UpdateI
 
 // goesUntil returns how far an update goes for a storage by itself; empty for all the way.
 func (s *Snapshotter) goesUntil(id dag.UpdateID, storage string) (until dag.State) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		until = u.Outcomes[storage].Until
 	})
@@ -168,7 +181,7 @@ func (s *Snapshotter) goesUntil(id dag.UpdateID, storage string) (until dag.Stat
 // concerned returns how far an update has come for a storage, and why it does not concern it any more: it may have been
 // moved since the update began.
 func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.State, err error) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		state = u.Outcomes[st.Name].State
 		waits := st.Pending != nil && st.Pending.Update == id
@@ -182,7 +195,7 @@ func (s *Snapshotter) concerned(st dag.Storage, id dag.UpdateID) (state dag.Stat
 // updateFree services a storage that is free and whose lock the caller holds, as far as the update goes for it.
 func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateID) (state dag.State, err error) {
 	var u dag.Update
-	s.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+	s.state.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 	stage, change, done := s.ready, (*staged).switched, dag.Applied
 	if u.Outcomes[st.Name].Until == dag.Staged {
 		stage, change, done = s.stageAhead, (*staged).beside, dag.Staged
@@ -195,11 +208,11 @@ func (s *Snapshotter) updateFree(ctx context.Context, st dag.Storage, id dag.Upd
 	case err != nil:
 		return s.updateFailed(st, id, err)
 	case len(p.holds) > 0:
-		return dag.Held, s.do(p.held(st.Name))
+		return dag.Held, s.state.Do(p.held(st.Name))
 	}
 	failpoint.UpdateStaged.Hit()
 	switch err := s.commitStaged(p, change(p, st.Name)); {
-	case err != nil && s.state(id, st.Name) == dag.Withdrawn:
+	case err != nil && s.stateOf(id, st.Name) == dag.Withdrawn:
 		return dag.Withdrawn, nil
 	case err != nil:
 		return s.updateFailed(st, id, err)
@@ -215,7 +228,7 @@ func (s *Snapshotter) updateFailed(st dag.Storage, id dag.UpdateID, why error) (
 		return dag.Aborted, s.giveUp(id, st.Name, why)
 	}
 	reason := errtext.Of(why) + "; it will be tried again at its next start"
-	return dag.Planned, errors.Join(why, s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: clock.Now()}))
+	return dag.Planned, errors.Join(why, s.state.Do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: clock.Now()}))
 }
 
 // mayPass tells whether something failed for want of what there may be enough of later.
@@ -233,7 +246,7 @@ func (s *Snapshotter) updateTogether(ctx context.Context, id dag.UpdateID) error
 	errs := []error{err}
 	for _, name := range s.unfinished(id) {
 		reason := notStarted(name, err)
-		errs = append(errs, s.do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: clock.Now()}))
+		errs = append(errs, s.state.Do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: clock.Now()}))
 	}
 	return errors.Join(errs...)
 }
@@ -268,7 +281,7 @@ func (s *Snapshotter) whenAllFree(ctx context.Context, id dag.UpdateID) error {
 	for {
 		names := s.unfinished(id)
 		for _, name := range names {
-			err := s.whenFree(ctx, name, s.assumesFree(id), func(_ dag.Storage, u use.Use) error {
+			err := s.tracker.WhenFree(ctx, name, s.assumesFree(id), func(_ dag.Storage, u use.Use) error {
 				if !u.Free() {
 					return &keptBackError{name, fmt.Errorf("%s: %w", u, errdefs.ErrFailedPrecondition)}
 				}
@@ -287,11 +300,11 @@ func (s *Snapshotter) whenAllFree(ctx context.Context, id dag.UpdateID) error {
 // switchTogether services storages that were found to be free. It reports false when that has changed meanwhile.
 func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names []string) (done bool, err error) {
 	var (
-		parts   []*Draft
+		parts   []*state.Draft
 		changes []dag.Transformation
-		claims  []claim
+		claims  []use.Claim
 	)
-	unlock, err := s.lockStorages(ctx, names)
+	unlock, err := s.state.LockStorages(ctx, names)
 	if err != nil {
 		return false, err
 	}
@@ -318,7 +331,7 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 		}
 		changes = append(changes, p.switched(name))
 	}
-	if err := s.CommitAll(parts, changes...); err != nil {
+	if err := s.state.CommitAll(parts, changes...); err != nil {
 		return false, err
 	}
 	s.tasks.Kick()
@@ -327,21 +340,21 @@ func (s *Snapshotter) switchTogether(ctx context.Context, id dag.UpdateID, names
 
 // stageTogether stages the side effects on one of several storages, all of whose locks the caller holds. The caller closes
 // what it gets, also after an error.
-func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (p *staged, c claim, u use.Use, err error) {
+func (s *Snapshotter) stageTogether(ctx context.Context, name string, id dag.UpdateID) (p *staged, c use.Claim, u use.Use, err error) {
 	var (
 		st     dag.Storage
 		update dag.Update
 	)
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		st, _ = g.Storage(name)
 		update, _ = g.Update(id)
 	})
 	if _, err := s.concerned(st, id); err != nil {
 		return p, c, u, err
 	}
-	if c, u = s.claim(ctx, st, update.AssumeFree); !u.Free() {
+	if c, u = s.tracker.Claim(ctx, st, update.AssumeFree); !u.Free() {
 		if !u.Soon() {
-			err = &keptBackError{name, fmt.Errorf("%s: %w", s.named(ctx, u), errdefs.ErrFailedPrecondition)}
+			err = &keptBackError{name, fmt.Errorf("%s: %w", s.tracker.Named(ctx, u), errdefs.ErrFailedPrecondition)}
 		}
 		return p, c, u, err
 	}

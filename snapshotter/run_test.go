@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
@@ -55,7 +54,7 @@ func TestNamedWhileUpdated(t *testing.T) {
 			f.host.set("c", "web")
 			_, err = f.Mounts(t.Context(), key)
 			f.must(err)
-			f.TaskSeen("test", "c", time.Now())
+			f.Uses().TaskSeen("test", "c", time.Now())
 			f.expectState(f.settled(id), "web", dag.Applied)
 		})
 	}
@@ -73,7 +72,7 @@ func TestStopIsNoAbort(t *testing.T) {
 			id := f.begin(one, two, allOrNothing)
 			<-asked
 			f.reopen() // which does not know that nothing was mounted
-			f.TaskSeen("test", "web", time.Now())
+			f.Uses().TaskSeen("test", "web", time.Now())
 			f.expectState(f.settled(id), "web", dag.Applied)
 		})
 	}

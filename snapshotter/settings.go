@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -18,7 +20,7 @@ import (
 func (s *Snapshotter) Options(storage string) (servicing.Options, error) {
 	var st dag.Storage
 	ok := false
-	s.Graph(func(g *dag.Graph) { st, ok = g.Storage(storage) })
+	s.state.Graph(func(g *dag.Graph) { st, ok = g.Storage(storage) })
 	if !ok {
 		return servicing.Options{}, fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
 	}
@@ -28,7 +30,7 @@ func (s *Snapshotter) Options(storage string) (servicing.Options, error) {
 // Configure changes what servicing is told for a storage alone. It fails with errdefs.ErrInvalidArgument for options that
 // mean nothing, and then changes nothing.
 func (s *Snapshotter) Configure(ctx context.Context, storage string, change func(*servicing.Options)) (o servicing.Options, err error) {
-	err = s.locked(ctx, storage, func(st dag.Storage) error {
+	err = s.state.Locked(ctx, storage, func(st dag.Storage) error {
 		if o, err = readOptions(st.Settings); err != nil {
 			return err
 		}
@@ -37,7 +39,7 @@ func (s *Snapshotter) Configure(ctx context.Context, storage string, change func
 		if err != nil {
 			return err
 		}
-		return s.do(dag.Configure{Storage: storage, Settings: settings})
+		return s.state.Do(dag.Configure{Storage: storage, Settings: settings})
 	})
 	return o, err
 }
@@ -53,7 +55,7 @@ func (s *Snapshotter) optionsFor(st dag.Storage, update json.RawMessage) (servic
 		return forStorage, err
 	}
 	o := forUpdate.Over(forStorage).Over(s.servicing)
-	m := s.ageing.moment()
+	m := s.ageing.Moment()
 	o.Now, o.Wall = m.Sure, m.Wall
 	return o, nil
 }
@@ -80,4 +82,20 @@ func writeOptions(o servicing.Options) (json.RawMessage, error) {
 		return nil, nil
 	}
 	return settings, nil
+}
+
+// expiries returns what finds out when the options of a storage end: those for all storages, and those in its settings.
+func expiries(forAll servicing.Options) func(settings json.RawMessage) []time.Time {
+	return func(settings json.RawMessage) (all []time.Time) {
+		pins := forAll.Pins
+		if own, err := readOptions(settings); err == nil { // else it is told when they are needed
+			pins = slices.Concat(pins, own.Pins)
+		}
+		for _, p := range pins {
+			if !p.Expires.IsZero() {
+				all = append(all, p.Expires)
+			}
+		}
+		return all
+	}
 }

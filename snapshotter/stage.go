@@ -22,11 +22,12 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // staged is what is written for a storage and not yet shown. Whoever has it closes its draft, also when it is held.
 type staged struct {
-	*Draft
+	*state.Draft
 	update               dag.UpdateID
 	head                 dag.NodeID // the open node that it was determined from
 	carried, delta, open dag.NodeID
@@ -95,12 +96,12 @@ func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update
 	var k stacks
 	p := &staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var err error
-	p.Draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
+	p.Draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		k = stacks{
 			old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: g.Stack(st.Head), settings: u.Settings, report: lastReport(g, st),
 		}
 		place(g, &k)
-		err = s.usable(g, k.all())
+		err = s.state.Usable(g, k.all())
 		return k.all()
 	})
 	if err != nil {
@@ -109,7 +110,7 @@ func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update
 	if p.holds = s.overlay.TooDeep(st, k.below); len(p.holds) > 0 {
 		return p, nil
 	}
-	if err := s.seal(ctx, st.Head); err != nil {
+	if err := s.state.Seal(ctx, st.Head); err != nil {
 		return p, s.holdRefused(p, err)
 	}
 	if err := p.Freeze(ctx, st.Head); err != nil {
@@ -117,31 +118,6 @@ func (s *Snapshotter) stageFor(ctx context.Context, st dag.Storage, u dag.Update
 	}
 	return p, s.write(ctx, st, p, k)
 }
-
-// seal strips from a node what overlayfs keeps in it for itself, before it becomes immutable. The error names the path
-// where the node is refused because of what a container made, see [servicing.RefusedReport].
-func (s *Snapshotter) seal(ctx context.Context, id dag.NodeID) error {
-	flagged, err := tree.SealFlagged(ctx, s.nodes.FS(id))
-	failpoint.NodeSealed.Hit()
-	if err != nil || !flagged {
-		return err
-	}
-	if err := s.nodes.CanFlag(); err != nil {
-		return flagsLostError{err}
-	}
-	return s.nodes.MarkFlagged(id)
-}
-
-// flagsLostError refuses a node whose files have inode flags that molt cannot keep.
-type flagsLostError struct{ error }
-
-// Error implements error.
-func (e flagsLostError) Error() string {
-	return "the container has made files immutable or append-only (chattr), and molt cannot keep them so: " + errtext.Of(e.error)
-}
-
-// Unwrap makes it a failed precondition where it is not a reason to hold.
-func (e flagsLostError) Unwrap() []error { return []error{e.error, errdefs.ErrFailedPrecondition} }
 
 // refused returns an error that refuses a node as a failed precondition, any other as it is.
 func refused(err error) error {
@@ -154,7 +130,7 @@ func refused(err error) error {
 // holdRefused has what was staged held when the error refuses the node, with a report where that is for one path. Any other
 // error it returns.
 func (s *Snapshotter) holdRefused(p *staged, why error) error {
-	if lost, ok := errors.AsType[flagsLostError](why); ok {
+	if lost, ok := errors.AsType[state.FlagsLostError](why); ok {
 		p.holds = []string{errtext.Of(lost)}
 		return nil
 	}
@@ -268,29 +244,6 @@ func (s *Snapshotter) leftBehind(report string) (reports.LeftBehind, error) {
 	return left, err
 }
 
-// unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on disk any
-// more after it: such a layer stays damaged, as does one that the disk failed in, see [Snapshotter.distrust].
-func (s *Snapshotter) unsynced(g *dag.Graph) []dag.NodeID {
-	return slices.DeleteFunc(g.Unsynced(), func(id dag.NodeID) bool {
-		n, _ := g.Node(id)
-		return s.halfWritten(n) || s.nodes.Incomplete(id)
-	})
-}
-
-// sync puts everything on disk, the given nodes that were just written among it, and notes so for the layers that were waiting
-// for it.
-func (s *Snapshotter) sync(ids ...dag.NodeID) error {
-	var layers []dag.NodeID
-	s.Graph(func(g *dag.Graph) { layers = s.unsynced(g) })
-	if err := s.nodes.Sync(ids...); err != nil {
-		return err
-	}
-	if len(layers) == 0 {
-		return nil
-	}
-	return s.do(dag.Settle{Layers: layers})
-}
-
 // commitStaged carries out the transformations that show what was staged.
 func (s *Snapshotter) commitStaged(p *staged, ts ...dag.Transformation) error {
 	if err := p.Commit(ts...); err != nil {
@@ -317,7 +270,7 @@ func (s *Snapshotter) saveReport(p *staged, report *servicing.Report) error {
 // giveUp records that an update failed for a storage, which stands where it stood, and returns why.
 func (s *Snapshotter) giveUp(update dag.UpdateID, storage string, why error) error {
 	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{errtext.Of(why)}, Now: clock.Now()}
-	if err := s.do(r); err != nil && s.state(update, storage) != dag.Withdrawn {
+	if err := s.state.Do(r); err != nil && s.stateOf(update, storage) != dag.Withdrawn {
 		log.L.WithError(err).WithField("storage", storage).Error("failed to record that an update was given up")
 	}
 	return fmt.Errorf("update %v of storage %q: %w", update, storage, why)

@@ -15,19 +15,14 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
-// Graph calls fn with the graph, which does not change meanwhile. fn must neither keep it nor block.
-func (s *Snapshotter) Graph(fn func(*dag.Graph)) { s.store.View(fn) }
-
 // RemoveStorage ends a storage with all that was written in it. It is refused while a container has it, or anything
 // uses it.
-func (s *Snapshotter) RemoveStorage(ctx context.Context, name string, opts ...UseOpt) error {
-	return s.whenFree(ctx, name, assumed(opts), func(_ dag.Storage, u use.Use) error {
+func (s *Snapshotter) RemoveStorage(ctx context.Context, name string, opts ...use.Option) error {
+	return s.tracker.WhenFree(ctx, name, use.Assumed(opts), func(_ dag.Storage, u use.Use) error {
 		if !u.Free() {
 			return fmt.Errorf("storage %q: %s: %w", name, u, errdefs.ErrFailedPrecondition)
 		}
@@ -36,62 +31,13 @@ func (s *Snapshotter) RemoveStorage(ctx context.Context, name string, opts ...Us
 }
 
 // Fork begins a storage named target that has all that source has now. Source must not be in use.
-func (s *Snapshotter) Fork(ctx context.Context, source, target string, opts ...UseOpt) error {
-	return s.whenFree(ctx, source, assumed(opts), func(st dag.Storage, u use.Use) error {
+func (s *Snapshotter) Fork(ctx context.Context, source, target string, opts ...use.Option) error {
+	return s.tracker.WhenFree(ctx, source, use.Assumed(opts), func(st dag.Storage, u use.Use) error {
 		if !u.Free() {
 			return fmt.Errorf("storage %q: %s; stop what uses it first: %w", source, u, errdefs.ErrFailedPrecondition)
 		}
-		return s.fork(ctx, st, target)
+		return s.state.Fork(ctx, st, target)
 	})
-}
-
-func (s *Snapshotter) fork(ctx context.Context, st dag.Storage, target string) (err error) {
-	var (
-		below    []dag.NodeID
-		unusable error
-	)
-	draft := s.Begin(func(g *dag.Graph) []dag.NodeID {
-		below = append(g.Stack(st.Head), g.Chain(g.Base(st))...)
-		unusable = s.usable(g, below)
-		return below
-	})
-	defer func() { err = errors.Join(err, draft.Close()) }()
-	if unusable != nil {
-		return unusable
-	}
-	if err := s.seal(ctx, st.Head); err != nil {
-		return fmt.Errorf("storage %q cannot be forked: %w", st.Name, refused(err))
-	}
-	if err := draft.Freeze(ctx, st.Head); err != nil {
-		return err
-	}
-	t := dag.Fork{Source: st.Name, Target: target, Head: st.Head, Now: clock.Now()}
-	for _, open := range []*dag.NodeID{&t.SourceOpen, &t.TargetOpen} {
-		if *open, err = draft.MakeOpen(s.nodes.Stack(below)); err != nil {
-			return err
-		}
-		if err := draft.Publish(); err != nil {
-			return err
-		}
-	}
-	if err := draft.Sync(); err != nil {
-		return err
-	}
-	return draft.Commit(t)
-}
-
-// locked calls fn with a storage and its lock.
-func (s *Snapshotter) locked(ctx context.Context, name string, fn func(dag.Storage) error) error {
-	unlock, err := s.locks.lock(ctx, "storage "+name)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	st, ok := s.storageNamed(name)
-	if !ok {
-		return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
-	}
-	return fn(st)
 }
 
 // WriteReport writes what an update found and did in a storage, as JSON with the lists of paths and effects last.
@@ -108,7 +54,7 @@ func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name s
 		o         dag.Outcome
 		known, in bool
 	)
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		var u dag.Update
 		u, known = g.Update(id)
 		o, in = u.Outcomes[storage]
@@ -153,23 +99,12 @@ func (e unreportedError) Error() string {
 // Unwrap implements errors.Is.
 func (unreportedError) Unwrap() error { return errdefs.ErrNotFound }
 
-// NodeUsage measures what a node occupies on disk. It fails with errdefs.ErrNotFound when the node has no directory (any
-// more).
-func (s *Snapshotter) NodeUsage(ctx context.Context, id dag.NodeID) (size, inodes int64, err error) {
-	defer s.busy.pin(id)()
-	size, inodes, err = tree.Usage(ctx, s.nodes.FS(id))
-	if errors.Is(err, os.ErrNotExist) {
-		err = fmt.Errorf("node %v has no directory: %w", id, errdefs.ErrNotFound)
-	}
-	return size, inodes, err
-}
-
 // Images returns the names that containerd has for layers, by their origin. Without a containerd there are none.
 func (s *Snapshotter) Images(ctx context.Context) (map[string][]string, error) {
 	if s.host == nil {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	return s.host.Images(ctx)
 }
@@ -184,7 +119,7 @@ func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag
 		return 0, fmt.Errorf("look up image %q: %w", image, err)
 	}
 	var found []dag.NodeID
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			k := keys.Parse(n.Key)
 			if n.Kind == dag.Committed && k.Namespace == namespace && k.Key == key {

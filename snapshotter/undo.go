@@ -111,7 +111,7 @@ func (s *Snapshotter) Undo(ctx context.Context, r RollbackRequest) ([]Undone, er
 		return nil, err
 	}
 	if len(r.Storages) == 0 {
-		if err := s.do(dag.EndUpdate{Update: r.Update, Retract: true, Now: clock.Now()}); err != nil {
+		if err := s.state.Do(dag.EndUpdate{Update: r.Update, Retract: true, Now: clock.Now()}); err != nil {
 			return nil, err
 		}
 	}
@@ -148,20 +148,13 @@ func (s *Snapshotter) Cancel(_ context.Context, id dag.UpdateID, storages []stri
 		return nil, fates[at].carriedOut()
 	}
 	if stands {
-		if err := s.do(dag.EndUpdate{Update: id, Now: clock.Now()}); err != nil {
+		if err := s.state.Do(dag.EndUpdate{Update: id, Now: clock.Now()}); err != nil {
 			return nil, err
 		}
 		fates = slices.DeleteFunc(fates, func(one Undone) bool { return one.Fate == Fails || back(one) })
 	}
 	all := s.undo(r, fates, cancelFate, func(one Undone) Undone { return one })
-	if left := s.unfinished(id); len(left) == 0 {
-		// The work on storages that were withdrawn is for nothing.
-		if end, working := s.underway.Load(id); working {
-			if cancel, ok := end.(context.CancelFunc); ok {
-				cancel()
-			}
-		}
-	}
+	s.endRun(id)
 	if stands {
 		all = append(all, Undone{Fate: Ends, Why: "the update takes in no further storages"})
 	}
@@ -179,7 +172,7 @@ func (u Undone) carriedOut() error { return fmt.Errorf("%s: %w", u.Why, errdefs.
 func (s *Snapshotter) undo(r RollbackRequest, all []Undone, fate fateOf, fn func(Undone) Undone) []Undone {
 	for i, one := range all {
 		for t := one.withdrawal(r.Update); t != nil; t = one.withdrawal(r.Update) {
-			err := s.do(t)
+			err := s.state.Do(t)
 			if err == nil {
 				break
 			}
@@ -187,7 +180,7 @@ func (s *Snapshotter) undo(r RollbackRequest, all []Undone, fate fateOf, fn func
 				one.Fate, one.Err = Fails, err
 				break
 			}
-			s.Graph(func(g *dag.Graph) { one = fate(g, r, one.Storage) }) // it was carried out in the meantime
+			s.state.Graph(func(g *dag.Graph) { one = fate(g, r, one.Storage) }) // it was carried out in the meantime
 			switch one.Fate {
 			case IsRolledBack:
 				one.Fate, one.Err = Fails, one.carriedOut()
@@ -221,7 +214,7 @@ func (s *Snapshotter) fates(r RollbackRequest, fate fateOf, otherwise bool) (all
 		u  dag.Update
 		ok bool
 	)
-	s.Graph(func(g *dag.Graph) { u, ok = g.Update(r.Update) })
+	s.state.Graph(func(g *dag.Graph) { u, ok = g.Update(r.Update) })
 	if !ok {
 		return nil, fmt.Errorf("update %v: %w", r.Update, errdefs.ErrNotFound)
 	}
@@ -235,7 +228,7 @@ func (s *Snapshotter) fates(r RollbackRequest, fate fateOf, otherwise bool) (all
 	}
 	for _, name := range names {
 		var one Undone
-		s.Graph(func(g *dag.Graph) { one = fate(g, r, name) })
+		s.state.Graph(func(g *dag.Graph) { one = fate(g, r, name) })
 		switch o, in := u.Outcomes[name]; {
 		case !in:
 			return nil, fmt.Errorf("update %v is not applied to storage %q, which is no part of it: %w", u.ID, name, errdefs.ErrFailedPrecondition)
@@ -342,8 +335,8 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 	p := Preview{Storage: one.Storage, Err: one.Err}
 	if one.Fate == RollsBack {
 		if !r.Carry {
-			st, _ := s.storageNamed(one.Storage)
-			p.Waits = s.waits(ctx, st, r.AssumeFree)
+			st, _ := s.state.Storage(one.Storage)
+			p.Waits = s.tracker.Waits(ctx, st, r.AssumeFree)
 		} else {
 			p = s.preview(ctx, one.Storage, r.AssumeFree, func(g *dag.Graph, st dag.Storage) (stacks, error) {
 				if _, err := st.Newest(r.Update); err != nil {
@@ -367,9 +360,9 @@ func (s *Snapshotter) previewUndone(ctx context.Context, r RollbackRequest, one 
 	return p
 }
 
-// state returns how far an update has come for a storage, empty if that is no part of it.
-func (s *Snapshotter) state(id dag.UpdateID, storage string) (state dag.State) {
-	s.Graph(func(g *dag.Graph) {
+// stateOf returns how far an update has come for a storage, empty if that is no part of it.
+func (s *Snapshotter) stateOf(id dag.UpdateID, storage string) (state dag.State) {
+	s.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		state = u.Outcomes[storage].State
 	})
@@ -377,13 +370,13 @@ func (s *Snapshotter) state(id dag.UpdateID, storage string) (state dag.State) {
 }
 
 func (s *Snapshotter) rollbackOne(ctx context.Context, one Undone, r RollbackRequest) Undone {
-	err := s.whenFree(ctx, one.Storage, r.AssumeFree, func(st dag.Storage, u use.Use) error {
+	err := s.tracker.WhenFree(ctx, one.Storage, r.AssumeFree, func(st dag.Storage, u use.Use) error {
 		if _, err := st.Newest(r.Update); err != nil {
 			return err
 		}
 		if !u.Free() {
 			one.Fate, one.Why = Awaits, u.Waiting("rolled back")
-			return s.do(dag.AwaitRollback{
+			return s.state.Do(dag.AwaitRollback{
 				Update: r.Update, Storage: one.Storage, Carry: r.Carry, Discard: r.Discard, Reason: one.Why, Use: string(u.Code), Now: clock.Now(),
 			})
 		}

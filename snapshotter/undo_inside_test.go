@@ -24,23 +24,23 @@ func TestRollbackWithdrawnMeanwhile(t *testing.T) {
 	i.must(err)
 	name := dag.AnonymousName("default/3/c")
 	look := func() (st dag.Storage, base dag.NodeID) {
-		i.Graph(func(g *dag.Graph) {
+		i.state.Graph(func(g *dag.Graph) {
 			st, _ = g.Storage(name)
 			base = g.Base(st)
 		})
 		return st, base
 	}
 	var from, to dag.Name
-	i.Graph(func(g *dag.Graph) {
+	i.state.Graph(func(g *dag.Graph) {
 		from, _ = g.Name(one)
 		to, _ = g.Name(two)
 	})
-	id := i.store.NewUpdate()
-	i.must(i.do(dag.BeginUpdate{ID: id, From: from.Node, To: to.Node, Storages: []string{name}, Now: clock.Now()}))
+	id := i.state.NewUpdate()
+	i.must(i.state.Do(dag.BeginUpdate{ID: id, From: from.Node, To: to.Node, Storages: []string{name}, Now: clock.Now()}))
 	if state, err := i.updateOne(t.Context(), name, id); err != nil || state != dag.Applied {
 		t.Fatal(state, err)
 	}
-	unlock, err := i.locks.lock(t.Context(), "storage "+name) // so that nobody carries it out in the background
+	unlock, err := i.state.LockStorages(t.Context(), []string{name}) // so that nobody carries it out in the background
 	i.must(err)
 	t.Cleanup(unlock)
 	await := dag.AwaitRollback{Update: id, Storage: name, Reason: "in use", Now: clock.Now()}
@@ -58,7 +58,7 @@ func TestRollbackWithdrawnMeanwhile(t *testing.T) {
 		}
 	}
 
-	i.must(i.do(await))
+	i.must(i.state.Do(await))
 	st, _ := look()
 	withdraw()
 	if state, err := i.rollbackWaiting(t.Context(), st); err != nil || state != dag.Withdrawn {
@@ -66,9 +66,9 @@ func TestRollbackWithdrawnMeanwhile(t *testing.T) {
 	}
 	expectStays()
 
-	i.must(i.do(await))
+	i.must(i.state.Do(await))
 	st, _ = look()
-	i.must(i.do(dag.Quarantine{Node: from.Node, Reason: "a test breaks it"}))
+	i.must(i.state.Do(dag.Quarantine{Node: from.Node, Reason: "a test breaks it"}))
 	if _, err := i.rollbackWaiting(t.Context(), st); err == nil || !strings.Contains(err.Error(), "a test breaks it") {
 		t.Errorf("it failed with %v", err)
 	}
@@ -80,9 +80,9 @@ func TestRollbackWithdrawnMeanwhile(t *testing.T) {
 		t.Errorf("it came to %q, %v", state, err)
 	}
 	expectStays()
-	i.must(i.do(dag.Quarantine{Node: from.Node}))
+	i.must(i.state.Do(dag.Quarantine{Node: from.Node}))
 
-	i.must(i.do(await))
+	i.must(i.state.Do(await))
 	st, _ = look()
 	// What cancel finds waiting is carried out before it is withdrawn.
 	fates, err := i.fates(RollbackRequest{Update: id}, cancelFate, false)

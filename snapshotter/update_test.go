@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 func TestUpdateAndRollback(t *testing.T) {
@@ -86,19 +87,19 @@ func TestHandedOut(t *testing.T) {
 	f.must(err)
 	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
 	f.must(err)
-	f.TaskSeen("test", "web", time.Now().Add(-time.Minute)) // of an earlier task
-	f.Graph(func(g *dag.Graph) {
+	f.Uses().TaskSeen("test", "web", time.Now().Add(-time.Minute)) // of an earlier task
+	f.State().Graph(func(g *dag.Graph) {
 		if u, _ := g.Update(id); u.State != dag.Staging {
 			t.Errorf("the update did not wait: %s", u.State)
 		}
 	})
-	f.TaskSeen("test", "web", time.Now())
+	f.Uses().TaskSeen("test", "web", time.Now())
 	f.expectState(f.settled(id), "web", dag.Applied)
 }
 
 // TestRetention: the stack of a storage that is updated again and again does not grow, and what it shows stays.
 func TestRetention(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 1}))
 	base := f.layer("0", "", map[string]string{"version": "0", "d/keep": "k"})
 	key := f.container("web", base, "web")
 	f.write(key, "own", "mine")
@@ -112,7 +113,7 @@ func TestRetention(t *testing.T) {
 		base = next
 	}
 	depth := func() (n int) {
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			st, _ := g.Storage("test/web")
 			n = len(g.Stack(st.Head))
 		})
@@ -242,7 +243,7 @@ func TestUsage(t *testing.T) {
 	f.write(key, "after", big)
 	f.eventually(func() bool {
 		measured := false
-		f.Graph(func(g *dag.Graph) { measured = len(g.Unmeasured()) == 0 })
+		f.State().Graph(func(g *dag.Graph) { measured = len(g.Unmeasured()) == 0 })
 		return measured
 	}, "all frozen nodes are measured")
 	u, err := f.Usage(t.Context(), key)

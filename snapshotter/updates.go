@@ -75,8 +75,8 @@ func (s *Snapshotter) recordUpdate(ctx context.Context, r UpdateRequest) (dag.Up
 	if err != nil {
 		return 0, err
 	}
-	id := s.store.NewUpdate()
-	err = s.do(dag.BeginUpdate{
+	id := s.state.NewUpdate()
+	err = s.state.Do(dag.BeginUpdate{
 		ID: id, From: r.From, To: r.To, FromRef: r.FromRef, ToRef: r.ToRef, Cause: dag.ByCommand,
 		AllOrNothing: r.AllOrNothing, AssumeFree: r.AssumeFree, Standing: r.Standing, Anonymous: r.Anonymous,
 		Settings: settings, Storages: names, Now: clock.Now(),
@@ -132,13 +132,13 @@ func (s *Snapshotter) preview(
 		ok bool
 		k  stacks
 	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+	defer s.state.Lease(func(g *dag.Graph) []dag.NodeID {
 		if st, ok = g.Storage(name); !ok {
 			p.Err = fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 			return nil
 		}
 		if k, p.Err = of(g, st); p.Err == nil {
-			p.Err = s.usable(g, k.all())
+			p.Err = s.state.Usable(g, k.all())
 		}
 		return k.all()
 	})()
@@ -148,7 +148,7 @@ func (s *Snapshotter) preview(
 	if len(k.below) > 0 {
 		p.Holds = s.overlay.TooDeep(st, k.below)
 	}
-	p.Waits = s.waits(ctx, st, assumeFree)
+	p.Waits = s.tracker.Waits(ctx, st, assumeFree)
 	in, err := s.input(st, k)
 	if err != nil {
 		p.Err = err
@@ -172,21 +172,6 @@ func (s *Snapshotter) preview(
 	return p
 }
 
-// waits returns the use that a storage would have to wait for. With assumeFree that is not what an operator may answer for.
-func (s *Snapshotter) waits(ctx context.Context, st dag.Storage, assumeFree bool) use.Use {
-	_, u := s.seen(ctx, st)
-	if u.Free() || assumeFree && u.Assumable() {
-		u = use.Use{}
-		if !s.handed.recently(st.Key) { // which ends by itself
-			u = s.lookedAt(ctx, st.Name, assumeFree)
-		}
-	}
-	if u.Free() || u.Soon() {
-		return use.Use{}
-	}
-	return s.named(ctx, u)
-}
-
 // affected returns the names of the storages that an update concerns: those that stand on the old base, or wait for an
 // update to it.
 func (s *Snapshotter) affected(r UpdateRequest) (names []string, err error) {
@@ -195,11 +180,11 @@ func (s *Snapshotter) affected(r UpdateRequest) (names []string, err error) {
 			"it takes neither names of storages nor all-or-nothing: %w", errdefs.ErrInvalidArgument)
 	}
 	var on []string
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		if _, err = g.Plan(dag.BeginUpdate{ID: 1, From: r.From, To: r.To}); err != nil {
 			return
 		}
-		if err = s.usable(g, g.Chain(r.To)); err != nil {
+		if err = s.state.Usable(g, g.Chain(r.To)); err != nil {
 			return
 		}
 		for _, st := range g.Storages() {
@@ -241,7 +226,7 @@ func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (u dag.Update, do
 		found bool
 		from  dag.NodeID
 	)
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		from = g.Base(st)
 		for _, known := range g.Updates() {
 			if known.Cause == dag.ByBind && known.From == from && known.To == to && triedFor(known, st) {
@@ -250,14 +235,14 @@ func (s *Snapshotter) updateFor(st dag.Storage, to dag.NodeID) (u dag.Update, do
 		}
 	})
 	if !found {
-		u = dag.Update{ID: s.store.NewUpdate(), From: from, To: to}
+		u = dag.Update{ID: s.state.NewUpdate(), From: from, To: to}
 	}
 	s.underway.Store(u.ID, context.CancelFunc(func() {}))
 	done = func() { s.underway.Delete(u.ID) }
 	if found {
-		err = s.do(dag.Record{Update: u.ID, Storage: st.Name, State: dag.Staging, Now: clock.Now()})
+		err = s.state.Do(dag.Record{Update: u.ID, Storage: st.Name, State: dag.Staging, Now: clock.Now()})
 	} else {
-		err = s.do(dag.BeginUpdate{ID: u.ID, From: from, To: to, Cause: dag.ByBind, Storages: []string{st.Name}, Now: clock.Now()})
+		err = s.state.Do(dag.BeginUpdate{ID: u.ID, From: from, To: to, Cause: dag.ByBind, Storages: []string{st.Name}, Now: clock.Now()})
 	}
 	if err != nil {
 		done()

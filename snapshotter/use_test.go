@@ -100,9 +100,9 @@ func (f *fixture) digest(dir string) string {
 // goesOn checks that an update which waits is carried out when its storage is free.
 func (f *fixture) goesOn(u dag.Update) {
 	f.t.Helper()
-	f.TaskSeen("test", "somebody", time.Now()) // any event has the waiting ones looked at
+	f.Uses().TaskSeen("test", "somebody", time.Now()) // any event has the waiting ones looked at
 	f.eventually(func() bool {
-		f.Graph(func(g *dag.Graph) { u, _ = g.Update(u.ID) })
+		f.State().Graph(func(g *dag.Graph) { u, _ = g.Update(u.ID) })
 		return u.Outcomes["test/web"].State == dag.Applied
 	}, "the update goes on when the use has ended")
 }
@@ -165,12 +165,12 @@ func TestRestartIsNoAnswer(t *testing.T) {
 	asked := f.asked()
 	id := f.begin(one, two, false)
 	<-asked
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if u, _ := g.Update(id); u.State != dag.Staging {
 			t.Errorf("the update did not wait: %s", u.State)
 		}
 	})
-	f.TaskSeen("test", "web", time.Now())
+	f.Uses().TaskSeen("test", "web", time.Now())
 	f.expectState(f.settled(id), "web", dag.Applied)
 }
 
@@ -353,7 +353,7 @@ func TestAssumeFree(t *testing.T) {
 		f.host.running["web"] = true
 		f.expectAssumed(o, false)
 		f.expectWaits(assumed(f, o), use.Running)
-		refused(t, f.Fork(t.Context(), "test/web", "test/copy", snapshotter.AssumeFree()), errdefs.ErrFailedPrecondition, "container web is running")
+		refused(t, f.Fork(t.Context(), "test/web", "test/copy", use.AssumeFree()), errdefs.ErrFailedPrecondition, "container web is running")
 	})
 }
 
@@ -401,7 +401,7 @@ func TestNoAnswerIsUse(t *testing.T) {
 				t.Errorf("the reason is %s", reason)
 			}
 			refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
-			f.must(f.Fork(t.Context(), "test/web", "test/copy", snapshotter.AssumeFree()))
+			f.must(f.Fork(t.Context(), "test/web", "test/copy", use.AssumeFree()))
 			if c.code == use.Blind {
 				f.expectProblem("does not see the processes of the host")
 			}

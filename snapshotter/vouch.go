@@ -18,6 +18,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // What an image says of itself is vouched for by the name that containerd has for it, which nobody but who pulled it gave: a
@@ -61,7 +62,7 @@ func (s *Snapshotter) unvouched() (ids []dag.UpdateID) {
 	if s.host == nil || !s.onCommit.trusts() {
 		return nil
 	}
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			if age := clock.Now().Sub(u.Updated); u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
 				ids = append(ids, u.ID)
@@ -94,11 +95,11 @@ func (s *Snapshotter) vouch(ctx context.Context, ids []dag.UpdateID) {
 
 // vouchFor asks once.
 func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
-	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	for _, id := range ids {
 		var u dag.Update
-		s.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		s.state.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		name, err := s.voucher(ask, u)
 		if err != nil {
 			return err
@@ -107,7 +108,7 @@ func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 			continue
 		}
 		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: s.onCommit.Trusted.until(), Now: clock.Now()}
-		if err := s.do(renewed); err != nil {
+		if err := s.state.Do(renewed); err != nil {
 			return err
 		}
 		log.G(ctx).WithField("update", id.String()).WithField("image", name).Info("an image of a trusted source announces the update")
@@ -120,7 +121,7 @@ func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 // the same layers from elsewhere may say that it updates something else.
 func (s *Snapshotter) voucher(ctx context.Context, u dag.Update) (string, error) {
 	var origin string
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, _ := g.Node(u.To)
 		origin = n.Origin
 	})
@@ -142,7 +143,7 @@ func (s *Snapshotter) voucher(ctx context.Context, u dag.Update) (string, error)
 			return "", err
 		}
 		var same bool
-		s.Graph(func(g *dag.Graph) { same = g.SameBase(base, cmp.Or(u.Of, u.From)) })
+		s.state.Graph(func(g *dag.Graph) { same = g.SameBase(base, cmp.Or(u.Of, u.From)) })
 		if same {
 			return name, nil
 		}

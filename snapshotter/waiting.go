@@ -6,10 +6,8 @@ package snapshotter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
-	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -17,69 +15,40 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
-// uses is what is known of how nodes are used, apart from the mounts that were handed out.
-type uses struct {
-	kernel *use.Kernel
-	blind  atomic.Bool // the processes of the host are out of sight
-	// held is whether something waits for a use of which nobody announces the end. Only the maintenance reads and
-	// writes it.
-	held bool
-
-	mu      sync.Mutex
-	claimed map[dag.NodeID]bool
-	failed  map[string]dag.Pending // by storage: what could not be carried out in the background
+// failures are what could not be carried out in the background, by storage.
+type failures struct {
+	mu sync.Mutex
+	of map[string]dag.Pending
 }
 
-func newUses(kernel *use.Kernel) *uses {
-	return &uses{kernel: kernel, claimed: map[dag.NodeID]bool{}, failed: map[string]dag.Pending{}}
+func newFailures() *failures { return &failures{of: map[string]dag.Pending{}} }
+
+func (f *failures) add(storage string, p dag.Pending) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.of[storage] = p
 }
 
-func (u *uses) hold(id dag.NodeID) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.claimed[id] = true
+func (f *failures) has(storage string, p dag.Pending) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.of[storage] == p
 }
 
-func (u *uses) release(id dag.NodeID) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.claimed, id)
-}
-
-// holds reports whether a node is claimed: its work directory is not where it should be.
-func (u *uses) holds(id dag.NodeID) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.claimed[id]
-}
-
-func (u *uses) fail(storage string, p dag.Pending) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.failed[storage] = p
-}
-
-func (u *uses) hasFailed(storage string, p dag.Pending) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.failed[storage] == p
-}
-
-// forget drops what is noted of storages that no longer wait.
-func (u *uses) forget(waiting map[string]bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	maps.DeleteFunc(u.failed, func(storage string, _ dag.Pending) bool { return !waiting[storage] })
+// keep drops what is noted of storages that no longer wait.
+func (f *failures) keep(waiting map[string]bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.of, func(storage string, _ dag.Pending) bool { return !waiting[storage] })
 }
 
 // carryOutWaiting does what waits for storages that are no longer in use: a container that stopped may never be started
 // again. Side effects that are to be determined ahead of time wait, too. What fails is left to the next start of the container, or of the daemon.
 func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 	var waiting []dag.Storage
-	waiting, s.uses.held = s.due()
+	waiting, s.again = s.due()
 	if len(waiting) == 0 {
 		return nil
 	}
@@ -91,12 +60,12 @@ func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 	}
 	var errs []error
 	for _, st := range waiting {
-		running, err := s.running(ctx, st.Key)
+		running, err := s.tracker.Running(ctx, st.Key)
 		if running { // its end is announced
 			continue
 		}
 		if err != nil || table.Written(st.Head) {
-			s.uses.held = true
+			s.again = true
 			continue
 		}
 		err = s.carryOutFree(ctx, st.Name)
@@ -113,7 +82,7 @@ func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	names := map[string]bool{}
 	var waiting []dag.Storage
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		stage := g.ToStage()
 		for _, st := range g.Storages() {
 			if st.Pending != nil || stage[st.Name] != 0 {
@@ -122,11 +91,11 @@ func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 			}
 		}
 	})
-	s.uses.forget(names)
+	s.failed.keep(names)
 	for _, st := range waiting {
 		switch {
-		case st.Pending != nil && s.uses.hasFailed(st.Name, *st.Pending):
-		case s.handed.recently(st.Key):
+		case st.Pending != nil && s.failed.has(st.Name, *st.Pending):
+		case s.tracker.Recently(st.Key):
 			soon = true
 		default:
 			due = append(due, st)
@@ -135,27 +104,30 @@ func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	return due, soon
 }
 
+// looksAgain reports whether something waits for a use of which nobody announces the end. Only the maintenance asks.
+func (s *Snapshotter) looksAgain() bool { return s.again }
+
 // carryOutFree does what waits for a storage, if that is free and nobody is at work with it.
 func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
-	unlock, err := s.tryLock(ctx, name)
+	unlock, err := s.state.TryLock(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	st, ok := s.storageNamed(name)
+	st, ok := s.state.Storage(name)
 	if !ok {
 		return nil
 	}
 	if st.Pending == nil {
 		return s.stageFree(ctx, st)
 	}
-	c, u := s.claim(ctx, st, !st.Pending.Rollback && s.assumesFree(st.Pending.Update))
+	c, u := s.tracker.Claim(ctx, st, !st.Pending.Rollback && s.assumesFree(st.Pending.Update))
 	if !u.Free() {
-		s.uses.held = true
+		s.again = true
 		return nil
 	}
 	if err := s.carry(ctx, st); err != nil && ctx.Err() == nil {
-		s.uses.fail(st.Name, *st.Pending)
+		s.failed.add(st.Name, *st.Pending)
 		log.G(ctx).WithError(err).WithField("storage", name).
 			Error("failed to carry out what waited for the storage; it is tried again at its next start")
 	}
@@ -166,17 +138,17 @@ func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 // now. The caller holds its lock.
 func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error) {
 	var id dag.UpdateID
-	s.Graph(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
+	s.state.Graph(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
 	if id == 0 {
 		return nil
 	}
-	c, u := s.claim(ctx, st, s.assumesFree(id))
+	c, u := s.tracker.Claim(ctx, st, s.assumesFree(id))
 	if !u.Free() {
-		s.uses.held = true
+		s.again = true
 		return nil
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := s.do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: clock.Now()}); err != nil {
+	if err := s.state.Do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: clock.Now()}); err != nil {
 		return err
 	}
 	state, err := s.updateFree(ctx, st, id)
@@ -186,13 +158,6 @@ func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error)
 	log.G(ctx).WithFields(log.Fields{"storage": st.Name, "update": id.String(), "state": state}).
 		Info("the side effects on the storage were determined, now that it is free")
 	return nil
-}
-
-// tryLock takes the lock of a storage, unless somebody is at work with it.
-func (s *Snapshotter) tryLock(ctx context.Context, name string) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, atWork)
-	defer cancel()
-	return s.locks.lock(ctx, "storage "+name)
 }
 
 // carry carries out what waits for a free storage, whose lock the caller holds.
@@ -215,96 +180,11 @@ func (s *Snapshotter) carry(ctx context.Context, st dag.Storage) (err error) {
 	return nil
 }
 
-// checkSight looks for what keeps it from being found out whether storages are in use.
-func (s *Snapshotter) checkSight(ctx context.Context) (found []Problem) {
-	if err := s.uses.kernel.Able(); err != nil {
-		found = append(found, Problem{
-			Subject: "kernel",
-			What: fmt.Sprintf("it cannot be asked whether a storage is in use, "+
-				"so that only the mount tables and containerd are (%v)", err),
-		})
-	}
-	if s.blind(ctx) {
-		found = append(found, Problem{
-			Subject: "daemon", Grave: true,
-			What: "it does not see the processes of the host and what they have mounted, " +
-				"so that every storage counts as in use; run it in the pid namespace of the host",
-		})
-	}
-	return found
-}
-
-// UseOpt changes how an operation on a storage decides whether it is in use.
-type UseOpt func(*bool)
-
-// AssumeFree has the operator answer for the storage not being in use where nobody else can. A mount that is seen, and
-// a task that runs, are not overridden.
-func AssumeFree() UseOpt { return func(assume *bool) { *assume = true } }
-
-func assumed(opts []UseOpt) (assume bool) {
-	for _, opt := range opts {
-		opt(&assume)
-	}
-	return assume
-}
-
 // assumesFree reports whether the operator who began an update answers for its storages being free.
 func (s *Snapshotter) assumesFree(id dag.UpdateID) (assume bool) {
-	s.Graph(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		assume = u.AssumeFree
 	})
 	return assume
-}
-
-// restoreWork gives open nodes the work directories that a crash left renamed away.
-func (s *Snapshotter) restoreWork() error {
-	var heads []dag.NodeID
-	s.Graph(func(g *dag.Graph) {
-		for _, st := range g.Storages() {
-			heads = append(heads, st.Head)
-		}
-	})
-	var errs []error
-	for _, head := range heads {
-		errs = append(errs, s.nodes.RestoreWork(head))
-	}
-	return errors.Join(errs...)
-}
-
-// dropKept deletes the work directories of frozen nodes that could not be deleted when these were frozen.
-func (s *Snapshotter) dropKept() error {
-	var errs []error
-	for _, id := range s.kept.list() {
-		if err := s.nodes.DropWork(id); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		s.kept.remove(id)
-	}
-	return errors.Join(errs...)
-}
-
-// dropWork deletes the work directories of frozen nodes, which an earlier version or a crash left.
-func (s *Snapshotter) dropWork(ctx context.Context) {
-	var frozen []dag.NodeID
-	s.Graph(func(g *dag.Graph) {
-		for _, n := range g.Nodes() {
-			if n.Frozen {
-				frozen = append(frozen, n.ID)
-			}
-		}
-	})
-	for _, id := range frozen {
-		if ctx.Err() != nil {
-			return
-		}
-		if ready, away := s.nodes.HasWork(id); !ready && !away {
-			continue
-		}
-		if err := s.nodes.DropWork(id); err != nil {
-			log.G(ctx).WithError(err).WithField("node", id.String()).Warn("failed to delete the work directory of a frozen node; it is tried again")
-			s.kept.add(id)
-		}
-	}
 }

@@ -18,16 +18,16 @@ func TestDue(t *testing.T) {
 	old, next := i.layer("default/1/old", "", "file"), i.layer("default/2/next", "", "file")
 	i.bound("default/3/c", old, "s")
 	var from, to dag.NodeID
-	i.Graph(func(g *dag.Graph) {
+	i.state.Graph(func(g *dag.Graph) {
 		a, _ := g.Name(old)
 		b, _ := g.Name(next)
 		from, to = a.Node, b.Node
 	})
-	unlock, err := i.locks.lock(t.Context(), "storage default/s") // so that nobody else carries it out
+	unlock, err := i.state.LockStorages(t.Context(), []string{"default/s"}) // so that nobody else carries it out
 	i.must(err)
 	defer unlock()
-	id := i.store.NewUpdate()
-	i.must(i.do(
+	id := i.state.NewUpdate()
+	i.must(i.state.Do(
 		dag.BeginUpdate{ID: id, From: from, To: to, Cause: dag.ByCommand, Storages: []string{"default/s"}, Now: clock.Now()},
 		dag.Record{Update: id, Storage: "default/s", State: dag.Planned, Now: clock.Now()},
 	))
@@ -38,13 +38,13 @@ func TestDue(t *testing.T) {
 		}
 	}
 	check("the mounts were handed out", 0, true)
-	i.handed.ended("default/3/c")
+	i.tracker.Ended("default/3/c")
 	check("there is no doubt", 1, false)
-	i.handed.afresh(i.store)
+	i.must(i.tracker.Recover())
 	check("the daemon has just started", 0, true)
-	i.handed.ended("default/3/c")
+	i.tracker.Ended("default/3/c")
 	var st dag.Storage
-	i.Graph(func(g *dag.Graph) { st, _ = g.Storage("default/s") })
-	i.uses.fail(st.Name, *st.Pending)
+	i.state.Graph(func(g *dag.Graph) { st, _ = g.Storage("default/s") })
+	i.failed.add(st.Name, *st.Pending)
 	check("it failed", 0, false)
 }

@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
 // TestWorkDeletedLater: a work directory that cannot be deleted when its node is frozen is deleted later, without a restart.
@@ -20,26 +18,26 @@ func TestWorkDeletedLater(t *testing.T) {
 	i := newInside(t)
 	base := i.layer("default/1/base", "", "file")
 	i.bound("default/2/a", base, "a")
-	var head dag.NodeID
-	i.Graph(func(g *dag.Graph) {
-		st, _ := g.Storage("default/a")
-		head = st.Head
-	})
+	st, _ := i.state.Storage("default/a")
+	head := st.Head
+	c, u := i.tracker.ClaimNow(t.Context(), st, false)
+	if !u.Free() {
+		t.Fatal(u)
+	}
 	i.divide("default/a")
 	busy := filepath.Join(i.nodes.Work(head), "busy")
 	i.must(os.MkdirAll(busy, 0o700))
 	i.must(unix.Mount("none", busy, "tmpfs", 0, ""))
-	c := claim{s: i.Snapshotter, head: head}
 	i.must(c.Close())
-	if err := i.dropKept(); err == nil {
+	if err := i.tracker.DropKept(); err == nil {
 		t.Error("what cannot be deleted is not told")
 	}
 	if _, err := os.Lstat(busy); err != nil {
 		t.Errorf("what is mounted on was deleted: %v", err)
 	}
 	i.must(unix.Unmount(busy, 0))
-	i.must(i.dropKept())
-	if _, err := os.Lstat(i.nodes.Work(head)); !errors.Is(err, fs.ErrNotExist) || len(i.kept.list()) > 0 {
+	i.must(i.tracker.DropKept())
+	if _, err := os.Lstat(i.nodes.Work(head)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the work directory stays: %v", err)
 	}
 }

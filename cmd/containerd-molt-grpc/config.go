@@ -24,6 +24,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/host"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // defaultPath is where the config file is looked for; only there may it be missing.
@@ -288,7 +289,7 @@ func (c *config) options() []snapshotter.Opt {
 		snapshotter.WithWorkers(c.Servicing.Workers),
 		snapshotter.WithGrace(c.Servicing.Grace.Duration),
 		snapshotter.WithServicing(c.Servicing.Options),
-		snapshotter.WithRetention(snapshotter.Retention{
+		snapshotter.WithRetention(state.Retention{
 			Points: c.Retention.Points, Age: c.Retention.Age.Duration, Trash: c.Retention.Trash.Duration,
 		}),
 	}

@@ -66,7 +66,7 @@ func serve(ctx context.Context, cfg config) (err error) {
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
-	case <-s.Failed():
+	case <-s.State().Failed():
 		return errors.New("serve: the database cannot be written to any more; what is the matter with it is mended " +
 			"at the next start")
 	case <-ctx.Done():
@@ -123,7 +123,7 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, *host.Host
 	if err != nil {
 		return nil, nil, errors.Join(err, h.Close())
 	}
-	go h.WatchTasks(ctx, s.TaskSeen)
+	go h.WatchTasks(ctx, s.Uses().TaskSeen)
 	return s, h, nil
 }
 

@@ -42,7 +42,7 @@ func commitUpdate(own, base, of string, write func(*pen)) step {
 				}
 			}
 			return eventually(patience, func() (missing string, _ error) {
-				w.Graph(func(g *dag.Graph) {
+				w.State().Graph(func(g *dag.Graph) {
 					if slices.Contains(g.Unsynced(), nodeOf(g, own)) {
 						missing = fmt.Sprintf("layer %s is not put on disk", own)
 					} else if u, _ := g.Update(w.committed(g, own)); u.Underway() {
@@ -73,7 +73,7 @@ func applyUpdate(own, base, of string) step {
 		do: func(ctx context.Context, w *world) error {
 			var id dag.UpdateID
 			var o dag.Outcome
-			w.Graph(func(g *dag.Graph) {
+			w.State().Graph(func(g *dag.Graph) {
 				id = w.committed(g, own)
 				u, _ := g.Update(id)
 				o = u.Outcomes[storage(of)]

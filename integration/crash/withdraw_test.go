@@ -51,7 +51,7 @@ func withdraw(own, of, from, to, how string, undo undoing) step {
 // withdrawn begins an update of a mounted storage, and withdraws it.
 func (w *world) withdrawn(ctx context.Context, of, from, to string, undo undoing) error {
 	r := snapshotter.UpdateRequest{Storages: []string{storage(of)}}
-	w.Graph(func(g *dag.Graph) { r.From, r.To = nodeOf(g, from), nodeOf(g, to) })
+	w.State().Graph(func(g *dag.Graph) { r.From, r.To = nodeOf(g, from), nodeOf(g, to) })
 	id, err := w.BeginUpdate(ctx, r)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (w *world) withdrawn(ctx context.Context, of, from, to string, undo undoing
 }
 
 func (w *world) outcome(id dag.UpdateID, of string) (state dag.State) {
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		state = u.Outcomes[storage(of)].State
 	})
@@ -89,7 +89,7 @@ func (w *world) standStill(ctx context.Context, of, base string) error {
 		return err
 	}
 	var st dag.Storage
-	w.Graph(func(g *dag.Graph) { st, _ = g.Storage(storage(of)) })
+	w.State().Graph(func(g *dag.Graph) { st, _ = g.Storage(storage(of)) })
 	if st.Pending != nil {
 		undone, err := w.Cancel(ctx, st.Pending.Update, []string{storage(of)})
 		for _, one := range undone {

@@ -73,7 +73,7 @@ func TestSecretsInLogs(t *testing.T) {
 		check(t, err)
 		w.fill(t, inprocess.Upper(mounts), side)
 		check(t, w.s.Commit(t.Context(), name, "x "+name))
-		w.s.Graph(func(g *dag.Graph) { n, _ := g.Name(name); ids[side] = n.Node })
+		w.s.State().Graph(func(g *dag.Graph) { n, _ := g.Name(name); ids[side] = n.Node })
 	}
 	for i, name := range []string{"whole", "held"} {
 		dir := w.prepare(t, fmt.Sprintf("default/%d/c", i+1), "old", name)
@@ -114,7 +114,7 @@ func (w *served) move(t *testing.T, from, to dag.NodeID) {
 	check(t, err)
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		var u dag.Update
-		w.s.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		w.s.State().Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		if u.State != dag.Staging && u.State != dag.Staged {
 			hides(t, "the update", fmt.Appendf(nil, "%+v", u))
 			return

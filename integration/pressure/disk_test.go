@@ -16,6 +16,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 const noSpace = "no space left on device"
@@ -150,7 +151,7 @@ func TestFullWaiting(t *testing.T) {
 		release := fill()
 		_, err := w.Mounts(t.Context(), key)
 		check(t, err)
-		w.Graph(func(g *dag.Graph) {
+		w.State().Graph(func(g *dag.Graph) {
 			// The end of a use frees some blocks, and the background may have been faster than what filled the disk.
 			for _, u := range g.Updates() {
 				if state := u.Outcomes["test/s0"].State; state != dag.Planned && state != dag.Applied {
@@ -203,7 +204,7 @@ func TestFullMerge(t *testing.T) {
 		w.intact("v3")
 		apart := w.frozen()
 		check(t, w.Close())
-		w.options = append(w.options, snapshotter.WithRetention(snapshotter.Retention{}))
+		w.options = append(w.options, snapshotter.WithRetention(state.Retention{}))
 		release, log := fill(), inprocess.GatherLog(t)
 		w.open() // which sets the work in the background going
 		until(t, "an attempt to merge", func() bool {
@@ -223,7 +224,7 @@ func TestFullMerge(t *testing.T) {
 
 // frozen counts the storage nodes that nothing is written to any more.
 func (w *world) frozen() (n int) {
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		for _, node := range g.Nodes() {
 			if node.Frozen && node.Kind != dag.Layer {
 				n++

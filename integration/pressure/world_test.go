@@ -116,7 +116,7 @@ func (w *world) layerOn(parent, version string, files map[string]string) (id dag
 		check(w.t, os.WriteFile(filepath.Join(inprocess.Upper(mounts), file), []byte(content), 0o600))
 	}
 	check(w.t, w.Commit(w.t.Context(), name, extract))
-	w.Graph(func(g *dag.Graph) { n, _ := g.Name(name); id = n.Node })
+	w.State().Graph(func(g *dag.Graph) { n, _ := g.Name(name); id = n.Node })
 	return id
 }
 
@@ -215,7 +215,7 @@ func (w *world) move(from, to dag.NodeID) (u dag.Update, err error) {
 		return u, err
 	}
 	for range 30000 {
-		w.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		w.State().Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		if u.State != dag.Staging && u.State != dag.Staged {
 			return u, nil
 		}

@@ -22,6 +22,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // Service implements the control API.
@@ -55,7 +57,7 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 		log.G(ctx).WithError(err).Warn("the graph is shown without the names of images")
 	}
 	all := &api.GraphResponse{}
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		all.Nodes = each(g.Nodes(), func(n dag.Node) *api.Node {
 			shown := node(n)
 			shown.Images = boundedList(images[n.Origin])
@@ -63,7 +65,7 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 		})
 		all.Names = each(g.Names(), name)
 		all.Storages = each(g.Storages(), storages(g))
-		all.Updates = each(g.Updates(), updates(g))
+		all.Updates = each(g.Updates(), updateIn(g))
 	})
 	return errors.Join(
 		sendList(stream, all.GetNodes(), func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),
@@ -83,7 +85,7 @@ func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api
 		list  []*api.Storage
 		named []dag.Storage
 	)
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		translate := storages(g)
 		for _, st := range g.Storages() {
 			if (!st.Anonymous || req.GetAnonymous()) && inNamespace(st, req.GetNamespace()) {
@@ -107,7 +109,7 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 	}
 	r := &api.GetStorageResponse{}
 	var st dag.Storage
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		st, _ = g.Storage(full)
 		r.Storage = storages(g)(st)
 		for _, id := range append(g.Stack(st.Head), g.Chain(g.Base(st))...) {
@@ -127,7 +129,7 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 		}
 		// One that is lost, was merged in the meantime, or holds something odd must not keep anybody from seeing the
 		// others.
-		size, inodes, err := s.snapshotter.NodeUsage(stream.Context(), dag.NodeID(n.GetId()))
+		size, inodes, err := s.snapshotter.Sizes().Node(stream.Context(), dag.NodeID(n.GetId()))
 		switch {
 		case stream.Context().Err() != nil:
 			return errgrpc.ToGRPC(stream.Context().Err())
@@ -172,7 +174,7 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.D
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	err = s.snapshotter.Diff(stream.Context(), full, s.mountPoints(stream.Context(), full), func(c snapshotter.Difference) error {
+	err = s.snapshotter.State().Diff(stream.Context(), full, s.mountPoints(stream.Context(), full), func(c state.Difference) error {
 		d := &api.DiffStorageResponse{
 			Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How), MountPoint: c.MountPoint,
 		}
@@ -213,16 +215,16 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 }
 
 // assumeFree returns what the operator says of a storage being in use.
-func assumeFree(req interface{ GetAssumeFree() bool }) []snapshotter.UseOpt {
+func assumeFree(req interface{ GetAssumeFree() bool }) []use.Option {
 	if req.GetAssumeFree() {
-		return []snapshotter.UseOpt{snapshotter.AssumeFree()}
+		return []use.Option{use.AssumeFree()}
 	}
 	return nil
 }
 
 // anonymous reports whether a storage has no name of its own.
 func (s *Service) anonymous(name string) (anonymous bool) {
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(name)
 		anonymous = st.Anonymous
 	})

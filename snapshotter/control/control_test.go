@@ -302,7 +302,7 @@ func TestLayers(t *testing.T) {
 	w := newWorld(t)
 	var ids [2]dag.NodeID
 	var open dag.NodeID
-	w.s.Graph(func(g *dag.Graph) {
+	w.s.State().Graph(func(g *dag.Graph) {
 		for i, key := range []string{w.one, w.two} {
 			n, _ := g.Name(key)
 			ids[i] = n.Node
@@ -369,7 +369,7 @@ func TestRollbackFailures(t *testing.T) {
 	u := w.update("default/web", "other/web")
 	three := w.layer("default/9/"+chainID("three"), w.two, "version", "3")
 	var id dag.NodeID
-	w.s.Graph(func(g *dag.Graph) { n, _ := g.Name(three); id = n.Node })
+	w.s.State().Graph(func(g *dag.Graph) { n, _ := g.Name(three); id = n.Node })
 	next, err := w.CreateUpdate(t.Context(), &api.CreateUpdateRequest{Storages: []string{"default/web"}, To: id.String()})
 	w.must(err)
 	w.done(next.GetId())

@@ -22,7 +22,7 @@ func (s *Service) resolve(ctx context.Context, given string) (string, error) {
 	}
 	var matches, named, near []string
 	exact := false
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		_, exact = g.Storage(given)
 		for _, st := range g.Storages() {
 			if strings.Contains(st.Name, given) && !st.Anonymous {
@@ -62,7 +62,7 @@ func hasParts(name, parts string) bool { return strings.Contains(name+"/", "/"+p
 // calledBy returns the storages of the containers of an id, or that clients call by a name, or by parts of one.
 func (s *Service) calledBy(ctx context.Context, given string) (matches []string) {
 	called := s.called(ctx)
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			key := keyOf(st.Key)
 			if st.Key != "" && (key.Key == given || hasParts("/"+called[key], given)) {

@@ -13,9 +13,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // Names is implemented by [Containers] that know what clients call their containers.
@@ -28,13 +29,13 @@ type Names interface {
 type Mounting interface {
 	// MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification;
 	// nothing when there is no such container.
-	MountPoints(ctx context.Context, key keys.Key) (snapshotter.MountPoints, error)
+	MountPoints(ctx context.Context, key keys.Key) (state.MountPoints, error)
 }
 
 // mountPoints returns where the container that has a storage has something mounted; nothing if containerd does not say.
-func (s *Service) mountPoints(ctx context.Context, storage string) snapshotter.MountPoints {
+func (s *Service) mountPoints(ctx context.Context, storage string) state.MountPoints {
 	var key string
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		key = st.Key
 	})
@@ -65,9 +66,9 @@ func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []d
 		log.G(ctx).WithError(err).Warn("storages are listed without the names of images")
 	}
 	called := s.called(ctx)
-	seen := s.snapshotter.Occupancies(ctx, storages, measure)
+	seen := s.snapshotter.Sizes().Occupancies(ctx, storages, measure)
 	refs := s.refs()
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		for i, st := range storages {
 			shown, base := list[i], dag.NodeID(list[i].GetBase())
 			layer, _ := g.Node(base)
@@ -120,7 +121,7 @@ func (s *Service) called(ctx context.Context) map[keys.Key]string {
 // refs returns what layers were called when they were last part of an update.
 func (s *Service) refs() map[dag.NodeID]string {
 	refs := map[dag.NodeID]string{}
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			for id, ref := range map[dag.NodeID]string{u.From: u.FromRef, u.To: u.ToRef} {
 				if ref != "" && ref != id.String() {
@@ -134,13 +135,13 @@ func (s *Service) refs() map[dag.NodeID]string {
 
 // DiskUsage returns what the state directory holds, by kind.
 func (s *Service) DiskUsage(ctx context.Context, _ *api.DiskUsageRequest) (*api.DiskUsageResponse, error) {
-	all, unmeasured, err := s.snapshotter.DiskUsage(ctx)
+	all, unmeasured, err := s.snapshotter.Sizes().DiskUsage(ctx)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	return &api.DiskUsageResponse{
 		Unmeasured: int64(unmeasured),
-		Rows: each(all, func(one snapshotter.Space) *api.DiskUsageResponse_Row {
+		Rows: each(all, func(one state.Space) *api.DiskUsageResponse_Row {
 			return &api.DiskUsageResponse_Row{Kind: one.Kind, Count: int64(one.Count), Size: one.Size, Reclaimable: one.Reclaimable}
 		}),
 	}, nil

@@ -13,10 +13,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // clients is a containerd whose clients call the containers with the key c-web by other names, and mount something in each.
@@ -28,8 +28,8 @@ func (clients) Called(context.Context) (map[keys.Key]string, error) {
 	}, nil
 }
 
-func (clients) MountPoints(context.Context, keys.Key) (snapshotter.MountPoints, error) {
-	return snapshotter.MountPoints{"etc/secret", "opt/mounted/deep"}, nil
+func (clients) MountPoints(context.Context, keys.Key) (state.MountPoints, error) {
+	return state.MountPoints{"etc/secret", "opt/mounted/deep"}, nil
 }
 
 // TestFoundByTheClientsName: what clients call a container finds its storage where no storage has such a name.

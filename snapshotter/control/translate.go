@@ -100,8 +100,8 @@ func fixesWaiting(g *dag.Graph) map[string]uint32 {
 	return waits
 }
 
-// updates returns what translates the updates of a graph.
-func updates(g *dag.Graph) func(dag.Update) *api.Update {
+// updateIn returns what translates the updates of a graph.
+func updateIn(g *dag.Graph) func(dag.Update) *api.Update {
 	return func(u dag.Update) *api.Update { return update(g, u) }
 }
 

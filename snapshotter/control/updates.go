@@ -69,7 +69,7 @@ func (s *Service) baseOf(storages []string) (base dag.NodeID, err error) {
 	if len(storages) == 0 {
 		return 0, fmt.Errorf("name the old base, or the storages to update: %w", errdefs.ErrInvalidArgument)
 	}
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		for i, name := range storages {
 			st, _ := g.Storage(name)
 			if b := g.Base(st); i == 0 {
@@ -84,7 +84,7 @@ func (s *Service) baseOf(storages []string) (base dag.NodeID, err error) {
 
 // knownAs returns what a layer was called when it was last part of an update, empty if it never was.
 func (s *Service) knownAs(layer dag.NodeID) (ref string) {
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			switch layer {
 			case u.From:
@@ -106,7 +106,7 @@ func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID,
 	number, _ := strings.CutPrefix(ref, "n")
 	if id, err := strconv.ParseUint(number, 10, 64); err == nil && ref == dag.NodeID(id).String() {
 		known := false
-		s.snapshotter.Graph(func(g *dag.Graph) {
+		s.snapshotter.State().Graph(func(g *dag.Graph) {
 			n, ok := g.Node(dag.NodeID(id))
 			known = ok && n.Kind == dag.Layer
 		})
@@ -122,7 +122,7 @@ func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID,
 // ListUpdates returns the updates by id.
 func (s *Service) ListUpdates(_ *api.ListUpdatesRequest, stream streamOf[api.ListUpdatesResponse]) error {
 	var all []*api.Update
-	s.snapshotter.Graph(func(g *dag.Graph) { all = each(g.Updates(), updates(g)) })
+	s.snapshotter.State().Graph(func(g *dag.Graph) { all = each(g.Updates(), updateIn(g)) })
 	return sendList(stream, updateParts(all...), func(l []*api.Update) *api.ListUpdatesResponse {
 		return &api.ListUpdatesResponse{Updates: l}
 	})
@@ -149,7 +149,7 @@ func sendUpdate(stream streamOf[api.GetUpdateResponse], u *api.Update) error {
 // update returns an update with the outcomes for some storages; for all of them if none is named.
 func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, err error) {
 	err = fmt.Errorf("update %v: %w", id, errdefs.ErrNotFound)
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		if found, ok := g.Update(id); ok {
 			u, err = update(g, only(found, storages...)), nil
 			u.MadeSince = uint64(snapshotter.MadeSince(g, found))
@@ -160,7 +160,7 @@ func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, er
 
 // underway reports whether an update goes on by itself.
 func (s *Service) underway(id dag.UpdateID) (underway bool) {
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		underway = u.Underway()
 	})

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"cmp"
@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -17,7 +16,35 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/locks"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 )
+
+// unwritten refuses frozen nodes that a mount table shows as mounted to be written. No mount of ours is; one that was
+// made by hand would write into what a merge makes of them, through hard links.
+func (r *Merger) unwritten(ids ...dag.NodeID) error {
+	table, err := mounttable.Read(r.nodes.Published())
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if table.Upper(id) {
+			return fmt.Errorf("%v is mounted to be written, though it is immutable: %w", id, errdefs.ErrFailedPrecondition)
+		}
+	}
+	return nil
+}
+
+// Merger merges nodes that nothing keeps apart.
+type Merger struct {
+	state *State
+	nodes *nodes.Dir
+	locks *locks.Keyed // of merging: one at a time
+}
+
+// NewMerger returns what merges the nodes of a state directory.
+func NewMerger(s *State) *Merger { return &Merger{state: s, nodes: s.nodes, locks: locks.New()} }
 
 // LayerMerge is what merging layers came to, or would come to.
 type LayerMerge struct {
@@ -34,14 +61,14 @@ type KeptPair struct {
 	Err error
 }
 
-// MergeLayers merges delta layers that no storage stands on with the layer that depends on them, until no such pair is
+// Layers merges delta layers that no storage stands on with the layer that depends on them, until no such pair is
 // left, and returns which it merged and why it left the others. What any container sees stays the same.
-func (s *Snapshotter) MergeLayers(ctx context.Context) (LayerMerge, error) {
-	done, put, err := s.mergeAll(ctx, func(n dag.Node) bool { return n.Kind == dag.Layer })
+func (r *Merger) Layers(ctx context.Context) (LayerMerge, error) {
+	done, put, err := r.mergeAll(ctx, func(n dag.Node) bool { return n.Kind == dag.Layer })
 	if err != nil {
 		return LayerMerge{}, err
 	}
-	all := s.PlanLayerMerge()
+	all := r.PlanLayers()
 	for _, p := range all.Merged {
 		why := put[p]
 		if why == nil {
@@ -53,15 +80,15 @@ func (s *Snapshotter) MergeLayers(ctx context.Context) (LayerMerge, error) {
 	return all, nil
 }
 
-// PlanLayerMerge returns what MergeLayers would come to. Merging one pair may make another one mergeable.
-func (s *Snapshotter) PlanLayerMerge() (all LayerMerge) {
-	s.Graph(func(g *dag.Graph) {
+// PlanLayers returns what MergeLayers would come to. Merging one pair may make another one mergeable.
+func (r *Merger) PlanLayers() (all LayerMerge) {
+	r.state.Graph(func(g *dag.Graph) {
 		for _, p := range dag.LayerPairs(g) {
 			if len(p.Obstacles) > 0 {
 				all.Kept = append(all.Kept, KeptPair{LayerPair: p})
 				continue
 			}
-			if err := s.usable(g, g.Chain(p.Upper)); err != nil {
+			if err := r.state.Usable(g, g.Chain(p.Upper)); err != nil {
 				all.Kept = append(all.Kept, KeptPair{LayerPair: p, Err: err})
 				continue
 			}
@@ -71,37 +98,40 @@ func (s *Snapshotter) PlanLayerMerge() (all LayerMerge) {
 	return all
 }
 
-// mergeFree merges the nodes that nothing keeps apart any more: of storages, when no rollback point does, and delta
+// MergeFree merges the nodes that nothing keeps apart any more: of storages, when no rollback point does, and delta
 // layers, when they have no name in containerd either. So the stack of a storage that is updated often stays bounded.
-func (s *Snapshotter) mergeFree(ctx context.Context) error {
-	_, _, err := s.mergeAll(ctx, func(dag.Node) bool { return true })
+func (r *Merger) MergeFree(ctx context.Context) error {
+	_, _, err := r.mergeAll(ctx, func(dag.Node) bool { return true })
 	return err
 }
 
-func (s *Snapshotter) mergeAll(
+// Pause waits for nodes that are being merged, and keeps others from it until resume is called.
+func (r *Merger) Pause(ctx context.Context) (resume func(), err error) { return r.locks.Lock(ctx, "merge") }
+
+func (r *Merger) mergeAll(
 	ctx context.Context, wanted func(upper dag.Node) bool,
 ) (done []dag.Pair, put map[dag.Pair]error, err error) {
-	unlock, err := s.locks.lock(ctx, "merge")
+	unlock, err := r.Pause(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer unlock()
-	return s.mergeEach(ctx, wanted)
+	return r.mergeEach(ctx, wanted)
 }
 
 // mergeEach merges pairs until none is left that can be merged now, and returns which it merged, and which it put off
 // and why. The caller holds the lock of merging.
-func (s *Snapshotter) mergeEach(
+func (r *Merger) mergeEach(
 	ctx context.Context, wanted func(upper dag.Node) bool,
 ) (done []dag.Pair, put map[dag.Pair]error, _ error) {
 	var errs []error
 	put = map[dag.Pair]error{}
 	for ctx.Err() == nil {
-		merging, found := s.nextPair(wanted, put)
+		merging, found := r.nextPair(wanted, put)
 		if !found {
 			return done, put, errors.Join(errs...)
 		}
-		err := s.mergePair(ctx, merging)
+		err := r.mergePair(ctx, merging)
 		switch {
 		case err == nil:
 			done = append(done, merging.Pair)
@@ -126,8 +156,8 @@ type merging struct {
 
 // nextPair returns a pair to merge that was not put off: the one with the fewest files, so that what many nodes
 // become is not made again for each of them.
-func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]error) (m merging, found bool) {
-	m.draft = s.Begin(func(g *dag.Graph) []dag.NodeID {
+func (r *Merger) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]error) (m merging, found bool) {
+	m.draft = r.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		pairs := g.Mergeable()
 		files := func(p dag.Pair) int64 {
 			lower, _ := g.Node(p.Lower)
@@ -142,7 +172,7 @@ func (s *Snapshotter) nextPair(wanted func(dag.Node) bool, put map[dag.Pair]erro
 			}
 			views, storages := viewsOf(g, p)
 			nodes := slices.Concat(append(views, []dag.NodeID{p.Lower, p.Upper})...)
-			if s.usable(g, nodes) != nil {
+			if r.state.Usable(g, nodes) != nil {
 				continue
 			}
 			m.Pair, m.views, m.storages, found = p, views, storages, true
@@ -179,29 +209,29 @@ func viewsOf(g *dag.Graph, p dag.Pair) (views [][]dag.NodeID, storages []string)
 
 // mergePair builds the node that takes the place of two and puts it there. After a crash either the two are there or the
 // one; the other is deleted.
-func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
+func (r *Merger) mergePair(ctx context.Context, m merging) (err error) {
 	defer func() { err = errors.Join(err, m.draft.Close()) }()
 	p := m.Pair
 	below := make([]tree.Stack, 0, len(m.views))
 	for _, v := range m.views {
-		below = append(below, s.nodes.Stack(v))
+		below = append(below, r.nodes.Stack(v))
 	}
 	into, dir, err := m.draft.Make()
 	if err != nil {
 		return err
 	}
-	if err := s.unwritten(p.Lower, p.Upper); err != nil {
+	if err := r.unwritten(p.Lower, p.Upper); err != nil {
 		return err
 	}
 	for _, id := range []dag.NodeID{p.Lower, p.Upper} {
-		if err := s.seal(ctx, id); err != nil {
-			return fmt.Errorf("%v cannot be merged: %w", id, refused(err))
+		if err := r.state.Seal(ctx, id); err != nil {
+			return fmt.Errorf("%v cannot be merged: %w", id, r.state.refused(err))
 		}
 	}
-	if err := tree.Merge(ctx, s.nodes.FS(p.Upper), s.nodes.FS(p.Lower), below, dir); err != nil {
+	if err := tree.Merge(ctx, r.nodes.FS(p.Upper), r.nodes.FS(p.Lower), below, dir); err != nil {
 		return fmt.Errorf("merge %v into %v: %w", p.Upper, p.Lower, err)
 	}
-	if err := s.nodes.InheritFlagged(into, p.Upper, p.Lower); err != nil {
+	if err := r.nodes.InheritFlagged(into, p.Upper, p.Lower); err != nil {
 		return err
 	}
 	size, inodes, err := tree.Usage(ctx, dir)
@@ -217,24 +247,21 @@ func (s *Snapshotter) mergePair(ctx context.Context, m merging) (err error) {
 	if err := m.draft.Sync(); err != nil {
 		return err
 	}
-	return s.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: clock.Now()})
+	return r.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: clock.Now()})
 }
-
-// atWork is how long somebody who is at work with a storage is waited for by what can be done another time.
-const atWork = time.Second
 
 // commitMerge puts a merged node in the place of two, unless a storage has come to show them over something else since: the
 // merged node holds just what is needed over what it was made for.
-func (s *Snapshotter) commitMerge(ctx context.Context, m merging, t dag.Merge) error {
+func (r *Merger) commitMerge(ctx context.Context, m merging, t dag.Merge) error {
 	ctx, cancel := context.WithTimeout(ctx, atWork)
 	defer cancel()
-	unlock, err := s.lockStorages(ctx, m.storages)
+	unlock, err := r.state.LockStorages(ctx, m.storages)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	var same bool
-	s.Graph(func(g *dag.Graph) {
+	r.state.Graph(func(g *dag.Graph) {
 		views, storages := viewsOf(g, m.Pair)
 		same = slices.EqualFunc(views, m.views, slices.Equal) && slices.Equal(storages, m.storages)
 	})

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 // Draft is a change of the graph in the making: nodes that are made for it, and nodes that are frozen by it. Close deletes
 // what was made, unless Commit has shown it. It is for one goroutine.
 type Draft struct {
-	s        *Snapshotter
+	s        *State
 	made     []dag.NodeID // in the order in which they are published
 	hidden   []dag.NodeID // those of them that are not published yet
 	frozen   []dag.NodeID // whose content is on record for the commit
@@ -24,12 +24,12 @@ type Draft struct {
 }
 
 // Begin begins a draft. The nodes that of finds in the graph are leased until it is committed or closed.
-func (s *Snapshotter) Begin(of func(*dag.Graph) []dag.NodeID) *Draft {
-	return &Draft{s: s, releases: []func(){s.pin(of)}}
+func (s *State) Begin(of func(*dag.Graph) []dag.NodeID) *Draft {
+	return &Draft{s: s, releases: []func(){s.Lease(of)}}
 }
 
-// nothing is what a draft begins with that is made from no nodes.
-func nothing(*dag.Graph) []dag.NodeID { return nil }
+// Nothing is what a draft begins with that is made from no nodes.
+func Nothing(*dag.Graph) []dag.NodeID { return nil }
 
 // Keep has release called when the draft is committed or closed.
 func (d *Draft) Keep(release func()) { d.releases = append(d.releases, release) }
@@ -68,7 +68,7 @@ func (d *Draft) Freeze(ctx context.Context, id dag.NodeID) error {
 	if slices.Contains(d.hidden, id) {
 		dir, path = d.Dir(id), d.s.nodes.StagedManifest(id)
 	}
-	return d.s.attest(ctx, id, dir, path)
+	return d.s.witness.attest(ctx, id, dir, path)
 }
 
 // Publish publishes what is staged.
@@ -83,8 +83,8 @@ func (d *Draft) Publish() error {
 // Sync puts on disk what is published, with what else waits for that.
 func (d *Draft) Sync() error { return d.s.sync(d.made...) }
 
-// openEmpty makes an empty open node above others, publishes it and puts it on disk.
-func (d *Draft) openEmpty(below []dag.NodeID) (id dag.NodeID, err error) {
+// OpenEmpty makes an empty open node above others, publishes it and puts it on disk.
+func (d *Draft) OpenEmpty(below []dag.NodeID) (id dag.NodeID, err error) {
 	if id, err = d.MakeOpen(d.s.nodes.Stack(below)); err != nil {
 		return id, err
 	}
@@ -98,11 +98,11 @@ func (d *Draft) openEmpty(below []dag.NodeID) (id dag.NodeID, err error) {
 func (d *Draft) Commit(ts ...dag.Transformation) error { return d.s.CommitAll([]*Draft{d}, ts...) }
 
 // CommitAll carries out the transformations that show what was made in several drafts, as one change.
-func (s *Snapshotter) CommitAll(drafts []*Draft, ts ...dag.Transformation) error {
+func (s *State) CommitAll(drafts []*Draft, ts ...dag.Transformation) error {
 	for _, d := range drafts {
-		ts = append(ts, s.attested(d.frozen...)...)
+		ts = append(ts, s.witness.take(d.frozen...)...)
 	}
-	if err := s.do(ts...); err != nil {
+	if err := s.Do(ts...); err != nil {
 		return err
 	}
 	for _, d := range drafts {
@@ -117,7 +117,7 @@ func (s *Snapshotter) CommitAll(drafts []*Draft, ts ...dag.Transformation) error
 func (d *Draft) Close() error {
 	defer d.release()
 	made := d.made
-	d.s.attested(append(d.frozen, made...)...) // nobody freezes them
+	d.s.witness.take(append(d.frozen, made...)...) // nobody freezes them
 	d.made, d.frozen = nil, nil
 	select {
 	case <-d.s.store.Failed():

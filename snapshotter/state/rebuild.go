@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"encoding/json"
@@ -268,7 +268,7 @@ func (o opening) keep(path string) error {
 
 const accountPrefix = "rebuilt-"
 
-// account writes down what is done, for people to look at, see [Snapshotter.Check].
+// account writes down what is done, for people to look at, see [Checker.Lost].
 func (o opening) account(why string, unread []unreadable, mends []salvage.Mend, aside []dag.NodeID) error {
 	a := Rebuilt{Time: clock.Now(), Why: why, Aside: aside}
 	for _, one := range unread {

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"context"
@@ -54,12 +54,12 @@ func (m MountPoints) has(path string) bool {
 // Diff calls fn for every path that a storage says something about, parents first. The storage may be in use; then it is told
 // what was there when it was looked at. mounted is what the container has mounted, as far as that is known. Paths that cannot be
 // looked at are passed over: the error at the end names them.
-func (s *Snapshotter) Diff(ctx context.Context, name string, mounted MountPoints, fn func(Difference) error) (err error) {
+func (s *State) Diff(ctx context.Context, name string, mounted MountPoints, fn func(Difference) error) (err error) {
 	var (
 		ids, chain []dag.NodeID
 		ok         bool
 	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
+	defer s.Lease(func(g *dag.Graph) []dag.NodeID {
 		var st dag.Storage
 		if st, ok = g.Storage(name); ok {
 			ids, chain = g.Stack(st.Head), g.Chain(g.Base(st))

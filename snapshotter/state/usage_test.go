@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"errors"
@@ -41,31 +41,31 @@ func TestPauses(t *testing.T) {
 // TestMeasureLater: a node that cannot be measured is told once and then left alone for longer and longer; it keeps no
 // other from being measured.
 func TestMeasureLater(t *testing.T) {
-	i := newInside(t)
-	one := i.layer("one", "", "x")
-	i.bound("test/1/c", one, "web")
-	i.write("test/web", "x")
-	mount := filepath.Join(i.open("test/web"), "odd")
-	i.must(os.Mkdir(mount, 0o755))
-	i.divide("test/web")
-	i.must(unix.Mount("tmpfs", mount, "tmpfs", 0, "")) // nobody may enter a mount point in a node
+	b := newBench(t)
+	one := b.layer("one", "", "x")
+	b.bound("test/1/c", one, "web")
+	b.write("test/web", "x")
+	mount := filepath.Join(b.open("test/web"), "odd")
+	b.must(os.Mkdir(mount, 0o755))
+	b.divide("test/web")
+	b.must(unix.Mount("tmpfs", mount, "tmpfs", 0, "")) // nobody may enter a mount point in a node
 	t.Cleanup(func() {
 		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 			t.Error(err)
 		}
 	})
-	if err := i.measure(t.Context()); err == nil {
+	if err := b.meter.Measure(t.Context()); err == nil {
 		t.Fatal("a mount point in a node was measured")
 	}
-	if err := i.measure(t.Context()); err != nil {
+	if err := b.meter.Measure(t.Context()); err != nil {
 		t.Errorf("it is tried again at once: %v", err)
 	}
 	var left int
-	i.Graph(func(g *dag.Graph) { left = len(g.Unmeasured()) })
+	b.Graph(func(g *dag.Graph) { left = len(g.Unmeasured()) })
 	if left != 1 {
 		t.Errorf("%d nodes are not measured", left)
 	}
-	i.must(unix.Unmount(mount, 0))
-	clear(i.unmeasured)
-	i.must(i.measure(t.Context()))
+	b.must(unix.Unmount(mount, 0))
+	clear(b.meter.unmeasured)
+	b.must(b.meter.Measure(t.Context()))
 }

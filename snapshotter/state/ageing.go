@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"context"
@@ -17,16 +17,27 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 )
 
-// ageing decides what is old enough to be forgotten.
-type ageing struct {
+// Retention says how long the states that a storage can return to are kept.
+type Retention struct {
+	// Points is how many states of a storage are kept at most.
+	Points int
+	// Age is how long a state is kept; 0 means without limit.
+	Age time.Duration
+	// Trash is how long the directories of removed nodes are kept before they are deleted.
+	Trash time.Duration
+}
+
+// Ageing decides what is old enough to be forgotten, and forgets it.
+type Ageing struct {
 	*clock.Clock
-	retiring sync.Mutex // held while a state is forgotten for its age: one at a time
+	state     *State
+	retention Retention
+	expiries  func(settings json.RawMessage) []time.Time
+	retiring  sync.Mutex // held while a state is forgotten for its age: one at a time
 
 	mu     sync.Mutex
 	forgot bool          // a state of a storage, for its age
@@ -34,24 +45,24 @@ type ageing struct {
 	doubts bool          // it was logged that the clock is doubted
 }
 
-func newAgeing(dir *nodes.Dir, read func() (clock.Reading, error)) *ageing {
-	c, err := clock.Open(filepath.Join(dir.Records(), "clock"), read)
+func newAgeing(s *State, o Options) *Ageing {
+	c, err := clock.Open(filepath.Join(s.nodes.Records(), "clock"), o.Clock)
 	if err != nil {
 		log.L.WithError(err).
 			Warnf("nothing is forgotten for its age before the clock has gone on evenly for %v", clock.Settled)
 	}
-	return &ageing{Clock: c}
+	return &Ageing{Clock: c, state: s, retention: o.Retention, expiries: o.Expiries}
 }
 
 // close keeps what is known of the time. To lose it makes the next start more careful, and is no error.
-func (a *ageing) close() {
+func (a *Ageing) close() {
 	if err := a.Save(); err != nil {
 		log.L.WithError(err).Warn("failed to keep what is believed of the time")
 	}
 }
 
-// moment returns what is known of the time. When nothing can be known, nothing is old.
-func (a *ageing) moment() clock.Moment {
+// Moment returns what is known of the time. When nothing can be known, nothing is old.
+func (a *Ageing) Moment() clock.Moment {
 	m, err := a.Look()
 	if err != nil {
 		log.L.WithError(err).Warn("what is believed of the time is not certain, or not kept for the next start")
@@ -61,20 +72,20 @@ func (a *ageing) moment() clock.Moment {
 
 // due reports whether a state of a storage may be forgotten for its age now: one at a time, so that a person who sees the
 // log can still do something.
-func (a *ageing) due(m clock.Moment) bool {
+func (a *Ageing) due(m clock.Moment) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return !a.forgot || m.Up-a.at >= background.Every
 }
 
-func (a *ageing) forgotten(m clock.Moment) {
+func (a *Ageing) forgotten(m clock.Moment) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.forgot, a.at = true, m.Up
 }
 
 // doubted reports whether it is to be logged that the clock is doubted, or no longer is.
-func (a *ageing) doubted(doubts bool) (changed bool) {
+func (a *Ageing) doubted(doubts bool) (changed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	changed = a.doubts != doubts
@@ -82,53 +93,53 @@ func (a *ageing) doubted(doubts bool) (changed bool) {
 	return changed
 }
 
-// retire forgets the states of storages that retention does not keep: at once what is beyond their number, and what is
+// Retire forgets the states of storages that retention does not keep: at once what is beyond their number, and what is
 // too old by a time that has certainly been reached, one state at a time.
-func (s *Snapshotter) retire(ctx context.Context) error {
+func (a *Ageing) Retire(ctx context.Context) error {
 	var all []dag.Storage
-	s.Graph(func(g *dag.Graph) { all = g.Storages() })
+	a.state.Graph(func(g *dag.Graph) { all = g.Storages() })
 	var errs []error
 	for _, st := range all {
-		t := dag.Retire{Storage: st.Name, Keep: s.retention.Points}
+		t := dag.Retire{Storage: st.Name, Keep: a.retention.Points}
 		if len(t.Forgets(st)) > 0 {
-			_, err := s.retireStorage(ctx, t)
+			_, err := a.retireStorage(ctx, t)
 			errs = append(errs, err)
 		}
 	}
-	m := s.ageing.moment()
-	if doubts := len(s.doubtful(m)) > 0; s.ageing.doubted(doubts) && doubts {
+	m := a.Moment()
+	if doubts := len(a.doubtful(m)) > 0; a.doubted(doubts) && doubts {
 		log.G(ctx).WithFields(log.Fields{"clock": m.Wall, "certain": m.Sure}).Warn(doubt)
 	}
-	if s.retention.Age > 0 && !m.Sure.IsZero() {
-		errs = append(errs, s.retireOldest(ctx, m))
+	if a.retention.Age > 0 && !m.Sure.IsZero() {
+		errs = append(errs, a.retireOldest(ctx, m))
 	}
 	return errors.Join(errs...)
 }
 
 // retireOldest forgets the oldest state of all storages that is too old.
-func (s *Snapshotter) retireOldest(ctx context.Context, m clock.Moment) error {
-	s.ageing.retiring.Lock()
-	defer s.ageing.retiring.Unlock()
+func (a *Ageing) retireOldest(ctx context.Context, m clock.Moment) error {
+	a.retiring.Lock()
+	defer a.retiring.Unlock()
 	var oldest []dag.Retire
 	var when time.Time
-	s.Graph(func(g *dag.Graph) {
+	a.state.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
-			t := dag.Retire{Storage: st.Name, Keep: s.retention.Points, Before: m.Sure.Add(-s.retention.Age), Steps: 1}
+			t := dag.Retire{Storage: st.Name, Keep: a.retention.Points, Before: m.Sure.Add(-a.retention.Age), Steps: 1}
 			if old := t.Forgets(st); len(old) > 0 && (len(oldest) == 0 || old[0].Time.Before(when)) {
 				oldest, when = append([]dag.Retire{t}, oldest...), old[0].Time
 			}
 		}
 	})
 	for _, t := range oldest {
-		if !s.ageing.due(m) {
+		if !a.due(m) {
 			return nil
 		}
-		forgot, err := s.retireStorage(ctx, t)
+		forgot, err := a.retireStorage(ctx, t)
 		if err != nil {
 			return err
 		}
 		if forgot { // else somebody is at work with the storage: another one is not kept for that
-			s.ageing.forgotten(m)
+			a.forgotten(m)
 		}
 	}
 	return nil
@@ -136,12 +147,12 @@ func (s *Snapshotter) retireOldest(ctx context.Context, m clock.Moment) error {
 
 // retireStorage forgets old states of a storage, unless somebody is at work with it, who may need them, and reports
 // whether it did so.
-func (s *Snapshotter) retireStorage(ctx context.Context, t dag.Retire) (forgot bool, err error) {
+func (a *Ageing) retireStorage(ctx context.Context, t dag.Retire) (forgot bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, atWork)
 	defer cancel()
-	err = s.locked(ctx, t.Storage, func(st dag.Storage) error {
+	err = a.state.Locked(ctx, t.Storage, func(st dag.Storage) error {
 		states := t.Forgets(st)
-		if err := s.do(t); err != nil {
+		if err := a.state.Do(t); err != nil {
 			return err
 		}
 		for _, p := range states {
@@ -164,18 +175,13 @@ var doubt = fmt.Sprintf("by the clock of the machine something is to be forgotte
 	"but that clock is not believed before it has gone on evenly for %v; if it is wrong, set it right", clock.Settled)
 
 // doubtful returns the storages of which something is over by the clock of the machine, and not certainly.
-func (s *Snapshotter) doubtful(m clock.Moment) (names []string) {
-	pins := func(o servicing.Options) bool {
-		return slices.ContainsFunc(o.Pins, func(p servicing.Pin) bool { return !p.Expires.IsZero() && m.Doubted(p.Expires) })
-	}
-	s.Graph(func(g *dag.Graph) {
+func (a *Ageing) doubtful(m clock.Moment) (names []string) {
+	a.state.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
-			var own servicing.Options
 			old := slices.ContainsFunc(slices.Concat(st.Points, st.Aside), func(p dag.Point) bool {
-				return s.retention.Age > 0 && m.Doubted(p.Time.Add(s.retention.Age))
+				return a.retention.Age > 0 && m.Doubted(p.Time.Add(a.retention.Age))
 			})
-			unread := json.Unmarshal(st.Settings, &own) // settings that cannot be read are told of when they are needed
-			if old || pins(s.servicing) || unread == nil && pins(own) {
+			if old || slices.ContainsFunc(a.expiries(st.Settings), m.Doubted) {
 				names = append(names, st.Name)
 			}
 		}
@@ -183,20 +189,10 @@ func (s *Snapshotter) doubtful(m clock.Moment) (names []string) {
 	return names
 }
 
-// checkClock finds what is kept only because the clock is not believed.
-func (s *Snapshotter) checkClock(context.Context) (found []Problem, _ error) {
-	m := s.ageing.moment()
-	for _, name := range s.doubtful(m) {
-		what := fmt.Sprintf("the clock says %s: %s", m.Wall.Format(time.RFC3339), doubt)
-		found = append(found, Problem{Subject: fmt.Sprintf("storage %q", name), What: what})
-	}
-	return found, nil
-}
-
 // sweepBefore returns the time since when what is in the trash is kept.
-func (s *Snapshotter) sweepBefore() time.Time {
-	if s.retention.Trash == 0 {
+func (a *Ageing) sweepBefore() time.Time {
+	if a.retention.Trash == 0 {
 		return time.Unix(1<<40, 0) // nothing is kept, whatever the clock said when it came there
 	}
-	return s.ageing.moment().Sure.Add(-s.retention.Trash)
+	return a.Moment().Sure.Add(-a.retention.Trash)
 }

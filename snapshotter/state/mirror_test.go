@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"encoding/binary"
@@ -19,14 +19,14 @@ import (
 )
 
 // healed is the graph as it would be rebuilt now, were the database lost.
-func (i inside) healed() *dag.Graph {
-	i.t.Helper()
-	present, err := i.nodes.List()
-	i.must(err)
-	remains, unread, err := opening{nodes: i.nodes, files: i.mirror.files, present: present}.remains()
-	i.must(err)
+func (b bench) healed() *dag.Graph {
+	b.t.Helper()
+	present, err := b.nodes.List()
+	b.must(err)
+	remains, unread, err := opening{nodes: b.nodes, files: b.mirror.files, present: present}.remains()
+	b.must(err)
 	if len(unread) > 0 {
-		i.t.Errorf("cannot be read: %v", unread)
+		b.t.Errorf("cannot be read: %v", unread)
 	}
 	g, _, _ := salvage.Graph(remains, clock.Now())
 	return g
@@ -43,12 +43,12 @@ func storageNames(g *dag.Graph) (names []string) {
 // steps by which the next one corrects them, while the directories of nodes that are gone are still in use. Nothing is
 // damaged, and once all is corrected nothing that is gone comes back.
 func TestHealWhileCatchingUp(t *testing.T) {
-	i := newInside(t)
-	base := i.layer("default/1/base", "", "file")
-	i.bound("default/2/a", base, "a")
+	b := newBench(t)
+	base := b.layer("default/1/base", "", "file")
+	b.bound("default/2/a", base, "a")
 	for _, file := range []string{"one", "two"} {
-		i.write("default/a", file)
-		i.divide("default/a")
+		b.write("default/a", file)
+		b.divide("default/a")
 	}
 	unpin := func() {}
 	defer func() { unpin() }()
@@ -56,62 +56,62 @@ func TestHealWhileCatchingUp(t *testing.T) {
 		what string
 		do   func() error
 	}{
-		{"fork", func() error { return i.Fork(t.Context(), "default/a", "default/b") }},
-		{"remove a container", func() error { return i.Remove(t.Context(), "default/2/a") }},
-		{"fork the copy", func() error { return i.Fork(t.Context(), "default/b", "default/c") }},
-		{"remove the first", func() error { return i.RemoveStorage(t.Context(), "default/a") }},
-		{"remove the copy", func() error { return i.RemoveStorage(t.Context(), "default/b") }},
-		{"remove the last", func() error { return i.RemoveStorage(t.Context(), "default/c") }},
+		{"fork", func() error { return b.fork("default/a", "default/b") }},
+		{"remove a container", func() error { return b.drop("default/2/a") }},
+		{"fork the copy", func() error { return b.fork("default/b", "default/c") }},
+		{"remove the first", func() error { return b.remove("default/a") }},
+		{"remove the copy", func() error { return b.remove("default/b") }},
+		{"remove the last", func() error { return b.remove("default/c") }},
 	} {
-		present, err := i.nodes.List()
-		i.must(err)
+		present, err := b.nodes.List()
+		b.must(err)
 		unpin()
-		unpin = i.busy.pin(present...) // somebody uses them
-		i.mirror.mu.Lock()
-		i.mirror.behind = true
-		i.mirror.mu.Unlock()
-		i.must(change.do())
+		unpin = b.leases.lease(present...) // somebody uses them
+		b.mirror.mu.Lock()
+		b.mirror.behind = true
+		b.mirror.mu.Unlock()
+		b.must(change.do())
 
-		i.mirror.mu.Lock()
-		wrong, err := i.mirror.compare()
-		i.must(err)
+		b.mirror.mu.Lock()
+		wrong, err := b.mirror.compare()
+		b.must(err)
 		if len(wrong) == 0 {
 			t.Errorf("%s: no record is behind", change.what)
 		}
 		for _, one := range wrong {
-			i.must(one.correct())
-			for _, n := range i.healed().Nodes() {
+			b.must(one.correct())
+			for _, n := range b.healed().Nodes() {
 				if n.Damage != "" {
 					t.Errorf("%s, after %s: %v is %s", change.what, one.what, n.ID, n.Damage)
 				}
 			}
 		}
-		wrong, err = i.mirror.compare()
-		i.must(err)
+		wrong, err = b.mirror.compare()
+		b.must(err)
 		var want []string
-		i.Graph(func(g *dag.Graph) { want = storageNames(g) })
-		if got := storageNames(i.healed()); !slices.Equal(got, want) || len(wrong) > 0 {
+		b.Graph(func(g *dag.Graph) { want = storageNames(g) })
+		if got := storageNames(b.healed()); !slices.Equal(got, want) || len(wrong) > 0 {
 			t.Errorf("%s: the storages would be %v, not %v; still wrong: %v", change.what, got, want, wrong)
 		}
-		i.mirror.mu.Unlock()
+		b.mirror.mu.Unlock()
 	}
 }
 
 // TestRemovedInUse: the daemon died before the records of a removal were copied, and what was removed is still in use at the
 // next start. When the database is lost after that the storage stays removed.
 func TestRemovedInUse(t *testing.T) {
-	i := newInside(t)
-	base := i.layer("default/1/base", "", "file")
-	i.bound("default/2/a", base, "a")
-	i.must(i.Remove(t.Context(), "default/2/a"))
-	head := filepath.Dir(i.open("default/a"))
-	_, err := i.store.Do(dag.RemoveStorage{Name: "default/a", Now: clock.Now()}) // and nothing is copied
-	i.must(err)
-	i.must(i.mirror.catchUpAtStart())
+	b := newBench(t)
+	base := b.layer("default/1/base", "", "file")
+	b.bound("default/2/a", base, "a")
+	b.must(b.drop("default/2/a"))
+	head := filepath.Dir(b.open("default/a"))
+	_, err := b.store.Do(dag.RemoveStorage{Name: "default/a", Now: clock.Now()}) // and nothing is copied
+	b.must(err)
+	b.must(b.mirror.catchUpAtStart())
 	if _, err := os.Lstat(head); err != nil {
 		t.Fatal(err)
 	}
-	if names := storageNames(i.healed()); len(names) > 0 {
+	if names := storageNames(b.healed()); len(names) > 0 {
 		t.Errorf("the storages would be %v", names)
 	}
 }
@@ -140,7 +140,7 @@ func TestDatabaseOneChangeBehind(t *testing.T) {
 	for name, told := range map[string]bool{"a record was written": true, "a record was deleted": false} {
 		t.Run(name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "root")
-			must := inside{t: t}.must
+			must := bench{t: t}.must
 			m, closed := opened(t, root)
 			_, err := m.nodes.Stage(1)
 			must(err)

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"context"
@@ -31,23 +31,23 @@ type Occupancy struct {
 
 // Occupancies returns what can be seen of storages, by name. Nodes whose size is not known, the open ones that is, are walked
 // if they are to be measured. One that cannot be walked counts as empty.
-func (s *Snapshotter) Occupancies(ctx context.Context, storages []dag.Storage, measure bool) map[string]Occupancy {
-	table, err := mounttable.Read(s.nodes.Published())
+func (m *Meter) Occupancies(ctx context.Context, storages []dag.Storage, measure bool) map[string]Occupancy {
+	table, err := mounttable.Read(m.nodes.Published())
 	if err != nil {
 		log.G(ctx).WithError(err).Warn("storages are listed without their mounts")
 	}
 	all := make(map[string]Occupancy, len(storages))
 	for _, st := range storages {
-		o := Occupancy{Mounted: err == nil && table.Written(st.Head), LastUsed: s.lastMounted(st.Head)}
+		o := Occupancy{Mounted: err == nil && table.Written(st.Head), LastUsed: m.lastMounted(st.Head)}
 		var nodes []dag.Node
-		s.Graph(func(g *dag.Graph) {
+		m.state.Graph(func(g *dag.Graph) {
 			for _, id := range g.Stack(st.Head) {
 				n, _ := g.Node(id)
 				nodes = append(nodes, n)
 			}
 		})
 		for _, n := range nodes {
-			if size, err := s.sizeOf(ctx, n, measure); err == nil {
+			if size, err := m.sizeOf(ctx, n, measure); err == nil {
 				o.Size += size
 			}
 		}
@@ -57,11 +57,11 @@ func (s *Snapshotter) Occupancies(ctx context.Context, storages []dag.Storage, m
 }
 
 // sizeOf returns what a node occupies. An open one is walked if it is to be measured, and counts as empty otherwise.
-func (s *Snapshotter) sizeOf(ctx context.Context, n dag.Node, measure bool) (int64, error) {
+func (m *Meter) sizeOf(ctx context.Context, n dag.Node, measure bool) (int64, error) {
 	if n.Inodes > 0 || !measure {
 		return n.Size, nil
 	}
-	size, _, err := s.NodeUsage(ctx, n.ID)
+	size, _, err := m.Node(ctx, n.ID)
 	if err != nil && !errdefs.IsNotFound(err) && ctx.Err() == nil {
 		log.G(ctx).WithError(err).WithField("node", n.ID.String()).Warn("failed to measure a node")
 	}
@@ -69,8 +69,8 @@ func (s *Snapshotter) sizeOf(ctx context.Context, n dag.Node, measure bool) (int
 }
 
 // lastMounted returns when a node was last mounted to be written. Each mount makes a new directory in the work directory.
-func (s *Snapshotter) lastMounted(id dag.NodeID) time.Time {
-	info, err := os.Lstat(filepath.Join(s.nodes.Work(id), "work"))
+func (m *Meter) lastMounted(id dag.NodeID) time.Time {
+	info, err := os.Lstat(filepath.Join(m.nodes.Work(id), "work"))
 	if err != nil {
 		return time.Time{}
 	}
@@ -96,14 +96,14 @@ type Space struct {
 
 // DiskUsage measures the state directory by kind. It returns, too, how many nodes could not be measured. A node that storages
 // need now is theirs; one that only a rollback needs is a rollback point's.
-func (s *Snapshotter) DiskUsage(ctx context.Context) (all []Space, unmeasured int, err error) {
+func (m *Meter) DiskUsage(ctx context.Context) (all []Space, unmeasured int, err error) {
 	kinds := map[string]*Space{}
 	for _, kind := range []string{InBaseLayers, InDeltaLayers, InStorages, InPoints, InTrash} {
 		kinds[kind] = &Space{Kind: kind}
 	}
 	var nodes []dag.Node
 	needed := map[dag.NodeID]bool{}
-	s.Graph(func(g *dag.Graph) {
+	m.state.Graph(func(g *dag.Graph) {
 		nodes = g.Nodes()
 		for _, st := range g.Storages() {
 			for _, id := range g.Stack(st.Head) {
@@ -112,7 +112,7 @@ func (s *Snapshotter) DiskUsage(ctx context.Context) (all []Space, unmeasured in
 		}
 	})
 	for _, n := range nodes {
-		size, err := s.sizeOf(ctx, n, true)
+		size, err := m.sizeOf(ctx, n, true)
 		if ctx.Err() != nil {
 			return nil, 0, ctx.Err()
 		}
@@ -121,7 +121,7 @@ func (s *Snapshotter) DiskUsage(ctx context.Context) (all []Space, unmeasured in
 		}
 		kinds[kindOfSpace(n, needed[n.ID])].add(size)
 	}
-	if err := s.addTrash(ctx, kinds[InTrash]); err != nil {
+	if err := m.addTrash(ctx, kinds[InTrash]); err != nil {
 		return nil, 0, err
 	}
 	for _, kind := range []string{InBaseLayers, InDeltaLayers, InStorages, InPoints, InTrash} {
@@ -148,8 +148,8 @@ func kindOfSpace(n dag.Node, needed bool) string {
 }
 
 // addTrash adds what waits to be deleted.
-func (s *Snapshotter) addTrash(ctx context.Context, space *Space) error {
-	dirs, err := s.nodes.Trashed()
+func (m *Meter) addTrash(ctx context.Context, space *Space) error {
+	dirs, err := m.nodes.Trashed()
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"context"
@@ -21,13 +21,13 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/manifest"
 )
 
-// CheckDeep compares what is in frozen nodes, files included, with what was in them when they were frozen, and returns
+// Deep compares what is in frozen nodes, files included, with what was in them when they were frozen, and returns
 // those that were changed since. It neither asks nor trusts what is mounted. It reads all layers and storages, which
 // may take long. Of nodes of which nothing was recorded, or of which the record is lost, what is there now is recorded;
 // nothing else is changed.
-func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error) {
+func (c *Checker) Deep(ctx context.Context) (found []Problem, err error) {
 	var frozen []dag.Node
-	s.Graph(func(g *dag.Graph) {
+	c.state.Graph(func(g *dag.Graph) {
 		for _, n := range g.Nodes() {
 			if n.Frozen && n.Damage == "" {
 				frozen = append(frozen, n)
@@ -36,8 +36,8 @@ func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error
 	})
 	recorded := 0
 	for _, n := range frozen {
-		p, now, err := s.checkFrozen(ctx, n)
-		if err != nil && !s.has(n.ID) {
+		p, now, err := c.checkFrozen(ctx, n)
+		if err != nil && !c.state.has(n.ID) {
 			continue // it has gone meanwhile
 		}
 		if err != nil && ctx.Err() != nil {
@@ -45,7 +45,7 @@ func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error
 		}
 		if err != nil {
 			what := "whether it was changed after it was frozen cannot be found out: " + errtext.Of(err)
-			p = []Problem{{Subject: s.subject(n), Grave: true, What: what}}
+			p = []Problem{{Subject: c.subject(n), Grave: true, What: what}}
 		}
 		found = append(found, p...)
 		if now {
@@ -60,9 +60,9 @@ func (s *Snapshotter) CheckDeep(ctx context.Context) (found []Problem, err error
 }
 
 // checkFrozen compares a frozen node with what is on record, and records what is not, which it reports.
-func (s *Snapshotter) checkFrozen(ctx context.Context, n dag.Node) (found []Problem, recorded bool, err error) {
-	defer s.busy.pin(n.ID)()
-	dir := s.nodes.FS(n.ID)
+func (c *Checker) checkFrozen(ctx context.Context, n dag.Node) (found []Problem, recorded bool, err error) {
+	defer c.state.LeaseNodes(n.ID)()
+	dir := c.nodes.FS(n.ID)
 	t := dag.Attest{Node: n.ID}
 	diffs := newDifferences()
 	for _, part := range []struct {
@@ -71,8 +71,8 @@ func (s *Snapshotter) checkFrozen(ctx context.Context, n dag.Node) (found []Prob
 		walk manifest.Walk
 		now  *digest.Digest
 	}{
-		{s.nodes.Manifest(n.ID), n.Digest, factsOf(ctx, dir), &t.Digest},
-		{s.nodes.Contents(n.ID), n.Contents, contentsOf(ctx, dir), &t.Contents},
+		{c.nodes.Manifest(n.ID), n.Digest, factsOf(ctx, dir), &t.Digest},
+		{c.nodes.Contents(n.ID), n.Contents, contentsOf(ctx, dir), &t.Contents},
 	} {
 		err := errNoRecord
 		if part.sum != "" {
@@ -81,13 +81,13 @@ func (s *Snapshotter) checkFrozen(ctx context.Context, n dag.Node) (found []Prob
 		switch {
 		case err == nil:
 			continue
-		case part.sum != "" && (errdefs.IsDataLoss(err) || errors.Is(err, fs.ErrNotExist) && s.has(n.ID)):
-			same, err := s.restore(part.path, part.sum, part.walk)
+		case part.sum != "" && (errdefs.IsDataLoss(err) || errors.Is(err, fs.ErrNotExist) && c.state.has(n.ID)):
+			same, err := c.restore(part.path, part.sum, part.walk)
 			if err != nil {
 				return found, false, err
 			}
 			if !same {
-				found = append(found, Problem{Subject: s.subject(n), Grave: true, What: changedSomewhere + restoreIt})
+				found = append(found, Problem{Subject: c.subject(n), Grave: true, What: changedSomewhere + restoreIt})
 			}
 		case errors.Is(err, errNoRecord) && diffs.count == 0:
 			if *part.now, err = manifest.Write(part.path, part.walk); err != nil {
@@ -99,13 +99,13 @@ func (s *Snapshotter) checkFrozen(ctx context.Context, n dag.Node) (found []Prob
 	}
 	if diffs.count > 0 {
 		what := fmt.Sprintf("was changed after it was frozen: %s; %s", diffs, restoreIt)
-		found = append(found, Problem{Subject: s.subject(n), Grave: true, What: what})
+		found = append(found, Problem{Subject: c.subject(n), Grave: true, What: what})
 	}
 	if t.Digest == "" && t.Contents == "" || diffs.count > 0 {
 		return found, false, nil
 	}
 	// The content of storage nodes is summed up in the background, which may just not have come to it.
-	return found, t.Digest != "", s.do(t)
+	return found, t.Digest != "", c.state.Do(t)
 }
 
 const (
@@ -118,7 +118,7 @@ const (
 var errNoRecord = errors.New("there is no record")
 
 // restore writes a lost manifest again if the tree still is what it was, which it reports.
-func (s *Snapshotter) restore(path string, sum digest.Digest, walk manifest.Walk) (same bool, err error) {
+func (c *Checker) restore(path string, sum digest.Digest, walk manifest.Walk) (same bool, err error) {
 	is, err := manifest.Sum(walk)
 	if err != nil || is != sum {
 		return false, err
@@ -128,12 +128,12 @@ func (s *Snapshotter) restore(path string, sum digest.Digest, walk manifest.Walk
 }
 
 // subject names a node, with a storage that shows it.
-func (s *Snapshotter) subject(n dag.Node) (subject string) {
+func (c *Checker) subject(n dag.Node) (subject string) {
 	if n.Kind == dag.Layer {
 		return "layer " + n.ID.String()
 	}
 	subject = "node " + n.ID.String()
-	s.Graph(func(g *dag.Graph) {
+	c.state.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			states := []dag.NodeID{st.Head}
 			for _, p := range slices.Concat(st.Points, st.Aside) {

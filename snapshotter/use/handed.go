@@ -1,14 +1,13 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package use
 
 import (
 	"sync"
 	"time"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 )
 
 // handed remembers when mounts were handed out, and of what: between that and the mount itself nothing shows that the
@@ -64,18 +63,6 @@ const keepFor = 6
 
 func newHanded(grace time.Duration) *handed {
 	return &handed{grace: grace, at: map[string]*handout{}, clock: wallClock{start: time.Now()}}
-}
-
-// afresh takes the mounts of every key that has a storage for handed out now: an earlier daemon may have done that a
-// moment ago.
-func (h *handed) afresh(st *store.Store) {
-	st.View(func(g *dag.Graph) {
-		for _, st := range g.Storages() {
-			if st.Key != "" {
-				h.out(st.Key, append(g.Stack(st.Head), g.Chain(g.Base(st))...))
-			}
-		}
-	})
 }
 
 func (h *handed) out(key string, nodes []dag.NodeID) {
@@ -158,3 +145,32 @@ func (h *handed) change(key string) <-chan struct{} {
 	}()
 	return ready
 }
+
+// handAfresh takes the mounts of every key that has a storage for handed out now: an earlier daemon may have done that a
+// moment ago.
+func (t *Tracker) handAfresh() {
+	t.state.Graph(func(g *dag.Graph) {
+		for _, st := range g.Storages() {
+			if st.Key != "" {
+				t.HandOut(st.Key, append(g.Stack(st.Head), g.Chain(g.Base(st))...))
+			}
+		}
+	})
+}
+
+// HandOut notes that mounts of nodes are handed out for a key. It is called while the graph cannot change, so that nobody
+// takes a storage for free in between.
+func (t *Tracker) HandOut(key string, nodes []dag.NodeID) { t.handed.out(key, nodes) }
+
+// HandedOut returns the nodes that somebody may be about to mount.
+func (t *Tracker) HandedOut() map[dag.NodeID]bool { return t.handed.kept() }
+
+// Ended ends the doubt about mounts of a key that is no more.
+func (t *Tracker) Ended(key string) { t.handed.ended(key) }
+
+// Released ends the doubt about mounts that were handed out for a key before an event, which has the time of the
+// machine's clock.
+func (t *Tracker) Released(key string, at time.Time) { t.handed.released(key, at) }
+
+// Recently reports whether mounts were handed out for a key so recently that somebody may be about to mount them.
+func (t *Tracker) Recently(key string) bool { return t.handed.recently(key) }

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package state
 
 import (
 	"cmp"
@@ -236,6 +236,13 @@ func (m *mirror) expected() (all []copied) {
 type stale struct {
 	what, remedy string
 	correct      func() error
+}
+
+// wrong returns the files that do not say what the graph says.
+func (m *mirror) wrong() ([]stale, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.compare()
 }
 
 // compare returns the files that do not say what the graph says, in the order in which copy would correct them. The caller

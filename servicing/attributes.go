@@ -38,17 +38,17 @@ func memoryOf(m tree.Meta) (bytes int) {
 
 // show decides what stands at a path in the result. Metadata that is not known, or that there is no room for, holds the
 // storage.
-func (p *planner) show(name string, o sides.Outcome) {
-	p.attrs.held -= memoryOf(p.want[name].Meta)
-	p.want[name] = p.counted(name, o)
+func (r *result) show(name string, o sides.Outcome) {
+	r.attrs.held -= memoryOf(r.want[name].Meta)
+	r.want[name] = r.counted(name, o)
 }
 
 // counted returns an outcome that is to be kept at a path, without its extended attributes where these are too many.
-func (p *planner) counted(name string, o sides.Outcome) sides.Outcome {
-	a, bytes := &p.attrs, memoryOf(o.Meta)
+func (r *result) counted(name string, o sides.Outcome) sides.Outcome {
+	a, bytes := &r.attrs, memoryOf(o.Meta)
 	if o.Unread != nil {
 		if !a.full { // else it is held already, and this may be what was left out below
-			p.holdUnread(name, o.Unread)
+			r.holdUnread(name, o.Unread)
 		}
 		return o
 	}
@@ -65,23 +65,23 @@ func (p *planner) counted(name string, o sides.Outcome) sides.Outcome {
 }
 
 // holdUnread holds the storage because of extended attributes that cannot be read.
-func (p *planner) holdUnread(name string, why *tree.UnreadableError) {
-	if p.attrs.unread++; p.attrs.unread <= sides.MaxNamed {
-		p.hold(report.HoldAttributes, name, why.Error())
+func (r *result) holdUnread(name string, why *tree.UnreadableError) {
+	if r.attrs.unread++; r.attrs.unread <= sides.MaxNamed {
+		r.Hold(report.HoldAttributes, name, why.Error())
 	}
 }
 
 // holdHeavy holds the storage when there were too many extended attributes to plan with, and tells how many paths of
 // which they cannot be read are not named.
-func (p *planner) holdHeavy() {
-	if more := p.attrs.unread - sides.MaxNamed; more > 0 {
-		p.hold(report.HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read", more))
+func (r *result) holdHeavy() {
+	if more := r.attrs.unread - sides.MaxNamed; more > 0 {
+		r.Hold(report.HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read", more))
 	}
-	if !p.attrs.full {
+	if !r.attrs.full {
 		return
 	}
-	p.hold(report.HoldAttributes, p.attrs.heavy, fmt.Sprintf(
+	r.Hold(report.HoldAttributes, r.attrs.heavy, fmt.Sprintf(
 		"the extended attributes of the paths to be reconciled take more than %d MiB of memory; "+
 			"those of %q take the most, %d KiB",
-		maxAttributes>>20, p.attrs.heavy, p.attrs.most>>10))
+		maxAttributes>>20, r.attrs.heavy, r.attrs.most>>10))
 }

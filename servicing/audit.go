@@ -50,28 +50,31 @@ func auditOnce(ctx context.Context, in Input, stands tree.Stack, over sides.Pass
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, earlier.Close()) }()
-	a := &auditor{earlier: earlier, waiting: in.Waiting, compared: len(in.Old) > 0, AuditReport: &report.AuditReport{
-		Version: report.Version, Packages: []report.AuditPackage{}, Paths: []report.AuditPath{},
-	}}
-	a.held = !slices.Equal(stands, in.New)
+	a := &auditor{
+		earlier: earlier, waiting: in.Waiting, compared: len(in.Old) > 0, held: !slices.Equal(stands, in.New),
+		pins: newPins(in.Options, over), lower: make(map[*unit.Choice]bool),
+		report: &report.AuditReport{Version: report.Version, Packages: []report.AuditPackage{}, Paths: []report.AuditPath{}},
+	}
 	in.Old, in.Waiting = stands, nil // what the user saw is what is seen now, whoever made it so
 	v, err := sides.Open(in.stacks())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	a.planner = newPlanner(v, in)
-	a.pins.passed = over
+	a.views = v
 	if err := a.run(ctx); err != nil {
 		return nil, fmt.Errorf("audit the storage: %w", err)
 	}
-	a.Unread = append(a.Unread, over.List()...)
-	return a.AuditReport, nil
+	a.report.Unread = append(a.report.Unread, over.List()...)
+	return a.report, nil
 }
 
+// auditor compares the packages of a base, and their files, with what is seen.
 type auditor struct {
-	*planner
-	*report.AuditReport
+	views    *sides.Views
+	packages *pkg.Packages
+	pins     *pins
+	report   *report.AuditReport
 	earlier  *tree.View
 	waiting  []report.Waiting // of the update that put the storage on the base
 	compared bool             // there is an earlier base
@@ -79,28 +82,30 @@ type auditor struct {
 	lower    map[*unit.Choice]bool
 }
 
-func (a *auditor) run(ctx context.Context) (err error) {
-	if a.packages, err = readPackages(a.Views, pkg.NewTies(policy.ActionHold, nil)); err != nil {
+func (a *auditor) run(ctx context.Context) error {
+	managers, err := readManagers(a.views, pkg.NewTies(policy.ActionHold, nil))
+	if err != nil {
+		return err
+	}
+	if a.packages, err = pkg.New(a.views, managers...); err != nil {
 		return err
 	}
 	if err := a.packages.ReadOwners(); err != nil {
 		return err
 	}
-	if err := a.auditPackages(); err != nil {
-		return err
-	}
+	a.auditPackages()
 	hides, err := a.hidingPaths(ctx)
 	if err != nil {
 		return err
 	}
 	for name, o := range a.packages.Owners {
 		if c := o[sides.New]; c != nil && hides(name) {
-			if err := a.passOver(name, a.auditPath(name, c)); err != nil {
+			if err := a.pins.passed.Over(a.views.Live, name, a.auditPath(name, c)); err != nil {
 				return err
 			}
 		}
 	}
-	slices.SortFunc(a.Paths, func(x, y report.AuditPath) int { return sides.ComparePaths(x.Path, y.Path) })
+	slices.SortFunc(a.report.Paths, func(x, y report.AuditPath) int { return sides.ComparePaths(x.Path, y.Path) })
 	return nil
 }
 
@@ -108,8 +113,7 @@ func (a *auditor) run(ctx context.Context) (err error) {
 const heldBack = "the update that brings it is held"
 
 // auditPackages compares the package databases.
-func (a *auditor) auditPackages() error {
-	a.lower = make(map[*unit.Choice]bool)
+func (a *auditor) auditPackages() {
 	for _, c := range a.packages.All() {
 		base, seen := c.New.InstalledVersion(), c.User.InstalledVersion()
 		if base == "" || base == seen {
@@ -125,15 +129,14 @@ func (a *auditor) auditPackages() error {
 		}
 		if p.Lower {
 			a.lower[c] = true
-			a.Fixes++
+			a.report.Fixes++
 			if p.Waits = a.waits(c); p.Waits != nil {
 				p.Reason = "an update has kept it: " + p.Waits.Why()
 			}
 		}
-		a.Packages = append(a.Packages, p)
+		a.report.Packages = append(a.report.Packages, p)
 	}
-	slices.SortFunc(a.Packages, func(x, y report.AuditPackage) int { return cmp.Compare(x.Name, y.Name) })
-	return nil
+	slices.SortFunc(a.report.Packages, func(x, y report.AuditPackage) int { return cmp.Compare(x.Name, y.Name) })
 }
 
 // waits returns for what the base's version of a package waits; nil for nothing.
@@ -151,13 +154,15 @@ func (a *auditor) waits(c *unit.Choice) *report.Waiting {
 // walked.
 func (a *auditor) hidingPaths(ctx context.Context) (func(string) bool, error) {
 	exact, whole := make(map[string]bool), make(map[string]bool)
-	err := a.Said.Survey(ctx, func(c tree.Change) error {
+	err := a.views.Said.Survey(ctx, func(c tree.Change) error {
 		switch {
 		case c.Deleted, c.Opaque, c.Kind != tree.Directory:
 			exact[c.Path], whole[c.Path] = true, true // what was a directory is hidden with all below
 		}
 		return nil
-	}, func(err error) { a.Unread = append(a.Unread, report.Unread{Why: report.Printable(err.Error())}) })
+	}, func(err error) {
+		a.report.Unread = append(a.report.Unread, report.Unread{Why: report.Printable(err.Error())})
+	})
 	return func(name string) bool {
 		if exact[name] {
 			return true
@@ -173,7 +178,7 @@ func (a *auditor) hidingPaths(ctx context.Context) (func(string) bool, error) {
 
 // auditPath compares a file of a package.
 func (a *auditor) auditPath(name string, c *unit.Choice) error {
-	t, err := a.Three(name)
+	t, err := a.views.Three(name)
 	if err != nil || !t.N.File() || sides.SameBacking(t.U, t.N) {
 		return err
 	}
@@ -202,11 +207,9 @@ func (a *auditor) auditPath(name string, c *unit.Choice) error {
 	}
 	r.Fix = a.lower[c] || a.compared && r.Was != r.BaseIs && c.User.InstalledVersion() == c.New.InstalledVersion()
 	if r.Fix && !a.lower[c] {
-		a.Fixes++
+		a.report.Fixes++
 	}
-	if one := a.pins.of(name); one != nil {
-		r.Pin = &a.pins.report[one.report].Pin
-	}
-	a.Paths = append(a.Paths, r)
+	r.Pin = a.pins.pinOf(name)
+	a.report.Paths = append(a.report.Paths, r)
 	return nil
 }

@@ -4,8 +4,12 @@
 package servicing
 
 import (
+	"fmt"
 	"path"
 	"unicode/utf8"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
 // The suffixes of what is put beside a path.
@@ -26,4 +30,62 @@ func beside(p, suffix string) string {
 		}
 	}
 	return dir + name + suffix
+}
+
+// putBeside puts the new base's version beside the user's, in place of what an earlier update put there.
+func (r *result) putBeside(t sides.Three) error {
+	name := beside(t.Path, besideSuffix)
+	there, err := sides.Lookup(r.views.Plain, name)
+	if err != nil {
+		return err
+	}
+	old, err := sides.SameContent(there, t.O)
+	if err != nil {
+		return err
+	}
+	same, err := sides.SameContent(there, t.N)
+	if err != nil {
+		return err
+	}
+	if !there.Absent() && !old && !same {
+		if name, err = r.freeName(name); err != nil { // the user worked on it
+			return err
+		}
+	}
+	r.show(name, sides.Shows(t.N).Unprivileged())
+	return nil
+}
+
+// freeName returns the name, with a number if something stands there: what a user has is not overwritten.
+func (r *result) freeName(name string) (string, error) {
+	for i, free := 1, name; ; i++ {
+		n, err := sides.Lookup(r.views.Plain, free)
+		if err != nil {
+			return "", err
+		}
+		if _, wanted := r.want[free]; n.Absent() && !wanted {
+			return free, nil
+		}
+		free = fmt.Sprintf("%s.%d", name, i)
+	}
+}
+
+// dropBeside removes what an earlier update put beside a path, if the conflict is over and nobody changed it.
+func (r *result) dropBeside(t sides.Three) error {
+	name := beside(t.Path, besideSuffix)
+	left, err := sides.Lookup(r.views.Plain, name)
+	if err != nil || left.Absent() || t.O.Absent() {
+		return err
+	}
+	same, err := sides.SameContent(left, t.O)
+	if err != nil || !same {
+		return err
+	}
+	dropped, err := r.views.Three(name)
+	if err != nil {
+		return err
+	}
+	return r.Decide(dropped, decision{
+		verdict: report.Drop, rule: "R4", reason: "put here by an earlier update; the conflict is over", result: sides.Nothing(),
+	})
 }

@@ -15,39 +15,46 @@ import (
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/ids"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// checker looks at the result of a plan, before anything of it is written. Only what was right before, for the user on the
-// old base, and is wrong after, on the new base with the side effects, counts.
+// checkInput is what is checked: a plan, before anything of it is written.
+type checkInput struct {
+	views     *sides.Views
+	packages  *pkg.Packages
+	policy    policy.Policy
+	effects   []sides.Effect
+	moved     map[string]string // by the user's paths, those in the result, where they differ
+	excludes  func(name string) bool
+	passed    sides.Passed // what a look passes over
+	owners    ids.Owners   // of the storage's files
+	numbering *ids.Numbering
+	remaps    []report.IDRemap
+}
+
+// checker compares two scenes. Only what was right before, for the user on the old base, and is wrong after, on the new base with
+// the side effects, counts.
 type checker struct {
-	*planner
+	in            checkInput
 	before, after *sides.Scene
-	moved         map[string]string // by the user's paths, those in the result, where they differ
 	programs      [2]*loader        // before and after
 	modules       map[string]string // directories of modules, with a path that shows that they are in use
 	findings      []report.CheckFinding
 }
 
-// check finds what the side effects, and the new base, would break. A base that did not change breaks nothing.
-func (p *planner) check(ctx context.Context, effects []sides.Effect) ([]report.CheckFinding, error) {
-	if p.SameBase || !p.touched && len(effects) == 0 {
-		return nil, nil
-	}
+// check finds what the side effects, and the new base, would break, in order of the paths.
+func check(ctx context.Context, in checkInput) ([]report.CheckFinding, error) {
 	c := &checker{
-		planner: p, before: sides.NewScene(p.User, nil), after: sides.NewScene(p.Plain, effects), moved: make(map[string]string),
+		in: in, before: sides.NewScene(in.views.User, nil), after: sides.NewScene(in.views.Plain, in.effects),
 		modules: make(map[string]string),
 	}
 	c.programs = [2]*loader{newLoader(c.before), newLoader(c.after)}
-	for name, o := range p.want {
-		if o.View == p.User && o.Path != name && (c.moved[o.Path] == "" || name < c.moved[o.Path]) {
-			c.moved[o.Path] = name
-		}
-	}
-	if err := p.Said.Walk(ctx, c.visit); err != nil {
+	if err := in.views.Said.Walk(ctx, c.visit); err != nil {
 		return nil, fmt.Errorf("check the result: %w", err)
 	}
 	for _, check := range []func() error{c.checkModules, c.checkAccounts, c.checkPackageFiles} {
@@ -58,16 +65,14 @@ func (p *planner) check(ctx context.Context, effects []sides.Effect) ([]report.C
 	slices.SortFunc(c.findings, func(a, b report.CheckFinding) int {
 		return cmp.Or(sides.ComparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
 	})
-	c.findings = slices.CompactFunc(c.findings, func(a, b report.CheckFinding) bool {
+	return slices.CompactFunc(c.findings, func(a, b report.CheckFinding) bool {
 		return a.Path == b.Path && a.Check == b.Check && a.Message == b.Message
-	})
-	p.holdFound(c.findings)
-	return c.findings, nil
+	}), nil
 }
 
-// holdFound holds the storage because of findings: one reason for each kind, so that a library that a thousand programs need
-// is no thousand reasons.
-func (p *planner) holdFound(all []report.CheckFinding) {
+// checkReasons returns the reasons to hold the storage that findings are: one for each kind, so that a library that a thousand
+// programs need is no thousand reasons.
+func checkReasons(all []report.CheckFinding) (out []report.Reason) {
 	for _, info := range policy.Concerns() {
 		var those []report.CheckFinding
 		for _, f := range all {
@@ -82,8 +87,9 @@ func (p *planner) holdFound(all []report.CheckFinding) {
 		if len(those) > 1 {
 			message += fmt.Sprintf(" (and %d more, see the findings)", len(those)-1)
 		}
-		p.holdFor(report.Reason{Code: report.HoldCheck, Path: those[0].Path, Package: those[0].Package, Message: message})
+		out = append(out, report.Reason{Code: report.HoldCheck, Path: those[0].Path, Package: those[0].Package, Message: message})
 	}
+	return out
 }
 
 // find records a finding, as the policy says.
@@ -93,12 +99,12 @@ func (c *checker) find(concern policy.Concern, name, pkg, format string, args ..
 	}
 	c.findings = append(c.findings, report.CheckFinding{
 		Check: concern, Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: pkg,
-		Message: report.Printable(fmt.Sprintf(format, args...)), Severity: c.options.Policy.Action(concern),
+		Message: report.Printable(fmt.Sprintf(format, args...)), Severity: c.in.policy.Action(concern),
 	})
 }
 
 func (c *checker) ignores(all ...policy.Concern) bool {
-	return !slices.ContainsFunc(all, func(one policy.Concern) bool { return c.options.Policy.Action(one) != policy.ActionIgnore })
+	return !slices.ContainsFunc(all, func(one policy.Concern) bool { return c.in.policy.Action(one) != policy.ActionIgnore })
 }
 
 // visit checks what stands in the result where the storage has something.
@@ -107,31 +113,31 @@ func (c *checker) visit(change tree.Change) error {
 	if errors.Is(err, fs.SkipDir) {
 		return err
 	}
-	return c.passOver(change.Path, err)
+	return c.in.passed.Over(c.in.views.Live, change.Path, err)
 }
 
 func (c *checker) look(change tree.Change) error {
 	switch {
-	case c.pins.excludes(change.Path) && change.Kind == tree.Directory:
+	case c.in.excludes(change.Path) && change.Kind == tree.Directory:
 		return fs.SkipDir
-	case c.pins.excludes(change.Path), change.Deleted:
+	case c.in.excludes(change.Path), change.Deleted:
 		return nil
 	case change.Kind != tree.Regular && change.Kind != tree.Symlink:
 		return nil
 	}
 	to := change.Path
-	if moved, ok := c.moved[to]; ok {
+	if moved, ok := c.in.moved[to]; ok {
 		to = moved
 	}
 	o, err := c.after.At(to)
 	if err != nil || o.Absent() || o.Kind != change.Kind {
 		return err
 	}
-	t, err := c.planner.Moved(change.Path, to)
+	t, err := c.in.views.Moved(change.Path, to)
 	if err != nil {
 		return err
 	}
-	users := o.View == c.User || sides.SameBacking(o.Node, t.U)
+	users := o.View == c.in.views.User || sides.SameBacking(o.Node, t.U)
 	switch {
 	case !users:
 		return nil // the new base's, which it has to see to itself
@@ -161,7 +167,7 @@ func (c *checker) checkLink(t sides.Three, o sides.Outcome) error {
 
 // findAt records a finding about a path: the one concern if it is of a package on the user's side, else the other.
 func (c *checker) findAt(packaged, own policy.Concern, t sides.Three, format string, args ...any) error {
-	owner, err := c.packages.OwnerOf(t)
+	owner, err := c.in.packages.OwnerOf(t)
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ func (c *checker) checkAccounts() error {
 		return nil
 	}
 	for _, k := range ids.Kinds() {
-		files := k.Of(c.owners)
-		for _, kept := range c.ids.Merged.Kept {
+		files := k.Of(c.in.owners)
+		for _, kept := range c.in.numbering.Merged.Kept {
 			if kept.File == k.File {
 				c.find(policy.ConcernAccount, k.Path(), "",
 					"the base dropped the %s %s (%d); it stays, because %s of the storage belong to it", k.What, kept.Name, kept.ID, ids.FilesIn(files[kept.ID]))
@@ -34,7 +34,7 @@ func (c *checker) checkAccounts() error {
 			return err
 		}
 	}
-	for _, r := range c.remaps {
+	for _, r := range c.in.remaps {
 		c.findMove(r)
 	}
 	return nil
@@ -43,7 +43,7 @@ func (c *checker) checkAccounts() error {
 // findMove reports an account of the new base that has another id in the result.
 func (c *checker) findMove(r report.IDRemap) {
 	for _, k := range ids.Kinds() {
-		if k.Kind != r.Kind || r.Files == 0 && accountIs(c.ids.O[k.File], k.File, r.Name, r.From) {
+		if k.Kind != r.Kind || r.Files == 0 && accountIs(c.in.numbering.O[k.File], k.File, r.Name, r.From) {
 			continue // it was so before, and nothing follows
 		}
 		c.find(policy.ConcernAccount, k.Path(), "", "the %s %s is %d in the base and %d here; %s of the base follow",
@@ -81,11 +81,11 @@ func (c *checker) checkPackageFiles() error {
 	if c.ignores(policy.ConcernPackageFiles) {
 		return nil
 	}
-	for _, choice := range c.packages.All() {
+	for _, choice := range c.in.packages.All() {
 		if !choice.Differs() || !choice.User.Installed() {
 			continue
 		}
-		list, err := c.packages.List(choice, sides.User)
+		list, err := c.in.packages.List(choice, sides.User)
 		if err != nil {
 			return err
 		}
@@ -113,7 +113,7 @@ func (c *checker) checkPackageFiles() error {
 // lostPath tells whether something was at a path and is not any more, not even by way of a directory that is a link now.
 func (c *checker) lostPath(name string) (bool, error) {
 	before, err := c.before.At(name)
-	if err != nil || before.Absent() || c.pins.excludes(name) {
+	if err != nil || before.Absent() || c.in.excludes(name) {
 		return false, err
 	}
 	after, err := c.after.At(name)

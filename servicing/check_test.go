@@ -245,7 +245,7 @@ func TestScene(t *testing.T) {
 		v, err := sides.Open(s.input(Options{}).stacks())
 		must(rt, err)
 		defer func() { must(rt, v.Close()) }()
-		_, effects, err := makePlan(t.Context(), v, Input{}, make(sides.Passed))
+		_, effects, err := makePlan(t.Context(), v, Input{}, make(sides.Passed), allTools)
 		must(rt, err)
 		after, got := sides.NewScene(v.Plain, effects), files{}
 		var walk func(dir string)

@@ -4,6 +4,7 @@
 package servicing
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
@@ -22,14 +23,14 @@ type detour struct {
 }
 
 // beginDetour takes the new base's file or link in place of a directory.
-func (p *planner) beginDetour(t sides.Three) error {
+func (w *walk) beginDetour(t sides.Three) error {
 	d := &detour{from: t.Was, made: make(map[string]bool)}
 	decided := decision{
 		verdict: report.Take, rule: "C5", reason: "no directory in the base any more; what the user has in it is set aside",
 		result: sides.Shows(t.N),
 	}
 	if t.N.Is(tree.Symlink) {
-		target, ok, err := p.linkTarget(t.Path)
+		target, ok, err := linkTarget(w.views, t.Path)
 		if err != nil {
 			return err
 		}
@@ -39,69 +40,55 @@ func (p *planner) beginDetour(t sides.Three) error {
 		}
 	}
 	if !d.follow {
-		name, err := p.freeName(beside(t.Path, asideSuffix))
+		name, err := w.result.freeName(beside(t.Path, asideSuffix))
 		if err != nil {
 			return err
 		}
 		d.to = name
 	}
-	if p.options.Policy[policy.ConcernTypeByBase] == policy.ActionHold && t.O.Dir() && !d.follow {
-		p.holdConflict(policy.ConcernTypeByBase, t, decided.reason)
+	if w.policy[policy.ConcernTypeByBase] == policy.ActionHold && t.O.Dir() && !d.follow {
+		w.result.holdConflict(policy.ConcernTypeByBase, t, decided.reason)
 		decided.verdict = report.Hold
 	}
-	p.detours = append(p.detours, d)
-	return p.apply(t, decided)
+	w.detours = append(w.detours, d)
+	return w.result.Decide(t, decided)
 }
 
 // leaveDirectory takes the new base's file or link in place of a directory that the old base had. What the user deleted by
 // making it anew stays deleted at the target of a link, too.
-func (p *planner) leaveDirectory(c tree.Change, t sides.Three) error {
-	if err := p.beginDetour(t); err != nil {
+func (w *walk) leaveDirectory(c tree.Change, t sides.Three) error {
+	if err := w.beginDetour(t); err != nil {
 		return err
 	}
-	d := p.detours[len(p.detours)-1]
+	d := w.detours[len(w.detours)-1]
 	if !d.follow || !c.Opaque && !c.Covered {
 		return nil
 	}
-	there, err := p.Moved(t.Was, d.to)
+	there, err := w.views.Moved(t.Was, d.to)
 	if err != nil {
 		return err
 	}
-	_, err = p.arrivals(there)
+	_, err = w.arrivals(there)
 	return err
 }
 
-// linkTarget returns the directory that a link of the new base leads to, if it is one for the user as well.
-func (p *planner) linkTarget(link string) (string, bool, error) {
-	target, ok, err := sides.ResolveDir(p.New, link)
-	if err != nil || !ok || sides.Within(target, link) {
-		return "", false, err
-	}
-	seen, err := sides.Lookup(p.Plain, target)
-	if err != nil || seen.Dir() {
-		return target, seen.Dir(), err
-	}
-	t, err := p.Three(target)
-	return target, t.O.Absent() && t.U.Absent(), err // an old whiteout hides it, but what is new in the base arrives
-}
-
 // visitDetour decides on a path in such a directory.
-func (p *planner) visitDetour(c tree.Change, d *detour) error {
+func (w *walk) visitDetour(c tree.Change, d *detour) error {
 	to := path.Join(d.to, strings.TrimPrefix(c.Path, d.from))
-	t, err := p.Moved(c.Path, to)
+	t, err := w.views.Moved(c.Path, to)
 	if err != nil {
 		return err
 	}
 	if d.follow {
-		return p.follow(c, t)
+		return w.follow(c, t)
 	}
-	return p.setAside(c, t, d)
+	return w.setAside(c, t, d)
 }
 
 // follow reconciles what the user has with what is at the new path, unless the user saw something else there as well: that is
 // another file, about which the user said something else, or nothing.
-func (p *planner) follow(c tree.Change, t sides.Three) error {
-	there, err := sides.Lookup(p.User, t.Path)
+func (w *walk) follow(c tree.Change, t sides.Three) error {
+	there, err := sides.Lookup(w.views.User, t.Path)
 	if err != nil {
 		return err
 	}
@@ -111,26 +98,26 @@ func (p *planner) follow(c tree.Change, t sides.Three) error {
 	}
 	switch {
 	case there.Absent() || c.Kind == tree.Directory && there.Dir():
-		return p.visitAt(c, t)
+		return w.visitAt(c, t)
 	case c.Deleted || unchanged:
-		p.note(c, t)
+		w.note(c, t)
 		return nil
 	default:
-		name, err := p.freeName(beside(t.Path, asideSuffix))
+		name, err := w.result.freeName(beside(t.Path, asideSuffix))
 		if err != nil {
 			return err
 		}
 		t.Path = name
-		p.note(c, t)
-		return p.apply(t, decision{
+		w.note(c, t)
+		return w.result.Decide(t, decision{
 			verdict: report.Relocate, rule: "C1", reason: "there was a file at the new path, too", result: sides.Shows(t.U).Unprivileged(),
 		})
 	}
 }
 
 // setAside puts what the user made or changed below a directory beside the one that is gone.
-func (p *planner) setAside(c tree.Change, t sides.Three, d *detour) error {
-	p.note(c, t)
+func (w *walk) setAside(c tree.Change, t sides.Three, d *detour) error {
+	w.note(c, t)
 	if c.Deleted || c.Kind == tree.Directory && t.O.Dir() {
 		return nil
 	}
@@ -138,30 +125,59 @@ func (p *planner) setAside(c tree.Change, t sides.Three, d *detour) error {
 	if err != nil || same {
 		return err
 	}
-	if err := p.makeParents(d, t.Was, t.Path); err != nil {
+	if err := w.makeParents(d, t.Was, t.Path); err != nil {
 		return err
 	}
-	return p.apply(t, decision{
+	return w.result.Decide(t, decision{
 		verdict: report.Relocate, rule: "C5", reason: "its directory is no longer one in the base",
 		result: sides.Shows(t.U).Unprivileged(),
 	})
 }
 
 // makeParents makes the directories that something set aside needs, as they were.
-func (p *planner) makeParents(d *detour, was, to string) error {
+func (w *walk) makeParents(d *detour, was, to string) error {
 	for to != d.to {
 		was, to = path.Dir(was), path.Dir(to)
 		if d.made[to] {
 			return nil
 		}
 		d.made[to] = true
-		n, err := sides.Lookup(p.User, was)
+		n, err := sides.Lookup(w.views.User, was)
 		if err != nil {
 			return err
 		}
-		if _, decided := p.want[to]; !decided {
-			p.show(to, sides.Shows(n))
+		if _, decided := w.result.want[to]; !decided {
+			w.result.show(to, sides.Shows(n))
 		}
 	}
 	return nil
+}
+
+// beginRename lets what the user has in a directory follow to where the new base has it now.
+func (w *walk) beginRename(c tree.Change, t sides.Three, to string) error {
+	w.detours = append(w.detours, &detour{from: t.Was, to: to, follow: true})
+	if err := w.result.Decide(t, decision{
+		verdict: report.Take, rule: "C2", reason: fmt.Sprintf("renamed to %s in the base; what the user has in it follows", tree.Shown(to)), result: sides.Nothing(),
+	}); err != nil {
+		return err
+	}
+	moved, err := w.views.Moved(t.Was, to)
+	if err != nil {
+		return err
+	}
+	return w.visitAt(c, moved)
+}
+
+// linkTarget returns the directory that a link of the new base leads to, if it is one for the user as well.
+func linkTarget(v *sides.Views, link string) (string, bool, error) {
+	target, ok, err := sides.ResolveDir(v.New, link)
+	if err != nil || !ok || sides.Within(target, link) {
+		return "", false, err
+	}
+	seen, err := sides.Lookup(v.Plain, target)
+	if err != nil || seen.Dir() {
+		return target, seen.Dir(), err
+	}
+	t, err := v.Three(target)
+	return target, t.O.Absent() && t.U.Absent(), err // an old whiteout hides it, but what is new in the base arrives
 }

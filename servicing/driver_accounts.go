@@ -16,51 +16,49 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-func claimsAccounts(_ *planner, p string) bool { return slices.Contains(accounts.Paths(), p) }
+// accountsDriver merges the account files, and lets the files of the new base follow their accounts.
+type accountsDriver struct {
+	plan   plan
+	remaps []report.IDRemap
+}
 
-// mergeAccounts merges the account files as one transaction, in the numbering that the plan is made with.
-func mergeAccounts(ctx context.Context, p *planner) error {
-	if shared := p.ids.Merged.Shared; len(shared) > 0 {
+func newAccounts(p plan) driver { return &accountsDriver{plan: p} }
+
+// Name implements the driver.
+func (dr *accountsDriver) Name() string { return "accounts" }
+
+// Takes takes no path: the driver decides when the walk is over.
+func (dr *accountsDriver) Takes(string) bool { return false }
+
+func (dr *accountsDriver) Claims(p string) bool { return slices.Contains(accounts.Paths(), p) }
+
+// Finish merges the account files as one transaction, in the numbering that the plan is made with.
+func (dr *accountsDriver) Finish(ctx context.Context) error {
+	if shared := dr.plan.Numbering().Merged.Shared; len(shared) > 0 {
 		message := fmt.Sprintf("/%s: the new base's %s %s", shared[0].Path, shared[0].Name, shared[0].Text)
 		if len(shared) > 1 {
 			message += fmt.Sprintf(" (and %d more)", len(shared)-1)
 		}
-		p.hold(report.HoldAccounts, shared[0].Path, message)
+		dr.plan.Hold(report.HoldAccounts, shared[0].Path, message)
 	}
 	for i, name := range accounts.Paths() {
-		t, err := p.look(name)
+		t, err := dr.plan.Look(name)
 		if err != nil {
 			return err
 		}
-		if p.ids.ByFile {
-			err = p.decideClaimed(t)
+		if dr.plan.Numbering().ByFile {
+			err = dr.plan.ByRules(t)
 		} else {
-			err = p.applyAccounts(t, p.ids.N[i], p.ids.U[i], p.ids.Merged.Files[i], p.ids.Merged.Notes)
+			err = dr.applyAccounts(t, dr.plan.Numbering().N[i], dr.plan.Numbering().U[i], dr.plan.Numbering().Merged.Files[i], dr.plan.Numbering().Merged.Notes)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return p.remap(ctx)
+	return dr.remap(ctx)
 }
 
-// decideClaimed decides on a path that the walk passed over as on any other.
-func (p *planner) decideClaimed(t sides.Three) error {
-	plain, err := sides.Lookup(p.Plain, t.Path)
-	if err != nil || sides.SameBacking(plain, t.N) {
-		return err // the storage says nothing about it
-	}
-	switch {
-	case t.U.Absent():
-		return p.deleted(t)
-	case t.U.Dir():
-		return p.directory(tree.Change{Entry: t.U.Entry}, t)
-	default:
-		return p.file(t)
-	}
-}
-
-func (p *planner) applyAccounts(t sides.Three, base, user, content []byte, notes []accounts.Note) error {
+func (dr *accountsDriver) applyAccounts(t sides.Three, base, user, content []byte, notes []accounts.Note) error {
 	d := decision{driver: "accounts", rule: "E1", verdict: report.Merge, reason: "merged by name and field"}
 	switch {
 	case content == nil:
@@ -80,22 +78,22 @@ func (p *planner) applyAccounts(t sides.Three, base, user, content []byte, notes
 			d.reason += fmt.Sprintf("; %s: %s", note.Name, note.Text)
 		}
 	}
-	return p.apply(t, d)
+	return dr.plan.Decide(t, d)
 }
 
 // remap makes the files of the new base that nothing was decided about follow the ids of the result. It goes through the
 // whole base, and so does nothing where no account of it has moved.
-func (p *planner) remap(ctx context.Context) error {
-	if !p.ids.Moves() || p.SameBase {
+func (dr *accountsDriver) remap(ctx context.Context) error {
+	if !dr.plan.Numbering().Moves() || dr.plan.Views().SameBase {
 		return nil
 	}
 	files := make(map[report.IDRemap]int)
-	err := p.New.Tree(ctx, func(e tree.Entry) error {
+	err := dr.plan.Views().New.Tree(ctx, func(e tree.Entry) error {
 		to := e
-		if err := p.ids.Amend(&to); err != nil || ids.SameOwners(to.Meta, e.Meta) {
+		if err := dr.plan.Numbering().Amend(&to); err != nil || ids.SameOwners(to.Meta, e.Meta) {
 			return err
 		}
-		follows, err := p.remapOne(e.Path)
+		follows, err := dr.remapOne(e.Path)
 		if follows && to.UID != e.UID {
 			files[report.IDRemap{Kind: "uid", From: e.UID, To: to.UID}]++
 		}
@@ -104,15 +102,15 @@ func (p *planner) remap(ctx context.Context) error {
 		}
 		return err
 	})
-	p.reportMoves(files)
+	dr.reportMoves(files)
 	return err
 }
 
 // reportMoves reports which ids of the new base are others in the result.
-func (p *planner) reportMoves(files map[report.IDRemap]int) {
+func (dr *accountsDriver) reportMoves(files map[report.IDRemap]int) {
 	for i, k := range ids.Kinds() {
-		names := accounts.Names(k.File, p.ids.N[k.File])
-		moved := []ids.Map{p.ids.UIDs, p.ids.GIDs}[i]
+		names := accounts.Names(k.File, dr.plan.Numbering().N[k.File])
+		moved := []ids.Map{dr.plan.Numbering().UIDs, dr.plan.Numbering().GIDs}[i]
 		for _, ids := range []map[uint32]uint32{moved.IDs, moved.Standing} {
 			for from, to := range ids {
 				one := report.IDRemap{Kind: k.Kind, From: from, To: to}
@@ -120,7 +118,7 @@ func (p *planner) reportMoves(files map[report.IDRemap]int) {
 				if len(names[from]) > 0 {
 					one.Name = report.Printable(names[from][0])
 				}
-				p.remaps = append(p.remaps, one)
+				dr.remaps = append(dr.remaps, one)
 			}
 		}
 	}
@@ -128,20 +126,23 @@ func (p *planner) reportMoves(files map[report.IDRemap]int) {
 
 // remapOne gives a file of the new base the owners of the result, unless the user's stands in its place. It reports whether
 // the base's stands there.
-func (p *planner) remapOne(name string) (bool, error) {
-	if decided, ok := p.want[name]; ok {
-		return decided.View == p.New, nil // in the numbering of the result
+func (dr *accountsDriver) remapOne(name string) (bool, error) {
+	if decided, ok := dr.plan.At(name); ok {
+		return decided.View == dr.plan.Views().New, nil // in the numbering of the result
 	}
-	t, err := p.look(name)
-	if err != nil || p.pins.excludes(name) {
+	t, err := dr.plan.Look(name)
+	if err != nil || dr.plan.Excludes(name) {
 		return false, err
 	}
-	shown, err := sides.Lookup(p.Plain, name)
+	shown, err := sides.Lookup(dr.plan.Views().Plain, name)
 	if err != nil || !sides.SameBacking(shown, t.N) {
 		return false, err
 	}
-	return true, p.apply(t, decision{
+	return true, dr.plan.Decide(t, decision{
 		verdict: report.Remap, rule: "E2", driver: "accounts", reason: "belongs to an account that has another id here",
 		result: sides.Shows(t.N),
 	})
 }
+
+// Remaps returns which ids of the new base are others in the result.
+func (dr *accountsDriver) Remaps() []report.IDRemap { return dr.remaps }

@@ -13,7 +13,6 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // Where update-alternatives keeps its records and links.
@@ -25,27 +24,36 @@ const (
 	alternativesAbsolute = "/" + alternativesLinks + "/"
 )
 
-func isAlternatives(p string) bool {
-	return path.Dir(p) == alternativesDir || path.Dir(p) == alternativesLinks
+// alternativesDriver merges what update-alternatives keeps.
+type alternativesDriver struct{ plan plan }
+
+func newAlternatives(p plan) driver { return &alternativesDriver{p} }
+
+// Name implements the driver.
+func (dr *alternativesDriver) Name() string { return "alternatives" }
+
+// Takes takes the paths of this driver.
+func (dr *alternativesDriver) Takes(name string) bool {
+	return path.Dir(name) == alternativesDir || path.Dir(name) == alternativesLinks
 }
 
-// keepAlternatives keeps the user's for the time being: mergeAlternatives decides on a name as a whole. Nothing is put beside:
+// Resolve keeps the user's for the time being: mergeAlternatives decides on a name as a whole. Nothing is put beside:
 // update-alternatives would take it for another name.
-func keepAlternatives(_ *planner, t sides.Three) (decision, bool, error) {
+func (dr *alternativesDriver) Resolve(t sides.Three) (decision, bool, error) {
 	return decision{
 		verdict: report.Keep, rule: alternativesRule, reason: "an alternative changed on both sides",
 		result: sides.Shows(sides.Merged(t, t.U)),
 	}, true, nil
 }
 
-// mergeAlternatives merges the records that both sides changed, and makes the links what they say.
-func mergeAlternatives(_ context.Context, p *planner) error {
-	names, err := sides.ReadDir(p.Said, alternativesDir)
+// Finish merges the records that both sides changed, and makes the links what they say.
+func (dr *alternativesDriver) Finish(context.Context) error {
+	names, err := sides.ReadDir(dr.plan.Views().Said, alternativesDir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		t, err := p.look(path.Join(alternativesDir, name))
+		t, err := dr.plan.Look(path.Join(alternativesDir, name))
 		if err != nil {
 			return err
 		}
@@ -56,14 +64,14 @@ func mergeAlternatives(_ context.Context, p *planner) error {
 		if same.ON || same.OU || same.NU {
 			continue
 		}
-		if err := p.mergeAlternative(name, t); err != nil {
+		if err := dr.mergeAlternative(name, t); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *planner) mergeAlternative(name string, t sides.Three) error {
+func (dr *alternativesDriver) mergeAlternative(name string, t sides.Three) error {
 	contents, err := sides.ReadThree(t, maxAlternatives)
 	if err != nil || contents == nil {
 		return err
@@ -78,7 +86,7 @@ func (p *planner) mergeAlternative(name string, t sides.Three) error {
 			parsed[i] = &dpkg.Alternatives{}
 		}
 	}
-	link, err := p.look(path.Join(alternativesLinks, name))
+	link, err := dr.plan.Look(path.Join(alternativesLinks, name))
 	if err != nil {
 		return err
 	}
@@ -94,14 +102,14 @@ func (p *planner) mergeAlternative(name string, t sides.Three) error {
 		verdict: report.Merge, rule: alternativesRule, driver: "alternatives", reason: fmt.Sprintf("%s: stands for %s",
 			result.Status, target), result: sides.Makes(t, result.Render()),
 	}
-	if err := p.replace(t, d); err != nil {
+	if err := again(dr.plan, t, d); err != nil {
 		return err
 	}
-	return p.linkAlternative(name, target, result)
+	return dr.linkAlternative(name, target, result)
 }
 
 // linkAlternative makes the links of a name and its slaves.
-func (p *planner) linkAlternative(name, target string, a *dpkg.Alternatives) error {
+func (dr *alternativesDriver) linkAlternative(name, target string, a *dpkg.Alternatives) error {
 	links := map[string]string{path.Join(alternativesLinks, name): target}
 	slaves := a.SlavesOf(target)
 	for slave, at := range a.Slaves {
@@ -112,40 +120,14 @@ func (p *planner) linkAlternative(name, target string, a *dpkg.Alternatives) err
 		}
 	}
 	for _, at := range slices.Sorted(maps.Keys(links)) {
-		t, err := p.look(at)
+		t, err := dr.plan.Look(at)
 		if err != nil {
 			return err
 		}
 		d := decision{verdict: report.Merge, rule: alternativesRule, driver: "alternatives", reason: "as its record says"}
-		if err := p.showLink(t, links[at], d); err != nil {
+		if err := showLink(dr.plan, t, links[at], d); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// showLink makes a path a symbolic link, or nothing, as the result of a decision. Something else than a link in its place is
-// left alone.
-func (p *planner) showLink(t sides.Three, target string, d decision) error {
-	if t.U.File() && !t.U.Is(tree.Symlink) || t.U.Dir() || t.N.Dir() || !sides.PossiblePath(t.Path) || !sides.PossibleTarget(target) {
-		return nil
-	}
-	if target != "" {
-		like := t.U
-		if like.Absent() {
-			like = t.N
-		}
-		d.result = sides.Outcome{Node: sides.Node{View: p.User, Entry: tree.Entry{Path: t.Path, Kind: tree.Symlink, Link: target, Size: int64(len(target)), Meta: like.Meta}}}
-		d.result.Mode = 0o777
-	}
-	if t.U.Link == target && t.N.Link == target || target == "" && t.U.Absent() && t.N.Absent() {
-		return nil // so on both sides
-	}
-	return p.replace(t, d)
-}
-
-// replace decides on a path once more.
-func (p *planner) replace(t sides.Three, d decision) error {
-	p.findings = slices.DeleteFunc(p.findings, func(f finding) bool { return f.Path == t.Path })
-	return p.apply(t, d)
 }

@@ -19,16 +19,28 @@ import (
 
 const apkRule = "D10"
 
-// claimsApk claims the database of apk.
-func claimsApk(p *planner, name string) bool {
-	b := pkg.Find[*apkBooks](p.packages)
+// apkDriver merges the database of apk, and makes Alpine's packages units.
+type apkDriver struct {
+	plan  plan
+	books *apkBooks
+}
+
+func newApk(p plan) driver { return &apkDriver{p, pkg.Find[*apkBooks](p.Packages())} }
+
+// Name implements the driver.
+func (dr *apkDriver) Name() string { return "apk" }
+
+// Takes takes the paths of this driver.
+func (dr *apkDriver) Takes(name string) bool { return name == apkWorld }
+
+// Claims claims the database of apk.
+func (dr *apkDriver) Claims(name string) bool {
+	b := dr.books
 	return len(b.choices) > 0 && !b.abandoned && b.has(name)
 }
 
-func isApkWorld(name string) bool { return name == apkWorld }
-
-// mergeApkWorld merges what both sides ask for.
-func mergeApkWorld(_ *planner, t sides.Three) (decision, bool, error) {
+// Resolve merges what both sides ask for.
+func (dr *apkDriver) Resolve(t sides.Three) (decision, bool, error) {
 	contents, err := sides.ReadThree(t, pkg.MaxDatabase)
 	if err != nil || contents == nil {
 		return decision{}, false, err
@@ -37,13 +49,13 @@ func mergeApkWorld(_ *planner, t sides.Three) (decision, bool, error) {
 	return decision{verdict: report.Merge, rule: apkRule, reason: "merged by name", result: sides.Makes(t, content)}, true, nil
 }
 
-// mergeApk makes Alpine's packages units: the records, the scripts and the files of each are one side's.
-func mergeApk(_ context.Context, p *planner) error {
-	b := pkg.Find[*apkBooks](p.packages)
+// Finish makes Alpine's packages units: the records, the scripts and the files of each are one side's.
+func (dr *apkDriver) Finish(context.Context) error {
+	b := dr.books
 	if b.unreadable && b.changed {
-		p.hold(report.HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
+		dr.plan.Hold(report.HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
 	}
-	if err := p.holdApkInterrupted(); err != nil {
+	if err := dr.holdApkInterrupted(); err != nil {
 		return err
 	}
 	if len(b.choices) == 0 || b.abandoned {
@@ -59,19 +71,19 @@ func mergeApk(_ context.Context, p *planner) error {
 		{apkScripts, func(base, user []byte) ([]byte, bool) { return apk.MergeScripts(b.choices, base, user) }},
 		{apkTriggers, func(base, user []byte) ([]byte, bool) { return apk.MergeTriggers(b.choices, base, user), true }},
 	} {
-		if err := p.mergeApkFile(one.file, one.merge); err != nil {
+		if err := dr.mergeApkFile(one.file, one.merge); err != nil {
 			return err
 		}
 	}
-	if err := p.settleUnits("apk", b.choices); err != nil || !b.changed {
+	if err := settleUnits(dr.plan, dr.Name(), b.choices); err != nil || !b.changed {
 		return err // if it did not change: whatever is wrong, this update has no part in it
 	}
-	return p.holdApkBroken()
+	return dr.holdApkBroken()
 }
 
 // mergeApkFile merges one file of the database, unless only one side changed it.
-func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byte, bool)) error {
-	b := pkg.Find[*apkBooks](p.packages)
+func (dr *apkDriver) mergeApkFile(file string, merge func(base, user []byte) ([]byte, bool)) error {
+	b := dr.books
 	was := path.Join(b.dirs[sides.User], file)
 	now := path.Join(b.dirs[sides.New], file)
 	if b.dirs[sides.New] == "" {
@@ -80,7 +92,7 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	if b.dirs[sides.User] == "" {
 		was = now
 	}
-	t, err := p.Moved(was, now)
+	t, err := dr.plan.Views().Moved(was, now)
 	if err != nil {
 		return err
 	}
@@ -90,7 +102,7 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	}
 	mixed := slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return c.Differs() })
 	if was == now && (same.ON && !unit.ReplacesAny(b.choices) || same.NU || same.OU && !mixed || t.U.Absent()) {
-		return p.decideClaimed(t)
+		return dr.plan.ByRules(t)
 	}
 	contents, err := sides.ReadThree(t, pkg.MaxDatabase)
 	if err != nil {
@@ -99,39 +111,39 @@ func (p *planner) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	kept := decision{verdict: report.Hold, rule: apkRule, driver: "apk", reason: "cannot be merged", result: sides.Shows(t.U)}
 	if contents == nil {
 		if file == apkInstalled || !t.N.Absent() {
-			p.hold(report.HoldPackageDatabase, t.Path, "/"+t.Path+": the package database was changed, and the new base has none that can be merged with it")
+			dr.plan.Hold(report.HoldPackageDatabase, t.Path, "/"+t.Path+": the package database was changed, and the new base has none that can be merged with it")
 		}
-		return p.apply(t, kept)
+		return dr.plan.Decide(t, kept)
 	}
 	content, ok := merge(contents[sides.New], contents[sides.User])
 	if !ok {
-		p.hold(report.HoldPackageDatabase, t.Path, "/"+t.Path+": not understood")
-		return p.apply(t, kept)
+		dr.plan.Hold(report.HoldPackageDatabase, t.Path, "/"+t.Path+": not understood")
+		return dr.plan.Decide(t, kept)
 	}
-	return p.apply(t, decision{verdict: report.Merge, rule: apkRule, driver: "apk", reason: "merged by package", result: sides.Makes(t, content)})
+	return dr.plan.Decide(t, decision{verdict: report.Merge, rule: apkRule, driver: "apk", reason: "merged by package", result: sides.Makes(t, content)})
 }
 
 // holdApkBroken holds a storage in which a dependency or what was asked for would not hold any more.
-func (p *planner) holdApkBroken() error {
-	b := pkg.Find[*apkBooks](p.packages)
-	t, err := p.look(apkWorld)
+func (dr *apkDriver) holdApkBroken() error {
+	b := dr.books
+	t, err := dr.plan.Look(apkWorld)
 	if err != nil {
 		return err
 	}
-	world, err := p.resultContent(t)
+	world, err := dr.resultContent(t)
 	if err != nil {
 		return err
 	}
-	p.holdBroken(b.broken(world)(unit.Effective(b.choices)), b.choices, b.refused)
+	holdBroken(dr.plan, b.broken(world)(unit.Effective(b.choices)), b.choices, b.refused)
 	return nil
 }
 
 // resultContent returns the content that a regular file will have.
-func (p *planner) resultContent(t sides.Three) ([]byte, error) {
-	if o, decided := p.want[t.Path]; decided && o.Made {
+func (dr *apkDriver) resultContent(t sides.Three) ([]byte, error) {
+	if o, decided := dr.plan.At(t.Path); decided && o.Made {
 		return o.Content, nil
 	}
-	n, err := p.result(t.Path)
+	n, err := dr.plan.Seen(t.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -140,15 +152,15 @@ func (p *planner) resultContent(t sides.Three) ([]byte, error) {
 
 // holdApkInterrupted holds a storage whose package manager was interrupted, or left a package broken, whatever the update is
 // about: nobody can tell which files are half written.
-func (p *planner) holdApkInterrupted() error {
-	b := pkg.Find[*apkBooks](p.packages)
+func (dr *apkDriver) holdApkInterrupted() error {
+	b := dr.books
 	known := make(map[string]bool)
 	for _, pkg := range b.bases[sides.Old].Packages {
 		known[pkg.Record] = true
 	}
 	for _, pkg := range b.bases[sides.User].Packages {
 		if why := apk.Broken(pkg); why != "" && !known[pkg.Record] {
-			p.holdFor(report.Reason{
+			dr.plan.HoldFor(report.Reason{
 				Code: report.HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
 				Message: fmt.Sprintf("%s %s is broken (%s): finish with apk fix", pkg.Name, pkg.Version, why),
 			})
@@ -157,14 +169,14 @@ func (p *planner) holdApkInterrupted() error {
 	if b.dirs[sides.User] == "" {
 		return nil
 	}
-	names, err := sides.ReadDir(p.Said, b.dirs[sides.User])
+	names, err := sides.ReadDir(dr.plan.Views().Said, b.dirs[sides.User])
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		if name == apkInstalled+".new" || strings.HasPrefix(name, apkInstalled+".tmp") {
 			t := path.Join(b.dirs[sides.User], name)
-			p.hold(report.HoldInterrupted, t, "apk did not finish writing its database: /"+t)
+			dr.plan.Hold(report.HoldInterrupted, t, "apk did not finish writing its database: /"+t)
 		}
 	}
 	return nil

@@ -25,35 +25,50 @@ const (
 // movedPath is a path, and what it was before.
 type movedPath struct{ was, path string }
 
-func isByteCode(p string) bool { return strings.HasSuffix(p, ".pyc") }
+// byteCodeDriver drops what Python compiled from a source that is another one now, or gone.
+type byteCodeDriver struct {
+	plan     plan
+	compiled []movedPath // what Python compiled
+}
 
-// noteByteCode remembers what Python compiled for when the sources are decided.
-func noteByteCode(p *planner, t sides.Three) (decision, bool, error) {
+func newByteCode(p plan) driver { return &byteCodeDriver{plan: p} }
+
+// Name implements the driver.
+func (dr *byteCodeDriver) Name() string { return "bytecode" }
+
+// Takes takes the paths of this driver.
+func (dr *byteCodeDriver) Takes(name string) bool { return strings.HasSuffix(name, ".pyc") }
+
+// First remembers what Python compiled for when the sources are decided.
+func (dr *byteCodeDriver) First(t sides.Three) (decision, bool, error) {
 	if t.U.Is(tree.Regular) {
-		p.byteCode = append(p.byteCode, movedPath{t.Was, t.Path})
+		dr.compiled = append(dr.compiled, movedPath{t.Was, t.Path})
 	}
 	return decision{}, false, nil
 }
 
-// settleByteCode drops what was compiled from a source that is another one now, or gone. Python would not look at most of
+// Finish drops what was compiled from a source that is another one now, or gone. Python would not look at most of
 // it, but imports what lies where a source would, and takes a directory with nothing else in it for a package.
-func settleByteCode(_ context.Context, p *planner) error {
-	for _, one := range p.byteCode {
-		t, err := p.Moved(one.was, one.path)
+func (dr *byteCodeDriver) Finish(context.Context) error {
+	for _, one := range dr.compiled {
+		t, err := dr.plan.Views().Moved(one.was, one.path)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(p.own(&t), p.settleCompiled(t)); err != nil {
+		if t, err = dr.plan.Owned(t); err != nil {
+			return err
+		}
+		if err := dr.settleCompiled(t); err != nil {
 			return err
 		}
 	}
 	caches, around := make(map[string]bool), make(map[string]bool)
-	for _, t := range p.byteCode {
+	for _, t := range dr.compiled {
 		if dir := path.Dir(t.path); path.Base(dir) == byteCodeCache {
 			caches[dir], around[path.Dir(dir)] = true, true
 		}
 	}
-	return errors.Join(p.dropEmpty(caches), p.dropEmpty(around))
+	return errors.Join(dr.dropEmpty(caches), dr.dropEmpty(around))
 }
 
 // sourceOf returns the path of the source that something was compiled from.
@@ -66,19 +81,19 @@ func sourceOf(compiled string) string {
 	return path.Join(path.Dir(path.Clean(dir)), module+".py")
 }
 
-func (p *planner) settleCompiled(t sides.Three) error {
-	before, err := sides.Lookup(p.User, sourceOf(t.Was))
+func (dr *byteCodeDriver) settleCompiled(t sides.Three) error {
+	before, err := sides.Lookup(dr.plan.Views().User, sourceOf(t.Was))
 	if err != nil {
 		return err
 	}
-	after, err := p.result(sourceOf(t.Path))
+	after, err := dr.plan.Seen(sourceOf(t.Path))
 	if err != nil {
 		return err
 	}
 	if before.Absent() || sides.SameBacking(before, after) {
 		return nil // there never was a source, or it is the same
 	}
-	shown, err := p.result(t.Path)
+	shown, err := dr.plan.Seen(t.Path)
 	if err != nil || shown.Absent() {
 		return err
 	}
@@ -93,16 +108,13 @@ func (p *planner) settleCompiled(t sides.Three) error {
 		if sides.SameBacking(candidate, shown) {
 			return nil
 		}
-		return p.replace(t, decision{
+		return again(dr.plan, t, decision{
 			verdict: report.Take, rule: byteCodeRule, driver: "bytecode", reason: "compiled from the source in the result", result: sides.Shows(candidate),
 		})
 	}
 	d := decision{verdict: report.Drop, rule: byteCodeRule, driver: "bytecode", reason: "compiled from a source that is another one now, or gone", result: sides.Nothing()}
-	if err := p.replace(t, d); err != nil {
-		return err
-	}
-	p.show(t.Path, sides.Nothing()) // also where neither base has it
-	return nil
+	dr.plan.Reopen(t.Path)
+	return dr.plan.DecideAlways(t, d)
 }
 
 // compiledFrom tells whether something was compiled from a source, as Python does: by the source's time and size. If it has a
@@ -132,10 +144,10 @@ func compiledFrom(compiled, source sides.Node) (bool, error) {
 }
 
 // dropEmpty drops directories in which nothing is left, if the new base does not have them.
-func (p *planner) dropEmpty(dirs map[string]bool) error {
-	result := p.soFar()
+func (dr *byteCodeDriver) dropEmpty(dirs map[string]bool) error {
+	result := dr.plan.SoFar()
 	for dir := range dirs {
-		base, err := sides.Lookup(p.New, dir)
+		base, err := sides.Lookup(dr.plan.Views().New, dir)
 		if err != nil {
 			return err
 		}
@@ -144,7 +156,7 @@ func (p *planner) dropEmpty(dirs map[string]bool) error {
 			return err
 		}
 		if base.Absent() && len(names) == 0 {
-			p.show(dir, sides.Nothing())
+			dr.plan.Hide(dir)
 		}
 	}
 	return nil

@@ -25,55 +25,64 @@ const (
 	maxCertificate   = 1 << 20
 )
 
-// keepBundle keeps the user's bundle for the time being: mergeCertificates makes it anew.
-func keepBundle(_ *planner, t sides.Three) (decision, bool, error) {
+// certificatesDriver makes the store of trusted certificates again.
+type certificatesDriver struct{ plan plan }
+
+func newCertificates(p plan) driver { return &certificatesDriver{p} }
+
+// Name implements the driver.
+func (dr *certificatesDriver) Name() string { return "certificates" }
+
+// Takes takes the paths of this driver.
+func (dr *certificatesDriver) Takes(name string) bool { return name == cacerts.BundlePath }
+
+// Resolve keeps the user's bundle for the time being: mergeCertificates makes it anew.
+func (dr *certificatesDriver) Resolve(t sides.Three) (decision, bool, error) {
 	return decision{verdict: report.Keep, rule: certificatesRule, reason: "changed on both sides", result: sides.Shows(t.U)}, true, nil
 }
 
-func isBundle(p string) bool { return p == cacerts.BundlePath }
-
-// mergeCertificates makes the store of trusted certificates anew, where both sides changed something about it.
-func mergeCertificates(_ context.Context, p *planner) error {
-	concerned, err := p.certificatesConcerned()
+// Finish makes the store of trusted certificates anew, where both sides changed something about it.
+func (dr *certificatesDriver) Finish(context.Context) error {
+	concerned, err := dr.certificatesConcerned()
 	if err != nil || !concerned {
 		return err
 	}
-	err = p.remakeCertificates()
+	err = dr.remakeCertificates()
 	if errors.Is(err, tree.ErrTooLarge) {
 		return nil // the user's stays
 	}
 	return err
 }
 
-func (p *planner) remakeCertificates() error {
-	files, err := p.trustedFiles(p.soFar())
+func (dr *certificatesDriver) remakeCertificates() error {
+	files, err := dr.trustedFiles(dr.plan.SoFar())
 	if err != nil {
 		return err
 	}
-	if err := p.mergeBundle(files); err != nil {
+	if err := dr.mergeBundle(files); err != nil {
 		return err
 	}
-	return p.linkCertificates(files)
+	return dr.linkCertificates(files)
 }
 
 // certificatesConcerned tells whether both the storage and the base have something to say about certificates.
-func (p *planner) certificatesConcerned() (bool, error) {
+func (dr *certificatesDriver) certificatesConcerned() (bool, error) {
 	touched := false
 	for _, dir := range []string{cacerts.StoreDir, cacerts.SystemDir, cacerts.LocalDir} {
-		names, err := sides.ReadDir(p.Said, dir)
+		names, err := sides.ReadDir(dr.plan.Views().Said, dir)
 		if err != nil {
 			return false, err
 		}
-		touched = touched || len(names) > 0 || p.hidden[dir]
+		touched = touched || len(names) > 0 || dr.plan.Emptied(dir)
 	}
-	config, err := sides.Lookup(p.Said, cacerts.ConfigPath)
+	config, err := sides.Lookup(dr.plan.Views().Said, cacerts.ConfigPath)
 	if err != nil || !touched && config.Absent() {
 		return false, err
 	}
 	var contents [2][]byte
-	for side, view := range []*tree.View{p.Old, p.New} {
+	for side, view := range []*tree.View{dr.plan.Views().Old, dr.plan.Views().New} {
 		s := sides.NewScene(view, nil)
-		files, err := p.trustedFiles(s)
+		files, err := dr.trustedFiles(s)
 		if err != nil {
 			return false, err
 		}
@@ -96,7 +105,7 @@ type certificateFile struct {
 }
 
 // trustedFiles returns the certificate files that are trusted, in the order of the bundle.
-func (p *planner) trustedFiles(s *sides.Scene) ([]certificateFile, error) {
+func (dr *certificatesDriver) trustedFiles(s *sides.Scene) ([]certificateFile, error) {
 	config, err := s.Read(cacerts.ConfigPath, maxCertificate)
 	if err != nil {
 		return nil, err
@@ -112,18 +121,9 @@ func (p *planner) trustedFiles(s *sides.Scene) ([]certificateFile, error) {
 	return readCertificates(s, append(names, own...))
 }
 
-// soFar shows what was decided until now.
-func (p *planner) soFar() *sides.Scene {
-	var effects []sides.Effect
-	for name, o := range p.want {
-		effects = append(effects, sides.Effect{At: name, Whiteout: o.Absent(), Outcome: o})
-	}
-	return sides.NewScene(p.Plain, effects)
-}
-
 // mergeBundle makes the bundle of the trusted files and what the user put into it by hand, without what the user took out.
-func (p *planner) mergeBundle(files []certificateFile) error {
-	t, err := p.look(cacerts.BundlePath)
+func (dr *certificatesDriver) mergeBundle(files []certificateFile) error {
+	t, err := dr.plan.Look(cacerts.BundlePath)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (p *planner) mergeBundle(files []certificateFile) error {
 	if err != nil || contents == nil {
 		return err
 	}
-	before := sides.NewScene(p.User, nil)
+	before := sides.NewScene(dr.plan.Views().User, nil)
 	var available [][]byte
 	for _, dir := range []string{cacerts.SystemDir, cacerts.LocalDir} {
 		names, err := findFiles(before, dir, ".crt")
@@ -151,19 +151,19 @@ func (p *planner) mergeBundle(files []certificateFile) error {
 		trusted = append(trusted, f.content)
 	}
 	content := cacerts.Merge(contents[sides.Old], contents[sides.New], contents[sides.User], trusted, available)
-	shown, err := p.soFar().Read(cacerts.BundlePath, maxBundle)
+	shown, err := dr.plan.SoFar().Read(cacerts.BundlePath, maxBundle)
 	if err != nil || bytes.Equal(shown, content) {
 		return err
 	}
-	return p.replace(t, decision{
+	return again(dr.plan, t, decision{
 		verdict: report.Regenerate, rule: certificatesRule, driver: "certificates",
 		reason: "made anew of the certificates that are trusted in the result", result: sides.Makes(t, content),
 	})
 }
 
 // linkCertificates makes the links in the store those of the result: to the files, and by the hashes of their subjects.
-func (p *planner) linkCertificates(files []certificateFile) error {
-	s := p.soFar()
+func (dr *certificatesDriver) linkCertificates(files []certificateFile) error {
+	s := dr.plan.SoFar()
 	names, err := s.Names(cacerts.StoreDir)
 	if err != nil || !slices.ContainsFunc(names, cacerts.IsHash) {
 		return err // a store without such links
@@ -176,10 +176,10 @@ func (p *planner) linkCertificates(files []certificateFile) error {
 	if err != nil {
 		return err
 	}
-	if err := p.applyStoreLinks(cacerts.Links(links, trusted)); err != nil {
+	if err := dr.applyStoreLinks(cacerts.Links(links, trusted)); err != nil {
 		return err
 	}
-	s = p.soFar()
+	s = dr.plan.SoFar()
 	if names, err = s.Names(cacerts.StoreDir); err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (p *planner) linkCertificates(files []certificateFile) error {
 	for _, f := range there {
 		named = append(named, cacerts.File{Name: path.Base(f.path), Content: f.content})
 	}
-	return p.applyStoreLinks(cacerts.Rehash(named, links))
+	return dr.applyStoreLinks(cacerts.Rehash(named, links))
 }
 
 // storeLinks returns the targets of the symbolic links in the store by name; names that are none have "".
@@ -217,16 +217,16 @@ func storeLinks(s *sides.Scene, names []string) (map[string]string, error) {
 }
 
 // applyStoreLinks makes changes to the links in the store; "" stands for none. What the user deleted stays deleted.
-func (p *planner) applyStoreLinks(changes map[string]string) error {
+func (dr *certificatesDriver) applyStoreLinks(changes map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(changes)) {
-		t, err := p.look(path.Join(cacerts.StoreDir, name))
+		t, err := dr.plan.Look(path.Join(cacerts.StoreDir, name))
 		if err != nil {
 			return err
 		}
 		if t.O.File() && t.U.Absent() && !cacerts.IsHash(name) {
 			continue
 		}
-		if err := p.showLink(t, changes[name], decision{
+		if err := showLink(dr.plan, t, changes[name], decision{
 			verdict: report.Regenerate, rule: certificatesRule, driver: "certificates", reason: "a link to a certificate that is trusted in the result",
 		}); err != nil {
 			return err

@@ -39,6 +39,14 @@ var configFormats = []struct {
 	}, config.Assignments},
 }
 
+// configDriver merges configuration files by key.
+type configDriver struct{ plan plan }
+
+func newConfig(p plan) driver { return &configDriver{p} }
+
+// Name implements the driver.
+func (dr *configDriver) Name() string { return "config" }
+
 // configFormat returns how a file is written.
 func configFormat(p string) (config.Format, bool) {
 	for _, one := range configFormats {
@@ -49,14 +57,15 @@ func configFormat(p string) (config.Format, bool) {
 	return config.Format{}, false
 }
 
-func isConfig(p string) bool {
+// Takes takes configuration files with keys.
+func (dr *configDriver) Takes(p string) bool {
 	_, ok := configFormat(p)
 	return ok && !sides.DataPaths.Has(p)
 }
 
-// mergeConfig merges by key. The merge by lines is preferred where it says the same: it merges comments as well. Where both
+// Resolve merges by key. The merge by lines is preferred where it says the same: it merges comments as well. Where both
 // sides changed one key, it stands only if what comes out is sound: the key may be a list, in which lines are apart.
-func mergeConfig(p *planner, t sides.Three) (decision, bool, error) {
+func (dr *configDriver) Resolve(t sides.Three) (decision, bool, error) {
 	if !t.O.Is(tree.Regular) {
 		return decision{}, false, nil
 	}
@@ -72,7 +81,7 @@ func mergeConfig(p *planner, t sides.Three) (decision, bool, error) {
 	case byKey == nil && (byLines != nil || format.Agrees(lines, old, base, user) != nil):
 		return decision{verdict: report.Merge, rule: "A4", reason: "merged by key", result: sides.Makes(t, content)}, true, nil //nolint:nilerr // that the lines conflict is why the keys decide
 	case errors.Is(byKey, config.ErrConflict) && byLines == nil && !format.Sound(lines, base, user):
-		d, err := p.keepUsers(t)
+		d, err := dr.plan.KeepUsers(t)
 		d.reason += "; the lines are apart, but say the same thing twice"
 		return d, true, err
 	default:

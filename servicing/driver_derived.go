@@ -38,7 +38,16 @@ var derivedFiles = []struct {
 	{sides.PathTable{"*.pyc"}, false, "to be compared with its source"},
 }
 
-func isDerived(p string) bool {
+// derivedDriver drops files that are made from others, or keeps the user's.
+type derivedDriver struct{}
+
+func newDerived(plan) driver { return derivedDriver{} }
+
+// Name implements the driver.
+func (derivedDriver) Name() string { return "derived" }
+
+// Takes takes files that are made from others.
+func (derivedDriver) Takes(p string) bool {
 	for _, one := range derivedFiles {
 		if one.paths.Has(p) {
 			return true
@@ -47,8 +56,8 @@ func isDerived(p string) bool {
 	return false
 }
 
-// settleDerived drops a file that is made from others, or keeps the user's.
-func settleDerived(_ *planner, t sides.Three) (decision, bool, error) {
+// Resolve drops a file that is made from others, or keeps the user's.
+func (derivedDriver) Resolve(t sides.Three) (decision, bool, error) {
 	for _, one := range derivedFiles {
 		switch {
 		case !one.paths.Has(t.Path):

@@ -18,39 +18,50 @@ import (
 // maxRelease is the size up to which an os-release is read.
 const maxRelease = 64 << 10
 
-// holdOther holds a storage with content of its own when the new base is of another distribution or architecture, or has another
+// distributionDriver holds a storage whose new base is of another kind.
+type distributionDriver struct{ plan plan }
+
+func newDistribution(p plan) driver { return &distributionDriver{p} }
+
+// Name implements the driver.
+func (dr *distributionDriver) Name() string { return "distribution" }
+
+// Takes takes no path: the driver decides when the walk is over.
+func (dr *distributionDriver) Takes(string) bool { return false }
+
+// Finish holds a storage with content of its own when the new base is of another distribution or architecture, or has another
 // C library: its programs would not find what they need.
-func holdOther(_ context.Context, p *planner) error {
-	if !p.touched {
+func (dr *distributionDriver) Finish(context.Context) error {
+	if !dr.plan.Touched() {
 		return nil
 	}
-	old, err := release(p.Old)
+	old, err := release(dr.plan.Views().Old)
 	if err != nil {
 		return err
 	}
-	base, err := release(p.New)
+	base, err := release(dr.plan.Views().New)
 	if err != nil {
 		return err
 	}
 	if old != "" && base != "" && old != base {
-		p.hold(report.HoldDistribution, "", fmt.Sprintf("the new base is %s, the old one is %s", base, old))
+		dr.plan.Hold(report.HoldDistribution, "", fmt.Sprintf("the new base is %s, the old one is %s", base, old))
 	}
-	oldArch, baseArch := p.packages.Architecture(sides.Old), p.packages.Architecture(sides.New)
+	oldArch, baseArch := dr.plan.Packages().Architecture(sides.Old), dr.plan.Packages().Architecture(sides.New)
 	if oldArch != "" && baseArch != "" && oldArch != baseArch {
-		p.hold(report.HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
+		dr.plan.Hold(report.HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
 		return nil
 	}
-	return p.holdOtherLoader()
+	return dr.holdOtherLoader()
 }
 
 // holdOtherLoader holds a storage when none of the loaders of the old base, by which its programs are started, is in the new one. A
 // loader is named after the C library and the architecture.
-func (p *planner) holdOtherLoader() error {
-	old, err := loaders(p.Old)
+func (dr *distributionDriver) holdOtherLoader() error {
+	old, err := loaders(dr.plan.Views().Old)
 	if err != nil {
 		return err
 	}
-	base, err := loaders(p.New)
+	base, err := loaders(dr.plan.Views().New)
 	if err != nil {
 		return err
 	}
@@ -61,7 +72,7 @@ func (p *planner) holdOtherLoader() error {
 	if isMusl(old[0]) != isMusl(base[0]) {
 		code = report.HoldLibrary
 	}
-	p.hold(code, "", fmt.Sprintf("programs of the new base are started by %s, those of the old one by %s", strings.Join(base, ", "), strings.Join(old, ", ")))
+	dr.plan.Hold(code, "", fmt.Sprintf("programs of the new base are started by %s, those of the old one by %s", strings.Join(base, ", "), strings.Join(old, ", ")))
 	return nil
 }
 

@@ -20,46 +20,63 @@ type diversions struct {
 	from, to map[string]string // where a file is and would be, and the other way round
 }
 
+// diversionsDriver follows the user's diversions.
+type diversionsDriver struct {
+	plan     plan
+	diverted *diversions // nil as long as nobody asked
+}
+
+func newDiversions(p plan) driver { return &diversionsDriver{plan: p} }
+
+// Name implements the driver.
+func (dr *diversionsDriver) Name() string { return "diversions" }
+
+// Takes takes every path: what a file is does not show in its name.
+func (dr *diversionsDriver) Takes(string) bool { return true }
+
+// Explains reports whether the user diverted a path, or diverted one to it.
+func (dr *diversionsDriver) Explains(t sides.Three) (bool, error) { return dr.isDiverted(t.Path) }
+
 // readDiversions reads them when they are asked for the first time.
-func (p *planner) readDiversions() error {
-	if p.diverted != nil {
+func (dr *diversionsDriver) readDiversions() error {
+	if dr.diverted != nil {
 		return nil
 	}
 	all := diversions{make(map[string]string), make(map[string]string)}
-	user, err := p.diversionsIn(p.User)
+	user, err := dr.diversionsIn(dr.plan.Views().User)
 	if err != nil {
 		return err
 	}
-	base, err := p.diversionsIn(p.New)
+	base, err := dr.diversionsIn(dr.plan.Views().New)
 	if err != nil {
 		return err
 	}
 	for d := range user {
 		_, known := base[d]
-		from, to := p.divertedPath(d.From), p.divertedPath(d.To)
-		if c, err := p.packages.OwnerOf(sides.Three{Path: from, Was: from}); err != nil {
+		from, to := dr.divertedPath(d.From), dr.divertedPath(d.To)
+		if c, err := dr.plan.Packages().OwnerOf(sides.Three{Path: from, Was: from}); err != nil {
 			return err
 		} else if !known && (c[sides.New] == nil || c[sides.New].Key != d.By) {
 			all.from[to], all.to[from] = from, to
 		}
 	}
-	p.diverted = &all
+	dr.diverted = &all
 	return nil
 }
 
 // isDiverted tells whether the user diverted a path, or diverted one to it.
-func (p *planner) isDiverted(name string) (bool, error) {
-	if err := p.readDiversions(); err != nil {
+func (dr *diversionsDriver) isDiverted(name string) (bool, error) {
+	if err := dr.readDiversions(); err != nil {
 		return false, err
 	}
-	return p.diverted.from[name] != "" || p.diverted.to[name] != "", nil
+	return dr.diverted.from[name] != "" || dr.diverted.to[name] != "", nil
 }
 
-func (p *planner) divertedPath(name string) string {
-	return p.packages.Resolved(sides.User, sides.TrimRoot(name))
+func (dr *diversionsDriver) divertedPath(name string) string {
+	return dr.plan.Packages().Resolved(sides.User, sides.TrimRoot(name))
 }
 
-func (p *planner) diversionsIn(view *tree.View) (map[dpkg.Diversion]bool, error) {
+func (dr *diversionsDriver) diversionsIn(view *tree.View) (map[dpkg.Diversion]bool, error) {
 	n, err := sides.Lookup(view, diversionsPath)
 	if err != nil {
 		return nil, err
@@ -75,30 +92,30 @@ func (p *planner) diversionsIn(view *tree.View) (map[dpkg.Diversion]bool, error)
 	return out, nil
 }
 
-// followDiversion reconciles a file that the user diverted with what the new base has under the name that it had, as dpkg
+// First reconciles a file that the user diverted with what the new base has under the name that it had, as dpkg
 // would have installed it; what stands under that name now is the user's.
-func followDiversion(p *planner, t sides.Three) (decision, bool, error) {
-	if err := p.readDiversions(); err != nil {
+func (dr *diversionsDriver) First(t sides.Three) (decision, bool, error) {
+	if err := dr.readDiversions(); err != nil {
 		return decision{}, false, err
 	}
-	if _, away := p.diverted.to[t.Path]; away && !t.U.Dir() && !t.N.Dir() {
+	if _, away := dr.diverted.to[t.Path]; away && !t.U.Dir() && !t.N.Dir() {
 		return decision{
 			verdict: report.Keep, rule: "D8", reason: "the user diverted the base's file", result: sides.Shows(t.U), quiet: t.N.Absent(),
 		}, true, nil
 	}
-	from, ok := p.diverted.from[t.Path]
+	from, ok := dr.diverted.from[t.Path]
 	if !ok || !t.O.Absent() || !t.N.Absent() || !t.U.File() {
 		return decision{}, false, nil
 	}
 	there := sides.Three{Path: t.Path, Was: from, U: t.U}
 	var errs [3]error
-	there.O, errs[0] = sides.Lookup(p.Old, from)
-	there.N, errs[1] = sides.Lookup(p.New, from)
-	there.Own, errs[2] = p.packages.OwnerOf(sides.Three{Path: from, Was: from})
+	there.O, errs[0] = sides.Lookup(dr.plan.Views().Old, from)
+	there.N, errs[1] = sides.Lookup(dr.plan.Views().New, from)
+	there.Own, errs[2] = dr.plan.Packages().OwnerOf(sides.Three{Path: from, Was: from})
 	if err := errors.Join(errs[:]...); err != nil || !there.O.File() || there.N.Dir() || there.Own.Pinned(from) {
 		return decision{}, false, err
 	}
-	d, err := p.threeWay(there)
+	d, err := dr.plan.ThreeWay(there)
 	d.rule, d.beside, d.aside = "D8", false, false
 	d.reason = "diverted from " + tree.Shown(from) + ": " + d.reason
 	return d, err == nil, err

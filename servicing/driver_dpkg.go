@@ -18,48 +18,62 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// claimsPackages claims the database of dpkg: the status, and what the info directory has about packages.
-func claimsPackages(p *planner, name string) bool {
-	b := pkg.Find[*dpkgBooks](p.packages)
+// dpkgDriver merges the database of dpkg, and makes packages units: the database and the files of each are one side's.
+type dpkgDriver struct {
+	plan  plan
+	books *dpkgBooks
+}
+
+func newDpkg(p plan) driver { return &dpkgDriver{p, pkg.Find[*dpkgBooks](p.Packages())} }
+
+// Name implements the driver.
+func (dr *dpkgDriver) Name() string { return "dpkg" }
+
+// Takes takes no path: the driver decides when the walk is over.
+func (dr *dpkgDriver) Takes(string) bool { return false }
+
+// Claims claims the database of dpkg: the status, and what the info directory has about packages.
+func (dr *dpkgDriver) Claims(name string) bool {
+	b := dr.books
 	return !b.abandoned && (name == statusPath || b.infoChoice(name) != nil)
 }
 
-// mergePackages makes packages units: the database and the files of each are one side's.
-func mergePackages(_ context.Context, p *planner) error {
-	b := pkg.Find[*dpkgBooks](p.packages)
-	if err := p.holdInterrupted(); err != nil {
+// Finish makes packages units: the database and the files of each are one side's.
+func (dr *dpkgDriver) Finish(context.Context) error {
+	b := dr.books
+	if err := dr.holdInterrupted(); err != nil {
 		return err
 	}
-	if _, err := p.packages.OwnerOf(sides.Three{}); err != nil { // reads all lists
+	if _, err := dr.plan.Packages().OwnerOf(sides.Three{}); err != nil { // reads all lists
 		return err
 	}
 	if b.unreadable && b.changed {
-		p.hold(report.HoldPackageDatabase, statusPath, "the package database cannot be read: /"+path.Dir(statusPath))
+		dr.plan.Hold(report.HoldPackageDatabase, statusPath, "the package database cannot be read: /"+path.Dir(statusPath))
 	}
 	if len(b.choices) == 0 || b.abandoned {
 		return nil
 	}
-	if err := p.mergeStatus(); err != nil {
+	if err := dr.mergeStatus(); err != nil {
 		return err
 	}
-	if err := p.mergeInfo(); err != nil {
+	if err := dr.mergeInfo(); err != nil {
 		return err
 	}
-	if err := p.settleUnits("dpkg", b.choices); err != nil {
+	if err := settleUnits(dr.plan, dr.Name(), b.choices); err != nil {
 		return err
 	}
 	if !b.changed {
 		return nil // whatever is wrong, this update has no part in it
 	}
 	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return c.Differs() }) {
-		p.holdBroken(b.broken()(unit.Effective(b.choices)), b.choices, b.refused)
+		holdBroken(dr.plan, b.broken()(unit.Effective(b.choices)), b.choices, b.refused)
 	}
-	return p.holdDamaged()
+	return dr.holdDamaged()
 }
 
 // mergeStatus merges the status file.
-func (p *planner) mergeStatus() error {
-	t, err := p.look(statusPath)
+func (dr *dpkgDriver) mergeStatus() error {
+	t, err := dr.plan.Look(statusPath)
 	if err != nil {
 		return err
 	}
@@ -67,24 +81,24 @@ func (p *planner) mergeStatus() error {
 	if err != nil {
 		return err
 	}
-	if same.ON && !unit.ReplacesAny(pkg.Find[*dpkgBooks](p.packages).choices) || same.OU || t.U.Absent() {
-		return p.decideClaimed(t)
+	if same.ON && !unit.ReplacesAny(dr.books.choices) || same.OU || t.U.Absent() {
+		return dr.plan.ByRules(t)
 	}
 	if t.N.Absent() {
-		p.hold(report.HoldPackageDatabase, t.Path, "the new base has no package database, the storage's was changed")
-		return p.apply(t, decision{
+		dr.plan.Hold(report.HoldPackageDatabase, t.Path, "the new base has no package database, the storage's was changed")
+		return dr.plan.Decide(t, decision{
 			verdict: report.Hold, rule: "D6", driver: "dpkg", reason: "the new base has no package database", result: sides.Shows(t.U),
 		})
 	}
-	b := pkg.Find[*dpkgBooks](p.packages)
+	b := dr.books
 	content := dpkg.Status(b.choices, b.bases[sides.New], b.bases[sides.User])
-	return p.apply(t, decision{verdict: report.Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: sides.Makes(t, content)})
+	return dr.plan.Decide(t, decision{verdict: report.Merge, rule: "D1", driver: "dpkg", reason: "merged by package", result: sides.Makes(t, content)})
 }
 
 // mergeInfo makes what the info directory has about a package that of its side.
-func (p *planner) mergeInfo() error {
+func (dr *dpkgDriver) mergeInfo() error {
 	names := make(map[string]bool)
-	for _, side := range p.Sides() {
+	for _, side := range dr.plan.Views().Sides() {
 		list, err := sides.ReadDir(side, infoDir)
 		if err != nil {
 			return err
@@ -95,11 +109,11 @@ func (p *planner) mergeInfo() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		full := path.Join(infoDir, name)
-		c := pkg.Find[*dpkgBooks](p.packages).infoChoice(full)
+		c := dr.books.infoChoice(full)
 		if c == nil {
 			continue // decided on by the walk
 		}
-		if err := p.followPackage(full, c); err != nil {
+		if err := dr.followPackage(full, c); err != nil {
 			return err
 		}
 	}
@@ -107,12 +121,12 @@ func (p *planner) mergeInfo() error {
 }
 
 // followPackage makes a file about a package that of the package's side.
-func (p *planner) followPackage(name string, c *unit.Choice) error {
-	t, err := p.Three(name)
+func (dr *dpkgDriver) followPackage(name string, c *unit.Choice) error {
+	t, err := dr.plan.Views().Three(name)
 	if err != nil {
 		return err
 	}
-	shown, err := sides.Lookup(p.Plain, name)
+	shown, err := sides.Lookup(dr.plan.Views().Plain, name)
 	if err != nil {
 		return err
 	}
@@ -123,26 +137,22 @@ func (p *planner) followPackage(name string, c *unit.Choice) error {
 	if sides.SameBacking(shown, d.result.Node) {
 		return nil
 	}
-	if err := p.apply(t, d); err != nil {
-		return err
-	}
-	p.show(name, d.result) // also where neither base has it
-	return nil
+	return dr.plan.DecideAlways(t, d)
 }
 
 // holdDamaged holds a storage whose package database lacks packages that are there: their lists are, and dpkg removes those.
-func (p *planner) holdDamaged() error {
-	for _, c := range pkg.Find[*dpkgBooks](p.packages).choices {
+func (dr *dpkgDriver) holdDamaged() error {
+	for _, c := range dr.books.choices {
 		if !c.Differs() || c.User != nil || c.Old == nil {
 			continue
 		}
 		for _, name := range dpkg.InfoNames(c.Old) {
-			n, err := sides.Lookup(p.User, path.Join(infoDir, name+".list"))
+			n, err := sides.Lookup(dr.plan.Views().User, path.Join(infoDir, name+".list"))
 			if err != nil {
 				return err
 			}
 			if !n.Absent() {
-				p.hold(report.HoldPackageDatabase, statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
+				dr.plan.Hold(report.HoldPackageDatabase, statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
 			}
 		}
 	}
@@ -151,8 +161,8 @@ func (p *planner) holdDamaged() error {
 
 // holdInterrupted holds a storage whose package manager was interrupted, whatever the update is about: nobody can tell which
 // files are half written.
-func (p *planner) holdInterrupted() error {
-	b := pkg.Find[*dpkgBooks](p.packages)
+func (dr *dpkgDriver) holdInterrupted() error {
+	b := dr.books
 	known := make(map[string]bool)
 	for _, pkg := range b.bases[sides.Old].Unfinished() {
 		known[pkg.Record] = true
@@ -162,17 +172,17 @@ func (p *planner) holdInterrupted() error {
 			continue
 		}
 		state, flag := dpkg.Condition(pkg)
-		p.holdFor(report.Reason{
+		dr.plan.HoldFor(report.Reason{
 			Code: report.HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
 			Message: fmt.Sprintf("%s %s is %s (%s): finish with dpkg --configure --pending", pkg.Name, pkg.Version, state, flag),
 		})
 	}
-	names, err := sides.ReadDir(p.User, updatesDir)
+	names, err := sides.ReadDir(dr.plan.Views().User, updatesDir)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		t, err := p.Three(path.Join(updatesDir, name))
+		t, err := dr.plan.Views().Three(path.Join(updatesDir, name))
 		if err != nil {
 			return err
 		}
@@ -183,7 +193,7 @@ func (p *planner) holdInterrupted() error {
 			}
 			continue
 		}
-		p.hold(report.HoldInterrupted, t.Path, "dpkg did not finish writing its database: /"+t.Path)
+		dr.plan.Hold(report.HoldInterrupted, t.Path, "dpkg did not finish writing its database: /"+t.Path)
 	}
 	return nil
 }

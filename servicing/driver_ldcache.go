@@ -17,10 +17,21 @@ const (
 	maxLoaderCache = 16 << 20
 )
 
-// mergeLoaderCache makes the cache of the dynamic loader anew where both sides changed it. It comes after all others: only
+// loaderCacheDriver makes the cache of the dynamic loader again.
+type loaderCacheDriver struct{ plan plan }
+
+func newLoaderCache(p plan) driver { return &loaderCacheDriver{p} }
+
+// Name implements the driver.
+func (dr *loaderCacheDriver) Name() string { return "loader-cache" }
+
+// Takes takes no path: the driver decides when the walk is over.
+func (dr *loaderCacheDriver) Takes(string) bool { return false }
+
+// Finish makes the cache of the dynamic loader anew where both sides changed it. It comes after all others: only
 // libraries that are in the result are in it.
-func mergeLoaderCache(_ context.Context, p *planner) error {
-	t, err := p.look(loaderCache)
+func (dr *loaderCacheDriver) Finish(context.Context) error {
+	t, err := dr.plan.Look(loaderCache)
 	if err != nil {
 		return err
 	}
@@ -41,14 +52,14 @@ func mergeLoaderCache(_ context.Context, p *planner) error {
 	}
 	var failed error
 	merged := ldcache.Merge(caches[sides.Old], caches[sides.New], caches[sides.User], func(library string) bool {
-		n, err := sides.Resolve(p.result, sides.TrimRoot(library))
+		n, err := sides.Resolve(dr.plan.Seen, sides.TrimRoot(library))
 		failed = errors.Join(failed, err)
 		return !n.Absent()
 	})
 	if failed != nil {
 		return failed
 	}
-	return p.replace(t, decision{
+	return again(dr.plan, t, decision{
 		verdict: report.Regenerate, rule: "F1", driver: "loader-cache", reason: "made of the libraries of both sides",
 		result: sides.Makes(t, merged.Render()),
 	})

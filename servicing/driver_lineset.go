@@ -28,7 +28,16 @@ var lineSets = []struct {
 	{sides.PathTable{cacerts.ConfigPath}, cacerts.Key},
 }
 
-func isLineSet(p string) bool { return lineSetKey(p) != nil }
+// lineSetDriver merges files in which each line is an entry of a set.
+type lineSetDriver struct{}
+
+func newLineSet(plan) driver { return lineSetDriver{} }
+
+// Name implements the driver.
+func (lineSetDriver) Name() string { return "line-set" }
+
+// Takes takes the paths of this driver.
+func (lineSetDriver) Takes(name string) bool { return lineSetKey(name) != nil }
 
 // lineSetKey returns how the entries of a file are told from one another; nil when it is no line set.
 func lineSetKey(p string) lineset.Key {
@@ -40,8 +49,8 @@ func lineSetKey(p string) lineset.Key {
 	return nil
 }
 
-// mergeLineSet merges sets. The merge by lines is preferred where it comes to the same set: it merges comments as well.
-func mergeLineSet(_ *planner, t sides.Three) (decision, bool, error) {
+// Resolve merges sets. The merge by lines is preferred where it comes to the same set: it merges comments as well.
+func (lineSetDriver) Resolve(t sides.Three) (decision, bool, error) {
 	contents, err := sides.ReadThree(t, diff3.MaxSize)
 	if err != nil || contents == nil {
 		return decision{}, false, err

@@ -24,14 +24,25 @@ const (
 // links of systemd are called like their service; those of System V have a letter and a number before.
 type startLinks map[[2]string][]string
 
-// settleServices makes the links by which services are started a set: what the user enabled or disabled counts, whatever
+// servicesDriver makes the links by which services are started a set.
+type servicesDriver struct{ plan plan }
+
+func newServices(p plan) driver { return &servicesDriver{p} }
+
+// Name implements the driver.
+func (dr *servicesDriver) Name() string { return "services" }
+
+// Takes takes no path: the driver decides when the walk is over.
+func (dr *servicesDriver) Takes(string) bool { return false }
+
+// Finish makes the links by which services are started a set: what the user enabled or disabled counts, whatever
 // the links of the base are called now, and those that arrive with nothing to start do not.
-func settleServices(_ context.Context, p *planner) error {
-	if !p.touched {
+func (dr *servicesDriver) Finish(context.Context) error {
+	if !dr.plan.Touched() {
 		return nil
 	}
 	var links [3]startLinks
-	for side, view := range p.Sides() {
+	for side, view := range dr.plan.Views().Sides() {
 		var err error
 		if links[side], err = findStartLinks(view); err != nil {
 			return err
@@ -42,7 +53,7 @@ func settleServices(_ context.Context, p *planner) error {
 	}) {
 		for _, name := range links[sides.New][key] {
 			if !slices.Contains(links[sides.Old][key], name) {
-				if err := p.startLinkArrives(path.Join(key[0], name), key, links); err != nil {
+				if err := dr.startLinkArrives(path.Join(key[0], name), key, links); err != nil {
 					return err
 				}
 			}
@@ -81,8 +92,8 @@ func findStartLinks(view *tree.View) (startLinks, error) {
 }
 
 // startLinkArrives decides on a link that is new in the base.
-func (p *planner) startLinkArrives(name string, key [2]string, links [3]startLinks) error {
-	t, err := p.look(name)
+func (dr *servicesDriver) startLinkArrives(name string, key [2]string, links [3]startLinks) error {
+	t, err := dr.plan.Look(name)
 	if err != nil || !t.U.Absent() || !t.N.Is(tree.Symlink) {
 		return err
 	}
@@ -93,17 +104,17 @@ func (p *planner) startLinkArrives(name string, key [2]string, links [3]startLin
 	case disabled(key[1], links):
 		d.reason = "disabled by the user"
 	default:
-		starts, err := sides.Resolve(sides.In(p.New), name)
+		starts, err := sides.Resolve(sides.In(dr.plan.Views().New), name)
 		if err != nil || starts.Absent() {
 			return err // it never had anything to start
 		}
-		result, err := sides.Resolve(p.result, name)
+		result, err := sides.Resolve(dr.plan.Seen, name)
 		if err != nil || !result.Absent() {
 			return err
 		}
 		d.verdict, d.reason = report.Drop, "what it starts is not in the result"
 	}
-	return p.replace(t, d)
+	return again(dr.plan, t, d)
 }
 
 // disabled tells whether the user removed all links of a service.

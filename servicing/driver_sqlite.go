@@ -18,17 +18,29 @@ import (
 // sqliteCompanions are the suffixes of the files that belong to a database: what they hold is part of it, and only of it.
 var sqliteCompanions = []string{"-journal", "-wal"}
 
-func maybeSQLite(string) bool { return true } // databases have any name
+// sqliteDriver keeps databases of SQLite.
+type sqliteDriver struct{ plan plan }
 
-// keepCompanion keeps the user's database where the storage has a journal of it, touched itself or not: with another
+func newSQLite(p plan) driver { return &sqliteDriver{p} }
+
+// Name implements the driver.
+func (dr *sqliteDriver) Name() string { return "sqlite" }
+
+// Takes takes every path: what a file is does not show in its name.
+func (dr *sqliteDriver) Takes(string) bool { return true }
+
+// Explains reports whether a path is a database now.
+func (dr *sqliteDriver) Explains(t sides.Three) (bool, error) { return isSQLite(t.U) }
+
+// First keeps the user's database where the storage has a journal of it, touched itself or not: with another
 // database under it, the journal would destroy that.
-func keepCompanion(p *planner, t sides.Three) (decision, bool, error) {
+func (dr *sqliteDriver) First(t sides.Three) (decision, bool, error) {
 	i := slices.IndexFunc(sqliteCompanions, func(suffix string) bool { return strings.HasSuffix(t.Path, suffix) })
 	if i < 0 || !t.U.Is(tree.Regular) || t.U.Size == 0 {
 		return decision{}, false, nil
 	}
 	was := strings.TrimSuffix(t.Was, sqliteCompanions[i])
-	database, err := p.Moved(was, strings.TrimSuffix(t.Path, sqliteCompanions[i]))
+	database, err := dr.plan.Views().Moved(was, strings.TrimSuffix(t.Path, sqliteCompanions[i]))
 	if err != nil {
 		return decision{}, false, err
 	}
@@ -43,10 +55,10 @@ func keepCompanion(p *planner, t sides.Three) (decision, bool, error) {
 			verdict: report.Keep, rule: "G1", driver: "sqlite", reason: "a database whose journal is in the storage",
 			result: sides.Shows(sides.Merged(database, database.U)),
 		}
-		if err := p.replace(database, kept); err != nil {
+		dr.plan.Reopen(database.Path)
+		if err := dr.plan.DecideAlways(database, kept); err != nil {
 			return decision{}, false, err
 		}
-		p.show(database.Path, kept.result)
 	}
 	return decision{
 		verdict: report.Keep, rule: "G1", reason: "the journal of a database", result: sides.Shows(t.U),
@@ -54,8 +66,8 @@ func keepCompanion(p *planner, t sides.Three) (decision, bool, error) {
 	}, true, nil
 }
 
-// keepSQLite keeps a database that both sides changed.
-func keepSQLite(_ *planner, t sides.Three) (decision, bool, error) {
+// Resolve keeps a database that both sides changed.
+func (dr *sqliteDriver) Resolve(t sides.Three) (decision, bool, error) {
 	is, err := isSQLite(t.U)
 	return decision{verdict: report.Keep, rule: "G1", reason: "a database: data of the user", result: sides.Shows(sides.Merged(t, t.U))}, is, err
 }

@@ -4,55 +4,54 @@
 package servicing
 
 import (
-	"context"
-
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
-// driver knows a kind of files that has a meaning of its own.
-type driver struct {
-	name string
-	// matches tells which paths first and conflict are for.
-	matches func(path string) bool
-	// claims tells which paths finish decides on: the walk passes over them.
-	claims func(p *planner, path string) bool
-	// first decides before contents are compared; it reports false to leave the path to the next.
-	first func(p *planner, t sides.Three) (decision, bool, error)
-	// conflict decides where both sides changed the content, and both have something; it reports false when it cannot.
-	conflict func(p *planner, t sides.Three) (decision, bool, error)
-	// finish decides, after the walk, on several paths together or on paths that the storage does not touch.
-	finish func(ctx context.Context, p *planner) error
+// row is a driver, and why it has its place among the others.
+type row struct {
+	make func(plan) driver
+	why  string
 }
 
-// drivers returns all drivers, in the order in which they are asked.
-func drivers() []driver {
-	return []driver{
-		{name: "runtime", matches: runtimePaths.Has, first: keepRuntime},
-		{name: "identity", matches: identityPaths.Has, first: keepIdentity, finish: pinIdentities},
-		{name: "diversions", matches: func(string) bool { return true }, first: followDiversion},
-		{name: "dpkg", claims: claimsPackages, finish: mergePackages},
-		{name: "apk", claims: claimsApk, matches: isApkWorld, conflict: mergeApkWorld, finish: mergeApk},
-		{name: "alternatives", matches: isAlternatives, conflict: keepAlternatives, finish: mergeAlternatives},
-		{name: "accounts", claims: claimsAccounts, finish: mergeAccounts},
-		{name: "records", matches: isRecords, conflict: mergeRecords},
-		{name: "rpm", claims: claimsRPM, finish: settleRPM},
-		{name: "data", matches: maybeData, first: keepDataFile, finish: keepDatabases},
-		{name: "sqlite", matches: maybeSQLite, first: keepCompanion, conflict: keepSQLite},
-		{name: "certificates", matches: isBundle, conflict: keepBundle, finish: mergeCertificates},
-		{name: "bytecode", matches: isByteCode, first: noteByteCode, finish: settleByteCode},
-		{name: "derived", matches: isDerived, conflict: settleDerived},
-		{name: "line-set", matches: isLineSet, conflict: mergeLineSet},
-		{name: "config", matches: isConfig, conflict: mergeConfig},
-		{name: "text", matches: isText, conflict: mergeText},
-		{name: "services", finish: settleServices},
-		{name: "loader-cache", finish: mergeLoaderCache},
-		{name: "distribution", finish: holdOther},
+// rows are all drivers, in the order in which they are asked, and in which they decide when the walk is over.
+var rows = []row{
+	{newRuntime, "what is mounted over is nobody's change, whatever the file would be"},
+	{newIdentity, "an identity stays, whatever its format"},
+	{newDiversions, "a diverted file is compared with what the base has under its own name: all others look at the name that it has now"},
+	{newDpkg, "the databases of packages decide whose the files are; before all that decide on files of packages together"},
+	{newApk, "as dpkg"},
+	{newAlternatives, "after the packages, whose programs the links lead to"},
+	{newAccounts, "after the packages; it gives owners to what is decided until then"},
+	{newRecords, "before text: lists of records are texts, too"},
+	{newRPM, "a database whose files belong together, before any of them is taken for data"},
+	{newData, "before sqlite: a database may be in the directory of another one"},
+	{newSQLite, "any name can be that of a database"},
+	{newCertificates, "after the packages and all files of certificates"},
+	{newByteCode, "when the sources are decided; before derived, which has it, too"},
+	{newDerived, "before those that would merge the content"},
+	{newLineSet, "before config and text: the most particular format first"},
+	{newConfig, "before text, which knows lines only"},
+	{newText, "the last for contents: it takes every text"},
+	{newServices, "what a link starts has to be decided"},
+	{newLoaderCache, "only libraries that are in the result are in it"},
+	{newDistribution, "it decides on nothing: it holds the storage"},
+}
+
+// allTools are what plans are made with.
+var allTools = tools{managers: readManagers, drivers: makeDrivers}
+
+// makeDrivers makes the drivers of a plan.
+func makeDrivers(p plan) []driver {
+	out := make([]driver, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.make(p))
 	}
+	return out
 }
 
-// readPackages reads the databases of all package managers and decides on each package.
-func readPackages(v *sides.Views, t pkg.Ties) (*pkg.Packages, error) {
+// readManagers reads the databases of all package managers.
+func readManagers(v *sides.Views, t pkg.Ties) ([]pkg.Manager, error) {
 	dpkg, err := newDpkgBooks(v, t)
 	if err != nil {
 		return nil, err
@@ -61,5 +60,5 @@ func readPackages(v *sides.Views, t pkg.Ties) (*pkg.Packages, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pkg.New(v, dpkg, apk)
+	return []pkg.Manager{dpkg, apk}, nil
 }

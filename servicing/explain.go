@@ -36,8 +36,8 @@ func Explain(ctx context.Context, in Input, path string, names []string) (_ *rep
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	p := newPlanner(v, in)
-	e := explainer{&report.Explanation{Version: report.Version, Path: report.Printable(path), PathBytes: report.RawBytes(path), Stack: []report.Sight{}}}
+	p := newPlanner(v, in, make(sides.Passed))
+	e := telling{&report.Explanation{Version: report.Version, Path: report.Printable(path), PathBytes: report.RawBytes(path), Stack: []report.Sight{}}}
 	if err := e.sights(ctx, stack, len(in.User), path, names); err != nil {
 		return nil, fmt.Errorf("explain %s: %w", tree.Shown(path), err)
 	}
@@ -53,11 +53,11 @@ func Explain(ctx context.Context, in Input, path string, names []string) (_ *rep
 	return e.Explanation, nil
 }
 
-// explainer fills an explanation.
-type explainer struct{ *report.Explanation }
+// telling fills an explanation.
+type telling struct{ *report.Explanation }
 
 // sights looks at each directory of the stack.
-func (e explainer) sights(ctx context.Context, stack tree.Stack, nodes int, path string, names []string) error {
+func (e telling) sights(ctx context.Context, stack tree.Stack, nodes int, path string, names []string) error {
 	hidden, directory := false, false
 	for i, dir := range stack {
 		if err := ctx.Err(); err != nil {
@@ -130,11 +130,11 @@ func sight(dir, path string) (s report.Sight, c tree.Change, ok bool, err error)
 }
 
 // decided tells who owns the path and who decides about it.
-func (e explainer) decided(p *planner, path string) (err error) {
-	if p.packages, err = readPackages(p.Views, pkg.NewTies(policy.ActionHold, p.waiting)); err != nil {
+func (e telling) decided(p *planner, path string) (err error) {
+	if err := p.prepare(allTools, pkg.NewTies(policy.ActionHold, p.waiting)); err != nil {
 		return err
 	}
-	t, err := p.Three(path)
+	t, err := p.views.Three(path)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (e explainer) decided(p *planner, path string) (err error) {
 	if e.Concern, err = p.concernOf(t); err != nil {
 		return err
 	}
-	e.Action = p.options.Policy.Action(e.Concern)
+	e.Action = p.policy.Action(e.Concern)
 	e.Excluded = p.pins.excludes(path)
 	for _, r := range p.pins.report {
 		if policy.NewSelector(r.Path).Has(path) && (e.Pin == nil || e.PinExpired && !r.Expired) {
@@ -161,52 +161,4 @@ func (e explainer) decided(p *planner, path string) (err error) {
 		}
 	}
 	return nil
-}
-
-// driverOf returns the first driver that takes the path, as far as its name and what is there now tell; "" for none.
-func (p *planner) driverOf(t sides.Three) (string, error) {
-	for _, d := range p.drivers {
-		takes, err := d.claims != nil && d.claims(p, t.Path), error(nil)
-		switch {
-		case takes || d.matches == nil || !d.matches(t.Path):
-		case d.name == "diversions":
-			takes, err = p.isDiverted(t.Path)
-		case d.name == "data":
-			takes, err = p.inDatabase(t)
-		case d.name == "sqlite":
-			takes, err = isSQLite(t.U)
-		case d.name == "text":
-			takes, err = sides.IsBinary(t.U)
-			takes = !takes && t.U.Is(tree.Regular)
-		default:
-			takes = true
-		}
-		if err != nil || takes {
-			return d.name, err
-		}
-	}
-	return "", nil
-}
-
-// concernOf names the conflict there would be.
-func (p *planner) concernOf(t sides.Three) (policy.Concern, error) {
-	seen := t.U
-	if seen.Absent() {
-		return policy.ConcernDeletedByUser, nil
-	}
-	binary, err := sides.IsBinary(seen)
-	switch {
-	case err != nil:
-		return "", err
-	case identityPaths.Has(t.Path):
-		return policy.ConcernIdentity, nil
-	case binary && t.Own.Owned():
-		return policy.ConcernPackageFile, nil
-	case sides.DataPaths.Has(t.Path):
-		return policy.ConcernData, nil
-	case binary:
-		return policy.ConcernBinary, nil
-	default:
-		return policy.ConcernText, nil
-	}
 }

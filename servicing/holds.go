@@ -9,15 +9,15 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 )
 
-// hold records that the storage must be held because of a path.
-func (p *planner) hold(code report.HoldCode, path, message string) {
-	p.holdFor(report.Reason{Code: code, Path: path, Message: message})
+// Hold records that the storage must be held because of a path.
+func (r *result) Hold(code report.HoldCode, path, message string) {
+	r.HoldFor(report.Reason{Code: code, Path: path, Message: message})
 }
 
-// holdFor records a reason why the storage must be held, once.
-func (p *planner) holdFor(r report.Reason) {
-	r = r.Complete()
-	if !slices.Contains(p.holds, r) {
-		p.holds = append(p.holds, r)
+// HoldFor records a reason why the storage must be held, once.
+func (r *result) HoldFor(why report.Reason) {
+	why = why.Complete()
+	if !slices.Contains(r.holds, why) {
+		r.holds = append(r.holds, why)
 	}
 }

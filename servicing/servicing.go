@@ -80,11 +80,11 @@ func newPlan(ctx context.Context, in Input, over sides.Passed) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, effects, err := makePlan(ctx, v, in, over)
+	p, effects, err := makePlan(ctx, v, in, over, allTools)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.Close())
 	}
-	findings, err := p.check(ctx, effects)
+	findings, err := checked(ctx, p, effects)
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
@@ -93,6 +93,22 @@ func newPlan(ctx context.Context, in Input, over sides.Passed) (*Plan, error) {
 		return nil, errors.Join(fmt.Errorf("report the plan: %w", err), v.Close())
 	}
 	return &Plan{views: v, force: in.Options.Force, report: report, effects: effects}, nil
+}
+
+// checked finds what a plan would break, and holds the storage where the policy says so. A base that did not change breaks
+// nothing.
+func checked(ctx context.Context, p *planner, effects []sides.Effect) ([]report.CheckFinding, error) {
+	if p.views.SameBase || !p.Touched() && len(effects) == 0 {
+		return nil, nil
+	}
+	found, err := check(ctx, checkInput{
+		views: p.views, packages: p.packages, policy: p.policy, effects: effects, moved: p.moved(), excludes: p.Excludes,
+		passed: p.pins.passed, owners: p.owners.found, numbering: p.owners.numbering, remaps: p.remaps(),
+	})
+	for _, r := range checkReasons(found) {
+		p.HoldFor(r)
+	}
+	return found, err
 }
 
 // Report returns what was decided, and why. It must not be changed.

@@ -12,10 +12,10 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// settle changes the decision on a conflict to what the policy says. Where the policy says nothing it stays: the
+// Settle changes the decision on a conflict to what the policy says. Where the policy says nothing it stays: the
 // default may be finer than an action tells.
-func (p *planner) settle(c policy.Concern, t sides.Three, d decision) decision {
-	action, given := p.options.Policy[c]
+func (r *result) Settle(c policy.Concern, t sides.Three, d decision) decision {
+	action, given := r.policy[c]
 	if !given {
 		return d
 	}
@@ -32,20 +32,20 @@ func (p *planner) settle(c policy.Concern, t sides.Three, d decision) decision {
 			d.verdict, d.beside = report.Beside, true
 		}
 	case policy.ActionHold:
-		p.holdConflict(c, t, d.reason)
+		r.holdConflict(c, t, d.reason)
 		d.verdict = report.Hold
 	}
 	return d
 }
 
 // holdConflict holds the storage because of a conflict.
-func (p *planner) holdConflict(c policy.Concern, t sides.Three, reason string) {
-	p.hold(report.HoldConflict, t.Path, fmt.Sprintf("/%s: a conflict (%s): %s", t.Path, c, reason))
+func (r *result) holdConflict(c policy.Concern, t sides.Three, reason string) {
+	r.Hold(report.HoldConflict, t.Path, fmt.Sprintf("/%s: a conflict (%s): %s", t.Path, c, reason))
 }
 
 // settleMeta changes metadata that both sides changed to what the policy says.
-func (p *planner) settleMeta(t sides.Three, d decision) decision {
-	action, given := p.options.Policy[policy.ConcernMetadata]
+func (r *result) settleMeta(t sides.Three, d decision) decision {
+	action, given := r.policy[policy.ConcernMetadata]
 	n := d.result.Node
 	if !given || n.Absent() || !sides.MetaConflict(t) || !sides.SameMeta(n.Kind, n.Meta, sides.MergeMeta(t, n)) {
 		return d
@@ -57,7 +57,7 @@ func (p *planner) settleMeta(t sides.Three, d decision) decision {
 		d.reason += "; mode, owner or attributes are the base's: the policy for " + string(policy.ConcernMetadata) + " is " + string(action)
 		d.quiet = false
 	case policy.ActionHold:
-		p.holdConflict(policy.ConcernMetadata, t, "mode, owner or attributes changed on both sides")
+		r.holdConflict(policy.ConcernMetadata, t, "mode, owner or attributes changed on both sides")
 		d.verdict, d.quiet = report.Hold, false
 	}
 	return d

@@ -11,8 +11,15 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
-// withhold notes a path that is kept as it is though it is not the user's.
-func (p *planner) withhold(t sides.Three) error {
+// withheld is what only a pin, or a package that waits, keeps.
+type withheld struct {
+	views *sides.Views
+	pins  *pins
+	all   []report.Withheld
+}
+
+// add notes a path that is kept as it is though it is not the user's.
+func (h *withheld) add(t sides.Three) error {
 	content, err := sides.Describe(t.U)
 	if err != nil {
 		return err
@@ -21,16 +28,16 @@ func (p *planner) withhold(t sides.Three) error {
 	if !t.U.Absent() {
 		w.Mode, w.UID, w.GID = t.O.Mode, t.O.UID, t.O.GID
 	}
-	p.withheld = append(p.withheld, w)
+	h.all = append(h.all, w)
 	return nil
 }
 
-// carryWithheld returns what is withheld after this plan, in order: also what was before and is not looked at.
-func (p *planner) carryWithheld() []report.Withheld {
-	out := p.withheld
-	for _, name := range slices.Sorted(maps.Keys(p.Before)) {
-		if p.pins.excludes(name) {
-			out = append(out, p.Before[name])
+// carry returns what is withheld after this plan, in order: also what was before and is not looked at.
+func (h *withheld) carry() []report.Withheld {
+	out := h.all
+	for _, name := range slices.Sorted(maps.Keys(h.views.Before)) {
+		if h.pins.excludes(name) {
+			out = append(out, h.views.Before[name])
 		}
 	}
 	return out

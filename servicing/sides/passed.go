@@ -85,3 +85,14 @@ func (s Passed) names() string {
 	}
 	return strings.Join(out, ", ")
 }
+
+// Over notes a path of a storage that cannot be looked at because of an error, and returns nil; any other error it returns. Only a
+// look at a storage that may be in use passes over anything: where side effects are to be written, nobody else may write.
+func (s Passed) Over(live bool, name string, err error) error {
+	if err == nil || !live || !s.Note(err) {
+		return err
+	}
+	unread, _ := errors.AsType[*tree.UnreadableError](err)
+	s[name] = unread.Why
+	return nil
+}

@@ -15,17 +15,17 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// holdStrangers holds the storage where a file would belong to another account than its owner, or lose a name that it had:
+// Verify holds the storage where a file would belong to another account than its owner, or lose a name that it had:
 // for example because the account files are pinned. It trusts nothing but the account files of the result.
-func (p *planner) holdStrangers(ctx context.Context, effects []sides.Effect) error {
-	if p.SameBase || p.ids.SameBases && p.ids.Untouched {
+func (dr *accountsDriver) Verify(ctx context.Context, effects []sides.Effect) error {
+	if dr.plan.Views().SameBase || dr.plan.Numbering().SameBases && dr.plan.Numbering().Untouched {
 		return nil
 	}
-	mine, lost := p.usersOwners(), ids.NewOwners()
+	mine, lost := dr.plan.UsersOwners(), ids.NewOwners()
 	for _, k := range ids.Kinds() {
 		var names [4]map[uint32][]string
-		result := sides.NewScene(p.Plain, effects)
-		for i, s := range []*sides.Scene{sides.NewScene(p.Old, nil), sides.NewScene(p.New, nil), sides.NewScene(p.User, nil), result} {
+		result := sides.NewScene(dr.plan.Views().Plain, effects)
+		for i, s := range []*sides.Scene{sides.NewScene(dr.plan.Views().Old, nil), sides.NewScene(dr.plan.Views().New, nil), sides.NewScene(dr.plan.Views().User, nil), result} {
 			var err error
 			if names[i], err = ids.AccountNames(s, k); err != nil {
 				return fmt.Errorf("read /%s: %w", k.Path(), err)
@@ -34,16 +34,16 @@ func (p *planner) holdStrangers(ctx context.Context, effects []sides.Effect) err
 		n := sideNames{old: names[sides.Old], new: names[sides.New], user: names[sides.User], result: names[3]}
 		for _, id := range slices.Sorted(maps.Keys(k.Of(mine))) {
 			if len(n.user[id]) > 0 && !ids.Overlap(n.user[id], n.result[id]) {
-				p.holdStranger(k, n.result[id], n.user[id][0], id, ids.FilesIn(k.Of(mine)[id])+" of the storage")
+				dr.holdStranger(k, n.result[id], n.user[id][0], id, ids.FilesIn(k.Of(mine)[id])+" of the storage")
 			}
 		}
 		for id := range n.new {
-			if n.leaves(id, p.ids.Of(k, id)) {
+			if n.leaves(id, dr.plan.Numbering().Of(k, id)) {
 				k.Of(lost)[id] = 0
 			}
 		}
 	}
-	return p.holdLost(ctx, lost)
+	return dr.holdLost(ctx, lost)
 }
 
 // sideNames are the names by id on all sides.
@@ -59,22 +59,22 @@ func (n sideNames) leaves(id, to uint32) bool {
 }
 
 // holdLost holds the storage for the files of the new base that are seen and belong to some ids.
-func (p *planner) holdLost(ctx context.Context, lost ids.Owners) error {
+func (dr *accountsDriver) holdLost(ctx context.Context, lost ids.Owners) error {
 	if len(lost.UIDs)+len(lost.GIDs) == 0 {
 		return nil
 	}
 	seen := ids.NewOwners()
-	err := p.New.Tree(ctx, func(e tree.Entry) error {
+	err := dr.plan.Views().New.Tree(ctx, func(e tree.Entry) error {
 		at := e.Path
-		decided, ok := p.want[at]
-		if ok && decided.View == p.New {
+		decided, ok := dr.plan.At(at)
+		if ok && decided.View == dr.plan.Views().New {
 			seen.Add(e.Meta, 1)
 		}
-		if ok || p.pins.excludes(at) {
+		if ok || dr.plan.Excludes(at) {
 			return nil
 		}
-		shown, err := sides.Lookup(p.Plain, at)
-		if err == nil && sides.SameBacking(shown, sides.Node{View: p.New, Entry: e}) {
+		shown, err := sides.Lookup(dr.plan.Views().Plain, at)
+		if err == nil && sides.SameBacking(shown, sides.Node{View: dr.plan.Views().New, Entry: e}) {
 			seen.Add(e.Meta, 1)
 		}
 		return err
@@ -83,13 +83,13 @@ func (p *planner) holdLost(ctx context.Context, lost ids.Owners) error {
 		return fmt.Errorf("look for files of accounts that are others in the result: %w", err)
 	}
 	for _, k := range ids.Kinds() {
-		content, err := ids.AccountNames(sides.NewScene(p.New, nil), k)
+		content, err := ids.AccountNames(sides.NewScene(dr.plan.Views().New, nil), k)
 		if err != nil {
 			return err
 		}
 		for _, id := range slices.Sorted(maps.Keys(k.Of(lost))) {
 			if n := k.Of(seen)[id]; n > 0 {
-				p.holdStranger(k, nil, content[id][0], id, ids.FilesIn(n)+" of the new base")
+				dr.holdStranger(k, nil, content[id][0], id, ids.FilesIn(n)+" of the new base")
 			}
 		}
 	}
@@ -97,10 +97,10 @@ func (p *planner) holdLost(ctx context.Context, lost ids.Owners) error {
 }
 
 // holdStranger holds the storage because of the files of an account.
-func (p *planner) holdStranger(k ids.Kind, to []string, name string, id uint32, files string) {
+func (dr *accountsDriver) holdStranger(k ids.Kind, to []string, name string, id uint32, files string) {
 	becomes := "that account is not in the result"
 	if len(to) > 0 {
 		becomes = "the result gives that id to " + to[0]
 	}
-	p.hold(report.HoldAccounts, k.Path(), fmt.Sprintf("%s belong to the %s %s (%d), but %s", files, k.What, name, id, becomes))
+	dr.plan.Hold(report.HoldAccounts, k.Path(), fmt.Sprintf("%s belong to the %s %s (%d), but %s", files, k.What, name, id, becomes))
 }

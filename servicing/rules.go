@@ -9,52 +9,29 @@ import (
 	"path"
 	"slices"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// file decides on a path where the storage has something that is not a directory.
-func (p *planner) file(t sides.Three) error {
-	if t.U.Is(tree.Socket) {
-		return p.apply(t, decision{verdict: report.Drop, rule: "C11", reason: "a socket without a process", result: sides.Shows(t.U)})
-	}
-	if t.O.Absent() && t.N.Absent() {
-		return p.ownFile(t)
-	}
-	if t.Own.Pinned(t.Was) {
-		return p.apply(t, p.keepPinned(t))
-	}
-	if t.N.Dir() {
-		return p.directoryOverFile(t)
-	}
-	d, err := p.threeWay(t)
-	if err != nil {
-		return err
-	}
-	return p.apply(t, d)
-}
-
-// ownFile keeps what neither base has, unless it is of a version of a package that is not in the result.
-func (p *planner) ownFile(t sides.Three) error {
-	shipped, err := p.packages.Shipped(t)
-	if err != nil {
-		return err
-	}
-	if shipped {
-		return p.apply(t, p.unchanged(t, false))
-	}
-	return p.apply(t, decision{verdict: report.Keep, rule: "A2", reason: "the user's own", result: sides.Shows(t.U), quiet: true})
+// rules decide on one path by the contents of its three sides, and by the drivers.
+type rules struct {
+	views    *sides.Views
+	policy   policy.Policy
+	packages *pkg.Packages
+	result   *result
+	drivers  []driver
 }
 
 // threeWay decides where neither the new base nor the user has a directory, and the user has something.
-func (p *planner) threeWay(t sides.Three) (decision, error) {
+func (r *rules) threeWay(t sides.Three) (decision, error) {
 	same, err := sides.Compare(t)
 	if err != nil {
 		return decision{}, err
 	}
-	shipped, err := p.packages.Shipped(t)
+	shipped, err := r.packages.Shipped(t)
 	if err != nil {
 		return decision{}, err
 	}
@@ -64,7 +41,7 @@ func (p *planner) threeWay(t sides.Three) (decision, error) {
 	case same.NU:
 		return decision{verdict: report.Take, rule: "A3", reason: "the same on both sides", result: sides.Shows(sides.Merged(t, t.U))}, nil
 	case same.OU, shipped:
-		return p.unchanged(t, same.OU), nil
+		return r.unchanged(t, same.OU), nil
 	case same.ON:
 		return decision{verdict: report.Keep, rule: "A2", reason: "changed by the user only", result: sides.Shows(sides.Merged(t, t.U))}, nil
 	case !t.N.Absent() && t.Own.SameVersion():
@@ -73,9 +50,9 @@ func (p *planner) threeWay(t sides.Three) (decision, error) {
 			result: sides.Shows(sides.Merged(t, t.U)),
 		}, nil
 	case t.N.Absent():
-		return p.settle(policy.ConcernDeletedByBase, t, p.removedByBase(t)), nil
+		return r.result.Settle(policy.ConcernDeletedByBase, t, r.removedByBase(t)), nil
 	default:
-		return p.conflict(t)
+		return r.conflict(t)
 	}
 }
 
@@ -90,7 +67,7 @@ func sameEverywhere(t sides.Three) decision {
 }
 
 // unchanged decides on a content that the user did not change, but the new base did.
-func (p *planner) unchanged(t sides.Three, sameAsOld bool) decision {
+func (r *rules) unchanged(t sides.Three, sameAsOld bool) decision {
 	switch {
 	case t.N.Absent() && sameAsOld:
 		return decision{verdict: report.Take, rule: "R6", reason: "removed from the base, not changed by the user", result: sides.Nothing()}
@@ -112,7 +89,7 @@ func (p *planner) unchanged(t sides.Three, sameAsOld bool) decision {
 }
 
 // removedByBase decides on what the user changed and the new base does not have any more.
-func (p *planner) removedByBase(t sides.Three) decision {
+func (r *rules) removedByBase(t sides.Three) decision {
 	if t.Own.Removed() && !sides.ConfigPaths.Has(t.Path) {
 		return decision{
 			verdict: report.Take, rule: "B3",
@@ -124,26 +101,27 @@ func (p *planner) removedByBase(t sides.Three) decision {
 }
 
 // conflict decides where both sides changed the content: by a driver if one can, else the user's stays.
-func (p *planner) conflict(t sides.Three) (decision, error) {
-	for _, d := range p.drivers {
-		if d.conflict == nil || !d.matches(t.Path) {
+func (r *rules) conflict(t sides.Three) (decision, error) {
+	for _, d := range r.drivers {
+		one, ok := d.(resolver)
+		if !ok || !d.Takes(t.Path) {
 			continue
 		}
-		decided, ok, err := d.conflict(p, t)
+		decided, ok, err := one.Resolve(t)
 		if err != nil {
-			return decision{}, fmt.Errorf("driver %s: %w", d.name, err)
+			return decision{}, fmt.Errorf("driver %s: %w", d.Name(), err)
 		}
 		if ok {
-			decided.driver = d.name
+			decided.driver = d.Name()
 			return decided, nil
 		}
 	}
-	return p.keepUsers(t)
+	return r.keepUsers(t)
 }
 
 // keepUsers keeps the user's version of what both sides changed and puts the new base's beside it, where that is of use:
 // not among data, and not for a program or library, whose directories are read by what does not know about it.
-func (p *planner) keepUsers(t sides.Three) (decision, error) {
+func (r *rules) keepUsers(t sides.Three) (decision, error) {
 	d := decision{verdict: report.Keep, rule: "A5", reason: "changed on both sides", result: sides.Shows(sides.Merged(t, t.U))}
 	binary, err := sides.IsBinary(t.N)
 	if err != nil {
@@ -163,44 +141,21 @@ func (p *planner) keepUsers(t sides.Three) (decision, error) {
 	case t.U.Is(tree.Regular) && (t.N.Is(tree.Regular) || t.N.Is(tree.Symlink)):
 		d.verdict, d.beside = report.Beside, true
 	}
-	return p.settle(concern, t, d), nil
+	return r.result.Settle(concern, t, d), nil
 }
 
-// directoryOverFile decides where the user has something else than a directory and the new base has a directory.
-func (p *planner) directoryOverFile(t sides.Three) error {
-	same, err := sides.Compare(t)
-	if err != nil {
-		return err
+// hidesDirectory keeps what the user put in place of a directory.
+func (r *rules) hidesDirectory(t sides.Three) decision {
+	return decision{
+		verdict: report.Keep, rule: "C4",
+		reason: "the user replaced a directory by a " + t.U.Kind.String() + ", which hides what the base has there",
+		result: sides.Shows(t.U),
 	}
-	switch {
-	case t.O.Dir():
-		d := p.hidesDirectory(t)
-		if changed, err := p.changedBelow(t); err != nil {
-			return err
-		} else if changed {
-			d = p.settle(policy.ConcernTypeByUser, t, d)
-		}
-		if err := p.apply(t, d); err != nil || d.verdict != report.Take {
-			return err
-		}
-	case same.OU:
-		if err := p.apply(t, decision{verdict: report.Take, rule: "C7", reason: "a directory in the base now", result: sides.Shows(t.N)}); err != nil {
-			return err
-		}
-	default:
-		if err := p.apply(t, p.settle(policy.ConcernTypeByBase, t, decision{
-			verdict: report.Take, rule: "C7", reason: "a directory in the base now; the user's file is set aside", aside: true,
-			result: sides.Shows(t.N),
-		})); err != nil {
-			return err
-		}
-	}
-	return p.takeBelow(t)
 }
 
 // changedBelow tells whether the new base changed something in a directory. It looks only when a policy asks.
-func (p *planner) changedBelow(dir sides.Three) (bool, error) {
-	if _, given := p.options.Policy[policy.ConcernTypeByUser]; !given {
+func (r *rules) changedBelow(dir sides.Three) (bool, error) {
+	if _, given := r.policy[policy.ConcernTypeByUser]; !given {
 		return false, nil
 	}
 	names := make(map[string]bool)
@@ -214,12 +169,12 @@ func (p *planner) changedBelow(dir sides.Three) (bool, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		t, err := p.Moved(path.Join(dir.Was, name), path.Join(dir.Path, name))
+		t, err := r.views.Moved(path.Join(dir.Was, name), path.Join(dir.Path, name))
 		if err != nil {
 			return false, err
 		}
 		if t.O.Dir() && t.N.Dir() {
-			if changed, err := p.changedBelow(t); err != nil || changed {
+			if changed, err := r.changedBelow(t); err != nil || changed {
 				return changed, err
 			}
 			continue
@@ -231,11 +186,10 @@ func (p *planner) changedBelow(dir sides.Three) (bool, error) {
 	return false, nil
 }
 
-// hidesDirectory keeps what the user put in place of a directory.
-func (p *planner) hidesDirectory(t sides.Three) decision {
+// keepPinned keeps the user's version of a file whose package is the user's.
+func (r *rules) keepPinned(t sides.Three) decision {
 	return decision{
-		verdict: report.Keep, rule: "C4",
-		reason: "the user replaced a directory by a " + t.U.Kind.String() + ", which hides what the base has there",
-		result: sides.Shows(t.U),
+		verdict: report.Keep, rule: "D4", driver: r.packages.ManagerOf(t.Own[sides.User], t.Own[sides.Old]), reason: "of a package whose version is the user's",
+		result: sides.Shows(t.U), quiet: t.N.Absent(),
 	}
 }

@@ -18,17 +18,17 @@ import (
 // makeReport reports what was decided.
 func (p *planner) makeReport(ctx context.Context, effects []sides.Effect, found []report.CheckFinding) (*report.Report, error) {
 	r := &report.Report{
-		Version: report.Version, Counts: make(map[report.Verdict]int), Holds: p.holds,
-		Forced: p.options.Force && slices.ContainsFunc(p.holds, report.Reason.Forceable),
-		Paths:  []report.PathReport{}, Effects: []report.EffectReport{}, Packages: []report.PackageReport{}, IDs: p.remaps,
+		Version: report.Version, Counts: make(map[report.Verdict]int), Holds: p.result.holds,
+		Forced: p.forced && slices.ContainsFunc(p.result.holds, report.Reason.Forceable),
+		Paths:  []report.PathReport{}, Effects: []report.EffectReport{}, Packages: []report.PackageReport{}, IDs: p.remaps(),
 		Findings: append([]report.CheckFinding{}, found...), Pins: append([]report.PinReport{}, p.pins.report...),
-		Withheld: p.carryWithheld(), Waiting: p.packages.Waiting(),
+		Withheld: p.withheld.carry(), Waiting: p.packages.Waiting(),
 	}
-	for verdict, n := range p.quiet {
+	for verdict, n := range p.result.quiet {
 		r.Counts[verdict] += n
 	}
-	slices.SortStableFunc(p.findings, func(a, b finding) int { return sides.ComparePaths(a.Path, b.Path) })
-	for _, f := range p.findings {
+	slices.SortStableFunc(p.result.findings, func(a, b finding) int { return sides.ComparePaths(a.Path, b.Path) })
+	for _, f := range p.result.findings {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -65,7 +65,7 @@ func (p *planner) reportPath(f finding) (report.PathReport, error) {
 	if f.Was != f.Path {
 		r.Was = report.Printable(f.Was)
 	}
-	result, decided := p.want[f.Path]
+	result, decided := p.result.want[f.Path]
 	if !decided {
 		result = f.result
 	}
@@ -85,4 +85,16 @@ func (p *planner) reportPath(f finding) (report.PathReport, error) {
 		r.Hidden = p.packages.Hidden(f.Three)
 	}
 	return r, nil
+}
+
+// unreadContent is what is said of a content that could not be read, in place of its digest.
+const unreadContent report.Content = "unread"
+
+// described is describe; a look does not fail because of a content that it cannot read.
+func (p *planner) described(n sides.Node) (report.Content, error) {
+	content, err := sides.Describe(n)
+	if err != nil && p.views.Live && p.pins.passed.Note(err) {
+		return unreadContent, nil
+	}
+	return content, err
 }

@@ -30,6 +30,7 @@ var rows = []row{
 	{newCertificates, "after the packages and all files of certificates"},
 	{newByteCode, "when the sources are decided; before derived, which has it, too"},
 	{newDerived, "before those that would merge the content"},
+	{newSources, "before line sets: entries are more than lines"},
 	{newLineSet, "before config and text: the most particular format first"},
 	{newConfig, "before text, which knows lines only"},
 	{newText, "the last for contents: it takes every text"},

@@ -206,3 +206,9 @@ func (e *edit) left(to *file, s *source, part string, counts map[string]int, don
 	}
 	return n
 }
+
+// Any reports whether a file names sources; also where it is not understood.
+func Any(form Form, content []byte) bool {
+	f, ok := read(form, content)
+	return !ok || len(f.has) > 0
+}

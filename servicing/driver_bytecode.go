@@ -99,6 +99,9 @@ func (dr *byteCodeDriver) settleCompiled(t sides.Three) error {
 	}
 	for _, candidate := range []sides.Node{shown, t.N, t.U} {
 		ok, err := compiledFrom(candidate, after)
+		if ok && err == nil {
+			ok, err = dr.sameSource(candidate, after)
+		}
 		if err != nil {
 			return err
 		}
@@ -115,6 +118,16 @@ func (dr *byteCodeDriver) settleCompiled(t sides.Three) error {
 	d := decision{verdict: report.Drop, rule: byteCodeRule, driver: "bytecode", reason: "compiled from a source that is another one now, or gone", result: sides.Nothing()}
 	dr.plan.Reopen(t.Path)
 	return dr.plan.DecideAlways(t, d)
+}
+
+// sameSource reports whether the source that was beside something compiled has the content of another one. Time and size, which
+// Python looks at, may be the same where contents are not.
+func (dr *byteCodeDriver) sameSource(compiled, source sides.Node) (bool, error) {
+	beside, err := sides.Lookup(compiled.View, sourceOf(compiled.Path))
+	if err != nil || beside.Absent() {
+		return err == nil, err
+	}
+	return sides.SameContent(beside, source)
 }
 
 // compiledFrom tells whether something was compiled from a source, as Python does: by the source's time and size. If it has a

@@ -4,8 +4,12 @@
 package servicing
 
 import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // kindCase is a case of a kind of conflict that strangers met.
@@ -104,6 +108,26 @@ var kindCases = []kindCase{
 		want: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main") + "deb https://x/apt stable main\n", "etc/apt/sources.list.d/debian.sources": ""},
 		told: []string{"stay in force"},
 	},
+}
+
+// TestK11 has Python compile a module whose next version is as long and as old: what was compiled goes.
+func TestK11(t *testing.T) {
+	same := func(root string) string { return filepath.Join(root, "usr/lib/python3/m.py") }
+	at := time.Unix(1700000000, 0)
+	s := &scenario{t: t, old: tempDir(t), base: tempDir(t)}
+	for root, text := range map[string]string{s.old: "x = 'old'", s.base: "x = 'new'"} {
+		files{"usr/lib/python3/m.py": text}.build(t, root)
+		must(t, os.Chtimes(same(root), at, at))
+	}
+	s.work(s.old, func(root string) {
+		header := make([]byte, 16)
+		binary.LittleEndian.PutUint32(header[8:], uint32(at.Unix()))
+		binary.LittleEndian.PutUint32(header[12:], 9)
+		sh{t, root}.put("usr/lib/python3/__pycache__/m.cpython-311.pyc", string(header)+"old")
+	})
+	s.serviced(func(root string) {
+		files{"usr/lib/python3/m.py": "x = 'new'", "usr/lib/python3/__pycache__/m.cpython-311.pyc": ""}.check(t, root)
+	})
 }
 
 func TestKinds(t *testing.T) {

@@ -97,3 +97,21 @@ func atLeast(t *testing.T, text, what string, are int) {
 		t.Errorf("%s: the document says %d (%v), there are %d", what, said, err, are)
 	}
 }
+
+// TestHouse checks that docs/architecture.md has each package of the engine in its plan of the house.
+func TestHouse(t *testing.T) {
+	text, err := os.ReadFile("../docs/architecture.md")
+	must(t, err)
+	_, house, _ := strings.Cut(string(text), "\nservicing/ ")
+	house, _, _ = strings.Cut(house, "\ndag/ ")
+	names, err := filepath.Glob("*/*.go")
+	must(t, err)
+	deeper, err := filepath.Glob("*/*/*.go")
+	must(t, err)
+	for _, name := range append(names, deeper...) {
+		room := filepath.Base(filepath.Dir(name)) + "/"
+		if !strings.HasSuffix(name, "_test.go") && !strings.Contains(house, " "+room) {
+			t.Errorf("docs/architecture.md lacks servicing/%s", filepath.Dir(name))
+		}
+	}
+}

@@ -11,8 +11,10 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps/elftest"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
@@ -242,10 +244,10 @@ func TestD14PackagedPrograms(t *testing.T) {
 func TestScene(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := drawnScenario(rt, true)
-		v, err := sides.Open(s.input(Options{}).stacks())
+		v, err := sides.Open(s.input(Options{}).Stacks())
 		must(rt, err)
 		defer func() { must(rt, v.Close()) }()
-		_, effects, err := makePlan(t.Context(), v, Input{}, make(sides.Passed), allTools)
+		_, effects, err := plan.Make(t.Context(), v, Input{}, make(sides.Passed), driver.Tools)
 		must(rt, err)
 		after, got := sides.NewScene(v.Plain, effects), files{}
 		var walk func(dir string)

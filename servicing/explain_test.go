@@ -103,7 +103,7 @@ func TestExplainPackages(t *testing.T) {
 		{"usr/lib/lib.so", "lib 2.0", "lib 1.0", ""},
 		{"usr/bin/app", "app 1.0", "", "text"},
 		{"usr/lib/lib-1.0", "", "lib 1.0", ""},
-		{statusPath, "", "", "dpkg"},
+		{dpkgStatus, "", "", "dpkg"},
 	} {
 		e, err := Explain(t.Context(), in, c.path, []string{"w", "b"})
 		must(t, err)
@@ -136,7 +136,7 @@ func TestAuditHeld(t *testing.T) {
 	must(t, err)
 	var got []string
 	for _, p := range r.Packages {
-		got = append(got, fmt.Sprintf("%s %s over %s, lower: %v, held: %v", p.Name, p.Base, p.Seen, p.Lower, p.Reason == heldBack))
+		got = append(got, fmt.Sprintf("%s %s over %s, lower: %v, held: %v", p.Name, p.Base, p.Seen, p.Lower, p.Reason == heldUpdate))
 	}
 	want := []string{"app 1.1 over 0.9, lower: true, held: false", "lib 1.1 over 1.0, lower: true, held: true"}
 	if !slices.Equal(got, want) || r.Fixes < 2 {

@@ -7,14 +7,25 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 )
 
-// What a person decides beforehand, see package policy.
+// The names of package policy, for those who use the engine.
 type (
-	Options     = policy.Options
-	Policy      = policy.Policy
-	Concern     = policy.Concern
-	Action      = policy.Action
+	// Options is [policy.Options].
+	Options = policy.Options
+
+	// Policy is [policy.Policy].
+	Policy = policy.Policy
+
+	// Concern is [policy.Concern].
+	Concern = policy.Concern
+
+	// Action is [policy.Action].
+	Action = policy.Action
+
+	// ConcernInfo is [policy.ConcernInfo].
 	ConcernInfo = policy.ConcernInfo
-	Pin         = policy.Pin
+
+	// Pin is [policy.Pin].
+	Pin = policy.Pin
 )
 
 // The actions and the concerns.

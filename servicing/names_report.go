@@ -7,32 +7,79 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 )
 
-// What is found out and decided, as data, see package report.
+// The names of package report, for those who use the engine.
 type (
-	Report        = report.Report
-	PathReport    = report.PathReport
-	Content       = report.Content
-	Fix           = report.Fix
-	EffectReport  = report.EffectReport
+	// Report is [report.Report].
+	Report = report.Report
+
+	// PathReport is [report.PathReport].
+	PathReport = report.PathReport
+
+	// Content is [report.Content].
+	Content = report.Content
+
+	// Fix is [report.Fix].
+	Fix = report.Fix
+
+	// EffectReport is [report.EffectReport].
+	EffectReport = report.EffectReport
+
+	// PackageReport is [report.PackageReport].
 	PackageReport = report.PackageReport
-	IDRemap       = report.IDRemap
-	Verdict       = report.Verdict
-	HoldCode      = report.HoldCode
-	HoldInfo      = report.HoldInfo
-	Reason        = report.Reason
-	Unread        = report.Unread
-	Waiting       = report.Waiting
-	Withheld      = report.Withheld
-	PinReport     = report.PinReport
-	CheckFinding  = report.CheckFinding
-	AuditReport   = report.AuditReport
-	AuditPackage  = report.AuditPackage
-	AuditPath     = report.AuditPath
-	Explanation   = report.Explanation
-	Sight         = report.Sight
-	PathDiff      = report.PathDiff
-	PathSide      = report.PathSide
-	TextDiff      = report.TextDiff
+
+	// IDRemap is [report.IDRemap].
+	IDRemap = report.IDRemap
+
+	// Verdict is [report.Verdict].
+	Verdict = report.Verdict
+
+	// HoldCode is [report.HoldCode].
+	HoldCode = report.HoldCode
+
+	// HoldInfo is [report.HoldInfo].
+	HoldInfo = report.HoldInfo
+
+	// Reason is [report.Reason].
+	Reason = report.Reason
+
+	// Unread is [report.Unread].
+	Unread = report.Unread
+
+	// Waiting is [report.Waiting].
+	Waiting = report.Waiting
+
+	// Withheld is [report.Withheld].
+	Withheld = report.Withheld
+
+	// PinReport is [report.PinReport].
+	PinReport = report.PinReport
+
+	// CheckFinding is [report.CheckFinding].
+	CheckFinding = report.CheckFinding
+
+	// AuditReport is [report.AuditReport].
+	AuditReport = report.AuditReport
+
+	// AuditPackage is [report.AuditPackage].
+	AuditPackage = report.AuditPackage
+
+	// AuditPath is [report.AuditPath].
+	AuditPath = report.AuditPath
+
+	// Explanation is [report.Explanation].
+	Explanation = report.Explanation
+
+	// Sight is [report.Sight].
+	Sight = report.Sight
+
+	// PathDiff is [report.PathDiff].
+	PathDiff = report.PathDiff
+
+	// PathSide is [report.PathSide].
+	PathSide = report.PathSide
+
+	// TextDiff is [report.TextDiff].
+	TextDiff = report.TextDiff
 )
 
 // The verdicts, and the codes of reasons to hold a storage.

@@ -211,7 +211,7 @@ func oracleFile(name string, o, n, u *thing, put func(string, *thing)) {
 	default:
 		put(name, of(u, o, n, u))
 		if !o.dir() && !strings.HasPrefix(u.what, "->") {
-			put(name+besideSuffix, n.limited())
+			put(name+putBeside, n.limited())
 		}
 	}
 }
@@ -235,11 +235,11 @@ func oracleDir(name string, o, n, u *thing, put func(string, *thing)) {
 		}
 	case u.dir() && o.dir(): // a file in the base now
 		put(name, n)
-		put(name+asideSuffix, changedIn(o, u))
+		put(name+setAside, changedIn(o, u))
 	case u.dir():
 		put(name, u)
 		if n != nil && !same(o, n) && !strings.HasPrefix(n.what, "->") {
-			put(name+besideSuffix, n.limited())
+			put(name+putBeside, n.limited())
 		}
 	case u == nil && o.dir():
 		arrived := &thing{what: "dir", meta: n.meta, children: map[string]*thing{}}
@@ -253,7 +253,7 @@ func oracleDir(name string, o, n, u *thing, put func(string, *thing)) {
 		put(name, u)
 	default:
 		put(name, n)
-		put(name+asideSuffix, u.limited())
+		put(name+setAside, u.limited())
 	}
 }
 

@@ -78,8 +78,8 @@ func diffed(d *PathDiff) (out []string) {
 func all(why string) []string { return []string{why, why, why} }
 
 func TestDiffPath(t *testing.T) {
-	huge := strings.Repeat("x\n", maxCompared/2) + "y"
-	long := strings.Repeat("a line\n", maxCompared/10)
+	huge := strings.Repeat("x\n", comparedSize/2) + "y"
+	long := strings.Repeat("a line\n", comparedSize/10)
 	for name, c := range map[string]diffSides{
 		"text": {name: "etc/conf", old: "a\nb\nc\n", next: "a\nb\nC\n", user: "A\nb\nc\n", result: "A\nb\nC\n", diffs: []string{
 			"--- old base|+++ new base|@@ -1,3 +1,3 @@|-c|+C|", "--- old base|+++ storage|@@ -1,3 +1,3 @@|-a|+A|", "--- storage|+++ result|@@ -1,3 +1,3 @@|-c|+C|"}},
@@ -175,7 +175,7 @@ func TestDiffPathCancelled(t *testing.T) {
 // TestDiffPathSize: however the content looks, the answer fits in one message, and is there soon.
 func TestDiffPathSize(t *testing.T) {
 	var old, next strings.Builder
-	for i := range maxDiff / 2 / 10 {
+	for i := range diffSize / 2 / 10 {
 		fmt.Fprintf(&old, "<%07d\n", i)
 		fmt.Fprintf(&next, "<%07d\n", i+i%2)
 	}
@@ -188,7 +188,7 @@ func TestDiffPathSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(d.Diffs[0].Text) < maxDiff/4 || len(data) > 4<<20 {
+	if len(d.Diffs[0].Text) < diffSize/4 || len(data) > 4<<20 {
 		t.Errorf("a diff of %d bytes, an answer of %d", len(d.Diffs[0].Text), len(data))
 	}
 }

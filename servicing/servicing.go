@@ -9,11 +9,11 @@
 // storage: the container then sees the delta over the storage over the new base. The same inputs give the same plan, the
 // same report and the same delta storage. The cost follows the size of the storage, the package lists and a short list of
 // paths that are always looked at; not the size of the base, unless an account of the base has another id in the result:
-// then the base's files are looked through for its own (ids.go).
+// then the base's files are looked through for its own (package ids).
 //
-// How a plan comes about: walk.go goes through what the storage says, decide.go decides on files (directory.go on
-// directories, detour.go on what lies below a directory that is none any more), the drivers of drivers.go know kinds of
-// files with a meaning of their own, and effects.go compares what shall be seen with what would be seen.
+// This is the facade. A plan comes about in package plan, which asks the drivers of package driver; package check looks at what
+// it would make, package inspect answers questions without an update. What a person decides is in package policy, what is found
+// out in package report; their names are repeated here.
 package servicing
 
 import (
@@ -22,31 +22,12 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/check"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
-
-// Input is what a plan is made of. Each stack names directories, the topmost first.
-type Input struct {
-	Old  tree.Stack // the base layer chain that the storage was last reconciled with
-	New  tree.Stack // the base layer chain that it shall stand on
-	User tree.Stack // the storage's nodes; frozen, none of them may change while the plan is in use, unless Live is set
-	// Live: the storage may be in use. Then this is for a look alone, and nothing can be written: what changes is
-	// looked at again, and what cannot be read is passed over and named in Report.Unread.
-	Live    bool
-	Options policy.Options
-	// Withheld and Waiting are those of the report of the servicing which put the storage on the old base; nothing where there was
-	// none.
-	Withheld []report.Withheld
-	Waiting  []report.Waiting
-}
-
-// stacks returns the directories to look at.
-func (in Input) stacks() sides.Stacks {
-	return sides.Stacks{Old: in.Old, New: in.New, User: in.User, Live: in.Live, Withheld: in.Withheld}
-}
 
 // ErrHeld is wrapped by the error of Plan.Write for a storage that must be held.
 var ErrHeld = errors.New("the storage is held")
@@ -62,50 +43,50 @@ type Plan struct {
 // NewPlan determines the side effects. It writes nothing. An error means that something could not be read; what cannot
 // be decided is no error but a verdict or a reason to hold.
 // Options that are not valid give an error that wraps ErrOptions.
-func NewPlan(ctx context.Context, in Input) (*Plan, error) {
+func NewPlan(ctx context.Context, in plan.Input) (*Plan, error) {
 	if err := in.Options.Validate(); err != nil {
 		return nil, err
 	}
-	var plan *Plan
+	var p *Plan
 	over := make(sides.Passed)
 	err := over.Again(in.Live, func() (err error) {
-		plan, err = newPlan(ctx, in, over)
+		p, err = newPlan(ctx, in, over)
 		return err
 	})
-	return plan, err
+	return p, err
 }
 
-func newPlan(ctx context.Context, in Input, over sides.Passed) (*Plan, error) {
-	v, err := sides.Open(in.stacks())
+func newPlan(ctx context.Context, in plan.Input, over sides.Passed) (*Plan, error) {
+	v, err := sides.Open(in.Stacks())
 	if err != nil {
 		return nil, err
 	}
-	p, effects, err := makePlan(ctx, v, in, over, allTools)
+	p, effects, err := plan.Make(ctx, v, in, over, driver.Tools)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.Close())
 	}
-	findings, err := checked(ctx, p, effects)
+	findings, err := checked(ctx, p, effects, over)
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
-	report, err := p.makeReport(ctx, effects, findings)
+	made, err := p.MakeReport(ctx, effects, findings)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("report the plan: %w", err), v.Close())
 	}
-	return &Plan{views: v, force: in.Options.Force, report: report, effects: effects}, nil
+	return &Plan{views: v, force: in.Options.Force, report: made, effects: effects}, nil
 }
 
 // checked finds what a plan would break, and holds the storage where the policy says so. A base that did not change breaks
 // nothing.
-func checked(ctx context.Context, p *planner, effects []sides.Effect) ([]report.CheckFinding, error) {
-	if p.views.SameBase || !p.Touched() && len(effects) == 0 {
+func checked(ctx context.Context, p *plan.Planner, effects []sides.Effect, over sides.Passed) ([]report.CheckFinding, error) {
+	if p.Views().SameBase || !p.Touched() && len(effects) == 0 {
 		return nil, nil
 	}
-	found, err := check(ctx, checkInput{
-		views: p.views, packages: p.packages, policy: p.policy, effects: effects, moved: p.moved(), excludes: p.Excludes,
-		passed: p.pins.passed, owners: p.owners.found, numbering: p.owners.numbering, remaps: p.remaps(),
+	found, err := check.Find(ctx, check.Input{
+		Views: p.Views(), Packages: p.Packages(), Policy: p.Policy(), Effects: effects, Moved: p.Moved(), Excludes: p.Excludes,
+		Passed: over, Owners: p.StorageOwners(), Numbering: p.Numbering(), Remaps: p.Remaps(),
 	})
-	for _, r := range checkReasons(found) {
+	for _, r := range check.Reasons(found) {
 		p.HoldFor(r)
 	}
 	return found, err

@@ -56,7 +56,7 @@ var heldCases = []struct {
 		name: "H4 another distribution, nothing in the storage", old: files{"usr/lib/os-release": "ID=debian\n"}, new: files{"usr/lib/os-release": "ID=alpine\n"},
 	},
 	{
-		name: "H4 another architecture", old: files{statusPath: stanza("dpkg", "1", "amd64")}, new: files{statusPath: stanza("dpkg", "1", "arm64")},
+		name: "H4 another architecture", old: files{dpkgStatus: stanza("dpkg", "1", "amd64")}, new: files{dpkgStatus: stanza("dpkg", "1", "arm64")},
 		user: func(u sh) { u.put("etc/mine", "1") }, code: "other-architecture",
 	},
 	{
@@ -76,16 +76,16 @@ var heldCases = []struct {
 		user: func(u sh) { u.put("etc/mine", "1") },
 	},
 	{
-		name: "R12 package database damaged", old: files{statusPath: stanza("a", "1", "all"), infoDir + "/a.list": "/usr/a\n", "usr/a": "1"}, new: files{statusPath: stanza("a", "2", "all"), "usr/a": "2"},
-		user: func(u sh) { u.put(statusPath, "") }, code: "package-database",
+		name: "R12 package database damaged", old: files{dpkgStatus: stanza("a", "1", "all"), dpkgInfo + "/a.list": "/usr/a\n", "usr/a": "1"}, new: files{dpkgStatus: stanza("a", "2", "all"), "usr/a": "2"},
+		user: func(u sh) { u.put(dpkgStatus, "") }, code: "package-database",
 	},
 	{
-		name: "R12 package database that is none", old: files{statusPath: stanza("a", "1", "all")}, new: files{statusPath: stanza("a", "2", "all")},
-		user: func(u sh) { u.rm(statusPath); u.put(statusPath, "-> /dev/null") }, code: "package-database",
+		name: "R12 package database that is none", old: files{dpkgStatus: stanza("a", "1", "all")}, new: files{dpkgStatus: stanza("a", "2", "all")},
+		user: func(u sh) { u.rm(dpkgStatus); u.put(dpkgStatus, "-> /dev/null") }, code: "package-database",
 	},
 	{
-		name: "R12 package database removed", old: files{statusPath: stanza("a", "1", "all"), infoDir + "/a.list": "/usr/a\n", "usr/a": "1"},
-		new:  files{statusPath: stanza("a", "2", "all"), infoDir + "/a.list": "/usr/a\n/usr/b\n", "usr/a": "2", "usr/b": "2"},
+		name: "R12 package database removed", old: files{dpkgStatus: stanza("a", "1", "all"), dpkgInfo + "/a.list": "/usr/a\n", "usr/a": "1"},
+		new:  files{dpkgStatus: stanza("a", "2", "all"), dpkgInfo + "/a.list": "/usr/a\n/usr/b\n", "usr/a": "2", "usr/b": "2"},
 		user: func(u sh) { u.rm("var/lib/dpkg") },
 	},
 }
@@ -220,7 +220,7 @@ func TestF6Alternatives(t *testing.T) {
 					"etc/alternatives/editor": "-> /usr/bin/" + c.best, "etc/alternatives/editor.1": "-> /usr/share/" + c.best + ".1",
 					"usr/bin/editor": "-> /etc/alternatives/editor", "var/lib/dpkg/alternatives/editor.molt-new": "",
 				}.check(t, root)
-				before := content(t, root, alternativesDir+"/editor")
+				before := content(t, root, alternativeRecords+"/editor")
 				out := run(t, "update-alternatives", "--root", root, "--log", "/dev/null", "--query", "editor")
 				for _, want := range []string{"Value: /usr/bin/" + c.best, "Alternative: /usr/bin/mine", "Alternative: /usr/bin/better", "Alternative: /usr/bin/old"} {
 					if !strings.Contains(out, want) {
@@ -230,7 +230,7 @@ func TestF6Alternatives(t *testing.T) {
 				// What was written is what update-alternatives itself writes.
 				run(t, "update-alternatives", "--root", root, "--log", "/dev/null", "--install", "/usr/bin/editor", "editor", "/usr/bin/old", "5",
 					"--slave", "/usr/share/editor.1", "editor.1", "/usr/share/old.1")
-				if after := content(t, root, alternativesDir+"/editor"); after != before {
+				if after := content(t, root, alternativeRecords+"/editor"); after != before {
 					t.Errorf("update-alternatives writes %q, not %q", after, before)
 				}
 			})
@@ -248,25 +248,25 @@ func TestF1LoaderCache(t *testing.T) {
 		}
 		return string(c.Render())
 	}
-	s := newScenario(t, files{loaderCache: cache("libold.so.1", "libc.so.6"), "usr/local/lib/libold.so.1": "1", "usr/local/lib/libc.so.6": "1"},
-		files{loaderCache: cache("libnew.so.2", "libc.so.6"), "usr/local/lib/libnew.so.2": "1", "usr/local/lib/libc.so.6": "1"}, func(root string) {
+	s := newScenario(t, files{libraryCache: cache("libold.so.1", "libc.so.6"), "usr/local/lib/libold.so.1": "1", "usr/local/lib/libc.so.6": "1"},
+		files{libraryCache: cache("libnew.so.2", "libc.so.6"), "usr/local/lib/libnew.so.2": "1", "usr/local/lib/libc.so.6": "1"}, func(root string) {
 			u := sh{t, root}
 			u.put("usr/local/lib/libmine.so.1", "1")
-			u.put(loaderCache, cache("libold.so.1", "libmine.so.1", "libgone.so.1", "libc.so.6"))
+			u.put(libraryCache, cache("libold.so.1", "libmine.so.1", "libgone.so.1", "libc.so.6"))
 		})
 	report := s.serviced(func(root string) {
-		files{loaderCache: cache("libnew.so.2", "libmine.so.1", "libc.so.6"), loaderCache + besideSuffix: ""}.check(t, root)
+		files{libraryCache: cache("libnew.so.2", "libmine.so.1", "libc.so.6"), libraryCache + putBeside: ""}.check(t, root)
 	})
-	if verdictOf(report, loaderCache) != Regenerate {
-		t.Errorf("the verdict is %s", verdictOf(report, loaderCache))
+	if verdictOf(report, libraryCache) != Regenerate {
+		t.Errorf("the verdict is %s", verdictOf(report, libraryCache))
 	}
 	unchangedBase(t, s)
 }
 
 func TestD8ExtendedStates(t *testing.T) {
 	state := func(name string) string { return "Package: " + name + "\nArchitecture: amd64\nAuto-Installed: 1\n\n" }
-	s := newScenario(t, files{extendedStates: state("a")}, files{extendedStates: state("a") + state("n")}, func(root string) { sh{t, root}.put(extendedStates, state("a")+state("u")) })
-	s.serviced(func(root string) { files{extendedStates: state("a") + state("u") + state("n")}.check(t, root) })
+	s := newScenario(t, files{aptStates: state("a")}, files{aptStates: state("a") + state("n")}, func(root string) { sh{t, root}.put(aptStates, state("a")+state("u")) })
+	s.serviced(func(root string) { files{aptStates: state("a") + state("u") + state("n")}.check(t, root) })
 }
 
 // TestR1SeveralUpdates services one storage again and again: what was put beside is renewed and goes when it is settled, and

@@ -29,6 +29,7 @@ import (
 // those of which only a file of the old base stays.
 type Owners struct{ UIDs, GIDs map[uint32]int }
 
+// NewOwners returns no owners.
 func NewOwners() Owners { return Owners{make(map[uint32]int), make(map[uint32]int)} }
 
 // Add counts the owner, the group, and who is in the lists of a file.
@@ -92,6 +93,7 @@ type Kind struct {
 	Of   func(Owners) map[uint32]int
 }
 
+// Kinds returns both kinds of ids.
 func Kinds() []Kind {
 	return []Kind{
 		{"user", "uid", accounts.Passwd, func(o Owners) map[uint32]int { return o.UIDs }},
@@ -233,6 +235,7 @@ func (n *Numbering) Settle(o, base tree.Meta) tree.Meta {
 	return base
 }
 
+// SameOwners reports whether two have the same owner, group and access control lists.
 func SameOwners(a, b tree.Meta) bool {
 	return a.UID == b.UID && a.GID == b.GID && sameLists(a.Xattrs, b.Xattrs)
 }

@@ -6,6 +6,7 @@
 package pkg
 
 import (
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -44,11 +45,11 @@ type Packages struct {
 	views    *sides.Views
 	managers []Manager // in the order of their names
 	by       map[*unit.Choice]Manager
-	Owners   map[string]sides.Owner // by path; nil as long as nobody asked
+	owners   map[string]sides.Owner // by path; nil as long as nobody asked
 	digests  map[*unit.Choice]map[string]string
 	lists    map[listID][]string
 	alias    [3]map[string]string // by side: symbolic links in the root that lead to directories
-	Replaced bool                 // there is a package of which the user has another version than both bases, and the new base's counts
+	replaced bool                 // there is a package of which the user has another version than both bases, and the new base's counts
 }
 
 type listID struct {
@@ -75,7 +76,7 @@ func New(v *sides.Views, managers ...Manager) (*Packages, error) {
 		for i := range m.Choices() {
 			c := &m.Choices()[i]
 			k.by[c] = m
-			k.Replaced = k.Replaced || c.Replaces()
+			k.replaced = k.replaced || c.Replaces()
 		}
 	}
 	return k, nil
@@ -167,16 +168,35 @@ func resolveAlias(aliases map[string]string, p string) string {
 
 // OwnerOf returns whose a path is. The lists are read when it is asked for the first time.
 func (k *Packages) OwnerOf(t sides.Three) (sides.Owner, error) {
-	if k.Owners == nil {
-		if err := k.ReadOwners(); err != nil {
-			return sides.Owner{}, err
-		}
+	if err := k.readOwners(); err != nil {
+		return sides.Owner{}, err
 	}
-	was := k.Owners[t.Was]
-	return sides.Owner{was[sides.Old], k.Owners[t.Path][sides.New], was[sides.User]}, nil
+	was := k.owners[t.Was]
+	return sides.Owner{was[sides.Old], k.owners[t.Path][sides.New], was[sides.User]}, nil
 }
 
-func (k *Packages) ReadOwners() error {
+// Replaces reports whether there is a package of which the user has another version than both bases, and the new base's counts.
+func (k *Packages) Replaces() bool { return k.replaced }
+
+// BaseFiles yields the paths in the lists of the new base's packages, with the package, in no order.
+func (k *Packages) BaseFiles() (iter.Seq2[string, *unit.Choice], error) {
+	if err := k.readOwners(); err != nil {
+		return nil, err
+	}
+	return func(yield func(string, *unit.Choice) bool) {
+		for name, o := range k.owners {
+			if c := o[sides.New]; c != nil && !yield(name, c) {
+				return
+			}
+		}
+	}, nil
+}
+
+// readOwners reads the lists of all packages, unless that is done.
+func (k *Packages) readOwners() error {
+	if k.owners != nil {
+		return nil
+	}
 	owners := make(map[string]sides.Owner)
 	for _, c := range k.All() {
 		for side := range k.views.Sides() {
@@ -194,7 +214,7 @@ func (k *Packages) ReadOwners() error {
 			}
 		}
 	}
-	k.Owners = owners
+	k.owners = owners
 	return nil
 }
 
@@ -244,7 +264,7 @@ func (k *Packages) Hidden(t sides.Three) []report.Fix {
 		found[c] = true
 	}
 	if t.N.Dir() && !t.U.Dir() {
-		for p, o := range k.Owners {
+		for p, o := range k.owners {
 			if c := o[sides.New]; c != nil && p != t.Path && sides.Within(p, t.Path) && (!c.Old.Installed() || c.Old.Version != c.New.Version) {
 				found[c] = true
 			}

@@ -185,6 +185,7 @@ func (p Policy) Action(c Concern) Action {
 	return info.Default
 }
 
+// InfoOf describes a concern. It reports false when there is none of that name.
 func InfoOf(c Concern) (ConcernInfo, bool) {
 	all := Concerns()
 	i := slices.IndexFunc(all, func(info ConcernInfo) bool { return info.Concern == c })

@@ -16,6 +16,7 @@ type Selector struct {
 	below    bool // not the path itself
 }
 
+// NewSelector takes the path of a pin apart.
 func NewSelector(text string) Selector {
 	clean := strings.Trim(text, "/")
 	return Selector{
@@ -49,6 +50,7 @@ func (s Selector) agrees(names []string) bool {
 	return true
 }
 
+// MatchName reports whether a name matches a pattern.
 func MatchName(pattern, name string) bool {
 	ok, err := path.Match(pattern, name)
 	return err == nil && ok

@@ -40,6 +40,7 @@ func (w Waiting) Why() string {
 	return strings.Join(out, "; ")
 }
 
+// Mark returns what marks the package as kept.
 func (w Waiting) Mark() unit.Mark { return unit.Mark{Name: w.Package, Arch: w.Arch, Version: w.Kept} }
 
 // FixesWaiting returns the packages of the new base that wait and are newer than what stays.

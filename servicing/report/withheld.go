@@ -16,6 +16,7 @@ type Withheld struct {
 	GID  uint32 `json:"gid,omitempty"`
 }
 
+// At returns the path, whatever its bytes.
 func (w Withheld) At() string {
 	if len(w.PathBytes) > 0 {
 		return string(w.PathBytes)

@@ -21,6 +21,7 @@ type Effect struct {
 	Outcome
 }
 
+// What names the effect for a report.
 func (e Effect) What() string {
 	switch {
 	case e.Whiteout:

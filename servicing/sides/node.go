@@ -38,15 +38,18 @@ func Lookup(view *tree.View, path string) (Node, error) {
 	return Node{view, e}, nil
 }
 
+// Absent reports whether there is nothing.
 func (n Node) Absent() bool { return n.View == nil }
 
+// Is reports whether there is something of a kind.
 func (n Node) Is(k tree.Kind) bool {
 	return n.View != nil && n.Kind == k
 }
 
+// Dir reports whether there is a directory.
 func (n Node) Dir() bool { return n.Is(tree.Directory) }
 
-// File tells that there is something which is not a directory.
+// File reports whether there is something that is not a directory.
 func (n Node) File() bool { return n.View != nil && n.Kind != tree.Directory }
 
 // SameContent tells whether two nodes have the same content. Nothing has the same content as nothing.

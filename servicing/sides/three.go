@@ -26,10 +26,12 @@ func (t Three) WithoutAttributes() Three {
 	return t
 }
 
-// comparison tells which of the three contents are the same.
-type comparison struct{ ON, OU, NU bool }
+// Comparison says which contents are the same: of the old base and the new one, of the old base and the user, of the new base and
+// the user.
+type Comparison struct{ ON, OU, NU bool }
 
-func Compare(t Three) (c comparison, err error) {
+// Compare compares the three contents of a path.
+func Compare(t Three) (c Comparison, err error) {
 	if c.ON, err = SameContent(t.O, t.N); err != nil {
 		return c, err
 	}

@@ -1,0 +1,95 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rpm decides on the database of rpm as a whole. Its packages are not known.
+package rpm
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/shared"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+)
+
+// rpmDirs are where rpm keeps its database, in one of several forms: all files there are one unit.
+var rpmDirs = []string{"var/lib/rpm", "usr/lib/sysimage/rpm"}
+
+// driverName is what the driver is called in reports.
+const driverName = "rpm"
+
+// What the driver does besides having a name.
+var (
+	_ plan.Finisher = (*driver)(nil)
+	_ plan.Claimer  = (*driver)(nil)
+)
+
+// driver decides on the database of rpm as a whole.
+type driver struct{ plan plan.Plan }
+
+// New makes the driver of a plan.
+func New(p plan.Plan) plan.Driver { return &driver{p} }
+
+// Name returns what the driver is called.
+func (dr *driver) Name() string { return driverName }
+
+// Takes takes no path: the driver decides when the walk is over.
+func (dr *driver) Takes(string) bool { return false }
+
+func (dr *driver) Claims(name string) bool {
+	return slices.ContainsFunc(rpmDirs, func(dir string) bool { return name != dir && sides.Within(name, dir) })
+}
+
+// Finish decides on the database of rpm as a whole: the one side's that changed it. Where both did, the storage is held:
+// the files of packages would not be what the database says.
+func (dr *driver) Finish(context.Context) error {
+	for _, dir := range rpmDirs {
+		if err := dr.settleRPMDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (dr *driver) settleRPMDir(dir string) error {
+	said, err := sides.ReadDir(dr.plan.Views().Said, dir)
+	if err != nil || len(said) == 0 && !dr.plan.Emptied(dir) {
+		return err
+	}
+	all, err := shared.Below(dr.plan, dir)
+	if err != nil {
+		return err
+	}
+	byBase, byUser := false, false
+	for _, t := range all {
+		same, err := sides.Compare(t)
+		if err != nil {
+			return err
+		}
+		byBase = byBase || !same.ON
+		byUser = byUser || !same.OU && !scratchOfRPM(t)
+	}
+	switch {
+	case !byBase:
+		return nil
+	case byUser:
+		reason := "the package database was changed on both sides and cannot be merged"
+		dr.plan.Hold(report.HoldPackageDatabase, dir, fmt.Sprintf("/%s: %s: undo the user's installations, or install again on the new base", dir, reason))
+		return shared.ShowUnit(dr.plan, all, sides.User, plan.Decision{Verdict: report.Hold, Rule: "D11", Driver: driverName, Reason: reason})
+	default:
+		return shared.ShowUnit(dr.plan, all, sides.New, plan.Decision{Verdict: report.Take, Rule: "D11", Driver: driverName, Reason: "the package database, which the user did not change"})
+	}
+}
+
+// scratchOfRPM tells whether a file says nothing about packages: what a look at the database leaves.
+func scratchOfRPM(t sides.Three) bool {
+	name := path.Base(t.Path)
+	empty := !t.U.Is(tree.Regular) || t.U.Size == 0
+	return name == ".rpm.lock" || strings.HasPrefix(name, "__db.") || strings.HasSuffix(name, "-shm") || strings.HasSuffix(name, "-wal") && empty && t.O.Absent()
+}

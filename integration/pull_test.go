@@ -16,7 +16,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/integration/harness"
 	"github.com/molt-snapshotter/molt-snapshotter/integration/image"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // registry is a registry on the loopback interface, over plain HTTP.
@@ -54,7 +55,7 @@ func second(t *testing.T, tag, of string) image.Image {
 		image.File("etc/app.conf", "port = 80\n\n# how much\nlog = info\n\n# how many\nworkers = 2\n"),
 	)
 	if of != "" {
-		top = top.WithAnnotation(snapshotter.LabelUpdateOf, of)
+		top = top.WithAnnotation(updates.LabelUpdateOf, of)
 	}
 	img.Layers = append(img.Layers, top)
 	return img

@@ -168,7 +168,7 @@ func TestPinUnderDoubtfulClock(t *testing.T) {
 	two := a.layer("conf2", "", map[string]string{"conf": "2"})
 	key := a.container("pinned", one, "pinned")
 	a.write(key, "own", "x")
-	_, err := a.Configure(t.Context(), "test/pinned", func(o *servicing.Options) {
+	_, err := a.Settings().Configure(t.Context(), "test/pinned", func(o *servicing.Options) {
 		o.Pins = append(o.Pins, servicing.Pin{Path: "conf", Expires: a.begun.Add(400 * time.Hour)})
 	})
 	a.must(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // made makes a container on a base as kubelet does, starts it, writes, and removes it: the next attempt has another id.
@@ -66,7 +67,7 @@ func TestExplicitUpdateHolds(t *testing.T) {
 	last := f.container("last", one, "web")
 	f.expect(last, "version", "2")
 	f.expect(last, "by-attempt4", "was here")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	f.must(f.Remove(t.Context(), last))
 	f.made("again", one, "web")
 	f.expectOn("web", one)
@@ -159,13 +160,13 @@ func TestSpecificationNeverJoins(t *testing.T) {
 	if outcomes := f.settled(u.ID).Outcomes; len(outcomes) != 1 {
 		t.Errorf("the operator's update is of %v", outcomes)
 	}
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	f.expectOn("p", one)
 	f.expectOn("jb", two)
 	bind := f.updates()[1].ID
-	err := f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: bind})
+	err := f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: bind})
 	refused(t, err, errdefs.ErrFailedPrecondition, "name the storage", "test/jb")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: bind, Storages: []string{"test/jb"}}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: bind, Storages: []string{"test/jb"}}))
 	f.expectOn("jb", one)
 }
 
@@ -177,15 +178,15 @@ func TestRollbackAwayFromSpecification(t *testing.T) {
 	f.made("b", one, "b")
 	u := f.update(one, two)
 	f.made("b2", two, "b")
-	all, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: u.ID})
+	all, err := f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: u.ID})
 	f.must(err)
 	expectFates(t, all, "test/a rolled back", "test/b needs its name")
 	f.expectOn("b", two)
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/b"}}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/b"}}))
 	f.expectOn("b", one)
 }
 
-func expectFates(t *testing.T, all []snapshotter.Undone, want ...string) {
+func expectFates(t *testing.T, all []updates.Undone, want ...string) {
 	t.Helper()
 	var got []string
 	for _, one := range all {
@@ -258,7 +259,7 @@ func TestHeldByPerson(t *testing.T) {
 	key := f.container("second", two, "web")
 	_, err := f.Mounts(t.Context(), key)
 	refused(t, err, errdefs.ErrFailedPrecondition, "held")
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(t.Context(), updates.Request{
 		From: f.node(one), To: f.node(two), Storages: []string{"test/web"}, Options: servicing.Options{Force: true},
 	})
 	f.must(err)
@@ -303,18 +304,18 @@ func TestHeldLabelGoes(t *testing.T) {
 			f.expect(key, "version", "2")
 		},
 		"a person who goes on in spite of it": func(f *fixture, _, one, two string) {
-			id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+			id, err := f.Updates().Begin(t.Context(), updates.Request{
 				From: f.node(one), To: f.node(two), Storages: []string{"test/web"}, Options: servicing.Options{Force: true},
 			})
 			f.must(err)
 			f.expectState(f.settled(id), "web", dag.Applied)
 		},
 		"cancel": func(f *fixture, _, _, _ string) {
-			_, err := f.Cancel(t.Context(), 1, []string{"test/web"})
+			_, err := f.Rollbacks().Cancel(t.Context(), 1, []string{"test/web"})
 			f.must(err)
 		},
 		"rollback": func(f *fixture, _, _, _ string) {
-			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: 1, Storages: []string{"test/web"}}))
+			f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: 1, Storages: []string{"test/web"}}))
 		},
 		"a container in its place": func(f *fixture, _, one, _ string) { f.expect(f.container("other", one, "web"), "version", "1") },
 		"its key":                  func(f *fixture, key, _, _ string) { f.must(f.Remove(t.Context(), key)) },
@@ -349,7 +350,7 @@ func TestHeldLabelGoes(t *testing.T) {
 		f.host.err = errdefs.ErrUnavailable
 		f.open()
 		f.must(f.Unmark(t.Context()))
-		_, err := f.Cancel(t.Context(), 1, []string{"test/web"})
+		_, err := f.Rollbacks().Cancel(t.Context(), 1, []string{"test/web"})
 		f.must(err)
 		f.must(f.Unmark(t.Context()))
 		if got := f.marked("second"); got != "u1" {
@@ -382,7 +383,7 @@ func TestAuditOfHeld(t *testing.T) {
 	u := f.update(one, two, "test/web")
 	f.expectState(u, "web", dag.Held)
 	audited := func() (got []string) {
-		r, err := f.Audit(t.Context(), "test/web")
+		r, err := f.Inspector().Audit(t.Context(), "test/web")
 		f.must(err)
 		for _, p := range r.Packages {
 			got = append(got, fmt.Sprintf("%s: %s, %s", p.Name, p.Seen, p.Base))

@@ -50,7 +50,7 @@ func (s *Snapshotter) begin(ctx context.Context, key string) (rehomes bool, err 
 			return false, fmt.Errorf("storage %q cannot begin on the newest base: %w", st.Name, err)
 		}
 	}
-	if err := s.join(ctx, st.Name); err != nil {
+	if err := s.updates.Runner.Join(ctx, st.Name); err != nil {
 		log.G(ctx).WithError(err).WithField("storage", st.Name).
 			Error("a standing update failed to take in a storage, which starts where it stands; it is tried again")
 	}
@@ -194,78 +194,4 @@ func (s *Snapshotter) empty(st dag.Storage) (bool, error) {
 func sameRoot(a, b tree.Meta) bool {
 	names := func(m tree.Meta) []string { return slices.Sorted(maps.Keys(m.Xattrs)) }
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Flags == b.Flags && slices.Equal(names(a), names(b))
-}
-
-// join has a storage wait for the latest standing update of the base that it stands on, which then is carried out as anything
-// that a storage waits for.
-func (s *Snapshotter) join(ctx context.Context, storage string) error {
-	var (
-		to    dag.UpdateID
-		joins bool
-	)
-	s.state.Graph(func(g *dag.Graph) {
-		st, _ := g.Storage(storage)
-		for _, u := range g.Updates() {
-			if u.Joins(g, st) {
-				to, joins = u.ID, true
-			}
-		}
-	})
-	if !joins {
-		return nil
-	}
-	log.G(ctx).WithFields(log.Fields{"storage": storage, "update": to.String()}).Info("a standing update takes in a storage")
-	return s.state.Do(dag.Record{
-		Update: to, Storage: storage, State: dag.Planned, Now: clock.Now(),
-		Reasons: []string{"it came to stand on the old base, and the update is a standing one"},
-	})
-}
-
-// joinStanding has the storages that came to stand on the old base of a standing update wait for it.
-func (s *Snapshotter) joinStanding(ctx context.Context) error {
-	joining := map[string]bool{}
-	s.state.Graph(func(g *dag.Graph) {
-		for _, u := range g.Updates() {
-			for _, name := range u.Joining(g) {
-				st, _ := g.Storage(name)
-				joining[name] = contained(g, st)
-			}
-		}
-	})
-	var errs []error
-	for name, contained := range joining {
-		if contained {
-			errs = append(errs, s.joinOne(ctx, name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Snapshotter) joinOne(ctx context.Context, name string) error {
-	unlock, err := s.state.TryLock(ctx, name)
-	if errdefs.IsUnavailable(err) { // somebody is at work with it, perhaps the start that takes it in; it is looked at again
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	return s.join(ctx, name)
-}
-
-// contained reports whether a storage is that of a container: one with a name, or one whose key containerd has a container for.
-func contained(g *dag.Graph, st dag.Storage) bool {
-	n, _ := g.Name(st.Key)
-	return !st.Anonymous || n.Identity != dag.Unknown && !keys.Parse(st.Key).Extraction()
-}
-
-// MadeSince returns how many containers were made on the old base of an update since it began, and still stand there: storages
-// of the sort that the update is of and that it did not take in.
-func MadeSince(g *dag.Graph, u dag.Update) (count int) {
-	for _, st := range g.Storages() {
-		if st.Created.After(u.Created) && u.Covers(st) && contained(g, st) && !u.Took(st) && g.SameBase(g.Base(st), u.From) {
-			count++
-		}
-	}
-	return count
 }

@@ -140,31 +140,31 @@ func (s *Snapshotter) bindElsewhere(ctx context.Context, b binding) error {
 // named: rolling back an operator's update leaves this storage alone.
 func (s *Snapshotter) bindForward(ctx context.Context, b binding) (err error) {
 	// An operator may have withdrawn what was held.
-	if held, ok := s.holds.answer(b); ok && s.stateOf(held.update, b.storage.Name) == dag.Held {
+	if held, ok := s.holds.answer(b); ok && s.updates.Runner.State(held.update, b.storage.Name) == dag.Held {
 		return s.bindHeld(ctx, b, held)
 	}
-	u, done, err := s.updateFor(b.storage, b.asks)
+	u, done, err := s.updates.Runner.For(b.storage, b.asks)
 	if err != nil {
 		return err
 	}
 	defer done()
-	staged, err := s.ready(ctx, b.storage, u)
+	staged, err := s.updates.Stager.Ready(ctx, b.storage, u)
 	defer func() { err = errors.Join(err, staged.Close()) }()
 	if err != nil {
-		return s.giveUp(u.ID, b.storage.Name, err)
+		return s.updates.Runner.GiveUp(u.ID, b.storage.Name, err)
 	}
-	if len(staged.holds) > 0 {
-		if err := s.state.Do(staged.held(b.storage.Name)); err != nil {
+	if len(staged.Holds) > 0 {
+		if err := s.state.Do(staged.Held(b.storage.Name)); err != nil {
 			return err
 		}
-		held := holding{update: u.ID, reasons: staged.holds}
+		held := holding{update: u.ID, reasons: staged.Holds}
 		s.holds.remember(b, held)
 		return s.bindHeld(ctx, b, held)
 	}
 	b.as.Stay = true // where it then stands is what the key asks for
 	// Whoever held the storage stays on the base that its key was prepared on: nobody asked for that to change.
-	if err := s.commitStaged(staged, dag.Release{Storage: b.storage.Name}, staged.switched(b.storage.Name), b.as); err != nil {
-		return s.giveUp(u.ID, b.storage.Name, err)
+	if err := s.updates.Stager.Commit(staged, dag.Release{Storage: b.storage.Name}, staged.Switched(b.storage.Name), b.as); err != nil {
+		return s.updates.Runner.GiveUp(u.ID, b.storage.Name, err)
 	}
 	return nil
 }
@@ -208,32 +208,14 @@ func (s *Snapshotter) bindBack(ctx context.Context, b binding) error {
 
 // bindBackOnce rolls the newest update of a storage back for a container.
 func (s *Snapshotter) bindBackOnce(ctx context.Context, st dag.Storage, owner string) (err error) {
-	staged, err := s.stageRollback(ctx, st, s.onReturn == CarryOver)
+	staged, err := s.updates.Stager.Rollback(ctx, st, s.onReturn == CarryOver)
 	defer func() { err = errors.Join(err, staged.Close()) }()
 	if err != nil {
 		return err
 	}
-	if len(staged.holds) > 0 {
-		return staged.cannotCarry(st.Name)
+	if len(staged.Holds) > 0 {
+		return staged.CannotCarry(st.Name)
 	}
 	why := fmt.Sprintf("container %s was made on the base from before, which the one before it did not ask for", owner)
-	return s.commitStaged(staged, dag.Release{Storage: st.Name}, staged.rolledBack(st.Name, why))
-}
-
-// carryOut does what waits for the storage of a key, whose lock the caller holds, to be free. What cannot be done is
-// recorded with the update, and does not keep the container from starting where it stands.
-func (s *Snapshotter) carryOut(ctx context.Context, key string) {
-	st, ok := s.state.StorageOf(key)
-	if !ok || st.Pending == nil || st.Key != key {
-		return
-	}
-	// This very call is the start of the container, so only a mount or a task counts.
-	c, u := s.tracker.ClaimNow(ctx, st, false)
-	if !u.Free() {
-		return
-	}
-	if err := errors.Join(s.carry(ctx, st), c.Close()); err != nil {
-		log.G(ctx).WithError(err).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()}).
-			Error("failed to carry out what waited for the storage; the container starts where it stood")
-	}
+	return s.updates.Stager.Commit(staged, dag.Release{Storage: st.Name}, staged.RolledBack(st.Name, why))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // bases returns a base and one that extends it, each with its version in a file.
@@ -194,7 +195,7 @@ func TestSameImageAgain(t *testing.T) {
 	f.write(f.container("first", one, "web"), "own", "mine")
 	again := f.layer("one", "", map[string]string{"version": "1"})
 	f.expect(f.container("second", again, "web"), "own", "mine")
-	if u, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(again)}); err == nil {
+	if u, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(again)}); err == nil {
 		t.Errorf("update %v from a base to itself was begun", u)
 	}
 }

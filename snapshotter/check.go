@@ -7,10 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
-	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
@@ -29,7 +26,7 @@ func (s *Snapshotter) Check(ctx context.Context) ([]state.Problem, error) {
 		{"directories", s.checker.Directories},
 		{"mounts", s.tracker.Check},
 		{"mounts", s.checker.Mounts},
-		{"reports", s.checkReports},
+		{"reports", s.updates.Reports.Check},
 		{"what was set aside", s.checker.Lost},
 		{"root", s.checker.Root},
 		{"containerd", s.checkHost},
@@ -60,26 +57,4 @@ func (s *Snapshotter) Repair(ctx context.Context) ([]state.Problem, error) {
 		all[i].Repaired = true
 	}
 	return all, errors.Join(errs...)
-}
-
-// checkReports looks for reports that records name and that are gone.
-func (s *Snapshotter) checkReports(context.Context) (found []state.Problem, _ error) {
-	var updates []dag.Update
-	s.state.Graph(func(g *dag.Graph) { updates = g.Updates() })
-	for _, u := range updates {
-		for _, name := range slices.Sorted(maps.Keys(u.Outcomes)) {
-			o := u.Outcomes[name]
-			if o.Report == "" {
-				continue
-			}
-			there, err := s.reports.Has(o.Report)
-			if err != nil {
-				return nil, err
-			}
-			if !there {
-				found = append(found, state.Problem{Subject: fmt.Sprintf("update %v", u.ID), What: fmt.Sprintf("its report on storage %q is gone", name)})
-			}
-		}
-	}
-	return found, nil
 }

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // deep returns what a deep check finds, a line each.
@@ -176,9 +177,9 @@ func TestAttestedThroughout(t *testing.T) {
 	f.must(f.Fork(t.Context(), "test/web", "test/copy"))
 	u := f.updates()
 	f.write(key, "late", "x")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u[len(u)-1].ID, Carry: true}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u[len(u)-1].ID, Carry: true}))
 	f.write(key, "later", "x")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u[len(u)-2].ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u[len(u)-2].ID}))
 	f.reopen()
 	f.eventually(func() (all bool) {
 		all = true

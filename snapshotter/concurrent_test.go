@@ -22,6 +22,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // TestConcurrency: clients of all sorts at once. Each goroutine owns a container and knows what it wrote; updates, rollbacks
@@ -66,13 +67,13 @@ func operate(f *fixture, bases []string, random *rand.Rand) {
 	switch random.IntN(6) {
 	case 0:
 		from, to := bases[random.IntN(3)], bases[random.IntN(3)]
-		_, err = f.BeginUpdate(ctx, snapshotter.UpdateRequest{From: f.node(from), To: f.node(to)})
+		_, err = f.Updates().Begin(ctx, updates.Request{From: f.node(from), To: f.node(to)})
 	case 1:
 		var recorded []dag.Update
 		f.State().Graph(func(g *dag.Graph) { recorded = g.Updates() })
 		if len(recorded) > 0 {
 			u := recorded[random.IntN(len(recorded))]
-			err = f.Rollback(ctx, snapshotter.RollbackRequest{Update: u.ID, Carry: true})
+			err = f.Rollbacks().Rollback(ctx, updates.RollbackRequest{Update: u.ID, Carry: true})
 		}
 	case 2:
 		_, err = f.Merger().Layers(ctx)
@@ -86,7 +87,7 @@ func operate(f *fixture, bases []string, random *rand.Rand) {
 			return nil
 		})
 	case 5:
-		_, err = f.PreviewUpdate(ctx, snapshotter.UpdateRequest{From: f.node(bases[0]), To: f.node(bases[1])})
+		_, err = f.PreviewUpdate(ctx, updates.Request{From: f.node(bases[0]), To: f.node(bases[1])})
 	}
 	for _, expected := range []func(error) bool{errdefs.IsFailedPrecondition, errdefs.IsNotFound, errdefs.IsInvalidArgument, errdefs.IsAborted} {
 		if err == nil || expected(err) {

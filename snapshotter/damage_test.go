@@ -15,7 +15,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // lose restarts the daemon without the directory of a node.
@@ -67,7 +68,7 @@ func TestUpdateToHalfMade(t *testing.T) {
 	half := f.halfMade("half", one)
 	key := f.container("web", one, "web")
 	f.write(key, "own", "mine")
-	_, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(half)})
+	_, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(half)})
 	refused(t, err, errdefs.ErrFailedPrecondition, "pull it again")
 
 	from, to := f.node(one), f.node(half)

@@ -28,6 +28,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // fakeHost is a containerd that knows what it is told.
@@ -381,7 +382,7 @@ func (f *fixture) node(key string) (id dag.NodeID) {
 // update updates the storages on a base and waits until they are serviced.
 func (f *fixture) update(from, to string, storages ...string) dag.Update {
 	f.t.Helper()
-	id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{From: f.node(from), To: f.node(to), Storages: storages})
+	id, err := f.Updates().Begin(f.t.Context(), updates.Request{From: f.node(from), To: f.node(to), Storages: storages})
 	f.must(err)
 	return f.settled(id)
 }

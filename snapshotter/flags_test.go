@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // chattr sets the inode flags of a file, as a program in a container does.
@@ -96,7 +97,7 @@ func TestFlagsStay(t *testing.T) {
 	f.write(key, "later", "x")
 	f.reopen()
 	f.expectFlags(key, "after a restart", flags)
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: true}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Carry: true}))
 	f.expectFlags(key, "after a rollback that carries", flags)
 	f.expect(key, "later", "x")
 
@@ -134,7 +135,7 @@ func TestFlagsStay(t *testing.T) {
 	f.expect(fork, "etc/conf", "new")
 	f.expectFlags(key, "after the fork has changed them", flags)
 
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	delete(flags, "of"+filepath.Base(three))
 	f.expectFlags(key, "after an exact rollback", flags)
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 const (
@@ -99,7 +100,9 @@ func TestLabelsOfStorages(t *testing.T) {
 	f.reopen()
 	f.expectLabels(web, "storage=web", base2, "asked-base="+chainID("one"), nodes)
 
-	f.in(web, func(string) { f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: true})) })
+	f.in(web, func(string) {
+		f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Carry: true}))
+	})
 	f.expectLabels(web, "storage=web", base2, "asked-base="+chainID("one"), nodes, "pending=rollback u1 and carry")
 	f.must(f.Remove(t.Context(), two)) // the layer has no name then, and is still known by what it was unpacked as
 	f.expectLabels(web, "storage=web", base2, "asked-base="+chainID("one"), nodes, "pending=rollback u1 and carry")
@@ -107,7 +110,7 @@ func TestLabelsOfStorages(t *testing.T) {
 	f.expectLabels(web, "storage=web", base1, f.nodesOf("test/web"))
 
 	three := f.layer("three", "", map[string]string{"version": "3"})
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(t.Context(), updates.Request{
 		From: f.node(one), To: f.node(three), Anonymous: true, Storages: []string{"~" + plain},
 	})
 	f.must(err)
@@ -141,8 +144,8 @@ func TestLabelsOfLayers(t *testing.T) {
 	f.expectLabels(deltaTwo, "kind=delta", "update=u2")
 	f.update(deltaOne, deltaTwo) // nothing stands there: for containers to come
 	f.expectLabels(deltaTwo, "kind=delta", "update=u3 u2")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: second.ID}))
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: first.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: second.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: first.ID}))
 	f.expectLabels(two)
 	f.expectLabels(one, "kind=base")
 	f.expectLabels(deltaTwo, "kind=delta", "update=u3")
@@ -255,7 +258,7 @@ func TestLabelsFilter(t *testing.T) {
 		}
 		one = a.Node
 	})
-	_, err = s.BeginUpdate(ctx, snapshotter.UpdateRequest{From: one, To: two, Storages: []string{"test/web"}})
+	_, err = s.Updates().Begin(ctx, updates.Request{From: one, To: two, Storages: []string{"test/web"}})
 	must(err)
 	f := &fixture{Snapshotter: s, t: t}
 	f.settled(1)

@@ -16,6 +16,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // whyNot writes what keeps the pairs of delta layers from being merged, by the kinds of the reasons.
@@ -73,7 +74,7 @@ func TestLayersMergeByThemselves(t *testing.T) {
 	f.expect(web, "version", "d4")
 	f.expect(web, "f1", "x")
 	f.expect(web, "own", "mine")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: 4}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: 4}))
 	f.expect(web, "version", "d3")
 	f.expect(web, "f1", "x")
 	f.expect(web, "f4", "")

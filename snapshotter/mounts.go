@@ -81,7 +81,7 @@ func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim, star
 			return nil, rehomes, err
 		}
 	}
-	s.carryOut(ctx, n.Key)
+	s.updates.Runner.CarryOut(ctx, n.Key)
 	if err := s.state.SettleFlags(ctx, n.Key); err != nil {
 		return nil, false, err
 	}

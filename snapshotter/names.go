@@ -175,7 +175,7 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return fmt.Errorf("commit snapshot %q: %w", key, err)
 	}
-	updates, err := s.commitLayer(ctx, dag.Commit{
+	updates, err := s.updates.Announcer.Commit(ctx, dag.Commit{
 		Key: key, Name: name, Labels: Given(base.Labels), Origin: keys.Parse(name).Origin(), Unsynced: s.state.Boot(),
 		Size: u.Size, Inodes: u.Inodes, Now: clock.Now(),
 	}, n, base.Labels)
@@ -183,7 +183,7 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 		return err
 	}
 	s.tracker.Ended(key)
-	s.follow(updates)
+	s.updates.Announcer.Follow(updates)
 	s.tasks.Kick()
 	return nil
 }

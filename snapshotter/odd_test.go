@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // newFixtureOnTmpfs is a fixture on a file system that holds more attributes than the kernel lists.
@@ -53,13 +54,13 @@ func TestUnlistableAttributes(t *testing.T) {
 	if got := strings.Join(seen, " "); got != ". etc etc/conf own" {
 		t.Errorf("the diff shows %s", got)
 	}
-	f.must(second(f.Audit(t.Context(), "test/web")))
-	e, err := f.Explain(t.Context(), "test/web", "own")
+	f.must(second(f.Inspector().Audit(t.Context(), "test/web")))
+	e, err := f.Inspector().Explain(t.Context(), "test/web", "own")
 	f.must(err)
 	if len(e.Stack) != 1 || e.Stack[0].Unread == "" {
 		t.Errorf("explained: %+v", e)
 	}
-	request := snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)}
+	request := updates.Request{From: f.node(one), To: f.node(two)}
 	previews, err := f.PreviewUpdate(t.Context(), request)
 	f.must(err)
 	if len(previews) != 1 || previews[0].Err != nil || len(previews[0].Holds) != 1 || !strings.Contains(previews[0].Holds[0], `"/own"`) {

@@ -13,6 +13,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/overlay"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // RollbackPolicy says what happens when a storage is bound on a base that it stood on before.
@@ -34,7 +35,7 @@ type config struct {
 	onReturn      RollbackPolicy
 	onHold        OnHold
 	rebind        Rebind
-	onCommit      CommitPolicy
+	onCommit      updates.CommitPolicy
 	newContainers NewContainers
 	retention     state.Retention
 	grace         time.Duration
@@ -54,8 +55,8 @@ const (
 )
 
 // DefaultOnCommit stages what a client says is an update, and only tells of one by an image. No source of images is trusted.
-func DefaultOnCommit() CommitPolicy {
-	return CommitPolicy{Client: StageCommit, Image: NotifyCommit, Trusted: StageCommit, Written: IgnoreCommit}
+func DefaultOnCommit() updates.CommitPolicy {
+	return updates.CommitPolicy{Client: updates.StageCommit, Image: updates.NotifyCommit, Trusted: updates.StageCommit, Written: updates.IgnoreCommit}
 }
 
 func defaults() config {
@@ -140,8 +141,8 @@ func WithRebind(p Rebind) Opt {
 }
 
 // WithOnCommit sets what is done when a layer is committed that updates a base on which storages stand.
-func WithOnCommit(p CommitPolicy) Opt {
-	return func(c *config) error { c.onCommit = p; return p.validate() }
+func WithOnCommit(p updates.CommitPolicy) Opt {
+	return func(c *config) error { c.onCommit = p; return p.Validate() }
 }
 
 // WithNewContainers sets where the storages of new containers begin. A container goes by what was set when its key was prepared.

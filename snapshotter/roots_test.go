@@ -20,6 +20,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // Each file in testdata/roots is a state directory that an earlier version of molt left, with every state in it that a
@@ -82,15 +83,15 @@ func (f *fixture) everyState(fn func()) {
 	for _, name := range []string{"rolledback", "carried", "returns", "merged"} {
 		f.write(keys[name], "since", "written since")
 	}
-	f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/rolledback"}}))
-	f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/carried"}, Carry: true}))
+	f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/rolledback"}}))
+	f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/carried"}, Carry: true}))
 	f.must(f.Fork(f.t.Context(), "test/forked", "test/fork"))
 	for range 3 {
 		f.update(two, rebuilt, "test/merged")
 		f.write(keys["merged"], "again", "written again")
 		f.update(rebuilt, two, "test/merged")
 	}
-	id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(f.t.Context(), updates.Request{
 		From: f.node(one), To: f.node(rebuilt), Storages: []string{"test/held"},
 		Options: servicing.Options{Policy: servicing.Policy{servicing.ConcernText: servicing.ActionHold}},
 	})
@@ -100,7 +101,7 @@ func (f *fixture) everyState(fn func()) {
 	f.in(keys["waits"], func(string) {
 		f.expectState(f.update(one, two, "test/waits"), "waits", dag.Planned)
 		f.in(keys["returns"], func(string) {
-			f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/returns"}}))
+			f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/returns"}}))
 			fn()
 		})
 	})
@@ -222,7 +223,7 @@ func openSample(t *testing.T, path string) {
 	f.expect(waits, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
 	f.expect(returns, "version", "1")
 	f.expect(returns, "since", "")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: 1, Storages: []string{"test/applied"}}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: 1, Storages: []string{"test/applied"}}))
 	f.expect(want.Keys["test/applied"], "version", "1")
 	f.expect(want.Keys["test/applied"], "own", "of applied")
 }

@@ -10,18 +10,16 @@ package snapshotter
 
 import (
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/locks"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/overlay"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -29,27 +27,21 @@ import (
 type Snapshotter struct {
 	config
 	state    *state.State
-	ageing   *state.Ageing
 	merger   *state.Merger
 	meter    *state.Meter
 	checker  *state.Checker
 	tracker  *use.Tracker
+	updates  *updates.Updates
 	nodes    *nodes.Dir
-	reports  *reports.Dir
 	computed *computed
 	overlay  *overlay.Mounts
-
-	locks    *locks.Keyed // of keys
-	failed   *failures
-	again    bool // something waits for a use of which nobody announces the end; only the maintenance has it
-	young    *young
-	leaving  time.Duration // see the constant; tests wait for less
-	holds    *holds
-	ahead    *ahead
-	marks    *marks
-	turns    chan struct{} // of the workers that service storages
-	underway sync.Map      // by the id of an update that somebody runs, what ends that: a context.CancelFunc
 	tasks    *background.Tasks
+
+	locks   *locks.Keyed // of keys
+	young   *young
+	leaving time.Duration // see the constant; tests wait for less
+	holds   *holds
+	marks   *marks
 }
 
 var _ snapshots.Snapshotter = (*Snapshotter)(nil)
@@ -63,11 +55,12 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 		return nil, err
 	}
 	s := &Snapshotter{
-		config: c, locks: locks.New(), failed: newFailures(), holds: newHolds(), ahead: newAhead(),
-		marks: newMarks(), tasks: background.New(), turns: make(chan struct{}, c.workers), young: newYoung(c.grace), leaving: leaving,
+		config: c, locks: locks.New(), tasks: background.New(),
+		holds: newHolds(), marks: newMarks(), young: newYoung(c.grace), leaving: leaving,
 	}
 	s.state, err = state.Open(root, s.tasks, state.Options{
-		Shared: c.shared, Retention: c.retention, Clock: c.clock, Expiries: expiries(c.servicing), Refused: refused, Watched: s.marks.some,
+		Shared: c.shared, Retention: c.retention, Clock: c.clock,
+		Expiries: updates.Expiries(c.servicing), Refused: updates.Refused, Watched: s.marks.some,
 	})
 	if err != nil {
 		return nil, err
@@ -82,27 +75,25 @@ func New(root string, opts ...Opt) (*Snapshotter, error) {
 // start brings the state in order and begins the work in the background.
 func (s *Snapshotter) start() error {
 	var err error
-	s.nodes, s.ageing = s.state.Nodes(), s.state.Ageing()
+	s.nodes, s.computed = s.state.Nodes(), &computed{sequence: s.state.Sequence}
 	s.merger, s.meter = state.NewMerger(s.state), state.NewMeter(s.state)
-	s.reports, s.computed = reports.Open(s.nodes.Reports(), s.nodes.Remove), &computed{sequence: s.state.Sequence}
 	if s.overlay, err = overlay.New(s.nodes, s.mount, s.lower); err != nil {
 		return err
 	}
 	s.tracker = use.NewTracker(s.state, s.tasks, s.host, s.overlay.Options(), s.grace)
 	s.checker = state.NewChecker(s.state, s.tracker.Claimed)
+	s.updates = updates.New(s.state, s.tracker, s.overlay, s.tasks, updates.Config{
+		Host: s.host, OnCommit: s.onCommit, Servicing: s.servicing, Workers: s.workers,
+	})
 	if err := s.state.Recover(); err != nil {
 		return err
 	}
 	if err := s.tracker.Recover(); err != nil {
 		return err
 	}
-	if err := s.giveUpBinds(); err != nil {
-		log.L.WithError(err).Error("failed to give up updates of containers whose start was cut short")
-	}
-	s.takeUp()
 	s.tasks.Go(s.tracker.DropWork)
+	s.updates.Recover()
 	s.tasks.Go(s.maintain)
-	s.resume()
 	if len(s.rehomings()) > 0 && s.host != nil {
 		s.tasks.Go(s.resumeRehomings)
 	}
@@ -124,6 +115,24 @@ func (s *Snapshotter) Sizes() *state.Meter { return s.meter }
 
 // Checker returns what looks at the parts of the state directory.
 func (s *Snapshotter) Checker() *state.Checker { return s.checker }
+
+// Updates returns what carries updates out.
+func (s *Snapshotter) Updates() *updates.Runner { return s.updates.Runner }
+
+// Rollbacks returns what undoes updates.
+func (s *Snapshotter) Rollbacks() *updates.Rollbacks { return s.updates.Rollbacks }
+
+// Previews returns what shows what an update or a rollback would come to.
+func (s *Snapshotter) Previews() *updates.Previews { return s.updates.Previews }
+
+// Inspector returns what looks into storages.
+func (s *Snapshotter) Inspector() *updates.Inspector { return s.updates.Inspector }
+
+// Settings returns the options of servicing.
+func (s *Snapshotter) Settings() *updates.Settings { return s.updates.Settings }
+
+// Reports returns what servicing found and did.
+func (s *Snapshotter) Reports() *updates.Reports { return s.updates.Reports }
 
 // Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers do
 // not notice. A second call does nothing.

@@ -5,12 +5,8 @@ package snapshotter
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/containerd/errdefs"
 
@@ -39,65 +35,6 @@ func (s *Snapshotter) Fork(ctx context.Context, source, target string, opts ...u
 		return s.state.Fork(ctx, st, target)
 	})
 }
-
-// WriteReport writes what an update found and did in a storage, as JSON with the lists of paths and effects last.
-// With a path, clean and relative to the root, it writes what the report says about that: of each list the elements
-// about the path. What it holds in memory does not follow the size of the report. It fails with errdefs.ErrNotFound
-// when there is no report.
-func (s *Snapshotter) WriteReport(w io.Writer, id dag.UpdateID, storage, path string) error {
-	return s.withReport(id, storage, func(name string) error { return s.reports.Write(w, name, path) })
-}
-
-// withReport calls fn with the name of a report. A report that is not there is errdefs.ErrNotFound.
-func (s *Snapshotter) withReport(id dag.UpdateID, storage string, fn func(name string) error) error {
-	var (
-		o         dag.Outcome
-		known, in bool
-	)
-	s.state.Graph(func(g *dag.Graph) {
-		var u dag.Update
-		u, known = g.Update(id)
-		o, in = u.Outcomes[storage]
-	})
-	switch {
-	case !known:
-		return fmt.Errorf("update %v: %w", id, errdefs.ErrNotFound)
-	case !in:
-		return fmt.Errorf("storage %q in update %v: %w", storage, id, errdefs.ErrNotFound)
-	case o.Report == "":
-		return unreportedError{id, storage, o}
-	}
-	err := fn(o.Report)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("report of update %v on storage %q is gone: %w", id, storage, errdefs.ErrNotFound)
-	}
-	return err
-}
-
-// unreportedError is that there is no report on a storage, or not yet. It is errdefs.ErrNotFound.
-type unreportedError struct {
-	update  dag.UpdateID
-	storage string
-	outcome dag.Outcome
-}
-
-// Error implements error.
-func (e unreportedError) Error() string {
-	why := ""
-	if len(e.outcome.Reasons) > 0 {
-		why = ": " + strings.Join(e.outcome.Reasons, "; ")
-	}
-	switch e.outcome.State {
-	case dag.Planned, dag.Announced:
-		return fmt.Sprintf("storage %q is not updated yet%s; moltctl update create --dry-run shows what it would do", e.storage, why)
-	case dag.Staging, dag.Staged:
-		return fmt.Sprintf("storage %q is not updated yet: %v is determining what to do", e.storage, e.update)
-	}
-	return fmt.Sprintf("there is no report: storage %q is %s in update %v%s", e.storage, e.outcome.State, e.update, why)
-}
-
-// Unwrap implements errors.Is.
-func (unreportedError) Unwrap() error { return errdefs.ErrNotFound }
 
 // Images returns the names that containerd has for layers, by their origin. Without a containerd there are none.
 func (s *Snapshotter) Images(ctx context.Context) (map[string][]string, error) {

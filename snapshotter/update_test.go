@@ -18,6 +18,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 func TestUpdateAndRollback(t *testing.T) {
@@ -29,10 +30,10 @@ func TestUpdateAndRollback(t *testing.T) {
 	f.expectState(u, "web", dag.Applied)
 	f.expect(key, "version", "2")
 	f.expect(key, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	f.expect(key, "version", "1")
 	f.expect(key, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
-	err := f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID})
+	err := f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID})
 	refused(t, err, errdefs.ErrFailedPrecondition, "applied to no storage")
 }
 
@@ -54,7 +55,7 @@ func TestUpdateInUse(t *testing.T) {
 	})
 	f.expect(key, "version", "2")
 	f.expect(key, "own", "mine")
-	f.in(key, func(string) { f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID})) })
+	f.in(key, func(string) { f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID})) })
 	f.expect(key, "version", "1")
 }
 
@@ -73,7 +74,7 @@ func TestSkippedUpdate(t *testing.T) {
 	f.expect(key, "version", "3")
 	f.expectState(f.settled(first.ID), "web", dag.Aborted)
 	f.expectState(f.settled(second.ID), "web", dag.Applied)
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: second.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: second.ID}))
 	f.expect(key, "version", "1")
 	f.expect(key, "own", "mine")
 }
@@ -85,7 +86,7 @@ func TestHandedOut(t *testing.T) {
 	key := f.container("web", one, "web")
 	_, err := f.Mounts(t.Context(), key)
 	f.must(err)
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
+	id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two)})
 	f.must(err)
 	f.Uses().TaskSeen("test", "web", time.Now().Add(-time.Minute)) // of an earlier task
 	f.State().Graph(func(g *dag.Graph) {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -125,7 +126,7 @@ func TestLateMount(t *testing.T) {
 		"a fork":    func(f *fixture, _ overlay) { f.must(f.Fork(t.Context(), "test/web", "test/copy")) },
 		"a rollback": func(f *fixture, o overlay) {
 			u := f.update(o.one, o.two)
-			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+			f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 		},
 		"an update all or nothing": func(f *fixture, o overlay) {
 			f.expectState(f.settled(f.begin(o.one, o.two, true)), "web", dag.Applied)
@@ -324,7 +325,7 @@ func TestUseWithoutTask(t *testing.T) {
 // TestAssumeFree: an operator overrides what nobody can answer, but not a mount or a task that is seen.
 func TestAssumeFree(t *testing.T) {
 	assumed := func(f *fixture, o overlay) dag.Update {
-		id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(o.one), To: f.node(o.two), AssumeFree: true})
+		id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(o.one), To: f.node(o.two), AssumeFree: true})
 		f.must(err)
 		return f.settled(id)
 	}
@@ -362,7 +363,7 @@ func TestAssumeFree(t *testing.T) {
 func (f *fixture) expectAssumed(o overlay, free bool) {
 	f.t.Helper()
 	for _, assume := range []bool{false, true} {
-		previews, err := f.PreviewUpdate(f.t.Context(), snapshotter.UpdateRequest{
+		previews, err := f.PreviewUpdate(f.t.Context(), updates.Request{
 			From: f.node(o.one), To: f.node(o.two), Storages: []string{"test/web"}, AssumeFree: assume,
 		})
 		f.must(err)
@@ -409,7 +410,7 @@ func TestNoAnswerIsUse(t *testing.T) {
 			set(false)
 			f.goesOn(u)
 			set(true)
-			for _, r := range []snapshotter.RollbackRequest{{}, {Carry: true}, {AssumeFree: true}, {AssumeFree: true, Carry: true}} {
+			for _, r := range []updates.RollbackRequest{{}, {Carry: true}, {AssumeFree: true}, {AssumeFree: true, Carry: true}} {
 				r.Update = u.ID
 				previews, err := f.PreviewRollback(t.Context(), r)
 				f.must(err)
@@ -525,7 +526,7 @@ func TestNothingIsLeft(t *testing.T) {
 	f := newFixture(t)
 	o := stopped(f)
 	f.must(unix.Setxattr(o.upper, "trusted.overlay.origin", []byte("of another probe"), 0))
-	id, err := f.PreviewUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(o.one), To: f.node(o.two)})
+	id, err := f.PreviewUpdate(t.Context(), updates.Request{From: f.node(o.one), To: f.node(o.two)})
 	f.must(err)
 	if !id[0].Waits.Free() {
 		t.Errorf("a free storage waits: %s", id[0].Waits)

@@ -25,6 +25,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/host"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // defaultPath is where the config file is looked for; only there may it be missing.
@@ -295,17 +296,17 @@ func (c *config) options() []snapshotter.Opt {
 	}
 }
 
-func onCommitConfigOf(p snapshotter.CommitPolicy) onCommitConfig {
+func onCommitConfigOf(p updates.CommitPolicy) onCommitConfig {
 	return onCommitConfig{
 		Client: string(p.Client), Image: string(p.Image), Trusted: string(p.Trusted),
 		Sources: append([]string{}, p.Sources...), Written: string(p.Written),
 	}
 }
 
-func (c onCommitConfig) policy() snapshotter.CommitPolicy {
-	return snapshotter.CommitPolicy{
-		Client: snapshotter.OnCommit(c.Client), Image: snapshotter.OnCommit(c.Image),
-		Trusted: snapshotter.OnCommit(c.Trusted), Sources: c.Sources, Written: snapshotter.OnCommit(c.Written),
+func (c onCommitConfig) policy() updates.CommitPolicy {
+	return updates.CommitPolicy{
+		Client: updates.OnCommit(c.Client), Image: updates.OnCommit(c.Image),
+		Trusted: updates.OnCommit(c.Trusted), Sources: c.Sources, Written: updates.OnCommit(c.Written),
 	}
 }
 

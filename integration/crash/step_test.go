@@ -18,6 +18,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // step is one thing that is asked of the snapshotter. It can be repeated: what is done already is left as it is.
@@ -224,7 +225,7 @@ func update(from, to string, together bool, storages ...string) step {
 			if err := w.settled(); err != nil {
 				return err
 			}
-			r := snapshotter.UpdateRequest{AllOrNothing: together}
+			r := updates.Request{AllOrNothing: together}
 			w.State().Graph(func(g *dag.Graph) {
 				r.From, r.To = nodeOf(g, from), nodeOf(g, to)
 				for _, own := range storages {
@@ -236,7 +237,7 @@ func update(from, to string, together bool, storages ...string) step {
 			if len(r.Storages) == 0 {
 				return nil
 			}
-			id, err := w.BeginUpdate(ctx, r)
+			id, err := w.Updates().Begin(ctx, r)
 			if err != nil {
 				return err
 			}
@@ -301,13 +302,13 @@ func (w *world) rollBack(ctx context.Context, own, to string, carry bool) error 
 	if w.standsOn(own, to) {
 		return nil
 	}
-	r := snapshotter.RollbackRequest{Storages: []string{storage(own)}, Carry: carry}
+	r := updates.RollbackRequest{Storages: []string{storage(own)}, Carry: carry}
 	w.State().Graph(func(g *dag.Graph) {
 		if st, _ := g.Storage(storage(own)); len(st.Points) > 0 {
 			r.Update = st.Points[len(st.Points)-1].Update
 		}
 	})
-	if err := w.Rollback(ctx, r); err != nil {
+	if err := w.Rollbacks().Rollback(ctx, r); err != nil {
 		return err
 	}
 	if !w.standsOn(own, to) {

@@ -13,7 +13,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // secrets are files that hold what nobody may be told, of the old base, the new base and the user: accounts, keys, and
@@ -86,7 +87,7 @@ func TestSecretsInLogs(t *testing.T) {
 	w.move(t, ids[0], ids[1])
 	for _, name := range []string{"default/whole", "default/held"} {
 		for path := range secrets() {
-			e, err := w.s.Explain(t.Context(), name, path)
+			e, err := w.s.Inspector().Explain(t.Context(), name, path)
 			hides(t, "what is told of "+path, fmt.Appendf(nil, "%+v %v", e, err))
 		}
 	}
@@ -110,7 +111,7 @@ func (w *served) fill(t *testing.T, dir string, side int) {
 // move updates all storages of a base, and waits until that has come to its end.
 func (w *served) move(t *testing.T, from, to dag.NodeID) {
 	t.Helper()
-	id, err := w.s.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: from, To: to, FromRef: "old", ToRef: "new"})
+	id, err := w.s.Updates().Begin(t.Context(), updates.Request{From: from, To: to, FromRef: "old", ToRef: "new"})
 	check(t, err)
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		var u dag.Update

@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 const noSpace = "no space left on device"
@@ -174,14 +175,14 @@ func TestFullRollback(t *testing.T) {
 				check(t, err)
 				w.intact("v2")
 				release := fill()
-				r := snapshotter.RollbackRequest{Update: u.ID, Carry: carry}
-				err = w.Rollback(t.Context(), r)
+				r := updates.RollbackRequest{Update: u.ID, Carry: carry}
+				err = w.Rollbacks().Rollback(t.Context(), r)
 				expectFull(t, "rollback", err, none)
 				release()
 				w.intact("")
 				if err != nil {
 					// Storages that were rolled back the first time are not asked for again.
-					check(t, w.Rollback(t.Context(), r))
+					check(t, w.Rollbacks().Rollback(t.Context(), r))
 				}
 				w.intact("v1")
 				w.sound()

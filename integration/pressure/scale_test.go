@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // many is how many of something a test makes: few of them unless MOLT_PRESSURE=full.
@@ -129,7 +130,7 @@ func TestManyUpdates(t *testing.T) {
 		return recorded <= 100
 	})
 	t.Logf("after %d updates: %d nodes, %d updates on record", n, w.entries("n"), recorded)
-	check(t, w.Rollback(t.Context(), snapshotter.RollbackRequest{Update: newest}))
+	check(t, w.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: newest}))
 	w.intact(fmt.Sprintf("round %d", n-2))
 	check(t, w.in(key, func(dir string) error { return w.ownFiles(dir, n) }))
 }

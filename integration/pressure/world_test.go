@@ -25,6 +25,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // storages is how many storages stand on the base.
@@ -210,7 +211,7 @@ func (w *world) update() (u dag.Update, err error) {
 
 // move services all storages of a base and waits for that.
 func (w *world) move(from, to dag.NodeID) (u dag.Update, err error) {
-	id, err := w.BeginUpdate(w.t.Context(), snapshotter.UpdateRequest{From: from, To: to})
+	id, err := w.Updates().Begin(w.t.Context(), updates.Request{From: from, To: to})
 	if err != nil {
 		return u, err
 	}

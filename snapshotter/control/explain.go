@@ -21,7 +21,7 @@ func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream streamOf[api.E
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	e, err := s.snapshotter.Explain(stream.Context(), full, clean(req.GetPath()))
+	e, err := s.snapshotter.Inspector().Explain(stream.Context(), full, clean(req.GetPath()))
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -36,7 +36,7 @@ func (s *Service) DiffPath(req *api.DiffPathRequest, stream streamOf[api.DiffPat
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	d, err := s.snapshotter.DiffPath(stream.Context(), dag.UpdateID(req.GetId()), full, clean(req.GetPath()))
+	d, err := s.snapshotter.Inspector().DiffPath(stream.Context(), dag.UpdateID(req.GetId()), full, clean(req.GetPath()))
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -68,7 +68,7 @@ func (s *Service) AuditStorage(req *api.AuditStorageRequest, stream streamOf[api
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	r, err := s.snapshotter.Audit(stream.Context(), full)
+	r, err := s.snapshotter.Inspector().Audit(stream.Context(), full)
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}

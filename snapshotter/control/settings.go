@@ -24,7 +24,7 @@ func (s *Service) ConfigureStorage(
 		return errgrpc.ToGRPC(err)
 	}
 	var missing error
-	options, err := s.snapshotter.Configure(stream.Context(), full, func(o *servicing.Options) {
+	options, err := s.snapshotter.Settings().Configure(stream.Context(), full, func(o *servicing.Options) {
 		for _, path := range req.GetUnpin() {
 			before := len(o.Pins)
 			o.Pins = slices.DeleteFunc(o.Pins, func(p servicing.Pin) bool { return p.Path == path })

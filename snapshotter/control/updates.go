@@ -18,8 +18,9 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // CreateUpdate records an update and begins it.
@@ -28,7 +29,7 @@ func (s *Service) CreateUpdate(ctx context.Context, req *api.CreateUpdateRequest
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	id, err := s.snapshotter.BeginUpdate(ctx, r)
+	id, err := s.snapshotter.Updates().Begin(ctx, r)
 	return &api.CreateUpdateResponse{Id: uint64(id)}, errgrpc.ToGRPC(err)
 }
 
@@ -36,13 +37,13 @@ func (s *Service) CreateUpdate(ctx context.Context, req *api.CreateUpdateRequest
 func (s *Service) PreviewUpdate(req *api.CreateUpdateRequest, stream streamOf[api.PreviewResponse]) error {
 	r, err := s.updateRequest(stream.Context(), req)
 	if err == nil {
-		err = s.snapshotter.PreviewUpdate(stream.Context(), r, previewTo(stream))
+		err = s.snapshotter.Previews().Update(stream.Context(), r, previewTo(stream))
 	}
 	return errgrpc.ToGRPC(err)
 }
 
-func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateRequest) (r snapshotter.UpdateRequest, err error) {
-	r = snapshotter.UpdateRequest{
+func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateRequest) (r updates.Request, err error) {
+	r = updates.Request{
 		FromRef: req.GetFrom(), ToRef: req.GetTo(),
 		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(), Standing: req.GetStanding(),
 		Options: servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
@@ -152,7 +153,7 @@ func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, er
 	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		if found, ok := g.Update(id); ok {
 			u, err = update(g, only(found, storages...)), nil
-			u.MadeSince = uint64(snapshotter.MadeSince(g, found))
+			u.MadeSince = uint64(updates.MadeSince(g, found))
 		}
 	})
 	return u, err
@@ -230,7 +231,9 @@ func (s *Service) GetReport(req *api.GetReportRequest, stream streamOf[api.GetRe
 	}
 	return sendDocument(stream, func(data []byte) *api.GetReportResponse {
 		return &api.GetReportResponse{Report: data}
-	}, func(w io.Writer) error { return s.snapshotter.WriteReport(w, dag.UpdateID(req.GetId()), full, path) })
+	}, func(w io.Writer) error {
+		return s.snapshotter.Reports().Write(w, dag.UpdateID(req.GetId()), full, path)
+	})
 }
 
 // RollbackUpdate undoes an update for all its storages, or for some.
@@ -241,7 +244,7 @@ func (s *Service) RollbackUpdate(
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	all, err := s.snapshotter.Undo(stream.Context(), r)
+	all, err := s.snapshotter.Rollbacks().Undo(stream.Context(), r)
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -273,11 +276,11 @@ func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api
 		return errgrpc.ToGRPC(err)
 	}
 	id := dag.UpdateID(req.GetId())
-	all, err := s.snapshotter.Cancel(stream.Context(), id, names)
+	all, err := s.snapshotter.Rollbacks().Cancel(stream.Context(), id, names)
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	return sendList(stream, each(all, func(one snapshotter.Undone) *api.Undone { return undone(id, one) }),
+	return sendList(stream, each(all, func(one updates.Undone) *api.Undone { return undone(id, one) }),
 		func(l []*api.Undone) *api.CancelUpdateResponse { return &api.CancelUpdateResponse{Undone: l} })
 }
 
@@ -285,12 +288,12 @@ func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api
 func (s *Service) ApplyUpdate(ctx context.Context, req *api.ApplyUpdateRequest) (*api.ApplyUpdateResponse, error) {
 	names, err := s.resolveAll(ctx, req.GetStorages())
 	if err == nil {
-		err = s.snapshotter.Apply(ctx, dag.UpdateID(req.GetId()), names)
+		err = s.snapshotter.Updates().Apply(ctx, dag.UpdateID(req.GetId()), names)
 	}
 	return &api.ApplyUpdateResponse{}, errgrpc.ToGRPC(err)
 }
 
-func undone(id dag.UpdateID, one snapshotter.Undone) *api.Undone {
+func undone(id dag.UpdateID, one updates.Undone) *api.Undone {
 	u := &api.Undone{Storage: one.Storage, Fate: string(one.Fate), By: uint64(one.By), Why: bounded(one.Why)}
 	if err := one.Failure(id); err != nil {
 		u.Why, u.Code = text(err), code(err)
@@ -305,26 +308,26 @@ func code(err error) uint32 { return uint32(status.Code(errgrpc.ToGRPC(err))) }
 func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream streamOf[api.PreviewResponse]) error {
 	r, err := s.rollbackRequest(stream.Context(), req)
 	if err == nil {
-		err = s.snapshotter.PreviewRollback(stream.Context(), r, previewTo(stream))
+		err = s.snapshotter.Previews().Rollback(stream.Context(), r, previewTo(stream))
 	}
 	return errgrpc.ToGRPC(err)
 }
 
-func (s *Service) rollbackRequest(ctx context.Context, req *api.RollbackUpdateRequest) (snapshotter.RollbackRequest, error) {
+func (s *Service) rollbackRequest(ctx context.Context, req *api.RollbackUpdateRequest) (updates.RollbackRequest, error) {
 	names, err := s.resolveAll(ctx, req.GetStorages())
-	return snapshotter.RollbackRequest{
+	return updates.RollbackRequest{
 		Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry(), Discard: req.GetDiscard(),
 		WithNew: req.GetWithNew(), AssumeFree: req.GetAssumeFree(),
 	}, err
 }
 
 // previewTo returns what sends previews.
-func previewTo(stream streamOf[api.PreviewResponse]) func(snapshotter.Preview) error {
-	return func(p snapshotter.Preview) error { return sendPreview(stream, p) }
+func previewTo(stream streamOf[api.PreviewResponse]) func(updates.Preview) error {
+	return func(p updates.Preview) error { return sendPreview(stream, p) }
 }
 
 // sendPreview sends what an operation would come to for one storage: the preview, then the pieces of its report.
-func sendPreview(stream streamOf[api.PreviewResponse], p snapshotter.Preview) error {
+func sendPreview(stream streamOf[api.PreviewResponse], p updates.Preview) error {
 	preview := &api.Preview{
 		Storage: p.Storage, Holds: boundedList(p.Holds), Reported: p.Report != nil,
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // HomeOn returns what [Host.Rehome] has to write so that a container's record and key name an image with a layer on top, given
@@ -85,7 +86,7 @@ func (h *Host) Announcements(ctx context.Context, namespace, layer string) (map[
 		}
 		says[image.Name()] = ""
 		if n := len(manifest.Layers); n > 0 {
-			says[image.Name()] = manifest.Layers[n-1].Annotations[snapshotter.LabelUpdateOf]
+			says[image.Name()] = manifest.Layers[n-1].Annotations[updates.LabelUpdateOf]
 		}
 	}
 	return says, nil

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package updates
 
 import (
 	"context"
@@ -18,8 +18,8 @@ import (
 // DiffPath tells how a path, clean and relative to the root, changed in an update of a storage. While the update is applied
 // this takes its rollback point; before that, or when it was held, the storage is compared as it is now. Where the nodes are
 // gone it is no error: what is returned says so. It fails with errdefs.ErrNotFound when the storage is not in the update.
-func (s *Snapshotter) DiffPath(ctx context.Context, id dag.UpdateID, storage, path string) (*servicing.PathDiff, error) {
-	was, err := s.pathBefore(id, storage, path)
+func (i *Inspector) DiffPath(ctx context.Context, id dag.UpdateID, storage, path string) (*servicing.PathDiff, error) {
+	was, err := i.pathBefore(id, storage, path)
 	if err != nil {
 		return nil, err
 	}
@@ -27,8 +27,8 @@ func (s *Snapshotter) DiffPath(ctx context.Context, id dag.UpdateID, storage, pa
 		k   compared
 		why string
 	)
-	defer s.state.Lease(func(g *dag.Graph) []dag.NodeID {
-		k, why, err = s.comparedIn(g, id, storage)
+	defer i.state.Lease(func(g *dag.Graph) []dag.NodeID {
+		k, why, err = i.comparedIn(g, id, storage)
 		return k.all()
 	})()
 	if err != nil {
@@ -37,18 +37,18 @@ func (s *Snapshotter) DiffPath(ctx context.Context, id dag.UpdateID, storage, pa
 	if why != "" {
 		return servicing.NewPathDiff(path, why), nil
 	}
-	in := servicing.DiffInput{Old: s.nodes.Stack(k.old), New: s.nodes.Stack(k.next), User: s.nodes.Stack(k.user)}
+	in := servicing.DiffInput{Old: i.nodes.Stack(k.old), New: i.nodes.Stack(k.next), User: i.nodes.Stack(k.user)}
 	if k.result != nil {
-		in.Result = s.nodes.Stack(k.result)
+		in.Result = i.nodes.Stack(k.result)
 	}
 	return servicing.DiffPath(ctx, in, path, was)
 }
 
 // pathBefore returns what the report calls a path in the old base and the storage; empty when it says nothing of that.
-func (s *Snapshotter) pathBefore(id dag.UpdateID, storage, path string) (string, error) {
+func (i *Inspector) pathBefore(id dag.UpdateID, storage, path string) (string, error) {
 	var p servicing.PathReport
-	err := s.withReport(id, storage, func(name string) (err error) {
-		p, _, err = s.reports.Path(name, path)
+	err := i.reports.with(id, storage, func(name string) (err error) {
+		p, _, err = i.reports.dir.Path(name, path)
 		return err
 	})
 	if errdefs.IsNotFound(err) {
@@ -63,7 +63,7 @@ type compared struct{ old, next, user, result []dag.NodeID }
 func (k compared) all() []dag.NodeID { return slices.Concat(k.old, k.next, k.user, k.result) }
 
 // comparedIn returns what an update is to be compared by, or why that cannot be.
-func (s *Snapshotter) comparedIn(g *dag.Graph, id dag.UpdateID, storage string) (k compared, why string, err error) {
+func (i *Inspector) comparedIn(g *dag.Graph, id dag.UpdateID, storage string) (k compared, why string, err error) {
 	u, _ := g.Update(id)
 	o, part := u.Outcomes[storage]
 	st, ok := g.Storage(storage)
@@ -98,15 +98,15 @@ func (s *Snapshotter) comparedIn(g *dag.Graph, id dag.UpdateID, storage string) 
 	if above != 0 {
 		k.result = append(g.Stack(above), k.next...)
 	}
-	if damage := s.unusable(g, k.all()); damage != "" {
+	if damage := i.unusable(g, k.all()); damage != "" {
 		return k, damage + digests, nil
 	}
 	return k, "", nil
 }
 
 // unusable says why nodes cannot be used, empty if they can.
-func (s *Snapshotter) unusable(g *dag.Graph, ids []dag.NodeID) string {
-	if err := s.state.Usable(g, ids); err != nil {
+func (i *Inspector) unusable(g *dag.Graph, ids []dag.NodeID) string {
+	if err := i.state.Usable(g, ids); err != nil {
 		return errtext.Of(err)
 	}
 	return ""

@@ -1,12 +1,11 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package updates
 
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -21,30 +20,6 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
-// What an image says of itself is vouched for by the name that containerd has for it, which nobody but who pulled it gave: a
-// label or an annotation that says where the image comes from is the image's own word. containerd has the name once all
-// layers are unpacked, which is after the last of them was committed.
-
-// trusts reports whether the images of some sources do more than is announced.
-func (p CommitPolicy) trusts() bool {
-	return len(p.Sources) > 0 && (p.Trusted == StageCommit || p.Trusted == ApplyCommit)
-}
-
-// validateSources returns what is wrong with the trusted sources.
-func (p CommitPolicy) validateSources() error {
-	if !slices.Contains([]OnCommit{"", IgnoreCommit, NotifyCommit, StageCommit, ApplyCommit}, p.Trusted) {
-		return fmt.Errorf("on commit, trusted %q: must be %q, %q or %q: %w",
-			p.Trusted, NotifyCommit, StageCommit, ApplyCommit, errdefs.ErrInvalidArgument)
-	}
-	for _, source := range p.Sources {
-		if host, path, ok := strings.Cut(source, "/"); !ok || host == "" || path == "" && !strings.HasSuffix(source, "/") || strings.ContainsAny(source, " @*") {
-			return fmt.Errorf("on commit, source %q: must be a repository with its registry, as \"registry.example/team/app\", "+
-				"or end with \"/\" for all below: %w", source, errdefs.ErrInvalidArgument)
-		}
-	}
-	return nil
-}
-
 // fromSource reports whether an image of a name comes from a source.
 func fromSource(source, name string) bool {
 	rest, ok := strings.CutPrefix(name, source)
@@ -58,11 +33,11 @@ const sourcePatience = 10 * time.Minute
 const sourceAgain = 2 * time.Second
 
 // unvouched returns the updates that images announced of which the source may still come to be known.
-func (s *Snapshotter) unvouched() (ids []dag.UpdateID) {
-	if s.host == nil || !s.onCommit.trusts() {
+func (a *Announcer) unvouched() (ids []dag.UpdateID) {
+	if a.host == nil || !a.policy.trusts() {
 		return nil
 	}
-	s.state.Graph(func(g *dag.Graph) {
+	a.state.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
 			if age := clock.Now().Sub(u.Updated); u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
 				ids = append(ids, u.ID)
@@ -74,17 +49,17 @@ func (s *Snapshotter) unvouched() (ids []dag.UpdateID) {
 
 // vouch has updates that images announced go as far as those of trusted sources do, once containerd has a name from such a
 // source for the image. What is withdrawn or asked for meanwhile is left alone.
-func (s *Snapshotter) vouch(ctx context.Context, ids []dag.UpdateID) {
+func (a *Announcer) vouch(ctx context.Context, ids []dag.UpdateID) {
 	asked := map[dag.UpdateID]bool{}
 	for _, id := range ids {
 		asked[id] = true
 	}
 	for {
-		left := slices.DeleteFunc(s.unvouched(), func(id dag.UpdateID) bool { return !asked[id] })
+		left := slices.DeleteFunc(a.unvouched(), func(id dag.UpdateID) bool { return !asked[id] })
 		if len(left) == 0 {
 			return
 		}
-		if err := s.vouchFor(ctx, left); err != nil {
+		if err := a.vouchFor(ctx, left); err != nil {
 			log.G(ctx).WithError(err).Warn("where images come from cannot be told; it is asked again")
 		}
 		if background.Sleep(ctx, sourceAgain) != nil {
@@ -94,48 +69,48 @@ func (s *Snapshotter) vouch(ctx context.Context, ids []dag.UpdateID) {
 }
 
 // vouchFor asks once.
-func (s *Snapshotter) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
+func (a *Announcer) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 	ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
 	for _, id := range ids {
 		var u dag.Update
-		s.state.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
-		name, err := s.voucher(ask, u)
+		a.state.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		name, err := a.voucher(ask, u)
 		if err != nil {
 			return err
 		}
 		if name == "" {
 			continue
 		}
-		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: s.onCommit.Trusted.until(), Now: clock.Now()}
-		if err := s.state.Do(renewed); err != nil {
+		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: a.policy.Trusted.until(), Now: clock.Now()}
+		if err := a.state.Do(renewed); err != nil {
 			return err
 		}
 		log.G(ctx).WithField("update", id.String()).WithField("image", name).Info("an image of a trusted source announces the update")
-		s.tasks.Go(func(ctx context.Context) { s.runUpdate(ctx, id) })
+		a.tasks.Go(func(ctx context.Context) { a.runner.Run(ctx, id) })
 	}
 	return nil
 }
 
 // voucher returns the name of an image from a trusted source that announces an update itself, empty without one. An image of
 // the same layers from elsewhere may say that it updates something else.
-func (s *Snapshotter) voucher(ctx context.Context, u dag.Update) (string, error) {
+func (a *Announcer) voucher(ctx context.Context, u dag.Update) (string, error) {
 	var origin string
-	s.state.Graph(func(g *dag.Graph) {
+	a.state.Graph(func(g *dag.Graph) {
 		n, _ := g.Node(u.To)
 		origin = n.Origin
 	})
 	namespace, layer, _ := strings.Cut(origin, "/")
-	says, err := s.host.Announcements(ctx, namespace, layer)
+	says, err := a.host.Announcements(ctx, namespace, layer)
 	if err != nil {
 		return "", err
 	}
 	for _, name := range slices.Sorted(maps.Keys(says)) {
-		trusted := slices.ContainsFunc(s.onCommit.Sources, func(source string) bool { return fromSource(source, name) })
+		trusted := slices.ContainsFunc(a.policy.Sources, func(source string) bool { return fromSource(source, name) })
 		if !trusted || says[name] == "" {
 			continue
 		}
-		base, err := s.layerCalled(ctx, namespace, says[name])
+		base, err := a.layerCalled(ctx, namespace, says[name])
 		if err != nil {
 			if errdefs.IsNotFound(err) {
 				continue
@@ -143,7 +118,7 @@ func (s *Snapshotter) voucher(ctx context.Context, u dag.Update) (string, error)
 			return "", err
 		}
 		var same bool
-		s.state.Graph(func(g *dag.Graph) { same = g.SameBase(base, cmp.Or(u.Of, u.From)) })
+		a.state.Graph(func(g *dag.Graph) { same = g.SameBase(base, cmp.Or(u.Of, u.From)) })
 		if same {
 			return name, nil
 		}

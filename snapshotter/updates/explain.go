@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package updates
 
 import (
 	"context"
@@ -11,11 +11,21 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
+// Inspector looks into storages for people.
+type Inspector struct {
+	state   *state.State
+	nodes   *nodes.Dir
+	stager  *Stager
+	reports *Reports
+}
+
 // Explain tells where what a container with a storage sees at a path comes from, and what it hides. Nodes go by their ids.
-func (s *Snapshotter) Explain(ctx context.Context, storage, path string) (e *servicing.Explanation, err error) {
-	err = s.lookInto(storage, func(in servicing.Input, names []string) error {
+func (i *Inspector) Explain(ctx context.Context, storage, path string) (e *servicing.Explanation, err error) {
+	err = i.lookInto(storage, func(in servicing.Input, names []string) error {
 		e, err = servicing.Explain(ctx, in, path, names)
 		return err
 	})
@@ -24,24 +34,24 @@ func (s *Snapshotter) Explain(ctx context.Context, storage, path string) (e *ser
 
 // Audit tells which packages and files of its base a storage hides. What the base changed since the oldest state that the
 // storage can return to is known to be a fix. A storage of which an update is held is compared with the base that it would be on.
-func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.AuditReport, err error) {
+func (i *Inspector) Audit(ctx context.Context, storage string) (r *servicing.AuditReport, err error) {
 	var to dag.NodeID
-	s.state.Graph(func(g *dag.Graph) {
+	i.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(g.HeldBy()[storage])
-		if n, there := g.Node(u.To); there && s.state.Usable(g, g.Chain(n.ID)) == nil {
+		if n, there := g.Node(u.To); there && i.state.Usable(g, g.Chain(n.ID)) == nil {
 			to = n.ID
 		}
 	})
 	if to != 0 {
-		return s.auditHeld(ctx, storage, to)
+		return i.auditHeld(ctx, storage, to)
 	}
-	err = s.lookInto(storage, func(in servicing.Input, _ []string) error {
+	err = i.lookInto(storage, func(in servicing.Input, _ []string) error {
 		var last string
-		s.state.Graph(func(g *dag.Graph) {
+		i.state.Graph(func(g *dag.Graph) {
 			st, _ := g.Storage(storage)
 			last = lastReport(g, st)
 		})
-		left, err := s.leftBehind(last)
+		left, err := i.reports.leftBehind(last)
 		if err != nil {
 			return err
 		}
@@ -53,18 +63,18 @@ func (s *Snapshotter) Audit(ctx context.Context, storage string) (r *servicing.A
 }
 
 // auditHeld compares a storage with the base on which it would stand.
-func (s *Snapshotter) auditHeld(ctx context.Context, storage string, to dag.NodeID) (r *servicing.AuditReport, err error) {
+func (i *Inspector) auditHeld(ctx context.Context, storage string, to dag.NodeID) (r *servicing.AuditReport, err error) {
 	var layers []dag.NodeID
-	defer s.state.Lease(func(g *dag.Graph) []dag.NodeID {
+	defer i.state.Lease(func(g *dag.Graph) []dag.NodeID {
 		layers = g.Chain(to)
-		err = s.state.Usable(g, layers)
+		err = i.state.Usable(g, layers)
 		return layers
 	})()
 	if err != nil {
 		return nil, err
 	}
-	err = s.lookInto(storage, func(in servicing.Input, _ []string) error {
-		in.Old, in.New = in.New, s.nodes.Stack(layers)
+	err = i.lookInto(storage, func(in servicing.Input, _ []string) error {
+		in.Old, in.New = in.New, i.nodes.Stack(layers)
 		r, err = servicing.AuditHeld(ctx, in)
 		return err
 	})
@@ -72,13 +82,13 @@ func (s *Snapshotter) auditHeld(ctx context.Context, storage string, to dag.Node
 }
 
 // lookInto calls fn with a storage on the base it stands on, and the names of its nodes and layers, topmost first.
-func (s *Snapshotter) lookInto(storage string, fn func(in servicing.Input, names []string) error) error {
+func (i *Inspector) lookInto(storage string, fn func(in servicing.Input, names []string) error) error {
 	var (
 		st dag.Storage
 		k  stacks
 		ok bool
 	)
-	defer s.state.Lease(func(g *dag.Graph) []dag.NodeID {
+	defer i.state.Lease(func(g *dag.Graph) []dag.NodeID {
 		if st, ok = g.Storage(storage); !ok {
 			return nil
 		}
@@ -92,7 +102,7 @@ func (s *Snapshotter) lookInto(storage string, fn func(in servicing.Input, names
 	if !ok {
 		return fmt.Errorf("storage %q: %w", storage, errdefs.ErrNotFound)
 	}
-	in, err := s.input(st, k)
+	in, err := i.stager.input(st, k)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package updates
 
 import (
 	"context"
@@ -16,6 +16,24 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
 )
+
+// CarryOut does what waits for the storage of a key, whose lock the caller holds, to be free. What cannot be done is
+// recorded with the update, and does not keep the container from starting where it stands.
+func (rn *Runner) CarryOut(ctx context.Context, key string) {
+	st, ok := rn.state.StorageOf(key)
+	if !ok || st.Pending == nil || st.Key != key {
+		return
+	}
+	// This very call is the start of the container, so only a mount or a task counts.
+	c, u := rn.tracker.ClaimNow(ctx, st, false)
+	if !u.Free() {
+		return
+	}
+	if err := errors.Join(rn.carry(ctx, st), c.Close()); err != nil {
+		log.G(ctx).WithError(err).WithFields(log.Fields{"storage": st.Name, "update": st.Pending.Update.String()}).
+			Error("failed to carry out what waited for the storage; the container starts where it stood")
+	}
+}
 
 // failures are what could not be carried out in the background, by storage.
 type failures struct {
@@ -44,31 +62,31 @@ func (f *failures) keep(waiting map[string]bool) {
 	maps.DeleteFunc(f.of, func(storage string, _ dag.Pending) bool { return !waiting[storage] })
 }
 
-// carryOutWaiting does what waits for storages that are no longer in use: a container that stopped may never be started
+// CarryOutWaiting does what waits for storages that are no longer in use: a container that stopped may never be started
 // again. Side effects that are to be determined ahead of time wait, too. What fails is left to the next start of the container, or of the daemon.
-func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
+func (rn *Runner) CarryOutWaiting(ctx context.Context) error {
 	var waiting []dag.Storage
-	waiting, s.again = s.due()
+	waiting, rn.again = rn.due()
 	if len(waiting) == 0 {
 		return nil
 	}
 	// One look for all of them: one that is mounted now may be looked at another time, the others are claimed, which
 	// looks again.
-	table, err := mounttable.Read(s.nodes.Published())
+	table, err := mounttable.Read(rn.nodes.Published())
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, st := range waiting {
-		running, err := s.tracker.Running(ctx, st.Key)
+		running, err := rn.tracker.Running(ctx, st.Key)
 		if running { // its end is announced
 			continue
 		}
 		if err != nil || table.Written(st.Head) {
-			s.again = true
+			rn.again = true
 			continue
 		}
-		err = s.carryOutFree(ctx, st.Name)
+		err = rn.carryOutFree(ctx, st.Name)
 		if !errdefs.IsNotFound(err) && !errdefs.IsUnavailable(err) {
 			errs = append(errs, err)
 		}
@@ -79,10 +97,10 @@ func (s *Snapshotter) carryOutWaiting(ctx context.Context) error {
 // due returns the storages for which something waits and that may be looked at now. It reports whether there are others
 // that are to be looked at soon: nobody announces that a mount which was handed out a moment ago does not come. What
 // failed is left to the next start of the container.
-func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
+func (rn *Runner) due() (due []dag.Storage, soon bool) {
 	names := map[string]bool{}
 	var waiting []dag.Storage
-	s.state.Graph(func(g *dag.Graph) {
+	rn.state.Graph(func(g *dag.Graph) {
 		stage := g.ToStage()
 		for _, st := range g.Storages() {
 			if st.Pending != nil || stage[st.Name] != 0 {
@@ -91,11 +109,11 @@ func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 			}
 		}
 	})
-	s.failed.keep(names)
+	rn.failed.keep(names)
 	for _, st := range waiting {
 		switch {
-		case st.Pending != nil && s.failed.has(st.Name, *st.Pending):
-		case s.tracker.Recently(st.Key):
+		case st.Pending != nil && rn.failed.has(st.Name, *st.Pending):
+		case rn.tracker.Recently(st.Key):
 			soon = true
 		default:
 			due = append(due, st)
@@ -104,30 +122,30 @@ func (s *Snapshotter) due() (due []dag.Storage, soon bool) {
 	return due, soon
 }
 
-// looksAgain reports whether something waits for a use of which nobody announces the end. Only the maintenance asks.
-func (s *Snapshotter) looksAgain() bool { return s.again }
+// LooksAgain reports whether something waits for a use of which nobody announces the end. Only the maintenance asks.
+func (rn *Runner) LooksAgain() bool { return rn.again }
 
 // carryOutFree does what waits for a storage, if that is free and nobody is at work with it.
-func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
-	unlock, err := s.state.TryLock(ctx, name)
+func (rn *Runner) carryOutFree(ctx context.Context, name string) error {
+	unlock, err := rn.state.TryLock(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	st, ok := s.state.Storage(name)
+	st, ok := rn.state.Storage(name)
 	if !ok {
 		return nil
 	}
 	if st.Pending == nil {
-		return s.stageFree(ctx, st)
+		return rn.stageFree(ctx, st)
 	}
-	c, u := s.tracker.Claim(ctx, st, !st.Pending.Rollback && s.assumesFree(st.Pending.Update))
+	c, u := rn.tracker.Claim(ctx, st, !st.Pending.Rollback && rn.assumesFree(st.Pending.Update))
 	if !u.Free() {
-		s.again = true
+		rn.again = true
 		return nil
 	}
-	if err := s.carry(ctx, st); err != nil && ctx.Err() == nil {
-		s.failed.add(st.Name, *st.Pending)
+	if err := rn.carry(ctx, st); err != nil && ctx.Err() == nil {
+		rn.failed.add(st.Name, *st.Pending)
 		log.G(ctx).WithError(err).WithField("storage", name).
 			Error("failed to carry out what waited for the storage; it is tried again at its next start")
 	}
@@ -136,22 +154,22 @@ func (s *Snapshotter) carryOutFree(ctx context.Context, name string) error {
 
 // stageFree determines the side effects on a storage that was in use when they were to be staged ahead of time, if it is free
 // now. The caller holds its lock.
-func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error) {
+func (rn *Runner) stageFree(ctx context.Context, st dag.Storage) (err error) {
 	var id dag.UpdateID
-	s.state.Graph(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
+	rn.state.Graph(func(g *dag.Graph) { id = g.ToStage()[st.Name] })
 	if id == 0 {
 		return nil
 	}
-	c, u := s.tracker.Claim(ctx, st, s.assumesFree(id))
+	c, u := rn.tracker.Claim(ctx, st, rn.assumesFree(id))
 	if !u.Free() {
-		s.again = true
+		rn.again = true
 		return nil
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := s.state.Do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: clock.Now()}); err != nil {
+	if err := rn.state.Do(dag.Record{Update: id, Storage: st.Name, State: dag.Staging, Now: clock.Now()}); err != nil {
 		return err
 	}
-	state, err := s.updateFree(ctx, st, id)
+	state, err := rn.updateFree(ctx, st, id)
 	if err != nil {
 		return err
 	}
@@ -161,12 +179,12 @@ func (s *Snapshotter) stageFree(ctx context.Context, st dag.Storage) (err error)
 }
 
 // carry carries out what waits for a free storage, whose lock the caller holds.
-func (s *Snapshotter) carry(ctx context.Context, st dag.Storage) (err error) {
+func (rn *Runner) carry(ctx context.Context, st dag.Storage) (err error) {
 	var state dag.State
 	if st.Pending.Rollback {
-		state, err = s.rollbackWaiting(ctx, st)
+		state, err = rn.rollbackWaiting(ctx, st)
 	} else {
-		state, err = s.updateFree(ctx, st, st.Pending.Update)
+		state, err = rn.updateFree(ctx, st, st.Pending.Update)
 	}
 	if err != nil {
 		return err
@@ -178,13 +196,4 @@ func (s *Snapshotter) carry(ctx context.Context, st dag.Storage) (err error) {
 		entry.Info("carried out what waited for the storage")
 	}
 	return nil
-}
-
-// assumesFree reports whether the operator who began an update answers for its storages being free.
-func (s *Snapshotter) assumesFree(id dag.UpdateID) (assume bool) {
-	s.state.Graph(func(g *dag.Graph) {
-		u, _ := g.Update(id)
-		assume = u.AssumeFree
-	})
-	return assume
 }

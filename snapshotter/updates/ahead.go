@@ -1,13 +1,12 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package updates
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"slices"
 	"sync"
@@ -19,7 +18,6 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // ahead remembers what servicing was told when side effects were staged ahead of time, by their reports: what was staged is
@@ -48,8 +46,8 @@ func (a *ahead) take(report string, told []byte) bool {
 }
 
 // told returns what servicing is told for a move of a storage, but for the time.
-func (s *Snapshotter) told(st dag.Storage, u dag.Update) ([]byte, error) {
-	o, err := s.optionsFor(st, u.Settings)
+func (s *Stager) told(st dag.Storage, u dag.Update) ([]byte, error) {
+	o, err := s.settings.For(st, u.Settings)
 	if err != nil {
 		return nil, err
 	}
@@ -60,29 +58,21 @@ func (s *Snapshotter) told(st dag.Storage, u dag.Update) ([]byte, error) {
 
 // stageAhead determines and writes what an update would come to for a storage that is free and whose lock the caller holds.
 // The storage stays where it is, on an empty open node of its own.
-func (s *Snapshotter) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (*staged, error) {
+func (s *Stager) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (*Staged, error) {
 	told, err := s.told(st, u)
 	if err != nil {
-		return &staged{Draft: s.state.Begin(state.Nothing)}, err
+		return &Staged{Draft: s.state.Begin(state.Nothing)}, err
 	}
 	p, err := s.stageBeside(ctx, st, u)
-	if err == nil && len(p.holds) == 0 {
+	if err == nil && len(p.Holds) == 0 {
 		s.ahead.remember(p.report, told)
 	}
 	return p, err
 }
 
-// notStaged leaves an update that was to be staged until the storage is no longer in use. An operator may ask for it before.
-func (s *Snapshotter) notStaged(id dag.UpdateID, name string, u use.Use) error {
-	return s.state.Do(dag.Record{
-		Update: id, Storage: name, State: dag.Announced, Use: string(u.Code), Now: clock.Now(),
-		Reasons: []string{fmt.Sprintf("%s; its side effects are determined once it is free", u)},
-	})
-}
-
-// ready returns what moves a storage that is free and whose lock the caller holds: what was staged ahead of time, if nothing
+// Ready returns what moves a storage that is free and whose lock the caller holds: what was staged ahead of time, if nothing
 // was written since and servicing would be told the same, or what is staged now.
-func (s *Snapshotter) ready(ctx context.Context, st dag.Storage, u dag.Update) (*staged, error) {
+func (s *Stager) Ready(ctx context.Context, st dag.Storage, u dag.Update) (*Staged, error) {
 	p, ok, err := s.stagedAhead(ctx, st, u)
 	if ok || err != nil {
 		return p, err
@@ -95,9 +85,9 @@ func (s *Snapshotter) ready(ctx context.Context, st dag.Storage, u dag.Update) (
 
 // stagedAhead returns what was staged for a storage, with an open node on the new base. It reports false when there is
 // nothing that is still good.
-func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Update) (p *staged, ok bool, err error) {
+func (s *Stager) stagedAhead(ctx context.Context, st dag.Storage, u dag.Update) (p *Staged, ok bool, err error) {
 	var o dag.Outcome
-	p = &staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
+	p = &Staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var under, below []dag.NodeID
 	p.Draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		if p.ahead, o, ok = g.Staged(st, u.To); !ok {
@@ -134,7 +124,7 @@ func (s *Snapshotter) stagedAhead(ctx context.Context, st dag.Storage, u dag.Upd
 }
 
 // openOn publishes an empty open node on what is below.
-func (s *Snapshotter) openOn(p *staged, below []dag.NodeID) (err error) {
+func (s *Stager) openOn(p *Staged, below []dag.NodeID) (err error) {
 	if p.open, err = p.MakeOpen(s.nodes.Stack(below)); err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package snapshotter_test
 
 import (
 	"os"
@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/snapshottertest"
 )
 
 // TestAnotherOfTheName: while the key of a container is to be prepared again, another container of its name gets a storage of its
@@ -21,24 +23,24 @@ func TestAnotherOfTheName(t *testing.T) {
 		waits  bool
 	}{
 		"another container": {},
-		"the re-homing":     {map[string]string{LabelRehoming: "c"}, true},
+		"the re-homing":     {map[string]string{snapshotter.LabelRehoming: "c"}, true},
 	} {
 		t.Run(how, func(t *testing.T) {
-			i := newInside(t)
-			base := i.layer("default/1/base", "", "file")
+			i := snapshottertest.New(t)
+			base := i.Layer("default/1/base", "", "file")
 			_, err := i.Prepare(t.Context(), "default/2/c", base)
-			i.must(err)
+			i.Must(err)
 			own := dag.AnonymousName("default/2/c")
-			i.write(own, "mine")
-			i.must(i.state.Do(dag.BeginRehoming{Storage: own, Namespace: "default", Container: "c", Record: []byte("{}")}))
-			i.must(i.Remove(t.Context(), "default/2/c"))
+			i.Write(own, "mine")
+			i.Must(i.State().Do(dag.BeginRehoming{Storage: own, Namespace: "default", Container: "c", Record: []byte("{}")}))
+			i.Must(i.Remove(t.Context(), "default/2/c"))
 			_, err = i.Prepare(t.Context(), "default/3/c", base, snapshots.WithLabels(c.labels))
-			i.must(err)
-			_, err = os.Lstat(filepath.Join(i.open(dag.AnonymousName("default/3/c")), "mine"))
+			i.Must(err)
+			_, err = os.Lstat(filepath.Join(i.Open(dag.AnonymousName("default/3/c")), "mine"))
 			if there := err == nil; there != c.waits {
 				t.Errorf("it has what was written: %v", there)
 			}
-			if n, err := i.Stat(t.Context(), "default/3/c"); err != nil || n.Labels[LabelRehoming] != "" {
+			if n, err := i.Stat(t.Context(), "default/3/c"); err != nil || n.Labels[snapshotter.LabelRehoming] != "" {
 				t.Errorf("the key has labels %v, %v", n.Labels, err)
 			}
 		})

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package snapshotter_test
 
 import (
 	"testing"
@@ -10,15 +10,16 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/snapshottertest"
 )
 
 // TestHalfWrittenWithoutRecord: a layer that was not on disk when the power went is refused also when there was no room to record
 // that at the start; check finds it, and repair records it.
 func TestHalfWrittenWithoutRecord(t *testing.T) {
-	i := newInside(t)
+	i := snapshottertest.New(t)
 	_, err := i.Prepare(t.Context(), "extract", "")
-	i.must(err)
-	i.must(i.state.Do(dag.Commit{Key: "extract", Name: "half", Unsynced: "an earlier boot", Now: time.Now()}))
+	i.Must(err)
+	i.Must(i.State().Do(dag.Commit{Key: "extract", Name: "half", Unsynced: "an earlier boot", Now: time.Now()}))
 	refuses := func() {
 		t.Helper()
 		if _, err := i.Prepare(t.Context(), "new", "half"); !errdefs.IsFailedPrecondition(err) {
@@ -27,13 +28,13 @@ func TestHalfWrittenWithoutRecord(t *testing.T) {
 	}
 	refuses()
 	problems, err := i.Repair(t.Context())
-	i.must(err)
+	i.Must(err)
 	// The other one is that there is no containerd to be asked.
 	if len(problems) != 2 || problems[0].What != halfWritten || !problems[0].Repaired || problems[1].Subject != "containerd" {
 		t.Errorf("found: %+v", problems)
 	}
 	refuses()
-	i.state.Graph(func(g *dag.Graph) {
+	i.State().Graph(func(g *dag.Graph) {
 		name, _ := g.Name("half")
 		if n, _ := g.Node(name.Node); n.Damage != halfWritten {
 			t.Errorf("recorded is %q", n.Damage)

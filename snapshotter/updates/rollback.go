@@ -1,14 +1,13 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package updates
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -23,15 +22,15 @@ import (
 // rollbackWaiting carries out the rollback that a free storage, whose lock the caller holds, waits for. If that fails, the
 // storage goes on waiting, and the record of the update says why. An operator may withdraw the rollback until its transaction:
 // then it is dag.Withdrawn, and the storage stays where it stands.
-func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.State, error) {
-	err := s.rollbackFree(ctx, st, *st.Pending)
+func (rn *Runner) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.State, error) {
+	err := rn.rollbackFree(ctx, st, *st.Pending)
 	switch {
 	case err == nil:
 		return dag.RolledBack, nil
 	case ctx.Err() != nil:
 		return dag.Applied, err
 	}
-	again := s.state.Do(dag.AwaitRollback{
+	again := rn.state.Do(dag.AwaitRollback{
 		Update: st.Pending.Update, Storage: st.Name, Carry: st.Pending.Carry, Discard: st.Pending.Discard, Again: true,
 		Reason: errtext.Of(err) + "; it will be tried again at its next start", Now: clock.Now(),
 	})
@@ -43,32 +42,27 @@ func (s *Snapshotter) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.
 }
 
 // rollbackFree rolls a storage back, as it was asked for, that is free and whose lock the caller holds.
-func (s *Snapshotter) rollbackFree(ctx context.Context, st dag.Storage, how dag.Pending) (err error) {
-	p, err := s.stageRollback(ctx, st, how.Carry)
+func (rn *Runner) rollbackFree(ctx context.Context, st dag.Storage, how dag.Pending) (err error) {
+	p, err := rn.stager.Rollback(ctx, st, how.Carry)
 	defer func() { err = errors.Join(err, p.Close()) }()
 	if err != nil {
 		return err
 	}
-	if len(p.holds) > 0 {
-		return p.cannotCarry(st.Name)
+	if len(p.Holds) > 0 {
+		return p.CannotCarry(st.Name)
 	}
 	p.dropsHead = how.Discard
-	back := p.rolledBack(st.Name)
+	back := p.RolledBack(st.Name)
 	back.Discard = how.Discard
 	back.Awaited = st.AwaitsRollback(p.update)
-	return s.commitStaged(p, back)
+	return rn.stager.Commit(p, back)
 }
 
-func (p *staged) cannotCarry(storage string) error {
-	return fmt.Errorf("what was written in storage %q since %v cannot be carried over, roll back without carrying: %s: %w",
-		storage, p.update, strings.Join(p.holds, "; "), errdefs.ErrFailedPrecondition)
-}
-
-// stageRollback writes what the newest rollback point of a free storage needs on top of it: an open node, and for what is
+// Rollback writes what the newest rollback point of a free storage needs on top of it: an open node, and for what is
 // carried over the nodes that hold it, reconciled with that point.
-func (s *Snapshotter) stageRollback(ctx context.Context, st dag.Storage, carry bool) (*staged, error) {
+func (s *Stager) Rollback(ctx context.Context, st dag.Storage, carry bool) (*Staged, error) {
 	point := st.Points[len(st.Points)-1]
-	p := &staged{update: point.Update, head: st.Head, at: s.ageing.Stamp(clock.Now())}
+	p := &Staged{update: point.Update, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var (
 		k       stacks
 		written []dag.NodeID
@@ -126,7 +120,7 @@ func carryStacks(g *dag.Graph, st dag.Storage) stacks {
 }
 
 // squash merges storage nodes into one directory that shows the same over below.
-func (s *Snapshotter) squash(ctx context.Context, ids []dag.NodeID, below tree.Stack, dir string) (err error) {
+func (s *Stager) squash(ctx context.Context, ids []dag.NodeID, below tree.Stack, dir string) (err error) {
 	between := s.state.Begin(state.Nothing)
 	defer func() { err = errors.Join(err, between.Close()) }()
 	lower := s.nodes.Empty()

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package snapshotter_test
 
 import (
 	"slices"
@@ -11,12 +11,15 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/snapshottertest"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // TestMountable: what a mount takes is bounded by the number of lower directories and by the length of their names.
 func TestMountable(t *testing.T) {
-	i := newInside(t)
+	i := snapshottertest.New(t)
 	for _, c := range []struct {
 		lower int
 		id    dag.NodeID
@@ -25,7 +28,7 @@ func TestMountable(t *testing.T) {
 		{0, 1, true}, {140, 123456, true}, {300, 99999, true}, {500, 999, true},
 		{501, 1, false}, {400, 12345678, false},
 	} {
-		err := i.overlay.Fits(slices.Repeat([]dag.NodeID{c.id}, c.lower+1))
+		err := i.Overlay().Fits(slices.Repeat([]dag.NodeID{c.id}, c.lower+1))
 		if (err == nil) != c.want || err != nil && !errdefs.IsFailedPrecondition(err) {
 			t.Errorf("%d nodes like %v: %v", c.lower, c.id, err)
 		}
@@ -35,31 +38,31 @@ func TestMountable(t *testing.T) {
 // TestTooDeep: a storage is not moved to where it could not be mounted, a dry run says so, and a key is refused with
 // the reason.
 func TestTooDeep(t *testing.T) {
-	i := newInside(t, func(c *config) error { c.lower = 3; return nil })
-	one := i.layer("one", "")
-	deep := i.layer("three", i.layer("two", i.layer("low", ""), "b"), "c")
-	i.bound("test/1/web", one, "web")
-	i.write("test/web", "own")
-	var r UpdateRequest
-	i.state.Graph(func(g *dag.Graph) {
+	i := snapshottertest.New(t, snapshotter.WithLower(3))
+	one := i.Layer("one", "")
+	deep := i.Layer("three", i.Layer("two", i.Layer("low", ""), "b"), "c")
+	i.Bound("test/1/web", one, "web")
+	i.Write("test/web", "own")
+	var r updates.Request
+	i.State().Graph(func(g *dag.Graph) {
 		a, _ := g.Name(one)
 		b, _ := g.Name(deep)
-		r = UpdateRequest{From: a.Node, To: b.Node}
+		r = updates.Request{From: a.Node, To: b.Node}
 	})
 	const why = "more than one mount takes"
-	i.must(i.PreviewUpdate(t.Context(), r, func(p Preview) error {
+	i.Must(i.Previews().Update(t.Context(), r, func(p updates.Preview) error {
 		if len(p.Holds) != 1 || !strings.Contains(p.Holds[0], why) || p.Err != nil {
 			t.Errorf("the dry run says %v, %v", p.Holds, p.Err)
 		}
 		return nil
 	}))
-	id := i.state.NewUpdate()
-	i.must(i.state.Do(dag.BeginUpdate{
+	id := i.State().NewUpdate()
+	i.Must(i.State().Do(dag.BeginUpdate{
 		ID: id, From: r.From, To: r.To, Cause: dag.ByCommand, Storages: []string{"test/web"}, Now: clock.Now(),
 	}))
-	i.runUpdate(t.Context(), id)
+	i.Updates().Run(t.Context(), id)
 	var o dag.Outcome
-	i.state.Graph(func(g *dag.Graph) {
+	i.State().Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		o = u.Outcomes["test/web"]
 	})
@@ -70,7 +73,7 @@ func TestTooDeep(t *testing.T) {
 		t.Errorf("the storage cannot be mounted where it stands: %v", err)
 	}
 
-	deepest := i.layer("four", deep)
+	deepest := i.Layer("four", deep)
 	_, ofKey := i.Prepare(t.Context(), "test/2/c", deepest)
 	_, ofView := i.View(t.Context(), "test/3/v", deepest)
 	for _, err := range []error{ofKey, ofView} {

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package updates
 
 import (
 	"context"
@@ -14,10 +14,18 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
-// Options returns what servicing is told for a storage alone.
-func (s *Snapshotter) Options(storage string) (servicing.Options, error) {
+// Settings are the options of servicing, for all storages and for each.
+type Settings struct {
+	state     *state.State
+	ageing    *state.Ageing
+	servicing servicing.Options
+}
+
+// Of returns what servicing is told for a storage alone.
+func (s *Settings) Of(storage string) (servicing.Options, error) {
 	var st dag.Storage
 	ok := false
 	s.state.Graph(func(g *dag.Graph) { st, ok = g.Storage(storage) })
@@ -29,7 +37,7 @@ func (s *Snapshotter) Options(storage string) (servicing.Options, error) {
 
 // Configure changes what servicing is told for a storage alone. It fails with errdefs.ErrInvalidArgument for options that
 // mean nothing, and then changes nothing.
-func (s *Snapshotter) Configure(ctx context.Context, storage string, change func(*servicing.Options)) (o servicing.Options, err error) {
+func (s *Settings) Configure(ctx context.Context, storage string, change func(*servicing.Options)) (o servicing.Options, err error) {
 	err = s.state.Locked(ctx, storage, func(st dag.Storage) error {
 		if o, err = readOptions(st.Settings); err != nil {
 			return err
@@ -44,8 +52,8 @@ func (s *Snapshotter) Configure(ctx context.Context, storage string, change func
 	return o, err
 }
 
-// optionsFor returns what servicing is told: for the update, over what it is for the storage, over the configuration.
-func (s *Snapshotter) optionsFor(st dag.Storage, update json.RawMessage) (servicing.Options, error) {
+// For returns what servicing is told: for the update, over what it is for the storage, over the configuration.
+func (s *Settings) For(st dag.Storage, update json.RawMessage) (servicing.Options, error) {
 	forUpdate, err := readOptions(update)
 	if err != nil {
 		return forUpdate, err
@@ -84,8 +92,8 @@ func writeOptions(o servicing.Options) (json.RawMessage, error) {
 	return settings, nil
 }
 
-// expiries returns what finds out when the options of a storage end: those for all storages, and those in its settings.
-func expiries(forAll servicing.Options) func(settings json.RawMessage) []time.Time {
+// Expiries returns what finds out when the options of a storage end: those for all storages, and those in its settings.
+func Expiries(forAll servicing.Options) func(settings json.RawMessage) []time.Time {
 	return func(settings json.RawMessage) (all []time.Time) {
 		pins := forAll.Pins
 		if own, err := readOptions(settings); err == nil { // else it is told when they are needed

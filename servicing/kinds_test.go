@@ -5,7 +5,9 @@ package servicing
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,6 +110,91 @@ var kindCases = []kindCase{
 		want: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main") + "deb https://x/apt stable main\n", "etc/apt/sources.list.d/debian.sources": ""},
 		told: []string{"stay in force"},
 	},
+}
+
+// git runs git in a directory, as somebody.
+func git(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	who := []string{"-c", "user.name=somebody", "-c", "user.email=somebody@example.org", "-c", "safe.directory=*", "-c", "protocol.file.allow=always"}
+	cmd := exec.CommandContext(t.Context(), "git", append(who, args...)...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "HOME=/nonexistent")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestK1 has both bases hold a shallow clone, at other commits, and a user who commits in it: all of the user's repository stays.
+func TestK1(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("needs git")
+	}
+	origin := tempDir(t)
+	git(t, origin, "init", "-q", "-b", "main")
+	s := &scenario{t: t, old: tempDir(t), base: tempDir(t)}
+	for i, root := range []string{s.old, s.base} {
+		for n := range 3 {
+			files{fmt.Sprintf("src/%d.c", n): fmt.Sprintf("int f%d_%d;\n", n, i)}.build(t, origin)
+			git(t, origin, "add", ".")
+			git(t, origin, "commit", "-q", "-m", fmt.Sprintf("%d %d", i, n))
+		}
+		must(t, os.MkdirAll(filepath.Join(root, "opt"), 0o755))
+		git(t, root, "clone", "-q", "--depth=1", "file://"+origin, filepath.Join(root, "opt/app"))
+	}
+	var commit, tree string
+	s.work(s.old, func(root string) {
+		app := filepath.Join(root, "opt/app")
+		sh{t, root}.put("opt/app/src/1.c", "int mine;\n")
+		git(t, app, "commit", "-q", "-a", "-m", "mine")
+		commit, tree = git(t, app, "rev-parse", "HEAD"), git(t, app, "ls-tree", "-r", "HEAD")
+	})
+	report := s.serviced(func(root string) {
+		app := filepath.Join(root, "opt/app")
+		git(t, app, "fsck", "--full", "--strict")
+		if got := git(t, app, "rev-parse", "HEAD"); got != commit {
+			t.Errorf("HEAD is %s, want %s", got, commit)
+		}
+		if got := git(t, app, "ls-tree", "-r", "HEAD"); got != tree {
+			t.Errorf("the tree is %s, want %s", got, tree)
+		}
+		if got := git(t, app, "status", "--porcelain"); got != "" {
+			t.Errorf("the work tree is not as committed:\n%s", got)
+		}
+		if got := git(t, app, "for-each-ref", "--format=%(refname)"); strings.Contains(got, "molt") {
+			t.Errorf("invented references: %s", got)
+		}
+	})
+	if !strings.Contains(encoded(t, report), "(git work tree), which stays as the user left it") {
+		t.Error("the report does not say that the repository stays as it is")
+	}
+}
+
+// TestStoresOfManyKinds: of each kind of store all of the user's stays, with what only the old base had in it.
+func TestStoresOfManyKinds(t *testing.T) {
+	for _, names := range []string{
+		"HEAD objects/ab/cd refs/heads/main", ".hg/store/00changelog.i src/a", ".svn/wc.db trunk/a", "segments_3 _0.cfs",
+		"iamglass postlist.glass", "overlay2/l/x image/overlay2/distribution", "oci-layout blobs/sha256/aa", "content-v2/sha512/aa index-v5/aa",
+		"CURRENT MANIFEST-000001 000003.ldb", "snap/db wal/0.wal", "chunks_head/000001 wal/0", "config data/aa index/aa snapshots/aa",
+		"index/x cache/y CACHEDIR.TAG", "00000000000000000000.log 00000000000000000000.index", "blobs/sha256/aa repositories/x/_manifests",
+	} {
+		t.Run(names, func(t *testing.T) {
+			old, base := files{"opt/x": "1"}, files{"opt/x": "2"}
+			want := files{"opt/x": "2"}
+			all := strings.Fields(names)
+			for _, name := range all {
+				old["var/lib/thing/"+name], base["var/lib/thing/"+name] = "old", "new"
+				want["var/lib/thing/"+name] = "old"
+			}
+			old["var/lib/thing/only/old"], want["var/lib/thing/only/old"] = "old", "old"
+			base["var/lib/thing/only/new"], want["var/lib/thing/only/new"] = "new", ""
+			want["var/lib/thing/"+all[0]], want["var/lib/thing/mine"] = "mine", "mine"
+			kindCase{
+				old: old, new: base, want: want, told: []string{"which stays as the user left it"},
+				user: func(u sh) { u.put("var/lib/thing/"+all[0], "mine"); u.put("var/lib/thing/mine", "mine") },
+			}.run(t)
+		})
+	}
 }
 
 // TestK11 has Python compile a module whose next version is as long and as old: what was compiled goes.

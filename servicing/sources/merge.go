@@ -85,18 +85,26 @@ func (e *edit) staysBehind(base *edit) (told string, ok bool) {
 	return "yours still name the old release: " + strings.Join(left, ", "), true
 }
 
-// applied does to a file what an edit did to another one. What it added otherwise is taken from where it was added.
+// applied does to a file what an edit did to another one. What it added otherwise is taken from where it was added, and comes
+// behind the sources that both have.
 func (e *edit) applied(to, from *file) ([]byte, bool) {
-	var b strings.Builder
-	done := make(map[entry]bool) // components that were added
-	gone := false                // the stanza before, so that the empty line after it goes, too
+	extra, ok := e.extraText(to.form, from)
+	if !ok {
+		return nil, false
+	}
+	var (
+		out  []string
+		last = -1               // of the blocks that both have
+		done = map[entry]bool{} // components that were added
+		gone bool               // the stanza before, so that the empty line after it goes, too
+	)
 	for _, one := range to.blocks {
 		if gone && strings.TrimSpace(one.text) == "" {
 			gone = false
 			continue
 		}
 		if one.source == nil || !e.touches(one.source) {
-			b.WriteString(one.text)
+			out = append(out, one.text)
 			continue
 		}
 		changed, ok := e.change(to, one.source, done)
@@ -104,29 +112,38 @@ func (e *edit) applied(to, from *file) ([]byte, bool) {
 			return nil, false
 		}
 		gone = changed == nil && to.form == Stanza
-		b.WriteString(rewrite(to.form, one, changed))
+		out, last = append(out, rewrite(to.form, one, changed)), len(out)
 	}
 	for k := range e.added {
 		if !done[k] {
 			return nil, false
 		}
 	}
+	if last < 0 {
+		last = len(out) - 1
+	}
+	return []byte(strings.Join(slices.Insert(out, last+1, extra...), "")), true
+}
+
+// extraText returns the blocks of what was added otherwise. It reports false where one has something else in it as well, or the
+// form is another one.
+func (e *edit) extraText(form Form, from *file) (out []string, ok bool) {
 	for _, one := range from.blocks {
 		if one.source == nil {
 			continue
 		}
 		switch all, none := e.adds(from.form, one.source); {
 		case none:
-		case !all, to.form != from.form:
+			continue
+		case !all, form != from.form:
 			return nil, false
-		default:
-			if to.form == Stanza && b.Len() > 0 {
-				b.WriteString("\n")
-			}
-			b.WriteString(one.text)
 		}
+		if form == Stanza {
+			out = append(out, "\n")
+		}
+		out = append(out, one.text)
 	}
-	return []byte(b.String()), true
+	return out, true
 }
 
 // touches reports whether a source is of a place that the edit knows.

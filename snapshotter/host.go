@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
@@ -15,7 +16,7 @@ import (
 type Host interface {
 	// Claim returns what the container with the key asks for. It fails with errdefs.ErrNotFound as long as there is no such
 	// container.
-	Claim(ctx context.Context, namespace, key string) (Claim, error)
+	Claim(ctx context.Context, namespace, key string) (binding.Claim, error)
 	// MarkHeld labels the record of a container that was started on the old base, because the update is held; with an empty
 	// update it takes the label away. It fails with errdefs.ErrNotFound when the container is gone.
 	MarkHeld(ctx context.Context, namespace, key, update string) error
@@ -27,7 +28,7 @@ type Host interface {
 	// HomeOn returns how the record and the key of a container come to name an image with a layer on top, given by its chain ID:
 	// the preferred image where that is one. It fails with errdefs.ErrNotFound when there is no such image or container, and with
 	// errdefs.ErrFailedPrecondition when the record is not molt's to change.
-	HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*Home, error)
+	HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*binding.Home, error)
 	// Running tells whether the container with the key has a live task.
 	Running(ctx context.Context, namespace, key string) (bool, error)
 	// Visible reports whether this process sees the process of containerd, and so those of its containers: not from a

@@ -18,7 +18,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 		{What: "take up updates", Do: func(context.Context) error { s.updates.Runner.TakeUp(); return nil }},
 		{What: "take storages into standing updates", Do: s.updates.Runner.JoinStanding},
 		{What: "carry out what waits for storages", Do: s.updates.Runner.CarryOutWaiting},
-		{What: "label the records of containers whose storage was held", Do: s.unmark},
+		{What: "label the records of containers whose storage was held", Do: s.bindings.Labels.Unmark},
 		{What: "delete work directories of frozen nodes", Do: func(context.Context) error { return s.tracker.DropKept() }},
 		{What: "put layers on disk", Do: func(context.Context) error { return s.state.SyncLayers() }},
 		{What: "retire rollback points", Do: s.state.Ageing().Retire},

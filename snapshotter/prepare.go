@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
@@ -49,14 +50,18 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if err := s.prepare(key, parent, labels); err != nil {
 		return nil, err
 	}
-	if waiting := s.rehoming(key); waiting != "" && labels[LabelRehoming] != "" {
-		mounts, err := s.takeHome(ctx, key, waiting)
+	if waiting := s.bindings.Rehomer.Waiting(key); waiting != "" && labels[LabelRehoming] != "" {
+		var mounts []mount.Mount
+		err := s.bindings.Rehomer.Take(ctx, key, waiting, func() (err error) {
+			mounts, err = s.mountsOf(key)
+			return err
+		})
 		if err != nil {
 			return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 		}
 		return mounts, nil
 	}
-	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage}, false)
+	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, binding.Claim{Storage: storage}, false)
 	if err != nil {
 		return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
@@ -70,14 +75,14 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) (err
 	if err != nil {
 		return err
 	}
-	s.young.made(key)
+	s.bindings.Storages.Making(key)
 	open, err := draft.OpenEmpty(layers)
 	if err != nil {
 		return err
 	}
 	return draft.Commit(dag.Prepare{
 		Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
-		Follows: s.newContainers == BeginOnNewest && !keys.Parse(key).Unpacks(labels), Now: clock.Now(),
+		Follows: s.binding.NewContainers == binding.BeginOnNewest && !keys.Parse(key).Unpacks(labels), Now: clock.Now(),
 	})
 }
 

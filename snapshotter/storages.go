@@ -15,27 +15,6 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
-// RemoveStorage ends a storage with all that was written in it. It is refused while a container has it, or anything
-// uses it.
-func (s *Snapshotter) RemoveStorage(ctx context.Context, name string, opts ...use.Option) error {
-	return s.tracker.WhenFree(ctx, name, use.Assumed(opts), func(_ dag.Storage, u use.Use) error {
-		if !u.Free() {
-			return fmt.Errorf("storage %q: %s: %w", name, u, errdefs.ErrFailedPrecondition)
-		}
-		return s.removeFree(ctx, name)
-	})
-}
-
-// Fork begins a storage named target that has all that source has now. Source must not be in use.
-func (s *Snapshotter) Fork(ctx context.Context, source, target string, opts ...use.Option) error {
-	return s.tracker.WhenFree(ctx, source, use.Assumed(opts), func(st dag.Storage, u use.Use) error {
-		if !u.Free() {
-			return fmt.Errorf("storage %q: %s; stop what uses it first: %w", source, u, errdefs.ErrFailedPrecondition)
-		}
-		return s.state.Fork(ctx, st, target)
-	})
-}
-
 // Images returns the names that containerd has for layers, by their origin. Without a containerd there are none.
 func (s *Snapshotter) Images(ctx context.Context) (map[string][]string, error) {
 	if s.host == nil {

@@ -189,7 +189,7 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.D
 // RemoveStorage ends a storage, which must be named in full: when it is gone already, the same parts of a name may well be
 // those of another one.
 func (s *Service) RemoveStorage(ctx context.Context, req *api.RemoveStorageRequest) (*api.RemoveStorageResponse, error) {
-	err := s.snapshotter.RemoveStorage(ctx, req.GetName(), assumeFree(req)...)
+	err := s.snapshotter.Storages().Remove(ctx, req.GetName(), assumeFree(req)...)
 	return &api.RemoveStorageResponse{}, errgrpc.ToGRPC(err)
 }
 
@@ -209,7 +209,7 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 	}
 	target, err := keys.StorageName(namespace, strings.Split(name, "/")...)
 	if err == nil {
-		err = s.snapshotter.Fork(ctx, source, target, assumeFree(req)...)
+		err = s.snapshotter.Storages().Fork(ctx, source, target, assumeFree(req)...)
 	}
 	return &api.ForkStorageResponse{Name: target}, errgrpc.ToGRPC(err)
 }

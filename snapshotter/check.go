@@ -29,8 +29,8 @@ func newChecks(s *Snapshotter) *Checks {
 // Deep compares what is in frozen nodes with what was in them when they were frozen, see [state.Checker.Deep].
 func (c *Checks) Deep(ctx context.Context) ([]state.Problem, error) { return c.state.Deep(ctx) }
 
-// Check compares the graph, the database, the directories, the mounts and what containerd knows with each other, and returns
-// what is wrong. It changes nothing. Work that is going on meanwhile is no problem.
+// Check compares the graph, the database, the directories, the mounts and what containerd knows with each other, and
+// returns what is wrong. It changes nothing. Work that is going on meanwhile is no problem.
 func (c *Checks) Check(ctx context.Context) ([]state.Problem, error) {
 	var all []state.Problem
 	for _, part := range []struct {
@@ -59,8 +59,8 @@ func (c *Checks) Check(ctx context.Context) ([]state.Problem, error) {
 	return all, nil
 }
 
-// Repair does what has one right answer about the problems that Check finds, and returns all of them. The error tells what
-// could not be done.
+// Repair does what has one right answer about the problems that Check finds, and returns all of them. The error tells
+// what could not be done.
 func (c *Checks) Repair(ctx context.Context) ([]state.Problem, error) {
 	all, err := c.Check(ctx)
 	errs := []error{err}

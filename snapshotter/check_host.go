@@ -29,8 +29,11 @@ type hostCheck struct {
 // state.
 func (c hostCheck) check(ctx context.Context) (found []state.Problem, _ error) {
 	if c.host == nil {
-		return []state.Problem{{Subject: "containerd", What: "it is not asked what it knows, because containerd.address is empty; " +
-			"containers of other snapshotters that have labels of molt are not listed"}}, nil
+		return []state.Problem{{
+			Subject: "containerd",
+			What: "it is not asked what it knows, because containerd.address is empty; " +
+				"containers of other snapshotters that have labels of molt are not listed",
+		}}, nil
 	}
 	ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
@@ -46,8 +49,11 @@ func (c hostCheck) check(ctx context.Context) (found []state.Problem, _ error) {
 			continue
 		}
 		if _, known := after[k]; !known {
-			found = append(found, state.Problem{Subject: ofKey(k), Grave: true, What: "containerd knows it, and there is nothing of it here: " +
-				"remove the container or image and make it anew; a storage with a name is found again by that"})
+			found = append(found, state.Problem{
+				Subject: ofKey(k), Grave: true,
+				What: "containerd knows it, and there is nothing of it here: " +
+					"remove the container or image and make it anew; a storage with a name is found again by that",
+			})
 		}
 	}
 	for k, n := range after {
@@ -62,8 +68,8 @@ func (c hostCheck) check(ctx context.Context) (found []state.Problem, _ error) {
 // mostElsewhere is how many containers of other snapshotters are listed.
 const mostElsewhere = 1000
 
-// elsewhere looks for containers whose maker asks molt for a storage, and that are of another snapshotter: what is written
-// in them is not kept.
+// elsewhere looks for containers whose maker asks molt for a storage, and that are of another snapshotter: what is
+// written in them is not kept.
 func (c hostCheck) elsewhere(ctx context.Context) (found []state.Problem) {
 	ctx, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
@@ -94,7 +100,8 @@ func (c hostCheck) elsewhere(ctx context.Context) (found []state.Problem) {
 // problem says what is the matter with a container of another snapshotter, and what to do.
 func (e Elsewhere) problem() state.Problem {
 	p := state.Problem{Subject: fmt.Sprintf("container %q in namespace %q", e.Container, e.Namespace)}
-	has, remedy := "the label", fmt.Sprintf("make the container again with the snapshotter %q, or without the label", e.Ours)
+	has, remedy := "the label", fmt.Sprintf("make the container again with the snapshotter %q, or without the label",
+		e.Ours)
 	if e.Pod != "" {
 		p.Subject = fmt.Sprintf("pod %q in namespace %q", e.Pod, e.Namespace)
 		has, remedy = "the annotation", fmt.Sprintf(
@@ -114,7 +121,10 @@ func ofKey(k keys.Key) string { return fmt.Sprintf("key %q in namespace %q", k.K
 // unknown is a key that containerd does not know any more. It removes such keys itself when it next collects
 // garbage; what was written under one without a storage of its own would go with it.
 func (c hostCheck) unknown(k keys.Key, names []dag.Name) state.Problem {
-	p := state.Problem{Subject: ofKey(k), What: "containerd does not know it any more, and will have it removed when it collects garbage"}
+	p := state.Problem{
+		Subject: ofKey(k),
+		What:    "containerd does not know it any more, and will have it removed when it collects garbage",
+	}
 	for _, n := range names {
 		if n.Kind != dag.Active || n.Identity == dag.Bound || keys.Parse(n.Key).Extraction() {
 			continue

@@ -9,9 +9,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 )
 
-// maintain does, until the context ends, what nobody waits for: it has storages join standing updates, carries out what
-// waited for a use to end, takes labels away that are no longer true, puts layers on disk, forgets rollback points that are
-// too old or too many, merges what nothing keeps apart any more, and deletes what nothing needs.
+// maintain does, until the context ends, what nobody waits for: it has storages join standing updates, carries out
+// what waited for a use to end, takes labels away that are no longer true, puts layers on disk, forgets rollback
+// points that are too old or too many, merges what nothing keeps apart any more, and deletes what nothing needs.
 func (s *Snapshotter) maintain(ctx context.Context) {
 	s.tasks.Maintain(ctx, []background.Step{
 		{What: "copy the records of the graph", Do: func(context.Context) error { return s.state.CatchUp() }},
@@ -30,7 +30,7 @@ func (s *Snapshotter) maintain(ctx context.Context) {
 	}, s.updates.Runner.LooksAgain)
 }
 
-// Cleanup deletes what nothing needs any more, see [Snapshotter.cleanUp].
+// Cleanup deletes what nothing needs any longer, see [state.State.Cleanup].
 func (s *Snapshotter) Cleanup(ctx context.Context) error {
 	return s.state.Cleanup(ctx, s.tracker.HandedOut)
 }

@@ -39,7 +39,8 @@ const (
 	DefaultAge    = 30 * 24 * time.Hour
 )
 
-// DefaultOnCommit stages what a client says is an update, and only tells of one by an image. No source of images is trusted.
+// DefaultOnCommit stages what a client says is an update, and only tells of one by an image. No source of images is
+// trusted.
 func DefaultOnCommit() updates.CommitPolicy {
 	return updates.CommitPolicy{
 		Client: updates.StageCommit, Image: updates.NotifyCommit, Trusted: updates.StageCommit, Written: updates.IgnoreCommit,
@@ -49,7 +50,8 @@ func DefaultOnCommit() updates.CommitPolicy {
 func defaults() config {
 	return config{
 		binding: binding.Policy{
-			OnReturn: binding.CarryOver, OnHold: binding.RefuseStart, Rebind: binding.RebindOnChange, NewContainers: binding.BeginAsNamed,
+			OnReturn: binding.CarryOver, OnHold: binding.RefuseStart, Rebind: binding.RebindOnChange,
+			NewContainers: binding.BeginAsNamed,
 		},
 		onCommit:  DefaultOnCommit(),
 		retention: state.Retention{Points: DefaultPoints, Age: DefaultAge},
@@ -86,8 +88,8 @@ func WithHost(h Host) Opt {
 	return func(c *config) error { c.host = h; return nil }
 }
 
-// WithSharedRoot leaves the mode of a root that is there already, which somebody else made and may have a use for. Without it
-// others than the user cannot enter the root.
+// WithSharedRoot leaves the mode of a root that is there already, which somebody else made and may have a use for.
+// Without it others than the user cannot enter the root.
 func WithSharedRoot() Opt {
 	return func(c *config) error { c.shared = true; return nil }
 }
@@ -100,7 +102,8 @@ func WithRollbackPolicy(p binding.RollbackPolicy) Opt {
 			c.binding.OnReturn = p
 			return nil
 		}
-		return fmt.Errorf("rollback policy %q: must be %q, %q or %q: %w", p, binding.CarryOver, binding.Exact, binding.Refuse, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("rollback policy %q: must be %q, %q or %q: %w", p, binding.CarryOver, binding.Exact,
+			binding.Refuse, errdefs.ErrInvalidArgument)
 	}
 }
 
@@ -108,7 +111,8 @@ func WithRollbackPolicy(p binding.RollbackPolicy) Opt {
 func WithOnHold(p binding.OnHold) Opt {
 	return func(c *config) error {
 		if p != binding.RefuseStart && p != binding.StartOnOldBase {
-			return fmt.Errorf("on hold %q: must be %q or %q: %w", p, binding.RefuseStart, binding.StartOnOldBase, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("on hold %q: must be %q or %q: %w", p, binding.RefuseStart, binding.StartOnOldBase,
+				errdefs.ErrInvalidArgument)
 		}
 		c.binding.OnHold = p
 		return nil
@@ -119,7 +123,8 @@ func WithOnHold(p binding.OnHold) Opt {
 func WithRebind(p binding.Rebind) Opt {
 	return func(c *config) error {
 		if p != binding.RebindOnChange && p != binding.RebindToSpec {
-			return fmt.Errorf("rebind %q: must be %q or %q: %w", p, binding.RebindOnChange, binding.RebindToSpec, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("rebind %q: must be %q or %q: %w", p, binding.RebindOnChange, binding.RebindToSpec,
+				errdefs.ErrInvalidArgument)
 		}
 		c.binding.Rebind = p
 		return nil
@@ -131,11 +136,13 @@ func WithOnCommit(p updates.CommitPolicy) Opt {
 	return func(c *config) error { c.onCommit = p; return p.Validate() }
 }
 
-// WithNewContainers sets where the storages of new containers begin. A container goes by what was set when its key was prepared.
+// WithNewContainers sets where the storages of new containers begin. A container goes by what was set when its key
+// was prepared.
 func WithNewContainers(p binding.NewContainers) Opt {
 	return func(c *config) error {
 		if p != binding.BeginAsNamed && p != binding.BeginOnNewest {
-			return fmt.Errorf("new containers %q: must be %q or %q: %w", p, binding.BeginAsNamed, binding.BeginOnNewest, errdefs.ErrInvalidArgument)
+			return fmt.Errorf("new containers %q: must be %q or %q: %w", p, binding.BeginAsNamed, binding.BeginOnNewest,
+				errdefs.ErrInvalidArgument)
 		}
 		c.binding.NewContainers = p
 		return nil

@@ -23,8 +23,8 @@ import (
 // the storage of an active key, without the namespace of the key. An anonymous storage has none.
 const LabelStorage = "containerd.io/snapshot/molt.storage"
 
-// Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and the
-// storage is serviced if it stands on another base; when that fails there is no key.
+// Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and
+// the storage is serviced if it stands on another base; when that fails there is no key.
 func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
 	labels, err := labelsOf(opts)
 	if err != nil {
@@ -61,7 +61,8 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 		}
 		return mounts, nil
 	}
-	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, binding.Claim{Storage: storage}, false)
+	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)},
+		binding.Claim{Storage: storage}, false)
 	if err != nil {
 		return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
@@ -86,8 +87,8 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) (err
 	})
 }
 
-// onParent begins a draft with the layers below a new key, after a look at whether there could be one. The caller closes it,
-// also after an error.
+// onParent begins a draft with the layers below a new key, after a look at whether there could be one. The caller
+// closes it, also after an error.
 func (s *Snapshotter) onParent(key, parent string) (draft *state.Draft, layers []dag.NodeID, err error) {
 	draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
@@ -104,7 +105,9 @@ func (s *Snapshotter) onParent(key, parent string) (draft *state.Draft, layers [
 }
 
 // View begins a key that shows a committed one, to be read only.
-func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapshots.Opt) (mounts []mount.Mount, err error) {
+func (s *Snapshotter) View(
+	_ context.Context, key, parent string, opts ...snapshots.Opt,
+) (mounts []mount.Mount, err error) {
 	labels, err := labelsOf(opts)
 	if err != nil {
 		return nil, fmt.Errorf("view snapshot %q: %w", key, err)
@@ -115,7 +118,8 @@ func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapsh
 		return nil, err
 	}
 	labels = Given(labels)
-	if err := s.state.Do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}); err != nil {
+	view := dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}
+	if err := s.state.Do(view); err != nil {
 		return nil, err
 	}
 	if mounts, err = s.mountsOf(key); err != nil {

@@ -1,11 +1,11 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package snapshotter is containerd's snapshotter interface over molt's graph, and the operations that containerd has no
-// word for: updates of the base under a storage, their rollback, merging, forking.
+// Package snapshotter is containerd's snapshotter interface over molt's graph, and the operations that containerd has
+// no word for: updates of the base under a storage, their rollback, merging, forking.
 //
-// containerd knows names (its keys), the graph knows nodes. Walk, Stat and Remove speak of names only; a node lives as long
-// as a name, another node, a storage or a rollback point needs it. See docs/architecture.md.
+// containerd knows names (its keys), the graph knows nodes. Walk, Stat and Remove speak of names only; a node lives
+// as long as a name, another node, a storage or a rollback point needs it. See docs/architecture.md.
 package snapshotter
 
 import (
@@ -40,9 +40,10 @@ type Snapshotter struct {
 
 var _ snapshots.Snapshotter = (*Snapshotter)(nil)
 
-// New returns a snapshotter that keeps its state below root, creating it where there is none. It recovers from a crash by
-// itself: what was not committed is deleted in the background, updates that were under way go on. When the database is lost,
-// damaged or older than the directories, the graph is rebuilt from those, see [Snapshotter.Check] for what that came to.
+// New returns a snapshotter that keeps its state below root, creating it where there is none. It recovers from a
+// crash by itself: what was not committed is deleted in the background, updates that were under way go on. When the
+// database is lost, damaged or older than the directories, the graph is rebuilt from those, see [Checks.Check] for
+// what that came to.
 func New(root string, opts ...Opt) (*Snapshotter, error) {
 	c, err := configured(opts)
 	if err != nil {
@@ -141,8 +142,8 @@ func (s *Snapshotter) Settings() *updates.Settings { return s.updates.Settings }
 // Reports returns what servicing found and did.
 func (s *Snapshotter) Reports() *updates.Reports { return s.updates.Reports }
 
-// Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers do
-// not notice. A second call does nothing.
+// Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers
+// do not notice. A second call does nothing.
 func (s *Snapshotter) Close() error {
 	if !s.tasks.Close() {
 		return nil

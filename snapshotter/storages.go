@@ -28,7 +28,8 @@ func (s *Snapshotter) Images(ctx context.Context) (map[string][]string, error) {
 // LayerOf returns the node of the topmost layer of an image in a containerd namespace, unpacked if need be.
 func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag.NodeID, error) {
 	if s.host == nil {
-		return 0, fmt.Errorf("image %q cannot be looked up without a containerd; set containerd.address: %w", image, errdefs.ErrFailedPrecondition)
+		return 0, fmt.Errorf("image %q cannot be looked up without a containerd; set containerd.address: %w", image,
+			errdefs.ErrFailedPrecondition)
 	}
 	key, err := s.host.Layer(ctx, namespace, image)
 	if err != nil {
@@ -44,7 +45,8 @@ func (s *Snapshotter) LayerOf(ctx context.Context, namespace, image string) (dag
 		}
 	})
 	if len(found) == 0 {
-		return 0, fmt.Errorf("image %q is unpacked as %s, which is no layer here; is this daemon the snapshotter that containerd calls by the configured name? %w", image, key, errdefs.ErrNotFound)
+		return 0, fmt.Errorf("image %q is unpacked as %s, which is no layer here; is this daemon the snapshotter that "+
+			"containerd calls by the configured name? %w", image, key, errdefs.ErrNotFound)
 	}
 	return slices.Max(found), nil
 }

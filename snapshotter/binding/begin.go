@@ -33,12 +33,13 @@ type Placer struct {
 	host    Host // nil without a containerd
 }
 
-// Begin is what the start of a container does with its storage before what waits for it is carried out: a new one begins where
-// the updates of its base lead, and one that stands on the old base of a standing update is to wait for that. The caller holds
-// the lock of the storage. Until containerd has a record of the container, its key may be anything, and nothing happens.
+// Begin is what the start of a container does with its storage before what waits for it is carried out: a new one
+// begins where the updates of its base lead, and one that stands on the old base of a standing update is to wait for
+// that. The caller holds the lock of the storage. Until containerd has a record of the container, its key may be
+// anything, and nothing happens.
 //
-// It reports whether the key waits to be prepared again where the storage begins now: then nothing is handed out by it, see
-// [Snapshotter.mountsAtHome].
+// It reports whether the key waits to be prepared again where the storage begins now: then nothing is handed out by
+// it, see [Snapshotter.mountsAtHome].
 func (pl *Placer) Begin(ctx context.Context, key string) (rehomes bool, err error) {
 	st, ok := pl.starting(key)
 	if !ok {
@@ -67,8 +68,9 @@ func (pl *Placer) starting(key string) (st dag.Storage, ok bool) {
 	return st, ok
 }
 
-// place has a new storage begin where the updates of its base lead, provided that nothing was written in it and nobody uses it.
-// A storage that somebody uses goes on following, until its next start. It reports whether the key is to be prepared again.
+// place has a new storage begin where the updates of its base lead, provided that nothing was written in it and
+// nobody uses it. A storage that somebody uses goes on following, until its next start. It reports whether the key is
+// to be prepared again.
 func (pl *Placer) place(ctx context.Context, st dag.Storage) (rehomes bool, err error) {
 	var (
 		lead dag.Lead
@@ -84,7 +86,9 @@ func (pl *Placer) place(ctx context.Context, st dag.Storage) (rehomes bool, err 
 	if !led {
 		return false, pl.state.Do(stays)
 	}
-	entry := log.G(ctx).WithFields(log.Fields{"storage": st.Name, "base": lead.To.String(), "update": lead.Update.String()})
+	entry := log.G(ctx).WithFields(log.Fields{
+		"storage": st.Name, "base": lead.To.String(), "update": lead.Update.String(),
+	})
 	c, u := pl.tracker.ClaimNow(ctx, st, false)
 	if !u.Free() {
 		entry.Warnf("the new storage starts on the base that its container names: %s", pl.tracker.Named(ctx, u))
@@ -96,7 +100,8 @@ func (pl *Placer) place(ctx context.Context, st dag.Storage) (rehomes bool, err 
 		return false, err
 	}
 	if !empty {
-		entry.Warn("the new storage stays on the base that its container names: something was written in it before the first start")
+		entry.Warn("the new storage stays on the base that its container names: " +
+			"something was written in it before the first start")
 		return false, pl.state.Do(stays)
 	}
 	home, err := pl.homeOn(ctx, st, lead)
@@ -110,8 +115,8 @@ func (pl *Placer) place(ctx context.Context, st dag.Storage) (rehomes bool, err 
 	return len(home) > 0, nil
 }
 
-// homeOn returns what has the record and the key of a container name the layer on which its storage is to begin, nothing where
-// there is no containerd to ask.
+// homeOn returns what has the record and the key of a container name the layer on which its storage is to begin,
+// nothing where there is no containerd to ask.
 func (pl *Placer) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead) ([]dag.Transformation, error) {
 	if pl.host == nil {
 		return nil, nil
@@ -125,7 +130,8 @@ func (pl *Placer) homeOn(ctx context.Context, st dag.Storage, lead dag.Lead) ([]
 	})
 	chain, ok := strings.CutPrefix(layer.Origin, keys.Origin(key.Namespace, ""))
 	if !ok {
-		return nil, fmt.Errorf("%v is not the topmost layer of an image in namespace %q: %w", layer.ID, key.Namespace, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("%v is not the topmost layer of an image in namespace %q: %w",
+			layer.ID, key.Namespace, errdefs.ErrNotFound)
 	}
 	ctx, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()

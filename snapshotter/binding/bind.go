@@ -38,8 +38,9 @@ type Claim struct {
 	Container *dag.Container
 }
 
-// Identify returns what a key claims; the storage is empty when the key has none but its own. The answer of containerd is
-// remembered: it is asked once, after the container was created, and when it cannot answer nothing is mounted.
+// Identify returns what a key claims; the storage is empty when the key has none but its own. The answer of
+// containerd is remembered: it is asked once, after the container was created, and when it cannot answer nothing is
+// mounted.
 func (bd *Binder) Identify(ctx context.Context, n dag.Name) (Claim, error) {
 	if n.Identity == dag.Bound {
 		return Claim{Storage: n.Storage}, nil
@@ -57,7 +58,8 @@ func (bd *Binder) Identify(ctx context.Context, n dag.Name) (Claim, error) {
 	case errdefs.IsInvalidArgument(err):
 		return Claim{}, err
 	case err != nil:
-		return Claim{}, fmt.Errorf("ask containerd which storage container %q wants: %w: %w", k.Key, errdefs.ErrUnavailable, err)
+		return Claim{}, fmt.Errorf("ask containerd which storage container %q wants: %w: %w",
+			k.Key, errdefs.ErrUnavailable, err)
 	case claim.Storage == "":
 		return Claim{}, bd.state.Do(dag.Identify{Key: n.Key})
 	}
@@ -90,16 +92,17 @@ func (bd *Binder) pair(key string, claim Claim) (b pairing, err error) {
 		b.same = b.exists && g.SameBase(b.stands, b.asks)
 		b.again = b.exists && g.AsksAgain(b.storage, b.asks)
 		b.as = dag.Bind{
-			Key: key, Storage: claim.Storage, Holder: b.storage.Key, Asked: g.Asking(b.asks), Container: claim.Container, Now: clock.Now(),
+			Key: key, Storage: claim.Storage, Holder: b.storage.Key, Asked: g.Asking(b.asks),
+			Container: claim.Container, Now: clock.Now(),
 		}
 	})
 	return b, err
 }
 
-// Bind makes a storage the writable state of a key. What a container asks for counts when it changes: a container that asks
-// for the base that the last one asked for gets the storage where it stands, also after an update took it elsewhere; one
-// that asks for another base has the storage moved there. The caller holds the locks of the storage and of the one that the
-// key has.
+// Bind makes a storage the writable state of a key. What a container asks for counts when it changes: a container
+// that asks for the base that the last one asked for gets the storage where it stands, also after an update took it
+// elsewhere; one that asks for another base has the storage moved there. The caller holds the locks of the storage
+// and of the one that the key has.
 func (bd *Binder) Bind(ctx context.Context, key string, claim Claim) (err error) {
 	b, err := bd.pair(key, claim)
 	if err != nil {
@@ -140,8 +143,8 @@ func (bd *Binder) bindHere(b pairing) error {
 	return bd.state.Do(b.as)
 }
 
-// bindElsewhere moves a free storage to the base that a key asks for: back, when it stood there before, and forward by an
-// update otherwise.
+// bindElsewhere moves a free storage to the base that a key asks for: back, when it stood there before, and forward
+// by an update otherwise.
 func (bd *Binder) bindElsewhere(ctx context.Context, b pairing) error {
 	if bd.stoodOn(b.storage, b.asks) {
 		return bd.bindBack(ctx, b)
@@ -149,8 +152,8 @@ func (bd *Binder) bindElsewhere(ctx context.Context, b pairing) error {
 	return bd.bindForward(ctx, b)
 }
 
-// bindForward updates a storage to the base that its container asks for. The update is one of its own, which no operator
-// named: rolling back an operator's update leaves this storage alone.
+// bindForward updates a storage to the base that its container asks for. The update is one of its own, which no
+// operator named: rolling back an operator's update leaves this storage alone.
 func (bd *Binder) bindForward(ctx context.Context, b pairing) (err error) {
 	// An operator may have withdrawn what was held.
 	if held, ok := bd.holds.answer(b); ok && bd.updates.Runner.State(held.update, b.storage.Name) == dag.Held {
@@ -176,7 +179,8 @@ func (bd *Binder) bindForward(ctx context.Context, b pairing) (err error) {
 	}
 	b.as.Stay = true // where it then stands is what the key asks for
 	// Whoever held the storage stays on the base that its key was prepared on: nobody asked for that to change.
-	if err := bd.updates.Stager.Commit(staged, dag.Release{Storage: b.storage.Name}, staged.Switched(b.storage.Name), b.as); err != nil {
+	release := dag.Release{Storage: b.storage.Name}
+	if err := bd.updates.Stager.Commit(staged, release, staged.Switched(b.storage.Name), b.as); err != nil {
 		return bd.updates.Runner.GiveUp(u.ID, b.storage.Name, err)
 	}
 	return nil
@@ -198,7 +202,8 @@ func (bd *Binder) bindBack(ctx context.Context, b pairing) error {
 	st, owner := b.storage, keys.Parse(b.key).Key
 	if bd.policy.OnReturn == Refuse {
 		return fmt.Errorf("storage %q was updated from the base that container %q asks for to another one; "+
-			"name the new image, roll the update back, or allow it by the rollback policy: %w", st.Name, owner, errdefs.ErrFailedPrecondition)
+			"name the new image, roll the update back, or allow it by the rollback policy: %w",
+			st.Name, owner, errdefs.ErrFailedPrecondition)
 	}
 	for {
 		update := st.Points[len(st.Points)-1].Update

@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package binding decides which storage a key of containerd has, and on which base: when a container is made, when it is
-// started, and when its key is prepared again elsewhere.
+// Package binding decides which storage a key of containerd has, and on which base: when a container is made, when it
+// is started, and when its key is prepared again elsewhere.
 package binding
 
 import (
@@ -18,24 +18,24 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
-// Host is the containerd that knows containers and their keys. Claim, HomeOn, Held and Snapshots only read: they may be called
-// while containerd waits for the snapshotter.
+// Host is the containerd that knows containers and their keys. Claim, HomeOn, Held and Snapshots only read: they may
+// be called while containerd waits for the snapshotter.
 type Host interface {
-	// Claim returns what the container with the key asks for. It fails with errdefs.ErrNotFound as long as there is no such
-	// container.
+	// Claim returns what the container with the key asks for. It fails with errdefs.ErrNotFound as long as there is
+	// no such container.
 	Claim(ctx context.Context, namespace, key string) (Claim, error)
-	// MarkHeld labels the record of a container that was started on the old base, because the update is held; with an empty
-	// update it takes the label away. It fails with errdefs.ErrNotFound when the container is gone.
+	// MarkHeld labels the record of a container that was started on the old base, because the update is held; with an
+	// empty update it takes the label away. It fails with errdefs.ErrNotFound when the container is gone.
 	MarkHeld(ctx context.Context, namespace, key, update string) error
 	// Held returns the update that the label of MarkHeld names, for each container of this snapshotter that has the label.
 	Held(ctx context.Context) (map[keys.Key]string, error)
-	// Rehome makes a container's record and its key name one image, as the record that was planned for it says. It calls the
-	// snapshotter back. A call after a crash finishes what was begun. It fails with errdefs.ErrNotFound when the container is
-	// gone.
+	// Rehome makes a container's record and its key name one image, as the record that was planned for it says. It
+	// calls the snapshotter back. A call after a crash finishes what was begun. It fails with errdefs.ErrNotFound
+	// when the container is gone.
 	Rehome(ctx context.Context, namespace, container string, record json.RawMessage) error
-	// HomeOn returns how the record and the key of a container come to name an image with a layer on top, given by its chain ID:
-	// the preferred image where that is one. It fails with errdefs.ErrNotFound when there is no such image or container, and with
-	// errdefs.ErrFailedPrecondition when the record is not molt's to change.
+	// HomeOn returns how the record and the key of a container come to name an image with a layer on top, given by
+	// its chain ID: the preferred image where that is one. It fails with errdefs.ErrNotFound when there is no such
+	// image or container, and with errdefs.ErrFailedPrecondition when the record is not molt's to change.
 	HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*Home, error)
 	// Snapshots returns the keys of all snapshots that containerd has of this snapshotter.
 	Snapshots(ctx context.Context) ([]keys.Key, error)

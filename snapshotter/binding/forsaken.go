@@ -161,8 +161,8 @@ func (s *Storages) dropForsaken(ctx context.Context, storage string, holders []s
 // Making notes that a key is being made.
 func (s *Storages) Making(key string) { s.young.made(key) }
 
-// SetPatience sets how long containerd may take to drop the key of a container that is gone, and for how long a new key may be one
-// that containerd has not written down yet.
+// SetPatience sets how long containerd may take to drop the key of a container that is gone, and for how long a new
+// key may be one that containerd has not written down yet.
 func (s *Storages) SetPatience(leaving, creating time.Duration) {
 	s.leaving, s.young.bound = leaving, creating
 }

@@ -28,8 +28,8 @@ type Labels struct {
 	locks *locks.Keyed // of containers whose record is being written
 }
 
-// Marks are the containers whose records have the label of a held update, or are to have it. What counts is what containerd has
-// on record: it is listed once after the start, and so nothing about labels is kept on disk.
+// Marks are the containers whose records have the label of a held update, or are to have it. What counts is what
+// containerd has on record: it is listed once after the start, and so nothing about labels is kept on disk.
 type Marks struct {
 	mu     sync.Mutex
 	listed bool
@@ -44,10 +44,11 @@ type mark struct {
 	order   uint64 // in which it was asked for
 }
 
+// NewMarks returns marks of which none is known.
 func NewMarks() *Marks { return &Marks{marked: map[keys.Key]mark{}} }
 
 // mark labels containerd's record of a container that starts on the old base. containerd is waiting for this very
-// start, so the label is written behind it. It is taken away when the storage is no longer held, see [Snapshotter.unmark].
+// start, so the label is written behind it. It is taken away when the storage is no longer held, see [Labels.Unmark].
 func (l *Labels) mark(key string, update dag.UpdateID) {
 	k := keys.Parse(key)
 	if l.host == nil || k.Namespace == "" {
@@ -63,8 +64,9 @@ func (l *Labels) mark(key string, update dag.UpdateID) {
 	})
 }
 
-// Unmark takes the label of a held update away from the records of containers whose storage is no longer held, or that have it no
-// longer, and writes labels that could not be written. While containerd cannot be reached, nothing is done.
+// Unmark takes the label of a held update away from the records of containers whose storage is no longer held, or
+// that have it no longer, and writes labels that could not be written. While containerd cannot be reached, nothing is
+// done.
 func (l *Labels) Unmark(ctx context.Context) error {
 	if l.host == nil {
 		return nil
@@ -121,9 +123,9 @@ func (l *Labels) label(ctx context.Context, k keys.Key) error {
 	return err
 }
 
-// mislabelled returns the containers whose label is not what it should be, with whether they should have it: a container that has
-// a storage which is held, and stands on another base than the container asks for. An update that is being tried again leaves
-// things as they are.
+// mislabelled returns the containers whose label is not what it should be, with whether they should have it: a
+// container that has a storage which is held, and stands on another base than the container asks for. An update that
+// is being tried again leaves things as they are.
 func (l *Labels) mislabelled(marked map[keys.Key]mark) map[keys.Key]bool {
 	should := map[keys.Key]bool{}
 	for k := range marked {

@@ -26,11 +26,11 @@ type holding struct {
 	reasons []string
 }
 
-// holds remembers which storages were held for the containers that asked for another base, so that a client which tries
-// again and again is answered without the engine being run, and without a record each time. An answer holds as long as
-// nothing that it depends on can have changed: the storage, its open node and its settings, both bases, and this process,
-// whose configuration and engine do not change; and as long as nobody was given the mounts of the storage. It is kept in
-// memory only: after a restart the engine is asked once more.
+// holds remembers which storages were held for the containers that asked for another base, so that a client which
+// tries again and again is answered without the engine being run, and without a record each time. An answer holds as
+// long as nothing that it depends on can have changed: the storage, its open node and its settings, both bases, and
+// this process, whose configuration and engine do not change; and as long as nobody was given the mounts of the
+// storage. It is kept in memory only: after a restart the engine is asked once more.
 type holds struct {
 	mu      sync.Mutex
 	answers map[string]heldFor // by storage
@@ -56,7 +56,9 @@ func (h *holds) answer(b pairing) (holding, bool) {
 func (h *holds) remember(b pairing, held holding) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.answers[b.storage.Name] = heldFor{holding: held, head: b.storage.Head, from: b.stands, to: b.asks, settings: b.storage.Settings}
+	h.answers[b.storage.Name] = heldFor{
+		holding: held, head: b.storage.Head, from: b.stands, to: b.asks, settings: b.storage.Settings,
+	}
 }
 
 // forget drops what is remembered of a storage: its mounts are being given out, so that it may be written to.
@@ -66,7 +68,8 @@ func (h *holds) forget(storage string) {
 	delete(h.answers, storage)
 }
 
-// Forget drops what is remembered of a storage that was held: its mounts are being given out, so that it may be written to.
+// Forget drops what is remembered of a storage that was held: its mounts are being given out, so that it may be
+// written to.
 func (bd *Binder) Forget(storage string) { bd.holds.forget(storage) }
 
 // bindHeld answers for a container that asks for a base which its storage cannot be serviced for.
@@ -85,10 +88,11 @@ func (bd *Binder) bindHeld(ctx context.Context, b pairing, held holding) error {
 		bd.labels.mark(b.key, held.update)
 		return nil
 	}
-	return fmt.Errorf("storage %q cannot be serviced for the base that container %q asks for, and is held by update %v: %s; "+
-		"`moltctl update report --storage %s %v` says what can be done; "+
+	return fmt.Errorf("storage %q cannot be serviced for the base that container %q asks for, and is held by update %v: "+
+		"%s; `moltctl update report --storage %s %v` says what can be done; "+
 		"`moltctl update create --storage %s --to IMAGE --force` goes on in spite of it: %w",
-		name, keys.Parse(b.key).Key, held.update, strings.Join(held.reasons, "; "), name, held.update, name, errdefs.ErrFailedPrecondition)
+		name, keys.Parse(b.key).Key, held.update, strings.Join(held.reasons, "; "),
+		name, held.update, name, errdefs.ErrFailedPrecondition)
 }
 
 // add notes that the record of a container is to name an update.
@@ -142,7 +146,8 @@ func (m *Marks) of(k keys.Key) (mark, bool) {
 	return one, ok
 }
 
-// wrote notes that the label of a container was written, or taken away, unless another one was asked for in the meantime.
+// wrote notes that the label of a container was written, or taken away, unless another one was asked for in the
+// meantime.
 func (m *Marks) wrote(k keys.Key, one mark, there bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

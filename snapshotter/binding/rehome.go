@@ -33,8 +33,8 @@ type Rehomer struct {
 	start   func(ctx context.Context, key string) error
 }
 
-// Home is where a container is to stand: its record, the parent of its key, and the base of its storage are one fact, because
-// commit, diff and checkpoint pair them.
+// Home is where a container is to stand: its record, the parent of its key, and the base of its storage are one fact,
+// because commit, diff and checkpoint pair them.
 type Home struct {
 	Namespace, Container string
 	// Key is containerd's key of the container's snapshot.
@@ -57,12 +57,15 @@ func (rh *Rehomer) Rehome(ctx context.Context, to Home) error {
 	}
 	err = rh.tracker.WhenFree(ctx, storage, false, func(st dag.Storage, u use.Use) error {
 		if !u.Free() {
-			return fmt.Errorf("container %q cannot be refreshed: %s; stop it first: %w", to.Container, u, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("container %q cannot be refreshed: %s; stop it first: %w", to.Container, u,
+				errdefs.ErrFailedPrecondition)
 		}
 		if err := rh.standsOnImage(st, to); err != nil {
 			return err
 		}
-		return rh.state.Do(dag.BeginRehoming{Storage: storage, Namespace: to.Namespace, Container: to.Container, Record: to.Record})
+		return rh.state.Do(dag.BeginRehoming{
+			Storage: storage, Namespace: to.Namespace, Container: to.Container, Record: to.Record,
+		})
 	})
 	if err != nil {
 		return err
@@ -97,7 +100,8 @@ func (rh *Rehomer) storageToRehome(ctx context.Context, to Home) (string, error)
 		}
 	})
 	if found == "" {
-		return "", fmt.Errorf("container %q has no storage of its own, another container has it; start it once first: %w", to.Container, errdefs.ErrFailedPrecondition)
+		return "", fmt.Errorf("container %q has no storage of its own, another container has it; start it once first: %w",
+			to.Container, errdefs.ErrFailedPrecondition)
 	}
 	return found, nil
 }
@@ -106,7 +110,8 @@ func (rh *Rehomer) storageToRehome(ctx context.Context, to Home) (string, error)
 func (rh *Rehomer) standsOnImage(st dag.Storage, to Home) (err error) {
 	rh.state.Graph(func(g *dag.Graph) {
 		if base, _ := g.Node(g.Base(st)); base.Origin != keys.Origin(to.Namespace, to.Layer) {
-			err = fmt.Errorf("storage %q of container %q does not stand on %s; update it first: moltctl update create --storage %s --to %s: %w",
+			err = fmt.Errorf("storage %q of container %q does not stand on %s; update it first: "+
+				"moltctl update create --storage %s --to %s: %w",
 				st.Name, to.Container, to.Image, st.Name, to.Image, errdefs.ErrFailedPrecondition)
 		}
 	})
@@ -128,8 +133,8 @@ func (rh *Rehomer) rehomed(key keys.Key) (st dag.Storage, ok bool) {
 	return st, ok
 }
 
-// Take gives the key that was just prepared for a container the storage that waits for it, and calls then with the locks of
-// both storages.
+// Take gives the key that was just prepared for a container the storage that waits for it, and calls then with the
+// locks of both storages.
 func (rh *Rehomer) Take(ctx context.Context, key, storage string, then func() error) (err error) {
 	unlock, err := rh.state.LockStorages(ctx, []string{dag.AnonymousName(key), storage})
 	if err != nil {
@@ -189,14 +194,16 @@ func (rh *Rehomer) Finish(ctx context.Context, key keys.Key) error {
 // rehomeAgain is how long a re-homing that cannot be finished waits for its next try.
 const rehomeAgain = 2 * time.Second
 
-// resumeRehomings finishes what a crash cut short, and tries until it is done: a container whose key is removed cannot start.
+// resumeRehomings finishes what a crash cut short, and tries until it is done: a container whose key is removed
+// cannot start.
 func (rh *Rehomer) resumeRehomings(ctx context.Context) {
 	for ctx.Err() == nil {
 		var errs []error
 		for _, key := range rh.rehomings() {
 			err := rh.Finish(ctx, key)
 			if err != nil {
-				log.G(ctx).WithError(err).WithField("container", key.Key).Error("failed to finish the re-homing of a container; it is tried again")
+				log.G(ctx).WithError(err).WithField("container", key.Key).
+					Error("failed to finish the re-homing of a container; it is tried again")
 			}
 			errs = append(errs, err)
 		}

@@ -17,7 +17,8 @@ import (
 // Key is a key of containerd's in one of its namespaces.
 type Key struct{ Namespace, Key string }
 
-// Parse splits the key of a snapshot as containerd's metadata store hands it to a snapshotter: "<namespace>/<sequence>/<key>". Keys that were not made by a metadata store have no namespace.
+// Parse splits the key of a snapshot as containerd's metadata store hands it to a snapshotter:
+// "<namespace>/<sequence>/<key>". Keys that were not made by a metadata store have no namespace.
 func Parse(key string) Key {
 	namespace, rest, ok := strings.Cut(key, "/")
 	sequence, own, ok2 := strings.Cut(rest, "/")

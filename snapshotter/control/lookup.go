@@ -76,7 +76,7 @@ func (l lookup) calledBy(ctx context.Context, given string) (matches []string) {
 	called := l.called(ctx)
 	l.snapshotter.State().Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
-			key := keyOf(st.Key)
+			key := keys.Parse(st.Key)
 			if st.Key != "" && (key.Key == given || hasParts("/"+called[key], given)) {
 				matches = append(matches, st.Name)
 			}
@@ -120,7 +120,7 @@ func (l lookup) mountPoints(ctx context.Context, storage string) state.MountPoin
 	}
 	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
 	defer cancel()
-	points, err := mounting.MountPoints(ctx, keyOf(key))
+	points, err := mounting.MountPoints(ctx, keys.Parse(key))
 	if err != nil {
 		log.G(ctx).WithError(err).Warn("a difference is shown without what the specification of the container says of " +
 			"mount points")

@@ -56,7 +56,7 @@ func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []d
 			} else {
 				shown.Image = refs[base]
 			}
-			shown.Called = called[keyOf(st.Key)]
+			shown.Called = called[keys.Parse(st.Key)]
 			if shown.Called == "" {
 				shown.Called = shown.GetContainer()
 			}
@@ -71,12 +71,6 @@ func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []d
 			}
 		}
 	})
-}
-
-// keyOf returns the key of a container as containerd knows it.
-func keyOf(key string) keys.Key {
-	namespace, own := keys.Own(key)
-	return keys.Key{Namespace: namespace, Key: own}
 }
 
 // nameTimeout is how long containerd may take to name its containers.

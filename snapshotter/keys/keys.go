@@ -31,13 +31,6 @@ func Parse(key string) Key {
 	return Key{Namespace: namespace, Key: own}
 }
 
-// Own returns the containerd namespace of a snapshot key and the key as clients of containerd know it. Keys that
-// were not made by a metadata store have no namespace.
-func Own(key string) (namespace, own string) {
-	k := Parse(key)
-	return k.Namespace, k.Key
-}
-
 // Container returns the id of the container that a snapshot key belongs to, empty if it cannot be a container's:
 // containerd gives containers ids that are identifiers, and clients make keys of other forms for what they unpack or
 // look at.

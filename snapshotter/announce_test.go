@@ -313,7 +313,7 @@ func TestAnnouncedToRemoved(t *testing.T) {
 	f.pulled("two", one, chainID("one"))
 	u := *f.byCommit()
 	f.must(f.Remove(t.Context(), db))
-	f.must(f.RemoveStorage(t.Context(), "test/db"))
+	f.must(f.Storages().Remove(t.Context(), "test/db"))
 	f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 	f.applied(u.ID)
 	f.expectState(f.get(u.ID), "db", dag.Aborted)

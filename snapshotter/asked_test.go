@@ -16,6 +16,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
@@ -140,7 +141,7 @@ func TestAskedForPulledAgain(t *testing.T) {
 
 // TestRebindToSpec: with this policy a container stands on the image that it names, whatever was updated.
 func TestRebindToSpec(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRebind(snapshotter.RebindToSpec))
+	f := newFixture(t, snapshotter.WithRebind(binding.RebindToSpec))
 	one, two := f.bases()
 	f.made("first", one, "web")
 	f.update(one, two)
@@ -270,7 +271,7 @@ func TestHeldByPerson(t *testing.T) {
 // TestStartOnOldBase: with this policy the container starts where its storage stands, its record says so, and each start asks
 // again.
 func TestStartOnOldBase(t *testing.T) {
-	f := newFixture(t, holding, snapshotter.WithOnHold(snapshotter.StartOnOldBase))
+	f := newFixture(t, holding, snapshotter.WithOnHold(binding.StartOnOldBase))
 	one, two := f.bases()
 	f.conflicted(one)
 	key := f.container("second", two, "web")
@@ -322,7 +323,7 @@ func TestHeldLabelGoes(t *testing.T) {
 	} {
 		for _, restarted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/restarted=%v", name, restarted), func(t *testing.T) {
-				f := newFixture(t, holding, snapshotter.WithOnHold(snapshotter.StartOnOldBase))
+				f := newFixture(t, holding, snapshotter.WithOnHold(binding.StartOnOldBase))
 				one, two := f.bases()
 				f.conflicted(one)
 				key := f.container("second", two, "web")
@@ -341,7 +342,7 @@ func TestHeldLabelGoes(t *testing.T) {
 		}
 	}
 	t.Run("while containerd is away", func(t *testing.T) {
-		f := newFixture(t, holding, snapshotter.WithOnHold(snapshotter.StartOnOldBase))
+		f := newFixture(t, holding, snapshotter.WithOnHold(binding.StartOnOldBase))
 		one, two := f.bases()
 		f.conflicted(one)
 		f.expect(f.container("second", two, "web"), "version", "1")

@@ -14,10 +14,11 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
-func newest() snapshotter.Opt { return snapshotter.WithNewContainers(snapshotter.BeginOnNewest) }
+func newest() snapshotter.Opt { return snapshotter.WithNewContainers(binding.BeginOnNewest) }
 
 // TestNewContainers: with newest, the storage of a new container begins where the update of its base leads, and says so (Fig. 3C);
 // otherwise on the base that it names. A container that exists is not moved.

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
@@ -144,9 +145,9 @@ func TestOneHolderAtATime(t *testing.T) {
 }
 
 func TestReturnToAnOlderBase(t *testing.T) {
-	for policy, want := range map[snapshotter.RollbackPolicy]struct{ conf, later string }{
-		snapshotter.CarryOver: {"a = 9\n\nb = 1\n\nc = 1\n", "later"},
-		snapshotter.Exact:     {"a = 1\n\nb = 1\n\nc = 1\n", ""},
+	for policy, want := range map[binding.RollbackPolicy]struct{ conf, later string }{
+		binding.CarryOver: {"a = 9\n\nb = 1\n\nc = 1\n", "later"},
+		binding.Exact:     {"a = 1\n\nb = 1\n\nc = 1\n", ""},
 	} {
 		t.Run(string(policy), func(t *testing.T) {
 			f := newFixture(t, snapshotter.WithRollbackPolicy(policy))
@@ -164,7 +165,7 @@ func TestReturnToAnOlderBase(t *testing.T) {
 		})
 	}
 	t.Run("refuse", func(t *testing.T) {
-		f := newFixture(t, snapshotter.WithRollbackPolicy(snapshotter.Refuse))
+		f := newFixture(t, snapshotter.WithRollbackPolicy(binding.Refuse))
 		one, two := f.bases()
 		f.write(f.container("first", one, "web"), "own", "mine")
 		f.expect(f.container("second", two, "web"), "version", "2")

@@ -11,26 +11,44 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
-// Check compares the graph, the database, the directories, the mounts and what containerd knows with each other, and returns
-// what is wrong. It changes nothing. Work that is going on meanwhile is no problem.
-func (s *Snapshotter) Check(ctx context.Context) ([]state.Problem, error) {
+// Checks look for what is not as it should be.
+type Checks struct {
+	state   *state.Checker
+	uses    func(context.Context) ([]state.Problem, error)
+	reports func(context.Context) ([]state.Problem, error)
+	host    hostCheck
+}
+
+func newChecks(s *Snapshotter) *Checks {
+	return &Checks{
+		state: state.NewChecker(s.state, s.tracker.Claimed), uses: s.tracker.Check, reports: s.updates.Reports.Check,
+		host: hostCheck{host: s.host, state: s.state, storages: s.bindings.Storages},
+	}
+}
+
+// Deep compares what is in frozen nodes with what was in them when they were frozen, see [state.Checker.Deep].
+func (c *Checks) Deep(ctx context.Context) ([]state.Problem, error) { return c.state.Deep(ctx) }
+
+// Check compares the graph, the database, the directories, the mounts and what containerd knows with each other, and
+// returns what is wrong. It changes nothing. Work that is going on meanwhile is no problem.
+func (c *Checks) Check(ctx context.Context) ([]state.Problem, error) {
 	var all []state.Problem
 	for _, part := range []struct {
 		what  string
 		check func(context.Context) ([]state.Problem, error)
 	}{
-		{"graph", s.checker.Graph},
-		{"database", s.checker.Database},
-		{"records", s.checker.Records},
-		{"nodes", s.checker.Nodes},
-		{"directories", s.checker.Directories},
-		{"mounts", s.tracker.Check},
-		{"mounts", s.checker.Mounts},
-		{"reports", s.updates.Reports.Check},
-		{"what was set aside", s.checker.Lost},
-		{"root", s.checker.Root},
-		{"containerd", s.checkHost},
-		{"clock", s.checker.Clock},
+		{"graph", c.state.Graph},
+		{"database", c.state.Database},
+		{"records", c.state.Records},
+		{"nodes", c.state.Nodes},
+		{"directories", c.state.Directories},
+		{"mounts", c.uses},
+		{"mounts", c.state.Mounts},
+		{"reports", c.reports},
+		{"what was set aside", c.state.Lost},
+		{"root", c.state.Root},
+		{"containerd", c.host.check},
+		{"clock", c.state.Clock},
 	} {
 		found, err := part.check(ctx)
 		if err != nil {
@@ -41,10 +59,10 @@ func (s *Snapshotter) Check(ctx context.Context) ([]state.Problem, error) {
 	return all, nil
 }
 
-// Repair does what has one right answer about the problems that Check finds, and returns all of them. The error tells what
-// could not be done.
-func (s *Snapshotter) Repair(ctx context.Context) ([]state.Problem, error) {
-	all, err := s.Check(ctx)
+// Repair does what has one right answer about the problems that Check finds, and returns all of them. The error tells
+// what could not be done.
+func (c *Checks) Repair(ctx context.Context) ([]state.Problem, error) {
+	all, err := c.Check(ctx)
 	errs := []error{err}
 	for i, p := range all {
 		if p.Repair == nil {

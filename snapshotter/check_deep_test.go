@@ -20,7 +20,7 @@ import (
 // deep returns what a deep check finds, a line each.
 func (f *fixture) deep() (lines []string) {
 	f.t.Helper()
-	found, err := f.Checker().Deep(f.t.Context())
+	found, err := f.Checks().Deep(f.t.Context())
 	f.must(err)
 	for _, p := range found {
 		lines = append(lines, fmt.Sprintf("%t %s: %s", p.Grave, p.Subject, p.What))
@@ -174,7 +174,7 @@ func TestAttestedThroughout(t *testing.T) {
 		f.update(base, next, "test/web")
 		base = next
 	}
-	f.must(f.Fork(t.Context(), "test/web", "test/copy"))
+	f.must(f.Storages().Fork(t.Context(), "test/web", "test/copy"))
 	u := f.updates()
 	f.write(key, "late", "x")
 	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u[len(u)-1].ID, Carry: true}))

@@ -21,7 +21,7 @@ import (
 // problems checks, and returns what is wrong, a line each.
 func (f *fixture) problems() (lines []string) {
 	f.t.Helper()
-	all, err := f.Check(f.t.Context())
+	all, err := f.Checks().Check(f.t.Context())
 	f.must(err)
 	for _, p := range all {
 		lines = append(lines, p.Subject+": "+p.What)
@@ -60,7 +60,7 @@ func (f *fixture) expectSound() {
 
 func (f *fixture) repaired() {
 	f.t.Helper()
-	_, err := f.Repair(f.t.Context())
+	_, err := f.Checks().Repair(f.t.Context())
 	f.must(err)
 }
 
@@ -185,7 +185,7 @@ func TestRescueBesideAnother(t *testing.T) {
 		return names
 	}
 	for range 2 {
-		_, err := f.Repair(t.Context())
+		_, err := f.Checks().Repair(t.Context())
 		f.must(err)
 		if got := rescues(); len(got) != 1 {
 			t.Fatalf("rescued as %q", got)
@@ -221,7 +221,7 @@ func TestCheckElsewhere(t *testing.T) {
 	f.expectProblem(`container "web" in namespace "default": `, `molt.dev/storage="data"`, `is "overlayfs"`, `with the snapshotter "molt"`)
 	f.expectProblem(`pod "shop/db" in namespace "default": `, "annotation", "runtime class")
 	f.expectProblem(`container "bare"`, "it has no snapshotter")
-	all, err := f.Repair(t.Context())
+	all, err := f.Checks().Repair(t.Context())
 	f.must(err)
 	for _, p := range all {
 		if p.Grave || p.Remedy != "" || p.Repaired {

@@ -109,7 +109,7 @@ func TestNoMountsOfDamaged(t *testing.T) {
 		f.lose(f.storage("web").Points[0].Head)
 		_, err := f.Mounts(t.Context(), key)
 		refused(t, err, errdefs.ErrFailedPrecondition, "missing", "storage")
-		refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, "missing")
+		refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, "missing")
 	})
 }
 

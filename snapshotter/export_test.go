@@ -13,14 +13,14 @@ import (
 // SetLeaving sets how long containerd may take to drop the key of a container that is gone, and for how long a new key
 // may be one that containerd has not written down yet.
 func (s *Snapshotter) SetLeaving(leaving, creating time.Duration) {
-	s.leaving, s.young.bound = leaving, creating
+	s.bindings.Storages.SetPatience(leaving, creating)
 }
 
 // Retire does what the work in the background does about states that retention does not keep.
 func (s *Snapshotter) Retire(ctx context.Context) error { return s.state.Ageing().Retire(ctx) }
 
 // Unmark does what the work in the background does about the labels of held updates.
-func (s *Snapshotter) Unmark(ctx context.Context) error { return s.unmark(ctx) }
+func (s *Snapshotter) Unmark(ctx context.Context) error { return s.bindings.Labels.Unmark(ctx) }
 
 // Joined is what joins the words of a label.
 var Joined = joined

@@ -27,6 +27,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
@@ -52,7 +53,7 @@ type fakeHost struct {
 	looked       int                   // how often that was asked for
 }
 
-func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapshotter.Claim, err error) {
+func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim binding.Claim, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked++
@@ -79,14 +80,14 @@ func (h *fakeHost) Rehome(ctx context.Context, namespace, container string, reco
 	return fn(ctx, namespace, container, record)
 }
 
-func (h *fakeHost) HomeOn(_ context.Context, namespace, container, layer, _ string) (*snapshotter.Home, error) {
+func (h *fakeHost) HomeOn(_ context.Context, namespace, container, layer, _ string) (*binding.Home, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.rehome == nil {
 		return nil, fmt.Errorf("no image has layer %s: %w", layer, errdefs.ErrNotFound)
 	}
 	record, err := json.Marshal(layer)
-	return &snapshotter.Home{Namespace: namespace, Container: container, Key: container, Layer: layer, Record: record}, err
+	return &binding.Home{Namespace: namespace, Container: container, Key: container, Layer: layer, Record: record}, err
 }
 
 func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {

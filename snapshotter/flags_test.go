@@ -121,7 +121,7 @@ func TestFlagsStay(t *testing.T) {
 	}, "what no point keeps apart is merged")
 	f.expectFlags(key, "after updates and merges", flags)
 
-	f.must(f.Fork(t.Context(), "test/box", "test/copy"))
+	f.must(f.Storages().Fork(t.Context(), "test/box", "test/copy"))
 	fork := f.container("d", three, "copy")
 	f.expectFlags(key, "after a fork", flags)
 	f.expectFlags(fork, "in the fork", flags)
@@ -142,8 +142,8 @@ func TestFlagsStay(t *testing.T) {
 	// All of it can be deleted.
 	f.must(f.Remove(t.Context(), key))
 	f.must(f.Remove(t.Context(), fork))
-	f.must(f.RemoveStorage(t.Context(), "test/box"))
-	f.must(f.RemoveStorage(t.Context(), "test/copy"))
+	f.must(f.Storages().Remove(t.Context(), "test/box"))
+	f.must(f.Storages().Remove(t.Context(), "test/copy"))
 	f.emptied()
 }
 
@@ -181,7 +181,7 @@ func TestFlagsOfHost(t *testing.T) {
 	if o.State != dag.Held || !strings.Contains(strings.Join(o.Reasons, " "), "chattr -i \""+path) {
 		t.Fatalf("the update is %+v", o)
 	}
-	if err := f.Fork(t.Context(), "test/box", "test/copy"); err == nil || !strings.Contains(err.Error(), "chattr -i") {
+	if err := f.Storages().Fork(t.Context(), "test/box", "test/copy"); err == nil || !strings.Contains(err.Error(), "chattr -i") {
 		t.Errorf("fork: %v", err)
 	}
 	f.expect(key, "version", "1")
@@ -193,7 +193,7 @@ func TestFlagsOfHost(t *testing.T) {
 	f.expect(key, "version", "2")
 	f.chattr(path, tree.Immutable) // of a frozen node: it can be merged and deleted all the same
 	f.must(f.Remove(t.Context(), key))
-	f.must(f.RemoveStorage(t.Context(), "test/box"))
+	f.must(f.Storages().Remove(t.Context(), "test/box"))
 	f.emptied()
 }
 
@@ -217,7 +217,7 @@ func TestCheckStuck(t *testing.T) {
 		t.Errorf("cleanup: %v", err)
 	}
 	told := func() bool {
-		found, err := f.Check(t.Context())
+		found, err := f.Checks().Check(t.Context())
 		f.must(err)
 		for _, p := range found {
 			if p.Subject == "trash/9-1" && strings.Contains(p.What, "umount "+stuck) {

@@ -45,7 +45,7 @@ func TestRemoveForsakenStorage(t *testing.T) {
 			name = dag.AnonymousName(key)
 		}
 		f.forget("c")
-		f.must(f.RemoveStorage(t.Context(), name))
+		f.must(f.Storages().Remove(t.Context(), name))
 		f.State().Graph(func(g *dag.Graph) {
 			if _, there := g.Storage(name); there {
 				t.Errorf("storage %q is still there", name)
@@ -77,7 +77,7 @@ func TestRemoveNotForsaken(t *testing.T) {
 			f.write(key, "own", "mine")
 			f.forget("c")
 			c.given(f)
-			refused(t, f.RemoveStorage(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, append(c.says, "test/web")...)
+			refused(t, f.Storages().Remove(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, append(c.says, "test/web")...)
 			f.host.err = nil
 			f.host.set("c", "web")
 			f.expect(key, "own", "mine")
@@ -110,7 +110,7 @@ func TestRemoveWhileCreated(t *testing.T) {
 	host.mu.Lock()
 	delete(host.claims, "c")
 	host.mu.Unlock()
-	refused(t, f.RemoveStorage(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, "test/web")
+	refused(t, f.Storages().Remove(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, "test/web")
 	if !f.knows(key) {
 		t.Error("the key was dropped")
 	}

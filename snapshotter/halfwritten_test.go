@@ -27,7 +27,7 @@ func TestHalfWrittenWithoutRecord(t *testing.T) {
 		}
 	}
 	refuses()
-	problems, err := i.Repair(t.Context())
+	problems, err := i.Checks().Repair(t.Context())
 	i.Must(err)
 	// The other one is that there is no containerd to be asked.
 	if len(problems) != 2 || problems[0].What != halfWritten || !problems[0].Repaired || problems[1].Subject != "containerd" {

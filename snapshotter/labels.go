@@ -33,9 +33,9 @@ const (
 	LabelUpdate = "containerd.io/snapshot/molt.update"
 )
 
-// LabelRehoming is given to Prepare when the key of a container is prepared again, see [Snapshotter.Rehome]: with it the key gets
-// the storage that waits for it. It is not stored. Another container of the same name may be made in the meantime, which is to
-// get a storage of its own.
+// LabelRehoming is given to Prepare when the key of a container is prepared again, see [binding.Rehomer.Rehome]: with
+// it the key gets the storage that waits for it. It is not stored. Another container of the same name may be made in
+// the meantime, which is to get a storage of its own.
 const LabelRehoming = "containerd.io/snapshot/molt.rehoming"
 
 // maxLabel is how long a label may be for containerd, its key and its value together, in bytes. A client may write

@@ -104,8 +104,8 @@ func updatedLabels(old, given map[string]string, fieldpaths []string) (map[strin
 	return Given(labels), nil
 }
 
-// Walk calls fn for every key that containerd made, and for nothing of ours: containerd's garbage collector removes every
-// key that it is shown and does not know. Filters see computed labels, too.
+// Walk calls fn for every key that containerd made, and for nothing of ours: containerd's garbage collector removes
+// every key that it is shown and does not know. Filters see computed labels, too.
 func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) error {
 	filter, err := filters.ParseAll(fs...)
 	if err != nil {
@@ -149,10 +149,10 @@ func adapt(i snapshots.Info) filters.Adaptor {
 	})
 }
 
-// Commit makes a layer of what was written under an active key. It is called inside containerd's write transaction: it
-// measures the layer but puts nothing on disk except the graph; the layer counts as not yet on disk until the background
-// has seen to it. A layer that updates a base on which storages stand is on record as that with the same change, see
-// [WithOnCommit]; servicing begins behind it.
+// Commit makes a layer of what was written under an active key. It is called inside containerd's write transaction:
+// it measures the layer but puts nothing on disk except the graph; the layer counts as not yet on disk until the
+// background has seen to it. A layer that updates a base on which storages stand is on record as that with the same
+// change, see [WithOnCommit]; servicing begins behind it.
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
 	var base snapshots.Info
 	for _, opt := range opts {
@@ -165,7 +165,8 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 		return err
 	}
 	if base.Parent != "" && base.Parent != n.Parent {
-		return fmt.Errorf("commit snapshot %q: its parent is %q and cannot become %q: %w", key, n.Parent, base.Parent, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("commit snapshot %q: its parent is %q and cannot become %q: %w", key, n.Parent, base.Parent,
+			errdefs.ErrInvalidArgument)
 	}
 	u, err := s.Usage(ctx, key)
 	if err != nil {
@@ -188,8 +189,9 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	return nil
 }
 
-// Remove drops a key. Directories are deleted later, in the background or by Cleanup; a storage with a name stays. Only
-// errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key it knows.
+// Remove drops a key. Directories are deleted later, in the background or by Cleanup; a storage with a name stays.
+// Only errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key
+// it knows.
 func (s *Snapshotter) Remove(_ context.Context, key string) error {
 	var delta bool
 	s.state.Graph(func(g *dag.Graph) {

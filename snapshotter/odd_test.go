@@ -73,7 +73,7 @@ func TestUnlistableAttributes(t *testing.T) {
 	if len(r.Holds) != 1 || r.Holds[0].Path != "own" || !strings.Contains(r.Holds[0].Do, "setfattr -x") {
 		t.Errorf("the report: %+v", r.Holds)
 	}
-	err = f.Fork(t.Context(), "test/web", "test/other")
+	err = f.Storages().Fork(t.Context(), "test/web", "test/other")
 	refused(t, err, errdefs.ErrFailedPrecondition, `"/own" has more extended attributes`)
 	f.expect(key, "version", "1")
 

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
@@ -22,8 +23,8 @@ import (
 // the storage of an active key, without the namespace of the key. An anonymous storage has none.
 const LabelStorage = "containerd.io/snapshot/molt.storage"
 
-// Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and the
-// storage is serviced if it stands on another base; when that fails there is no key.
+// Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and
+// the storage is serviced if it stands on another base; when that fails there is no key.
 func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
 	labels, err := labelsOf(opts)
 	if err != nil {
@@ -49,14 +50,19 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if err := s.prepare(key, parent, labels); err != nil {
 		return nil, err
 	}
-	if waiting := s.rehoming(key); waiting != "" && labels[LabelRehoming] != "" {
-		mounts, err := s.takeHome(ctx, key, waiting)
+	if waiting := s.bindings.Rehomer.Waiting(key); waiting != "" && labels[LabelRehoming] != "" {
+		var mounts []mount.Mount
+		err := s.bindings.Rehomer.Take(ctx, key, waiting, func() (err error) {
+			mounts, err = s.mountsOf(key)
+			return err
+		})
 		if err != nil {
 			return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 		}
 		return mounts, nil
 	}
-	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage}, false)
+	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)},
+		binding.Claim{Storage: storage}, false)
 	if err != nil {
 		return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
@@ -70,19 +76,19 @@ func (s *Snapshotter) prepare(key, parent string, labels map[string]string) (err
 	if err != nil {
 		return err
 	}
-	s.young.made(key)
+	s.bindings.Storages.Making(key)
 	open, err := draft.OpenEmpty(layers)
 	if err != nil {
 		return err
 	}
 	return draft.Commit(dag.Prepare{
 		Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
-		Follows: s.newContainers == BeginOnNewest && !keys.Parse(key).Unpacks(labels), Now: clock.Now(),
+		Follows: s.binding.NewContainers == binding.BeginOnNewest && !keys.Parse(key).Unpacks(labels), Now: clock.Now(),
 	})
 }
 
-// onParent begins a draft with the layers below a new key, after a look at whether there could be one. The caller closes it,
-// also after an error.
+// onParent begins a draft with the layers below a new key, after a look at whether there could be one. The caller
+// closes it, also after an error.
 func (s *Snapshotter) onParent(key, parent string) (draft *state.Draft, layers []dag.NodeID, err error) {
 	draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
@@ -99,7 +105,9 @@ func (s *Snapshotter) onParent(key, parent string) (draft *state.Draft, layers [
 }
 
 // View begins a key that shows a committed one, to be read only.
-func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapshots.Opt) (mounts []mount.Mount, err error) {
+func (s *Snapshotter) View(
+	_ context.Context, key, parent string, opts ...snapshots.Opt,
+) (mounts []mount.Mount, err error) {
 	labels, err := labelsOf(opts)
 	if err != nil {
 		return nil, fmt.Errorf("view snapshot %q: %w", key, err)
@@ -110,7 +118,8 @@ func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapsh
 		return nil, err
 	}
 	labels = Given(labels)
-	if err := s.state.Do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}); err != nil {
+	view := dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}
+	if err := s.state.Do(view); err != nil {
 		return nil, err
 	}
 	if mounts, err = s.mountsOf(key); err != nil {

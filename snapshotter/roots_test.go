@@ -85,7 +85,7 @@ func (f *fixture) everyState(fn func()) {
 	}
 	f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/rolledback"}}))
 	f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/carried"}, Carry: true}))
-	f.must(f.Fork(f.t.Context(), "test/forked", "test/fork"))
+	f.must(f.Storages().Fork(f.t.Context(), "test/forked", "test/fork"))
 	for range 3 {
 		f.update(two, rebuilt, "test/merged")
 		f.write(keys["merged"], "again", "written again")
@@ -209,7 +209,7 @@ func openSample(t *testing.T, path string) {
 	f.open()
 	defer f.close()
 	f.expectSample(want)
-	problems, err := f.Check(t.Context())
+	problems, err := f.Checks().Check(t.Context())
 	f.must(err)
 	for _, p := range problems {
 		if p.Grave {

@@ -75,7 +75,7 @@ var outcomes = map[string]func(f *fixture, one, two string, while func(dag.Updat
 	"removed": func(f *fixture, one, two string, while func(dag.UpdateID)) {
 		f.made("web", one, "web")
 		u := f.update(one, two)
-		f.must(f.RemoveStorage(f.t.Context(), "test/web"))
+		f.must(f.Storages().Remove(f.t.Context(), "test/web"))
 		while(u.ID)
 	},
 }

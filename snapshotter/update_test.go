@@ -135,7 +135,7 @@ func TestFork(t *testing.T) {
 	one, two := f.bases()
 	key := f.container("web", one, "web")
 	f.write(key, "own", "mine")
-	f.must(f.Fork(t.Context(), "test/web", "test/copy"))
+	f.must(f.Storages().Fork(t.Context(), "test/web", "test/copy"))
 	other := f.container("copy", one, "copy")
 	f.expect(other, "own", "mine")
 	f.write(other, "own", "other")
@@ -143,9 +143,9 @@ func TestFork(t *testing.T) {
 	f.update(one, two, "test/copy")
 	f.expect(other, "version", "2")
 	f.expect(key, "version", "1")
-	refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrAlreadyExists, "copy")
-	refused(t, f.Fork(t.Context(), "test/none", "test/new"), errdefs.ErrNotFound, "none")
-	refused(t, f.RemoveStorage(t.Context(), "test/copy"), errdefs.ErrFailedPrecondition, "copy")
+	refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrAlreadyExists, "copy")
+	refused(t, f.Storages().Fork(t.Context(), "test/none", "test/new"), errdefs.ErrNotFound, "none")
+	refused(t, f.Storages().Remove(t.Context(), "test/copy"), errdefs.ErrFailedPrecondition, "copy")
 }
 
 // TestNodesGo: what nothing needs any more is deleted, but not while it is mounted.

@@ -13,9 +13,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// Usage returns what a key occupies by itself: a layer without the layers below it, an active key what is written in it
-// now and what an update history holds for it alone. Only nodes that are not known yet are walked, because CRI asks every
-// few seconds.
+// Usage returns what a key occupies by itself: a layer without the layers below it, an active key what is written in
+// it now and what an update history holds for it alone. Only nodes that are not known yet are walked, because CRI
+// asks every few seconds.
 func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
 	var (
 		known   snapshots.Usage

@@ -123,7 +123,7 @@ func (f *fixture) expectWaits(u dag.Update, code use.Code) string {
 func TestLateMount(t *testing.T) {
 	for name, freeze := range map[string]func(f *fixture, o overlay){
 		"an update": func(f *fixture, o overlay) { f.expectState(f.update(o.one, o.two), "web", dag.Applied) },
-		"a fork":    func(f *fixture, _ overlay) { f.must(f.Fork(t.Context(), "test/web", "test/copy")) },
+		"a fork":    func(f *fixture, _ overlay) { f.must(f.Storages().Fork(t.Context(), "test/web", "test/copy")) },
 		"a rollback": func(f *fixture, o overlay) {
 			u := f.update(o.one, o.two)
 			f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
@@ -309,8 +309,8 @@ func TestUseWithoutTask(t *testing.T) {
 			if reason := f.expectWaits(u, c.code); !contains(reason, c.says, "or at its next start") {
 				t.Errorf("the reason does not say %q: %s", c.says, reason)
 			}
-			refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
-			refused(t, f.RemoveStorage(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, c.says)
+			refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
+			refused(t, f.Storages().Remove(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, c.says)
 			if _, err := os.Lstat(o.work); err != nil {
 				t.Errorf("a node in use has no work directory: %v", err)
 			}
@@ -354,7 +354,7 @@ func TestAssumeFree(t *testing.T) {
 		f.host.running["web"] = true
 		f.expectAssumed(o, false)
 		f.expectWaits(assumed(f, o), use.Running)
-		refused(t, f.Fork(t.Context(), "test/web", "test/copy", use.AssumeFree()), errdefs.ErrFailedPrecondition, "container web is running")
+		refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy", use.AssumeFree()), errdefs.ErrFailedPrecondition, "container web is running")
 	})
 }
 
@@ -401,8 +401,8 @@ func TestNoAnswerIsUse(t *testing.T) {
 			if reason := f.expectWaits(u, c.code); !contains(reason, c.says, "--assume-free") {
 				t.Errorf("the reason is %s", reason)
 			}
-			refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
-			f.must(f.Fork(t.Context(), "test/web", "test/copy", use.AssumeFree()))
+			refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
+			f.must(f.Storages().Fork(t.Context(), "test/web", "test/copy", use.AssumeFree()))
 			if c.code == use.Blind {
 				f.expectProblem("does not see the processes of the host")
 			}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/host"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
@@ -115,11 +116,11 @@ func defaultConfig() config {
 			Unknown: string(host.RefuseUnknown)},
 		Log: logConfig{Level: "info", Format: "text"},
 		Servicing: servicingConfig{
-			Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart),
-			Rebind:        string(snapshotter.RebindOnChange),
-			NewContainers: string(snapshotter.BeginAsNamed), OnCommit: onCommitConfigOf(snapshotter.DefaultOnCommit()),
+			Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(binding.RefuseStart),
+			Rebind:        string(binding.RebindOnChange),
+			NewContainers: string(binding.BeginAsNamed), OnCommit: onCommitConfigOf(snapshotter.DefaultOnCommit()),
 		},
-		Rollback:  rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
+		Rollback:  rollbackConfig{OnReturn: string(binding.CarryOver)},
 		Retention: retentionConfig{Points: snapshotter.DefaultPoints, Age: duration{snapshotter.DefaultAge}},
 	}
 }
@@ -282,11 +283,11 @@ var logLevels = [...]string{"trace", "debug", "info", "warn", "error"}
 // options are what the snapshotter is told.
 func (c *config) options() []snapshotter.Opt {
 	return []snapshotter.Opt{
-		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(c.Rollback.OnReturn)),
-		snapshotter.WithOnHold(snapshotter.OnHold(c.Servicing.OnHold)),
-		snapshotter.WithRebind(snapshotter.Rebind(c.Servicing.Rebind)),
+		snapshotter.WithRollbackPolicy(binding.RollbackPolicy(c.Rollback.OnReturn)),
+		snapshotter.WithOnHold(binding.OnHold(c.Servicing.OnHold)),
+		snapshotter.WithRebind(binding.Rebind(c.Servicing.Rebind)),
 		snapshotter.WithOnCommit(c.Servicing.OnCommit.policy()),
-		snapshotter.WithNewContainers(snapshotter.NewContainers(c.Servicing.NewContainers)),
+		snapshotter.WithNewContainers(binding.NewContainers(c.Servicing.NewContainers)),
 		snapshotter.WithWorkers(c.Servicing.Workers),
 		snapshotter.WithGrace(c.Servicing.Grace.Duration),
 		snapshotter.WithServicing(c.Servicing.Options),

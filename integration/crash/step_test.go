@@ -328,7 +328,7 @@ func (w *world) standsOn(own, base string) (stands bool) {
 
 func fork(source, target string) step {
 	return step{name: fmt.Sprintf("fork %s as %s", source, target), do: func(ctx context.Context, w *world) error {
-		return tolerate(w.Fork(ctx, storage(source), storage(target)), errdefs.ErrAlreadyExists)
+		return tolerate(w.Storages().Fork(ctx, storage(source), storage(target)), errdefs.ErrAlreadyExists)
 	}}
 }
 
@@ -340,7 +340,7 @@ func removeKey(own string) step {
 
 func removeStorage(own string) step {
 	return step{name: "remove storage " + own, do: func(ctx context.Context, w *world) error {
-		return tolerate(w.RemoveStorage(ctx, storage(own)), errdefs.ErrNotFound)
+		return tolerate(w.Storages().Remove(ctx, storage(own)), errdefs.ErrNotFound)
 	}}
 }
 

@@ -210,7 +210,7 @@ func (w *world) problems(ctx context.Context) ([]string, error) {
 		if err := w.Cleanup(ctx); err != nil {
 			return "", err
 		}
-		found, err := w.Check(ctx)
+		found, err := w.Checks().Check(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -220,7 +220,7 @@ func (w *world) problems(ctx context.Context) ([]string, error) {
 				last = append(last, p.Subject+" "+p.What)
 			}
 		}
-		deep, err := w.Checker().Deep(ctx) // does what is frozen still hold what it held before the death?
+		deep, err := w.Checks().Deep(ctx) // does what is frozen still hold what it held before the death?
 		if err != nil {
 			return "", err
 		}

@@ -106,7 +106,7 @@ func TestFullCreate(t *testing.T) {
 		release := fill()
 		created := w.prepare("test/90/new", "new")
 		expectFull(t, "create", created, none)
-		forked := w.Fork(t.Context(), "test/s0", "test/forked")
+		forked := w.Storages().Fork(t.Context(), "test/s0", "test/forked")
 		expectFull(t, "fork", forked, none)
 		release()
 		w.intact("v1")
@@ -114,7 +114,7 @@ func TestFullCreate(t *testing.T) {
 			check(t, w.prepare("test/90/new", "new"))
 		}
 		if forked != nil {
-			check(t, w.Fork(t.Context(), "test/s0", "test/forked"))
+			check(t, w.Storages().Fork(t.Context(), "test/s0", "test/forked"))
 		}
 		w.sound()
 	})

@@ -71,7 +71,7 @@ func TestManyContainers(t *testing.T) {
 	w.intact("v2")
 	for i, key := range w.keys {
 		check(t, w.Remove(t.Context(), key))
-		check(t, w.RemoveStorage(t.Context(), fmt.Sprintf("test/s%d", i)))
+		check(t, w.Storages().Remove(t.Context(), fmt.Sprintf("test/s%d", i)))
 	}
 	until(t, "the end of all storage nodes", func() bool {
 		check(t, w.Cleanup(t.Context()))

@@ -195,7 +195,7 @@ func digestOf(dir string) (digest string, err error) {
 // sound checks that Check finds nothing grave.
 func (w *world) sound() {
 	w.t.Helper()
-	problems, err := w.Check(w.t.Context())
+	problems, err := w.Checks().Check(w.t.Context())
 	check(w.t, err)
 	for _, p := range problems {
 		if p.Grave {

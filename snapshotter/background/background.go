@@ -17,7 +17,8 @@ import (
 // Every is how often the maintenance runs when nothing asks for it.
 const Every = time.Minute
 
-// Again is how soon a step of the maintenance that failed is tried again. A step that goes on failing is tried ever more rarely.
+// Again is how soon a step of the maintenance that failed is tried again. A step that goes on failing is tried ever
+// more rarely.
 const Again = 5 * time.Second
 
 // Tasks are what runs in the background until they are closed. They are safe for concurrent use.
@@ -50,7 +51,8 @@ func (t *Tasks) start(ctx context.Context, fn func(context.Context)) bool {
 	return !t.ended
 }
 
-// Close ends the context of all tasks and waits for them. It reports whether this was the first call; a second one does nothing.
+// Close ends the context of all tasks and waits for them. It reports whether this was the first call; a second one
+// does nothing.
 func (t *Tasks) Close() bool {
 	t.mu.Lock()
 	ended := t.ended
@@ -64,8 +66,8 @@ func (t *Tasks) Close() bool {
 	return true
 }
 
-// Outlive runs fn and waits for it. When ctx ends first, fn goes on in the background until the tasks are closed: a caller
-// that asks again finds the work done, even if each caller waits only briefly.
+// Outlive runs fn and waits for it. When ctx ends first, fn goes on in the background until the tasks are closed: a
+// caller that asks again finds the work done, even if each caller waits only briefly.
 func Outlive[R any](ctx context.Context, t *Tasks, fn func(context.Context) (R, error)) (result R, err error) {
 	type answer struct {
 		result R
@@ -86,7 +88,8 @@ func Outlive[R any](ctx context.Context, t *Tasks, fn func(context.Context) (R, 
 	case a := <-answered:
 		return a.result, a.err
 	case <-ctx.Done():
-		return result, fmt.Errorf("the storage is being serviced, which goes on: %w: %w", errdefs.ErrUnavailable, context.Cause(ctx))
+		return result, fmt.Errorf("the storage is being serviced, which goes on: %w: %w",
+			errdefs.ErrUnavailable, context.Cause(ctx))
 	}
 }
 

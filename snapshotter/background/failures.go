@@ -10,8 +10,8 @@ import (
 // logAgain is how long at most the log keeps silent about a failure that goes on.
 const logAgain = 24 * time.Hour
 
-// failures remembers which steps of the work in the background fail, so that one that fails for ever is neither tried nor
-// logged every few seconds. The zero value remembers none.
+// failures remembers which steps of the work in the background fail, so that one that fails for ever is neither tried
+// nor logged every few seconds. The zero value remembers none.
 type failures map[string]*failure
 
 type failure struct {
@@ -21,7 +21,8 @@ type failure struct {
 	quiet time.Duration // how long the same is not logged again
 }
 
-// failed notes that a step failed. It returns whether that should be logged, and how soon the step should be tried again.
+// failed notes that a step failed. It returns whether that should be logged, and how soon the step should be tried
+// again.
 func (f failures) failed(step string, err error, now time.Time) (log bool, again time.Duration) {
 	one := f[step]
 	if one == nil {

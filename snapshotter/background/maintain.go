@@ -25,8 +25,9 @@ func (t *Tasks) Kick() {
 	}
 }
 
-// Maintain carries out the steps, in order, each time that it is kicked and every now and then, until the context ends. It runs
-// again soon when a step fails, or when soon reports after the steps that there is something to look at again.
+// Maintain carries out the steps, in order, each time that it is kicked and every now and then, until the context
+// ends. It runs again soon when a step fails, or when soon reports after the steps that there is something to look at
+// again.
 func (t *Tasks) Maintain(ctx context.Context, steps []Step, soon func() bool) {
 	ticker := time.NewTicker(Every)
 	defer ticker.Stop()

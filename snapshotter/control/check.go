@@ -18,12 +18,12 @@ import (
 
 // Check returns what is not as it should be, and repairs what can be repaired without a choice if it shall.
 func (s *Service) Check(req *api.CheckRequest, stream streamOf[api.CheckResponse]) error {
-	look := s.snapshotter.Check
+	look := s.snapshotter.Checks().Check
 	if req.GetDeep() {
 		look = s.lookDeep
 	}
 	if req.GetRepair() {
-		look = s.snapshotter.Repair
+		look = s.snapshotter.Checks().Repair
 	}
 	found, err := look(stream.Context())
 	if err != nil && !req.GetRepair() {
@@ -40,11 +40,11 @@ func (s *Service) Check(req *api.CheckRequest, stream streamOf[api.CheckResponse
 
 // lookDeep checks everything, and compares frozen nodes with what they were when they were frozen.
 func (s *Service) lookDeep(ctx context.Context) ([]state.Problem, error) {
-	found, err := s.snapshotter.Check(ctx)
+	found, err := s.snapshotter.Checks().Check(ctx)
 	if err != nil {
 		return found, err
 	}
-	deep, err := s.snapshotter.Checker().Deep(ctx)
+	deep, err := s.snapshotter.Checks().Deep(ctx)
 	return append(found, deep...), err
 }
 

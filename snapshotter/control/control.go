@@ -33,6 +33,7 @@ type Service struct {
 	version     string
 	root        string
 	containers  Containers // nil if there is no containerd to ask
+	lookup      lookup
 }
 
 // Register adds the control API over a snapshotter to a server.
@@ -41,6 +42,7 @@ func Register(server grpc.ServiceRegistrar, s *snapshotter.Snapshotter, version,
 	for _, opt := range opts {
 		opt(service)
 	}
+	service.lookup = lookup{snapshotter: s, containers: service.containers}
 	api.RegisterControlServer(server, service)
 }
 
@@ -103,7 +105,7 @@ func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api
 
 // GetStorage returns a storage with its nodes measured.
 func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.GetStorageResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -170,11 +172,11 @@ var kindNames = map[tree.Kind]string{
 
 // DiffStorage streams what a storage says about each path.
 func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.DiffStorageResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	err = s.snapshotter.State().Diff(stream.Context(), full, s.mountPoints(stream.Context(), full), func(c state.Difference) error {
+	err = s.snapshotter.State().Diff(stream.Context(), full, s.lookup.mountPoints(stream.Context(), full), func(c state.Difference) error {
 		d := &api.DiffStorageResponse{
 			Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How), MountPoint: c.MountPoint,
 		}
@@ -189,17 +191,17 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.D
 // RemoveStorage ends a storage, which must be named in full: when it is gone already, the same parts of a name may well be
 // those of another one.
 func (s *Service) RemoveStorage(ctx context.Context, req *api.RemoveStorageRequest) (*api.RemoveStorageResponse, error) {
-	err := s.snapshotter.RemoveStorage(ctx, req.GetName(), assumeFree(req)...)
+	err := s.snapshotter.Storages().Remove(ctx, req.GetName(), assumeFree(req)...)
 	return &api.RemoveStorageResponse{}, errgrpc.ToGRPC(err)
 }
 
 // ForkStorage begins a storage that has what another one has now.
 func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) (*api.ForkStorageResponse, error) {
-	source, err := s.resolve(ctx, req.GetSource())
+	source, err := s.lookup.resolve(ctx, req.GetSource())
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	if s.anonymous(source) {
+	if s.lookup.anonymous(source) {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("storage %q has no name of its own and cannot be forked: %w", source, errdefs.ErrFailedPrecondition))
 	}
 	namespace, name, ok := strings.Cut(req.GetTarget(), "/")
@@ -209,7 +211,7 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 	}
 	target, err := keys.StorageName(namespace, strings.Split(name, "/")...)
 	if err == nil {
-		err = s.snapshotter.Fork(ctx, source, target, assumeFree(req)...)
+		err = s.snapshotter.Storages().Fork(ctx, source, target, assumeFree(req)...)
 	}
 	return &api.ForkStorageResponse{Name: target}, errgrpc.ToGRPC(err)
 }
@@ -220,13 +222,4 @@ func assumeFree(req interface{ GetAssumeFree() bool }) []use.Option {
 		return []use.Option{use.AssumeFree()}
 	}
 	return nil
-}
-
-// anonymous reports whether a storage has no name of its own.
-func (s *Service) anonymous(name string) (anonymous bool) {
-	s.snapshotter.State().Graph(func(g *dag.Graph) {
-		st, _ := g.Storage(name)
-		anonymous = st.Anonymous
-	})
-	return anonymous
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
@@ -41,11 +42,11 @@ func chainID(name string) string { return digest.FromString(name).String() }
 // images is a containerd that knows some images. Its containers ask for nothing.
 type images map[string]string
 
-func (images) Claim(context.Context, string, string) (snapshotter.Claim, error) {
-	return snapshotter.Claim{}, nil
+func (images) Claim(context.Context, string, string) (binding.Claim, error) {
+	return binding.Claim{}, nil
 }
 
-func (images) HomeOn(context.Context, string, string, string, string) (*snapshotter.Home, error) {
+func (images) HomeOn(context.Context, string, string, string, string) (*binding.Home, error) {
 	return nil, errdefs.ErrNotFound
 }
 func (images) Announcements(context.Context, string, string) (map[string]string, error) {

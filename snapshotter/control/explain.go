@@ -17,7 +17,7 @@ import (
 
 // ExplainPath returns where what a container sees at a path comes from.
 func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream streamOf[api.ExplainPathResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -32,7 +32,7 @@ func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream streamOf[api.E
 
 // DiffPath returns how a path changed in an update of a storage.
 func (s *Service) DiffPath(req *api.DiffPathRequest, stream streamOf[api.DiffPathResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetStorage())
+	full, err := s.lookup.resolve(stream.Context(), req.GetStorage())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -64,7 +64,7 @@ func clean(name []byte) string {
 
 // AuditStorage returns which fixes of its base a storage hides.
 func (s *Service) AuditStorage(req *api.AuditStorageRequest, stream streamOf[api.AuditStorageResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}

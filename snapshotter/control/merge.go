@@ -10,7 +10,6 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
@@ -76,7 +75,8 @@ func reason(g *dag.Graph, o dag.Obstacle, images map[string][]string) *api.Merge
 	if key == "" {
 		return r
 	}
-	r.Namespace, r.Key = keys.Own(key)
+	own := keys.Parse(key)
+	r.Namespace, r.Key = own.Namespace, own.Key
 	if o.Kind == dag.Named {
 		r.Images = boundedList(images[keys.Origin(r.Namespace, r.Key)])
 	} else if n, _ := g.Name(key); n.Kind != dag.View {

@@ -19,7 +19,7 @@ import (
 func (s *Service) ConfigureStorage(
 	req *api.ConfigureStorageRequest, stream streamOf[api.ConfigureStorageResponse],
 ) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}

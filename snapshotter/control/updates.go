@@ -7,8 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -18,7 +16,6 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
-
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
@@ -48,76 +45,21 @@ func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateReques
 		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(), Standing: req.GetStanding(),
 		Options: servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
 	}
-	if r.Storages, err = s.resolveAll(ctx, req.GetStorages()); err != nil {
+	if r.Storages, err = s.lookup.resolveAll(ctx, req.GetStorages()); err != nil {
 		return r, err
 	}
-	if r.To, err = s.layer(ctx, req.GetNamespace(), req.GetTo()); err != nil {
+	if r.To, err = s.lookup.layer(ctx, req.GetNamespace(), req.GetTo()); err != nil {
 		return r, fmt.Errorf("new base: %w", err)
 	}
 	if req.GetFrom() == "" {
-		r.From, err = s.baseOf(r.Storages)
-		r.FromRef = s.knownAs(r.From)
+		r.From, err = s.lookup.baseOf(r.Storages)
+		r.FromRef = s.lookup.knownAs(r.From)
 		return r, err
 	}
-	if r.From, err = s.layer(ctx, req.GetNamespace(), req.GetFrom()); err != nil {
+	if r.From, err = s.lookup.layer(ctx, req.GetNamespace(), req.GetFrom()); err != nil {
 		return r, fmt.Errorf("old base: %w", err)
 	}
 	return r, nil
-}
-
-// baseOf returns the base that all the storages stand on.
-func (s *Service) baseOf(storages []string) (base dag.NodeID, err error) {
-	if len(storages) == 0 {
-		return 0, fmt.Errorf("name the old base, or the storages to update: %w", errdefs.ErrInvalidArgument)
-	}
-	s.snapshotter.State().Graph(func(g *dag.Graph) {
-		for i, name := range storages {
-			st, _ := g.Storage(name)
-			if b := g.Base(st); i == 0 {
-				base = b
-			} else if !g.SameBase(b, base) {
-				err = fmt.Errorf("storages %q and %q stand on different bases; name the old base, or update them one by one: %w", storages[0], name, errdefs.ErrInvalidArgument)
-			}
-		}
-	})
-	return base, err
-}
-
-// knownAs returns what a layer was called when it was last part of an update, empty if it never was.
-func (s *Service) knownAs(layer dag.NodeID) (ref string) {
-	s.snapshotter.State().Graph(func(g *dag.Graph) {
-		for _, u := range g.Updates() {
-			switch layer {
-			case u.From:
-				ref = u.FromRef
-			case u.To:
-				ref = u.ToRef
-			}
-		}
-	})
-	return ref
-}
-
-// layer finds a layer by its id ("n12") or by the name of an image of which it is the topmost one. What has the form of
-// an id never is an image: a layer that is gone must not give way to an image of the same name.
-func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID, error) {
-	if ref == "" {
-		return 0, fmt.Errorf("an image must be named: %w", errdefs.ErrInvalidArgument)
-	}
-	number, _ := strings.CutPrefix(ref, "n")
-	if id, err := strconv.ParseUint(number, 10, 64); err == nil && ref == dag.NodeID(id).String() {
-		known := false
-		s.snapshotter.State().Graph(func(g *dag.Graph) {
-			n, ok := g.Node(dag.NodeID(id))
-			known = ok && n.Kind == dag.Layer
-		})
-		if !known {
-			return 0, fmt.Errorf("layer %s: %w; an image of that name must be given in full, with its registry",
-				ref, errdefs.ErrNotFound)
-		}
-		return dag.NodeID(id), nil
-	}
-	return s.snapshotter.LayerOf(ctx, namespace, ref)
 }
 
 // ListUpdates returns the updates by id.
@@ -221,7 +163,7 @@ func changed(u, last *api.Update) *api.Update {
 
 // GetReport returns what an update found and did in a storage.
 func (s *Service) GetReport(req *api.GetReportRequest, stream streamOf[api.GetReportResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetStorage())
+	full, err := s.lookup.resolve(stream.Context(), req.GetStorage())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -271,7 +213,7 @@ func (s *Service) RollbackUpdate(
 
 // CancelUpdate withdraws what has not happened of an update, or of its rollback, for all its storages or for some.
 func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api.CancelUpdateResponse]) error {
-	names, err := s.resolveAll(stream.Context(), req.GetStorages())
+	names, err := s.lookup.resolveAll(stream.Context(), req.GetStorages())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -286,7 +228,7 @@ func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api
 
 // ApplyUpdate has an update that was announced or staged go on.
 func (s *Service) ApplyUpdate(ctx context.Context, req *api.ApplyUpdateRequest) (*api.ApplyUpdateResponse, error) {
-	names, err := s.resolveAll(ctx, req.GetStorages())
+	names, err := s.lookup.resolveAll(ctx, req.GetStorages())
 	if err == nil {
 		err = s.snapshotter.Updates().Apply(ctx, dag.UpdateID(req.GetId()), names)
 	}
@@ -314,7 +256,7 @@ func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream streamO
 }
 
 func (s *Service) rollbackRequest(ctx context.Context, req *api.RollbackUpdateRequest) (updates.RollbackRequest, error) {
-	names, err := s.resolveAll(ctx, req.GetStorages())
+	names, err := s.lookup.resolveAll(ctx, req.GetStorages())
 	return updates.RollbackRequest{
 		Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry(), Discard: req.GetDiscard(),
 		WithNew: req.GetWithNew(), AssumeFree: req.GetAssumeFree(),

@@ -17,7 +17,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/image-spec/identity"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
@@ -27,7 +27,7 @@ import (
 //
 // It fails with errdefs.ErrNotFound when there is no such container or image, and with errdefs.ErrFailedPrecondition when the
 // record is not ours to change.
-func (h *Host) HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*snapshotter.Home, error) {
+func (h *Host) HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*binding.Home, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	c, err := h.client.ContainerService().Get(ctx, container)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 // Key is a key of containerd's in one of its namespaces.
 type Key struct{ Namespace, Key string }
 
-// Parse splits the key of a snapshot as containerd's metadata store hands it to a snapshotter: "<namespace>/<sequence>/<key>". Keys that were not made by a metadata store have no namespace.
+// Parse splits the key of a snapshot as containerd's metadata store hands it to a snapshotter:
+// "<namespace>/<sequence>/<key>". Keys that were not made by a metadata store have no namespace.
 func Parse(key string) Key {
 	namespace, rest, ok := strings.Cut(key, "/")
 	sequence, own, ok2 := strings.Cut(rest, "/")
@@ -28,13 +29,6 @@ func Parse(key string) Key {
 		return Key{Key: key}
 	}
 	return Key{Namespace: namespace, Key: own}
-}
-
-// Own returns the containerd namespace of a snapshot key and the key as clients of containerd know it. Keys that
-// were not made by a metadata store have no namespace.
-func Own(key string) (namespace, own string) {
-	k := Parse(key)
-	return k.Namespace, k.Key
 }
 
 // Container returns the id of the container that a snapshot key belongs to, empty if it cannot be a container's:

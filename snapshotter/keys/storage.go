@@ -18,16 +18,18 @@ var part = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
 const maxName = 4096
 
 // StorageName returns the full name of a storage: the containerd namespace, and parts that tell the storages of one
-// namespace apart, joined by slashes. It fails with errdefs.ErrInvalidArgument for parts that are empty, too long or hold
-// other characters than letters, digits, '_', '.' and '-', and for names of more than 4096 bytes.
+// namespace apart, joined by slashes. It fails with errdefs.ErrInvalidArgument for parts that are empty, too long or
+// hold other characters than letters, digits, '_', '.' and '-', and for names of more than 4096 bytes.
 func StorageName(namespace string, parts ...string) (string, error) {
 	if namespace == "" {
-		return "", fmt.Errorf("storage %q needs a containerd namespace: %w", strings.Join(parts, "/"), errdefs.ErrInvalidArgument)
+		return "", fmt.Errorf("storage %q needs a containerd namespace: %w", strings.Join(parts, "/"),
+			errdefs.ErrInvalidArgument)
 	}
 	all := append([]string{namespace}, parts...)
 	for _, p := range all {
 		if !part.MatchString(p) {
-			return "", fmt.Errorf("storage name %q: each part must be 1 to 128 letters, digits, '_', '.' or '-' and begin with a letter or digit: %w", p, errdefs.ErrInvalidArgument)
+			return "", fmt.Errorf("storage name %q: each part must be 1 to 128 letters, digits, '_', '.' or '-' and begin "+
+				"with a letter or digit: %w", p, errdefs.ErrInvalidArgument)
 		}
 	}
 	full := strings.Join(all, "/")

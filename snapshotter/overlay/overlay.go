@@ -24,8 +24,8 @@ type Mounts struct {
 	lower   int      // how many lower directories a mount takes
 }
 
-// New returns what makes mounts of the nodes in a directory, with these options. Without options it asks the kernel what it
-// knows. A mount takes as many lower directories as lower says.
+// New returns what makes mounts of the nodes in a directory, with these options. Without options it asks the kernel
+// what it knows. A mount takes as many lower directories as lower says.
 func New(dir *nodes.Dir, options []string, lower int) (*Mounts, error) {
 	if options == nil {
 		var err error
@@ -58,7 +58,8 @@ func (m *Mounts) Fits(stack []dag.NodeID) error {
 	if lower <= m.lower && size <= os.Getpagesize() {
 		return nil
 	}
-	return fmt.Errorf("%d layers and storage nodes are more than one mount takes; moltctl layer merge merges delta layers "+
+	return fmt.Errorf("%d layers and storage nodes are more than one mount takes; "+
+		"moltctl layer merge merges delta layers "+
 		"and says what keeps the others, and a smaller retention.points leaves fewer storage nodes: %w",
 		lower, errdefs.ErrFailedPrecondition)
 }

@@ -21,9 +21,9 @@ var wantedOptions = [...]string{
 	"index=off", "metacopy=off", "redirect_dir=nofollow", "xino=off", "nfs_export=off", "uuid=null",
 }
 
-// probeOptions returns those of the wanted options that this kernel knows, by mounting an overlay nowhere with each. An
-// option that the kernel does not know it cannot switch on by itself either. On a full disk, where nothing can be mounted,
-// those that the kernel can read are taken.
+// probeOptions returns those of the wanted options that this kernel knows, by mounting an overlay nowhere with each.
+// An option that the kernel does not know it cannot switch on by itself either. On a full disk, where nothing can be
+// mounted, those that the kernel can read are taken.
 func probeOptions(dir *nodes.Dir) ([]string, error) {
 	known, err := probeByMounting(dir)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -45,8 +45,8 @@ func acceptedOptions(try func(option string) error) (accepted []string, err erro
 	return accepted, nil
 }
 
-// unknown tells whether an option failed because the kernel does not know it. Whatever else fails says nothing of that: one that
-// were left out for want of memory would be on.
+// unknown tells whether an option failed because the kernel does not know it. Whatever else fails says nothing of
+// that: one that were left out for want of memory would be on.
 func unknown(err error) bool { return errors.Is(err, unix.EINVAL) }
 
 func probeByMounting(in *nodes.Dir) ([]string, error) {
@@ -56,7 +56,8 @@ func probeByMounting(in *nodes.Dir) ([]string, error) {
 	}
 	defer func() {
 		if err := in.Delete(dir); err != nil {
-			log.L.WithError(err).WithField("path", dir).Warn("failed to remove what overlayfs was tried with; it is deleted with the trash")
+			log.L.WithError(err).WithField("path", dir).
+				Warn("failed to remove what overlayfs was tried with; it is deleted with the trash")
 		}
 	}()
 	for _, sub := range []string{"lower", "upper", "work"} {
@@ -65,7 +66,8 @@ func probeByMounting(in *nodes.Dir) ([]string, error) {
 		}
 	}
 	if err := probe(dir); err != nil {
-		return nil, fmt.Errorf("overlayfs cannot be used on %s, a local file system such as ext4 or xfs is needed, and root: %w", in.Root(), err)
+		return nil, fmt.Errorf("overlayfs cannot be used on %s, a local file system such as ext4 or xfs is needed, and "+
+			"root: %w", in.Root(), err)
 	}
 	return acceptedOptions(func(option string) error { return probe(dir, option) })
 }
@@ -93,7 +95,8 @@ func probe(dir string, options ...string) (err error) {
 	}
 	defer func() { err = errors.Join(err, unix.Close(fsfd)) }()
 	options = append([]string{
-		"lowerdir=" + filepath.Join(dir, "lower"), "upperdir=" + filepath.Join(dir, "upper"), "workdir=" + filepath.Join(dir, "work"),
+		"lowerdir=" + filepath.Join(dir, "lower"), "upperdir=" + filepath.Join(dir, "upper"),
+		"workdir=" + filepath.Join(dir, "work"),
 	}, options...)
 	for _, option := range options {
 		if err := setOption(fsfd, option); err != nil {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/host"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
@@ -90,7 +91,7 @@ func options(config *Config) []snapshotter.Opt {
 	}
 	opts := []snapshotter.Opt{snapshotter.WithRetention(retention)}
 	if config.OnReturn != "" {
-		opts = append(opts, snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(config.OnReturn)))
+		opts = append(opts, snapshotter.WithRollbackPolicy(binding.RollbackPolicy(config.OnReturn)))
 	}
 	return opts
 }

@@ -92,8 +92,8 @@ func (i Inside) Write(storage, file string) {
 // Divide goes on in a new node of a storage, without an update.
 func (i Inside) Divide(storage string) {
 	i.t.Helper()
-	i.Must(i.Fork(i.t.Context(), storage, "test/for-a-moment"))
-	i.Must(i.RemoveStorage(i.t.Context(), "test/for-a-moment"))
+	i.Must(i.Storages().Fork(i.t.Context(), storage, "test/for-a-moment"))
+	i.Must(i.Storages().Remove(i.t.Context(), "test/for-a-moment"))
 }
 
 // Recorded returns the record of an update.

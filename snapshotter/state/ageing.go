@@ -70,8 +70,8 @@ func (a *Ageing) Moment() clock.Moment {
 	return m
 }
 
-// due reports whether a state of a storage may be forgotten for its age now: one at a time, so that a person who sees the
-// log can still do something.
+// due reports whether a state of a storage may be forgotten for its age now: one at a time, so that a person who sees
+// the log can still do something.
 func (a *Ageing) due(m clock.Moment) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

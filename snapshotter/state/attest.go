@@ -35,11 +35,15 @@ type witness struct {
 }
 
 func newWitness(s *State) *witness {
-	return &witness{state: s, nodes: s.nodes, tasks: s.tasks, digests: map[dag.NodeID]digest.Digest{}, failed: map[dag.NodeID]bool{}}
+	return &witness{
+		state: s, nodes: s.nodes, tasks: s.tasks,
+		digests: map[dag.NodeID]digest.Digest{}, failed: map[dag.NodeID]bool{},
+	}
 }
 
-// attest writes down in a file what is in the directory of a node that is about to be frozen, its content not read. Until the
-// node is frozen this is worth nothing; it is done again then. The caller puts it on disk together with the node.
+// attest writes down in a file what is in the directory of a node that is about to be frozen, its content not read.
+// Until the node is frozen this is worth nothing; it is done again then. The caller puts it on disk together with the
+// node.
 func (w *witness) attest(ctx context.Context, id dag.NodeID, dir, path string) error {
 	sum, err := manifest.Write(path, factsOf(ctx, dir))
 	if err != nil {

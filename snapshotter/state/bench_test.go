@@ -147,3 +147,12 @@ func (b bench) divide(storage string) {
 	b.must(b.fork(storage, "test/for-a-moment"))
 	b.must(b.remove("test/for-a-moment"))
 }
+
+// node returns the node of a layer.
+func (b bench) node(key string) (id dag.NodeID) {
+	b.Graph(func(g *dag.Graph) {
+		n, _ := g.Name(key)
+		id = n.Node
+	})
+	return id
+}

@@ -44,7 +44,8 @@ type Checker struct {
 	claimed func(dag.NodeID) bool
 }
 
-// NewChecker returns what looks at a state directory. claimed reports whether the work directory of a node is away for a while.
+// NewChecker returns what looks at a state directory. claimed reports whether the work directory of a node is away
+// for a while.
 func NewChecker(s *State, claimed func(dag.NodeID) bool) *Checker {
 	return &Checker{state: s, nodes: s.nodes, ageing: s.ageing, claimed: claimed}
 }
@@ -136,7 +137,8 @@ func (c *Checker) Directories(context.Context) (found []Problem, _ error) {
 			continue
 		}
 		found = append(found, Problem{
-			Subject: "directory n/" + fmt.Sprint(uint64(id)), What: "nothing knows what it is", Remedy: "it is set aside in " + c.nodes.Lost(),
+			Subject: "directory n/" + fmt.Sprint(uint64(id)), What: "nothing knows what it is",
+			Remedy: "it is set aside in " + c.nodes.Lost(),
 			Repair: func(context.Context) error { return c.nodes.SetAside(id) },
 		})
 	}
@@ -157,9 +159,11 @@ func (c *Checker) Mounts(context.Context) (found []Problem, _ error) {
 			n, known := g.Node(id)
 			switch {
 			case !known && !c.doomedNode(id):
-				found = append(found, Problem{Subject: "node " + id.String(), What: "it is mounted, and nothing knows it", Grave: true})
+				found = append(found, Problem{Subject: "node " + id.String(), What: "it is mounted, and nothing knows it",
+					Grave: true})
 			case known && n.Frozen && table.Upper(id):
-				found = append(found, Problem{Subject: "node " + id.String(), What: "it is immutable, and mounted to be written to; stop who uses it", Grave: true})
+				found = append(found, Problem{Subject: "node " + id.String(),
+					What: "it is immutable, and mounted to be written to; stop who uses it", Grave: true})
 			}
 		}
 	})
@@ -185,7 +189,8 @@ func (c *Checker) Lost(context.Context) (found []Problem, _ error) {
 		}
 	}
 	for _, path := range aside {
-		found = append(found, Problem{Subject: "lost/" + filepath.Base(path), What: "a node that nothing needed when the graph was rebuilt; look at " + path + " and delete it"})
+		found = append(found, Problem{Subject: "lost/" + filepath.Base(path),
+			What: "a node that nothing needed when the graph was rebuilt; look at " + path + " and delete it"})
 	}
 	return found, nil
 }

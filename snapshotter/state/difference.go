@@ -36,8 +36,8 @@ type Difference struct {
 	MountPoint bool
 }
 
-// Directories and files that runtimes of containers make, where the base has none, to mount something on them, whatever the
-// specification of the container says.
+// Directories and files that runtimes of containers make, where the base has none, to mount something on them,
+// whatever the specification of the container says.
 var (
 	mountedDirectories = []string{"dev", "dev/mqueue", "dev/pts", "dev/shm", "proc", "run", "sys"}
 	mountedFiles       = []string{"dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"}
@@ -51,9 +51,9 @@ func (m MountPoints) has(path string) bool {
 	return slices.ContainsFunc(m, func(point string) bool { return point == path || strings.HasPrefix(point, path+"/") })
 }
 
-// Diff calls fn for every path that a storage says something about, parents first. The storage may be in use; then it is told
-// what was there when it was looked at. mounted is what the container has mounted, as far as that is known. Paths that cannot be
-// looked at are passed over: the error at the end names them.
+// Diff calls fn for every path that a storage says something about, parents first. The storage may be in use; then it
+// is told what was there when it was looked at. mounted is what the container has mounted, as far as that is known.
+// Paths that cannot be looked at are passed over: the error at the end names them.
 func (s *State) Diff(ctx context.Context, name string, mounted MountPoints, fn func(Difference) error) (err error) {
 	var (
 		ids, chain []dag.NodeID
@@ -91,7 +91,8 @@ func (s *State) Diff(ctx context.Context, name string, mounted MountPoints, fn f
 	return passed.err()
 }
 
-// differenceOf says how a path differs from the base. Where the base cannot be looked at, the path is there, and so changed.
+// differenceOf says how a path differs from the base. Where the base cannot be looked at, the path is there, and so
+// changed.
 func differenceOf(base *tree.View, mounted MountPoints, c tree.Change) Difference {
 	d := Difference{Change: c, How: Altered}
 	if c.Deleted {
@@ -128,5 +129,6 @@ func (p *passedPaths) err() error {
 	if len(p.errs) == 0 {
 		return nil
 	}
-	return fmt.Errorf("all but these paths and %d more could be looked at: %w: %w", p.more, errors.Join(p.errs...), errdefs.ErrFailedPrecondition)
+	return fmt.Errorf("all but these paths and %d more could be looked at: %w: %w", p.more, errors.Join(p.errs...),
+		errdefs.ErrFailedPrecondition)
 }

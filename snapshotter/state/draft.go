@@ -13,8 +13,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// Draft is a change of the graph in the making: nodes that are made for it, and nodes that are frozen by it. Close deletes
-// what was made, unless Commit has shown it. It is for one goroutine.
+// Draft is a change of the graph in the making: nodes that are made for it, and nodes that are frozen by it. Close
+// deletes what was made, unless Commit has shown it. It is for one goroutine.
 type Draft struct {
 	s        *State
 	made     []dag.NodeID // in the order in which they are published
@@ -41,8 +41,8 @@ func (d *Draft) Make() (id dag.NodeID, dir string, err error) {
 	return id, dir, err
 }
 
-// MakeOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an overlay shows
-// that of its upper directory.
+// MakeOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an
+// overlay shows that of its upper directory.
 func (d *Draft) MakeOpen(below tree.Stack) (id dag.NodeID, err error) {
 	id = d.add()
 	dir, err := d.s.nodes.StageOpen(id)
@@ -112,8 +112,8 @@ func (s *State) CommitAll(drafts []*Draft, ts ...dag.Transformation) error {
 	return nil
 }
 
-// Close deletes what was made. After Commit, and a second time, it does nothing. When it is not known whether a change was
-// carried out, all stays: the next start deletes what the graph does not know.
+// Close deletes what was made. After Commit, and a second time, it does nothing. When it is not known whether a
+// change was carried out, all stays: the next start deletes what the graph does not know.
 func (d *Draft) Close() error {
 	defer d.release()
 	made := d.made

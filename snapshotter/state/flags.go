@@ -12,8 +12,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// SettleFlags sets the inode flags of the files of a storage as they must be when it is mounted: overlayfs heeds those that it
-// noted in an upper directory only. The caller holds the lock of the storage, so that its nodes stay the same.
+// SettleFlags sets the inode flags of the files of a storage as they must be when it is mounted: overlayfs heeds
+// those that it noted in an upper directory only. The caller holds the lock of the storage, so that its nodes stay
+// the same.
 func (s *State) SettleFlags(ctx context.Context, key string) error {
 	var (
 		st    dag.Storage
@@ -32,7 +33,8 @@ func (s *State) SettleFlags(ctx context.Context, key string) error {
 		if id == st.Head {
 			settle = s.nodes.HideFlags
 		}
-		if err := settle(ctx, id); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is damaged is refused with the reason
+		// one that is damaged is refused with the reason
+		if err := settle(ctx, id); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("what is immutable or append-only in storage %q cannot be shown so: %w", st.Name, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
+// Fork begins a storage named target that has all that a storage has, which is free and whose lock the caller holds.
 func (s *State) Fork(ctx context.Context, st dag.Storage, target string) (err error) {
 	var (
 		below    []dag.NodeID

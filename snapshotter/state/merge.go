@@ -106,7 +106,9 @@ func (r *Merger) MergeFree(ctx context.Context) error {
 }
 
 // Pause waits for nodes that are being merged, and keeps others from it until resume is called.
-func (r *Merger) Pause(ctx context.Context) (resume func(), err error) { return r.locks.Lock(ctx, "merge") }
+func (r *Merger) Pause(ctx context.Context) (resume func(), err error) {
+	return r.locks.Lock(ctx, "merge")
+}
 
 func (r *Merger) mergeAll(
 	ctx context.Context, wanted func(upper dag.Node) bool,
@@ -207,8 +209,8 @@ func viewsOf(g *dag.Graph, p dag.Pair) (views [][]dag.NodeID, storages []string)
 	return views, storages
 }
 
-// mergePair builds the node that takes the place of two and puts it there. After a crash either the two are there or the
-// one; the other is deleted.
+// mergePair builds the node that takes the place of two and puts it there. After a crash either the two are there or
+// the one; the other is deleted.
 func (r *Merger) mergePair(ctx context.Context, m merging) (err error) {
 	defer func() { err = errors.Join(err, m.draft.Close()) }()
 	p := m.Pair
@@ -250,8 +252,8 @@ func (r *Merger) mergePair(ctx context.Context, m merging) (err error) {
 	return r.commitMerge(ctx, m, dag.Merge{Pair: p, Into: into, Size: size, Inodes: inodes, Now: clock.Now()})
 }
 
-// commitMerge puts a merged node in the place of two, unless a storage has come to show them over something else since: the
-// merged node holds just what is needed over what it was made for.
+// commitMerge puts a merged node in the place of two, unless a storage has come to show them over something else
+// since: the merged node holds just what is needed over what it was made for.
 func (r *Merger) commitMerge(ctx context.Context, m merging, t dag.Merge) error {
 	ctx, cancel := context.WithTimeout(ctx, atWork)
 	defer cancel()
@@ -266,7 +268,8 @@ func (r *Merger) commitMerge(ctx context.Context, m merging, t dag.Merge) error 
 		same = slices.EqualFunc(views, m.views, slices.Equal) && slices.Equal(storages, m.storages)
 	})
 	if !same {
-		return fmt.Errorf("%v and %v are seen over something else meanwhile: %w", m.Lower, m.Upper, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("%v and %v are seen over something else meanwhile: %w", m.Lower, m.Upper,
+			errdefs.ErrFailedPrecondition)
 	}
 	return m.draft.Commit(t)
 }

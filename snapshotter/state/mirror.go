@@ -24,9 +24,10 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/records"
 )
 
-// mirror carries out changes of the graph and copies each record that changed to a file of its own, from which the graph is
-// rebuilt when the database is lost, damaged, or replaced by an older one. The files follow the database: after a crash they
-// are what it says, or what it said before. After a power cut some may be missing, until the next start.
+// mirror carries out changes of the graph and copies each record that changed to a file of its own, from which the
+// graph is rebuilt when the database is lost, damaged, or replaced by an older one. The files follow the database:
+// after a crash they are what it says, or what it said before. After a power cut some may be missing, until the next
+// start.
 type mirror struct {
 	store *store.Store
 	nodes *nodes.Dir
@@ -45,8 +46,8 @@ type nodeRecord struct {
 	Key     string `json:"key,omitempty"`
 }
 
-// do carries out transformations as one change. That its records cannot be copied is no error of the change: they are copied
-// later.
+// do carries out transformations as one change. That its records cannot be copied is no error of the change: they are
+// copied later.
 func (m *mirror) do(ts ...dag.Transformation) (dag.Change, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -65,9 +66,9 @@ func (m *mirror) do(ts ...dag.Transformation) (dag.Change, error) {
 	return change, nil
 }
 
-// copy writes the records of a change. What is referred to comes before what refers to it, and what is gone goes last, in the
-// opposite order: should the database be lost at the same moment, the files say what was before or what is now, for each
-// storage.
+// copy writes the records of a change. What is referred to comes before what refers to it, and what is gone goes
+// last, in the opposite order: should the database be lost at the same moment, the files say what was before or what
+// is now, for each storage.
 func (m *mirror) copy(c dag.Change) error {
 	sequence := m.store.Sequence()
 	concerned := m.nodeRecords(c)
@@ -114,7 +115,9 @@ func (m *mirror) known(concerned map[dag.NodeID]*nodeRecord) func(dag.NodeID) da
 }
 
 // copyRecords writes records, in the order of their keys, those that are gone last.
-func copyRecords[K cmp.Ordered, V any](files *records.Dir, kind records.Kind, sequence uint64, changed map[K]*V, name func(K) string) error {
+func copyRecords[K cmp.Ordered, V any](
+	files *records.Dir, kind records.Kind, sequence uint64, changed map[K]*V, name func(K) string,
+) error {
 	var gone []K
 	for _, key := range slices.Sorted(maps.Keys(changed)) {
 		if changed[key] == nil {
@@ -174,8 +177,8 @@ func describe(n dag.Node, headOf dag.Storage) *nodeRecord {
 	return &nodeRecord{Node: n, Storage: headOf.Name, Key: headOf.Key}
 }
 
-// copyNode writes the record of a node, nil for one that the graph does not have any more. One without a directory, which is
-// damaged, has no place for it.
+// copyNode writes the record of a node, nil for one that the graph does not have any more. One without a directory,
+// which is damaged, has no place for it.
 func (m *mirror) copyNode(sequence uint64, id dag.NodeID, n *nodeRecord) error {
 	if n == nil {
 		if err := m.nodes.Remove(m.nodes.Record(id)); !errors.Is(err, fs.ErrNotExist) {
@@ -245,15 +248,16 @@ func (m *mirror) wrong() ([]stale, error) {
 	return m.compare()
 }
 
-// compare returns the files that do not say what the graph says, in the order in which copy would correct them. The caller
-// holds mu.
+// compare returns the files that do not say what the graph says, in the order in which copy would correct them. The
+// caller holds mu.
 func (m *mirror) compare() (wrong []stale, err error) {
 	sequence := m.store.Sequence()
 	known := map[string]bool{}
 	for _, one := range m.expected() {
 		known[one.path] = true
 		if _, err := os.Lstat(filepath.Dir(one.path)); err == nil && !records.Same(one.path, one.record) {
-			wrong = append(wrong, stale{"the record of " + one.what, "it is written anew", func() error { return one.write(sequence) }})
+			wrong = append(wrong, stale{"the record of " + one.what, "it is written anew",
+				func() error { return one.write(sequence) }})
 		}
 	}
 	for _, kind := range []records.Kind{records.Storages, records.Names, records.Updates} {
@@ -278,8 +282,9 @@ func ofGone(path string, remove func() error) stale {
 	return stale{"the record " + path + " of something that is gone", "it is removed", remove}
 }
 
-// goneNodes returns the nodes, each after what it stands on, whose directories are still there with a record that is not
-// among the known paths: as long as they are in use they stay, and their records would tell of storages that are gone.
+// goneNodes returns the nodes, each after what it stands on, whose directories are still there with a record that is
+// not among the known paths: as long as they are in use they stay, and their records would tell of storages that are
+// gone.
 func (m *mirror) goneNodes(known map[string]bool) ([]dag.NodeID, error) {
 	present, err := m.nodes.List()
 	if err != nil {
@@ -318,8 +323,8 @@ func (m *mirror) catchUp() error {
 	return m.files.SetPosition(records.Position{Sequence: m.store.Sequence(), Boot: m.boot})
 }
 
-// catchUpAtStart makes the files say what the graph says if a crash has kept the last change from being copied, or if the machine
-// has stopped since, so that files may not have come onto the disk.
+// catchUpAtStart makes the files say what the graph says if a crash has kept the last change from being copied, or if
+// the machine has stopped since, so that files may not have come onto the disk.
 func (m *mirror) catchUpAtStart() error {
 	position, err := m.files.Position()
 	switch {

@@ -29,8 +29,8 @@ type Occupancy struct {
 	LastUsed time.Time
 }
 
-// Occupancies returns what can be seen of storages, by name. Nodes whose size is not known, the open ones that is, are walked
-// if they are to be measured. One that cannot be walked counts as empty.
+// Occupancies returns what can be seen of storages, by name. Nodes whose size is not known, the open ones that is,
+// are walked if they are to be measured. One that cannot be walked counts as empty.
 func (m *Meter) Occupancies(ctx context.Context, storages []dag.Storage, measure bool) map[string]Occupancy {
 	table, err := mounttable.Read(m.nodes.Published())
 	if err != nil {
@@ -68,7 +68,8 @@ func (m *Meter) sizeOf(ctx context.Context, n dag.Node, measure bool) (int64, er
 	return size, err
 }
 
-// lastMounted returns when a node was last mounted to be written. Each mount makes a new directory in the work directory.
+// lastMounted returns when a node was last mounted to be written. Each mount makes a new directory in the work
+// directory.
 func (m *Meter) lastMounted(id dag.NodeID) time.Time {
 	info, err := os.Lstat(filepath.Join(m.nodes.Work(id), "work"))
 	if err != nil {
@@ -94,8 +95,8 @@ type Space struct {
 	Reclaimable int64 // what would be free if nothing of it were kept any longer
 }
 
-// DiskUsage measures the state directory by kind. It returns, too, how many nodes could not be measured. A node that storages
-// need now is theirs; one that only a rollback needs is a rollback point's.
+// DiskUsage measures the state directory by kind. It returns, too, how many nodes could not be measured. A node that
+// storages need now is theirs; one that only a rollback needs is a rollback point's.
 func (m *Meter) DiskUsage(ctx context.Context) (all []Space, unmeasured int, err error) {
 	kinds := map[string]*Space{}
 	for _, kind := range []string{InBaseLayers, InDeltaLayers, InStorages, InPoints, InTrash} {

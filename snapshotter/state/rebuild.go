@@ -37,38 +37,14 @@ type opening struct {
 	recorded uint64       // the newest change in the files
 }
 
-// openGraph opens the database. When it is lost, damaged or older than the files beside it, the graph is rebuilt from those:
-// what is on disk is newer than any backup of the database, and whatever a backup knows of that has no directory any more is
-// of no use.
+// openGraph opens the database. When it is lost, damaged or older than the files beside it, the graph is rebuilt from
+// those: what is on disk is newer than any backup of the database, and whatever a backup knows of that has no
+// directory any more is of no use.
 func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error) {
 	o := opening{nodes: dir, database: filepath.Join(dir.Root(), "graph.db")}
-	var err error
-	if o.files, err = records.Open(dir.Records()); err != nil {
-		return nil, nil, nil, err
-	}
-	o.files.RemoveWith(dir.Remove)
-	if o.present, err = dir.List(); err != nil {
-		return nil, nil, nil, err
-	}
-	discarded, err := dir.Discarded()
+	older, err := o.look()
 	if err != nil {
 		return nil, nil, nil, err
-	}
-	o.highest = slices.Max(append(slices.Concat(o.present, discarded), 0))
-	position, err := o.files.Position()
-	if err != nil && !errdefs.IsDataLoss(err) {
-		return nil, nil, nil, err
-	}
-	older, err := store.MayBeOlder(o.database)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if o.recorded = position.Sequence; o.recorded == 0 || older { // lost, damaged, there never was a change, or it ends before what is copied
-		newest, err := o.newest()
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		o.recorded = max(o.recorded, newest)
 	}
 	st, err := store.Open(o.database, o.highest)
 	why := o.untrusted(st, err)
@@ -89,6 +65,38 @@ func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error)
 		return nil, nil, nil, fmt.Errorf("rebuild the graph: %w", err)
 	}
 	return st, o.files, o.present, nil
+}
+
+// look finds out what is there beside the database, and reports whether the database may be older than that.
+func (o *opening) look() (older bool, err error) {
+	if o.files, err = records.Open(o.nodes.Records()); err != nil {
+		return false, err
+	}
+	o.files.RemoveWith(o.nodes.Remove)
+	if o.present, err = o.nodes.List(); err != nil {
+		return false, err
+	}
+	discarded, err := o.nodes.Discarded()
+	if err != nil {
+		return false, err
+	}
+	o.highest = slices.Max(append(slices.Concat(o.present, discarded), 0))
+	position, err := o.files.Position()
+	if err != nil && !errdefs.IsDataLoss(err) {
+		return false, err
+	}
+	if older, err = store.MayBeOlder(o.database); err != nil {
+		return older, err
+	}
+	// The number is 0 when it is lost or damaged, or when there never was a change; an older one ends before what is copied.
+	if o.recorded = position.Sequence; o.recorded == 0 || older {
+		newest, err := o.newest()
+		if err != nil {
+			return older, err
+		}
+		o.recorded = max(o.recorded, newest)
+	}
+	return older, nil
 }
 
 // newest returns the newest change of which a record was written. What is damaged tells none.
@@ -118,8 +126,8 @@ func (o opening) newest() (sequence uint64, err error) {
 // lostDatabase is why a database is not trusted of which there is nothing to keep.
 const lostDatabase = "the database is lost"
 
-// untrusted says why the graph in the database is not the one to go on with, empty if it is, or if the error says why it
-// cannot be known.
+// untrusted says why the graph in the database is not the one to go on with, empty if it is, or if the error says why
+// it cannot be known.
 func (o opening) untrusted(st *store.Store, err error) string {
 	switch {
 	case errdefs.IsDataLoss(err):
@@ -134,8 +142,8 @@ func (o opening) untrusted(st *store.Store, err error) string {
 	return ""
 }
 
-// rebuild makes a database out of the records beside it. The old one is kept under another name, and directories that nothing
-// knows are set aside: nothing is deleted. After a crash it begins anew.
+// rebuild makes a database out of the records beside it. The old one is kept under another name, and directories that
+// nothing knows are set aside: nothing is deleted. After a crash it begins anew.
 func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
 	log.L.WithField("why", why).Warn("the graph is rebuilt from the directories of its nodes and the records beside them")
 	remains, unread, err := o.remains()
@@ -219,8 +227,8 @@ type unreadable struct {
 	err  error
 }
 
-// isDamage tells whether a record could not be read because of what it is. What the machine lacks, or does not let this process
-// do, says nothing of the record: with that repaired, it can be read.
+// isDamage tells whether a record could not be read because of what it is. What the machine lacks, or does not let
+// this process do, says nothing of the record: with that repaired, it can be read.
 func isDamage(err error) bool { return errdefs.IsDataLoss(err) || errors.Is(err, unix.EIO) }
 
 func readAll[V any](files *records.Dir, kind records.Kind) (all []V, unread []unreadable, err error) {
@@ -256,7 +264,8 @@ type Rebuilt struct {
 	Aside []dag.NodeID `json:"aside,omitempty"`
 }
 
-// keep sets a damaged record aside, which else would be written anew or removed: there may be something to be read from it.
+// keep sets a damaged record aside, which else would be written anew or removed: there may be something to be read
+// from it.
 func (o opening) keep(path string) error {
 	rest, err := filepath.Rel(o.nodes.Root(), path)
 	if err != nil {

@@ -15,9 +15,11 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// Untouched reports whether nothing was written in an open node since it was made: it is empty, and its root is the same as
-// that of the nodes under it, which it was made with.
-func (s *State) Untouched(id dag.NodeID, under []dag.NodeID, same func(own, made tree.Meta) bool) (empty bool, err error) {
+// Untouched reports whether nothing was written in an open node since it was made: it is empty, and its root is the
+// same as that of the nodes under it, which it was made with.
+func (s *State) Untouched(
+	id dag.NodeID, under []dag.NodeID, same func(own, made tree.Meta) bool,
+) (empty bool, err error) {
 	dir, err := os.Open(s.nodes.FS(id))
 	if err != nil {
 		return false, err

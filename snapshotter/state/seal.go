@@ -33,7 +33,8 @@ type FlagsLostError struct{ Err error }
 
 // Error implements error.
 func (e FlagsLostError) Error() string {
-	return "the container has made files immutable or append-only (chattr), and molt cannot keep them so: " + errtext.Of(e.Err)
+	return "the container has made files immutable or append-only (chattr), and molt cannot keep them so: " +
+		errtext.Of(e.Err)
 }
 
 // Unwrap makes it a failed precondition where it is not a reason to hold.

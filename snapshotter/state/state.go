@@ -1,8 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package state keeps a directory with its graph: the nodes on disk, the graph that says what they are, and the copies of its
-// records. It changes both together, checks them, and deletes what nothing needs. It knows neither containerd nor what servicing is.
+// Package state keeps a directory with its graph: the nodes on disk, the graph that says what they are, and the
+// copies of its records. It changes both together, checks them, and deletes what nothing needs. It knows neither
+// containerd nor what servicing is.
 package state
 
 import (
@@ -58,9 +59,9 @@ type State struct {
 	ageing  *Ageing
 }
 
-// Open opens the state directory at root, which it makes where there is none. When the database is lost, damaged or older than
-// the directories, the graph is rebuilt from those, see [Checker.Lost] for what that came to. What goes on in the background
-// is done by tasks. The caller calls Recover before anything else.
+// Open opens the state directory at root, which it makes where there is none. When the database is lost, damaged or
+// older than the directories, the graph is rebuilt from those, see [Checker.Lost] for what that came to. What goes on
+// in the background is done by tasks. The caller calls Recover before anything else.
 func Open(root string, tasks *background.Tasks, o Options) (*State, error) {
 	open := nodes.Open
 	if o.Shared {
@@ -88,8 +89,8 @@ func Open(root string, tasks *background.Tasks, o Options) (*State, error) {
 	return s, nil
 }
 
-// Recover brings what a crash left in order: what was never committed is deleted, in the background where it was published, the
-// records are copied, and layers that a power cut may have left incomplete are quarantined.
+// Recover brings what a crash left in order: what was never committed is deleted, in the background where it was
+// published, the records are copied, and layers that a power cut may have left incomplete are quarantined.
 func (s *State) Recover() error {
 	if err := s.nodes.DropStaging(); err != nil {
 		return err
@@ -173,8 +174,8 @@ func (s *State) Cleanup(ctx context.Context, handedOut func() map[dag.NodeID]boo
 	return errors.Join(append(errs, s.nodes.Sweep(s.ageing.sweepBefore()))...)
 }
 
-// recover brings the nodes in order that a crash left: nodes that were published and never committed are doomed, and layers that a power
-// cut may have left incomplete are quarantined.
+// recover brings the nodes in order that a crash left: nodes that were published and never committed are doomed, and
+// layers that a power cut may have left incomplete are quarantined.
 func (s *State) recover(present []dag.NodeID) {
 	var (
 		lost  []dag.Transformation
@@ -196,13 +197,14 @@ func (s *State) recover(present []dag.NodeID) {
 	if len(lost) > 0 {
 		log.L.WithField("nodes", len(lost)).Warn("the condition of nodes has changed since the last start")
 		if err := s.Do(lost...); err != nil { // the disk is full, perhaps
-			log.L.WithError(err).Error("failed to quarantine damaged nodes; they are refused all the same, and moltctl repair tries again")
+			log.L.WithError(err).Error("failed to quarantine damaged nodes; they are refused all the same, " +
+				"and moltctl repair tries again")
 		}
 	}
 }
 
-// Lease keeps nodes that of finds in the graph from being deleted, until release is called. They are leased before the graph
-// can change again.
+// Lease keeps nodes that of finds in the graph from being deleted, until release is called. They are leased before
+// the graph can change again.
 func (s *State) Lease(of func(*dag.Graph) []dag.NodeID) (release func()) {
 	s.Graph(func(g *dag.Graph) { release = s.leases.lease(of(g)...) })
 	return release
@@ -226,12 +228,13 @@ func (s *State) CatchUp() error { return s.mirror.catchUpIfLate() }
 // SumUp sums up what is in frozen nodes, in the background.
 func (s *State) SumUp(ctx context.Context) error { return s.witness.attestContents(ctx) }
 
-// Failed returns a channel that is closed when no change can be made any more until the state is opened again, which mends
-// what is the matter: the database is damaged, or the disk failed while it was written to. What exists can still be mounted.
+// Failed returns a channel that is closed when no change can be made any more until the state is opened again, which
+// mends what is the matter: the database is damaged, or the disk failed while it was written to. What exists can
+// still be mounted.
 func (s *State) Failed() <-chan struct{} { return s.store.Failed() }
 
-// Do carries out transformations as one change of the graph, copies the records that changed, and dooms the directories of
-// what nothing needs any more.
+// Do carries out transformations as one change of the graph, copies the records that changed, and dooms the
+// directories of what nothing needs any more.
 func (s *State) Do(ts ...dag.Transformation) error {
 	change, err := s.mirror.do(ts...)
 	if err != nil {
@@ -249,8 +252,9 @@ func (s *State) Do(ts ...dag.Transformation) error {
 	return nil
 }
 
-// Backup writes the graph as it is now to a database at path, in the place of what is there. Changes go on meanwhile. The
-// content of nodes is not part of it: restored over a state directory it is taken only if that has no newer graph.
+// Backup writes the graph as it is now to a database at path, in the place of what is there. Changes go on meanwhile.
+// The content of nodes is not part of it: restored over a state directory it is taken only if that has no newer
+// graph.
 func (s *State) Backup(_ context.Context, path string) error { return s.store.Backup(path) }
 
 // Graph calls fn with the graph, which does not change meanwhile. fn must neither keep it nor block.

@@ -24,8 +24,8 @@ func (s *State) SyncLayers() error {
 	return errors.Join(err, s.distrust())
 }
 
-// distrust quarantines the layers that the disk failed in before they were on it. The kernel tells of that once: a later daemon
-// would take them for written.
+// distrust quarantines the layers that the disk failed in before they were on it. The kernel tells of that once: a
+// later daemon would take them for written.
 func (s *State) distrust() error {
 	var lost []dag.Transformation
 	s.Graph(func(g *dag.Graph) {
@@ -61,16 +61,18 @@ func (s *State) Usable(g *dag.Graph, ids []dag.NodeID) error {
 		switch why := s.defect(n); {
 		case why == "":
 		case n.Kind == dag.Layer:
-			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, why, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, why,
+				errdefs.ErrFailedPrecondition)
 		default:
-			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back to a state without it: %w", id, why, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back to a "+
+				"state without it: %w", id, why, errdefs.ErrFailedPrecondition)
 		}
 	}
 	return nil
 }
 
-// defect says why a node must not be used, empty if it may be. What an earlier boot left out counts also before it is recorded as
-// damage, which takes a disk with room.
+// defect says why a node must not be used, empty if it may be. What an earlier boot left out counts also before it is
+// recorded as damage, which takes a disk with room.
 func (s *State) defect(n dag.Node) string {
 	if n.Damage == "" && s.halfWritten(n) {
 		return halfWritten
@@ -87,8 +89,8 @@ const (
 // halfWritten tells whether a power cut may have left a layer incomplete.
 func (s *State) halfWritten(n dag.Node) bool { return n.Unsynced != "" && n.Unsynced != s.boot }
 
-// unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on disk any
-// more after it: such a layer stays damaged, as does one that the disk failed in, see [State.distrust].
+// unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on
+// disk any more after it: such a layer stays damaged, as does one that the disk failed in, see [State.distrust].
 func (s *State) unsynced(g *dag.Graph) []dag.NodeID {
 	return slices.DeleteFunc(g.Unsynced(), func(id dag.NodeID) bool {
 		n, _ := g.Node(id)
@@ -96,8 +98,8 @@ func (s *State) unsynced(g *dag.Graph) []dag.NodeID {
 	})
 }
 
-// sync puts everything on disk, the given nodes that were just written among it, and notes so for the layers that were waiting
-// for it.
+// sync puts everything on disk, the given nodes that were just written among it, and notes so for the layers that
+// were waiting for it.
 func (s *State) sync(ids ...dag.NodeID) error {
 	var layers []dag.NodeID
 	s.Graph(func(g *dag.Graph) { layers = s.unsynced(g) })

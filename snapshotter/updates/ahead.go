@@ -20,9 +20,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
-// ahead remembers what servicing was told when side effects were staged ahead of time, by their reports: what was staged is
-// taken only by a move that would be told the same. It is kept in memory only, as the configuration and the engine may change
-// with the next start of the daemon: what an earlier one staged is staged again.
+// ahead remembers what servicing was told when side effects were staged ahead of time, by their reports: what was
+// staged is taken only by a move that would be told the same. It is kept in memory only, as the configuration and the
+// engine may change with the next start of the daemon: what an earlier one staged is staged again.
 type ahead struct {
 	mu   sync.Mutex
 	told map[string][]byte
@@ -56,8 +56,8 @@ func (s *Stager) told(st dag.Storage, u dag.Update) ([]byte, error) {
 	return json.Marshal(o)
 }
 
-// stageAhead determines and writes what an update would come to for a storage that is free and whose lock the caller holds.
-// The storage stays where it is, on an empty open node of its own.
+// stageAhead determines and writes what an update would come to for a storage that is free and whose lock the caller
+// holds. The storage stays where it is, on an empty open node of its own.
 func (s *Stager) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (*Staged, error) {
 	told, err := s.told(st, u)
 	if err != nil {
@@ -70,8 +70,8 @@ func (s *Stager) stageAhead(ctx context.Context, st dag.Storage, u dag.Update) (
 	return p, err
 }
 
-// Ready returns what moves a storage that is free and whose lock the caller holds: what was staged ahead of time, if nothing
-// was written since and servicing would be told the same, or what is staged now.
+// Ready returns what moves a storage that is free and whose lock the caller holds: what was staged ahead of time, if
+// nothing was written since and servicing would be told the same, or what is staged now.
 func (s *Stager) Ready(ctx context.Context, st dag.Storage, u dag.Update) (*Staged, error) {
 	p, ok, err := s.stagedAhead(ctx, st, u)
 	if ok || err != nil {

@@ -47,7 +47,7 @@ func TestRemovedWhileCommitting(t *testing.T) {
 		t.Context(), i.Updates(), noticing(updates.NotifyCommit), dag.Commit{Key: work, Name: two, Now: clock.Now()},
 		map[string]string{updates.LabelUpdateOf: "one"}, func() {
 			if tries++; tries == 1 {
-				i.Must(i.RemoveStorage(t.Context(), "test/db"))
+				i.Must(i.Storages().Remove(t.Context(), "test/db"))
 			}
 		})
 	i.Must(err)

@@ -23,7 +23,8 @@ type Inspector struct {
 	reports *Reports
 }
 
-// Explain tells where what a container with a storage sees at a path comes from, and what it hides. Nodes go by their ids.
+// Explain tells where what a container with a storage sees at a path comes from, and what it hides. Nodes go by their
+// ids.
 func (i *Inspector) Explain(ctx context.Context, storage, path string) (e *servicing.Explanation, err error) {
 	err = i.lookInto(storage, func(in servicing.Input, names []string) error {
 		e, err = servicing.Explain(ctx, in, path, names)
@@ -32,8 +33,9 @@ func (i *Inspector) Explain(ctx context.Context, storage, path string) (e *servi
 	return e, err
 }
 
-// Audit tells which packages and files of its base a storage hides. What the base changed since the oldest state that the
-// storage can return to is known to be a fix. A storage of which an update is held is compared with the base that it would be on.
+// Audit tells which packages and files of its base a storage hides. What the base changed since the oldest state that
+// the storage can return to is known to be a fix. A storage of which an update is held is compared with the base that
+// it would be on.
 func (i *Inspector) Audit(ctx context.Context, storage string) (r *servicing.AuditReport, err error) {
 	var to dag.NodeID
 	i.state.Graph(func(g *dag.Graph) {
@@ -63,7 +65,9 @@ func (i *Inspector) Audit(ctx context.Context, storage string) (r *servicing.Aud
 }
 
 // auditHeld compares a storage with the base on which it would stand.
-func (i *Inspector) auditHeld(ctx context.Context, storage string, to dag.NodeID) (r *servicing.AuditReport, err error) {
+func (i *Inspector) auditHeld(
+	ctx context.Context, storage string, to dag.NodeID,
+) (r *servicing.AuditReport, err error) {
 	var layers []dag.NodeID
 	defer i.state.Lease(func(g *dag.Graph) []dag.NodeID {
 		layers = g.Chain(to)

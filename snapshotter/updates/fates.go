@@ -33,7 +33,8 @@ const (
 	IsRolledBack Fate = "is rolled back"
 	// MovedOn: a later update has moved the storage since, and has to be rolled back first.
 	MovedOn Fate = "moved on"
-	// NeedsName: the storage is left alone unless it is named, because its container asks for the base that it would leave.
+	// NeedsName: the storage is left alone unless it is named, because its container asks for the base that it would
+	// leave.
 	NeedsName Fate = "needs its name"
 	// Ended: the storage was removed since.
 	Ended Fate = "removed"
@@ -63,9 +64,11 @@ type Undone struct {
 func (u Undone) Failure(id dag.UpdateID) error {
 	switch u.Fate {
 	case MovedOn:
-		return fmt.Errorf("storage %q was updated by %v since %v; roll that back first: %w", u.Storage, u.By, id, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q was updated by %v since %v; roll that back first: %w", u.Storage, u.By, id,
+			errdefs.ErrFailedPrecondition)
 	case NeedsName:
-		return fmt.Errorf("storage %q is left alone, %s; name it to roll it back: %w", u.Storage, u.Why, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q is left alone, %s; name it to roll it back: %w", u.Storage, u.Why,
+			errdefs.ErrFailedPrecondition)
 	}
 	return u.Err
 }
@@ -83,13 +86,15 @@ func (u Undone) withdrawal(id dag.UpdateID) dag.Transformation {
 	case Withdraws:
 		return dag.Withdraw{Update: id, Storages: []string{u.Storage}, Reason: "an operator withdrew it", Now: clock.Now()}
 	case WithdrawsRollback:
-		return dag.WithdrawRollback{Update: id, Storage: u.Storage, Reason: "an operator withdrew its rollback", Now: clock.Now()}
+		return dag.WithdrawRollback{
+			Update: id, Storage: u.Storage, Reason: "an operator withdrew its rollback", Now: clock.Now(),
+		}
 	}
 	return nil
 }
 
-// fates returns what undoing an update would come to for each storage that it concerns. It fails when there is none, unless
-// there is something else to undo.
+// fates returns what undoing an update would come to for each storage that it concerns. It fails when there is none,
+// unless there is something else to undo.
 func (rb *Rollbacks) fates(r RollbackRequest, fate fateOf, otherwise bool) (all []Undone, err error) {
 	var (
 		u  dag.Update
@@ -112,15 +117,18 @@ func (rb *Rollbacks) fates(r RollbackRequest, fate fateOf, otherwise bool) (all 
 		rb.state.Graph(func(g *dag.Graph) { one = fate(g, r, name) })
 		switch o, in := u.Outcomes[name]; {
 		case !in:
-			return nil, fmt.Errorf("update %v is not applied to storage %q, which is no part of it: %w", u.ID, name, errdefs.ErrFailedPrecondition)
+			return nil, fmt.Errorf("update %v is not applied to storage %q, which is no part of it: %w", u.ID, name,
+				errdefs.ErrFailedPrecondition)
 		case one.Fate != nothingToUndo:
 			all = append(all, one)
 		case len(r.Storages) > 0:
-			return nil, fmt.Errorf("update %v is not applied to storage %q, it is %s: %w", u.ID, name, o.State, errdefs.ErrFailedPrecondition)
+			return nil, fmt.Errorf("update %v is not applied to storage %q, it is %s: %w", u.ID, name, o.State,
+				errdefs.ErrFailedPrecondition)
 		}
 	}
 	if len(all) == 0 && !otherwise {
-		return nil, fmt.Errorf("update %v is applied to no storage, and waits for none: %w", u.ID, errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("update %v is applied to no storage, and waits for none: %w", u.ID,
+			errdefs.ErrFailedPrecondition)
 	}
 	return all, nil
 }
@@ -131,7 +139,7 @@ type fateOf func(*dag.Graph, RollbackRequest, string) Undone
 // nothingToUndo: the update neither has moved the storage nor will.
 const nothingToUndo Fate = ""
 
-// undoFate is that of [Snapshotter.Undo].
+// undoFate is that of [Rollbacks.Undo].
 func undoFate(g *dag.Graph, r RollbackRequest, name string) (one Undone) {
 	one.Storage = name
 	u, _ := g.Update(r.Update)
@@ -164,7 +172,7 @@ func undoFate(g *dag.Graph, r RollbackRequest, name string) (one Undone) {
 	return one
 }
 
-// cancelFate is that of [Snapshotter.Cancel].
+// cancelFate is that of [Rollbacks.Cancel].
 func cancelFate(g *dag.Graph, r RollbackRequest, name string) Undone {
 	st, _ := g.Storage(name)
 	if st.AwaitsRollback(r.Update) {
@@ -174,18 +182,21 @@ func cancelFate(g *dag.Graph, r RollbackRequest, name string) Undone {
 	u, _ := g.Update(r.Update)
 	switch one.Fate {
 	case RollsBack, MovedOn, NeedsName:
-		one.Fate, one.Err = Fails, fmt.Errorf("update %v of storage %q is already applied, use rollback: %w", u.ID, name, errdefs.ErrFailedPrecondition)
+		one.Fate, one.Err = Fails, fmt.Errorf("update %v of storage %q is already applied, use rollback: %w", u.ID, name,
+			errdefs.ErrFailedPrecondition)
 	case nothingToUndo:
 		if u.Outcomes[name].State == dag.RolledBack {
 			one.Fate = IsRolledBack
 			one.Why = fmt.Sprintf("the rollback of update %v of storage %q is already carried out; "+
-				"`moltctl update create --storage %s --to %s` updates the storage again", u.ID, name, name, cmp.Or(u.ToRef, "IMAGE"))
+				"`moltctl update create --storage %s --to %s` updates the storage again",
+				u.ID, name, name, cmp.Or(u.ToRef, "IMAGE"))
 		}
 	}
 	return one
 }
 
-// leavesAsked says so when returning to a rollback point takes a storage away from the base that its container asks for.
+// leavesAsked says so when returning to a rollback point takes a storage away from the base that its container asks
+// for.
 func leavesAsked(g *dag.Graph, st dag.Storage, p dag.Point) string {
 	point, _ := g.Node(p.Head)
 	if !g.IsAsked(st, g.Base(st)) || g.IsAsked(st, point.Base) {

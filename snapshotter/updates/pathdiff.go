@@ -15,9 +15,10 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/errtext"
 )
 
-// DiffPath tells how a path, clean and relative to the root, changed in an update of a storage. While the update is applied
-// this takes its rollback point; before that, or when it was held, the storage is compared as it is now. Where the nodes are
-// gone it is no error: what is returned says so. It fails with errdefs.ErrNotFound when the storage is not in the update.
+// DiffPath tells how a path, clean and relative to the root, changed in an update of a storage. While the update is
+// applied this takes its rollback point; before that, or when it was held, the storage is compared as it is now.
+// Where the nodes are gone it is no error: what is returned says so. It fails with errdefs.ErrNotFound when the
+// storage is not in the update.
 func (i *Inspector) DiffPath(ctx context.Context, id dag.UpdateID, storage, path string) (*servicing.PathDiff, error) {
 	was, err := i.pathBefore(id, storage, path)
 	if err != nil {

@@ -36,11 +36,11 @@ const (
 type CommitPolicy struct {
 	// Client is for a layer that a client labels, see [LabelUpdateOf].
 	Client OnCommit
-	// Image is for a layer that an image marks by an annotation. Where an image comes from is not known yet, so that it does
-	// not do more than notify.
+	// Image is for a layer that an image marks by an annotation. Where an image comes from is not known yet, so that
+	// it does not do more than notify.
 	Image OnCommit
-	// Trusted is for such a layer once containerd has a name for the image that is from one of Sources; empty for nothing more
-	// than Image.
+	// Trusted is for such a layer once containerd has a name for the image that is from one of Sources; empty for
+	// nothing more than Image.
 	Trusted OnCommit
 	// Sources are repositories whose images are trusted, each with its registry as containerd writes it:
 	// "registry.example/team/app", or all below "registry.example/team/".
@@ -58,7 +58,8 @@ func (p CommitPolicy) Validate() error {
 		}
 	}
 	if p.Image != IgnoreCommit && p.Image != NotifyCommit {
-		return fmt.Errorf("on commit, image %q: must be %q or %q, because nobody vouches for what an image says of itself: %w",
+		return fmt.Errorf("on commit, image %q: must be %q or %q, because nobody vouches for what an image says of "+
+			"itself: %w",
 			p.Image, IgnoreCommit, NotifyCommit, errdefs.ErrInvalidArgument)
 	}
 	return p.validateSources()
@@ -75,9 +76,9 @@ func (p OnCommit) until() dag.State {
 	return ""
 }
 
-// What an image says of itself is vouched for by the name that containerd has for it, which nobody but who pulled it gave: a
-// label or an annotation that says where the image comes from is the image's own word. containerd has the name once all
-// layers are unpacked, which is after the last of them was committed.
+// What an image says of itself is vouched for by the name that containerd has for it, which nobody but who pulled it
+// gave: a label or an annotation that says where the image comes from is the image's own word. containerd has the
+// name once all layers are unpacked, which is after the last of them was committed.
 
 // trusts reports whether the images of some sources do more than is announced.
 func (p CommitPolicy) trusts() bool {
@@ -91,7 +92,9 @@ func (p CommitPolicy) validateSources() error {
 			p.Trusted, NotifyCommit, StageCommit, ApplyCommit, errdefs.ErrInvalidArgument)
 	}
 	for _, source := range p.Sources {
-		if host, path, ok := strings.Cut(source, "/"); !ok || host == "" || path == "" && !strings.HasSuffix(source, "/") || strings.ContainsAny(source, " @*") {
+		host, path, ok := strings.Cut(source, "/")
+		whole := ok && host != "" && (path != "" || strings.HasSuffix(source, "/"))
+		if !whole || strings.ContainsAny(source, " @*") {
 			return fmt.Errorf("on commit, source %q: must be a repository with its registry, as \"registry.example/team/app\", "+
 				"or end with \"/\" for all below: %w", source, errdefs.ErrInvalidArgument)
 		}

@@ -87,9 +87,9 @@ type Preview struct {
 	Err error
 }
 
-// Update calls fn with what an update would come to for each storage, until fn fails, without changing
-// anything. For a storage in use it is a guess: what the container writes until its next start is not known. Each storage
-// is looked at by itself: with AllOrNothing one that is held or waits keeps all others from being updated.
+// Update calls fn with what an update would come to for each storage, until fn fails, without changing anything. For
+// a storage in use it is a guess: what the container writes until its next start is not known. Each storage is looked
+// at by itself: with AllOrNothing one that is held or waits keeps all others from being updated.
 func (pv *Previews) Update(ctx context.Context, r Request, fn func(Preview) error) error {
 	names, err := pv.runner.affected(r)
 	if err != nil {

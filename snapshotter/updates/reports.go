@@ -41,7 +41,8 @@ func (r *Reports) Check(context.Context) (found []state.Problem, _ error) {
 				return nil, err
 			}
 			if !there {
-				found = append(found, state.Problem{Subject: fmt.Sprintf("update %v", u.ID), What: fmt.Sprintf("its report on storage %q is gone", name)})
+				found = append(found, state.Problem{Subject: fmt.Sprintf("update %v", u.ID),
+					What: fmt.Sprintf("its report on storage %q is gone", name)})
 			}
 		}
 	}
@@ -93,8 +94,8 @@ func (r *Reports) sweep() error {
 	})
 }
 
-// leftBehind returns what did not follow the base in an update although it is not the user's, by the report. When the report is
-// gone, it all counts as the user's own.
+// leftBehind returns what did not follow the base in an update although it is not the user's, by the report. When the
+// report is gone, it all counts as the user's own.
 func (r *Reports) leftBehind(report string) (reports.LeftBehind, error) {
 	if report == "" {
 		return reports.LeftBehind{}, nil
@@ -155,7 +156,8 @@ func (e unreportedError) Error() string {
 	}
 	switch e.outcome.State {
 	case dag.Planned, dag.Announced:
-		return fmt.Sprintf("storage %q is not updated yet%s; moltctl update create --dry-run shows what it would do", e.storage, why)
+		return fmt.Sprintf("storage %q is not updated yet%s; moltctl update create --dry-run shows what it would do",
+			e.storage, why)
 	case dag.Staging, dag.Staged:
 		return fmt.Sprintf("storage %q is not updated yet: %v is determining what to do", e.storage, e.update)
 	}

@@ -41,8 +41,8 @@ type Request struct {
 	Storages []string
 	// Anonymous includes containers whose storage has no name.
 	Anonymous bool
-	// Standing has the update take in the storages that come to stand on the old base later, too, until it is rolled back as a
-	// whole or cancelled. It goes neither with Storages nor with AllOrNothing.
+	// Standing has the update take in the storages that come to stand on the old base later, too, until it is rolled
+	// back as a whole or cancelled. It goes neither with Storages nor with AllOrNothing.
 	Standing bool
 	// AllOrNothing aborts the whole update when one storage is held or in use.
 	AllOrNothing bool
@@ -84,7 +84,9 @@ func (rn *Runner) record(ctx context.Context, r Request) (dag.UpdateID, error) {
 	if err != nil {
 		return 0, err
 	}
-	log.G(ctx).WithFields(log.Fields{"update": id.String(), "from": r.FromRef, "to": r.ToRef, "storages": len(names)}).Info("update begun")
+	log.G(ctx).WithFields(log.Fields{
+		"update": id.String(), "from": r.FromRef, "to": r.ToRef, "storages": len(names),
+	}).Info("update begun")
 	return id, nil
 }
 
@@ -126,15 +128,16 @@ func (rn *Runner) affected(r Request) (names []string, err error) {
 	}
 	for _, name := range r.Storages {
 		if !slices.Contains(on, name) {
-			return nil, fmt.Errorf("storage %q does not stand on the base that is to be updated: %w", name, errdefs.ErrFailedPrecondition)
+			return nil, fmt.Errorf("storage %q does not stand on the base that is to be updated: %w", name,
+				errdefs.ErrFailedPrecondition)
 		}
 	}
 	return slices.Compact(slices.Sorted(slices.Values(r.Storages))), nil
 }
 
 // For returns the record of the update that moves a storage to the base that its container asks for: one that failed
-// or was held for this storage before, or a new one. It never is one that an operator made. The caller calls done when it no
-// longer works on it.
+// or was held for this storage before, or a new one. It never is one that an operator made. The caller calls done
+// when it no longer works on it.
 func (rn *Runner) For(st dag.Storage, to dag.NodeID) (u dag.Update, done func(), err error) {
 	var (
 		found bool
@@ -156,7 +159,9 @@ func (rn *Runner) For(st dag.Storage, to dag.NodeID) (u dag.Update, done func(),
 	if found {
 		err = rn.state.Do(dag.Record{Update: u.ID, Storage: st.Name, State: dag.Staging, Now: clock.Now()})
 	} else {
-		err = rn.state.Do(dag.BeginUpdate{ID: u.ID, From: from, To: to, Cause: dag.ByBind, Storages: []string{st.Name}, Now: clock.Now()})
+		err = rn.state.Do(dag.BeginUpdate{
+			ID: u.ID, From: from, To: to, Cause: dag.ByBind, Storages: []string{st.Name}, Now: clock.Now(),
+		})
 	}
 	if err != nil {
 		done()

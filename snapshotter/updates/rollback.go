@@ -19,9 +19,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
-// rollbackWaiting carries out the rollback that a free storage, whose lock the caller holds, waits for. If that fails, the
-// storage goes on waiting, and the record of the update says why. An operator may withdraw the rollback until its transaction:
-// then it is dag.Withdrawn, and the storage stays where it stands.
+// rollbackWaiting carries out the rollback that a free storage, whose lock the caller holds, waits for. If that
+// fails, the storage goes on waiting, and the record of the update says why. An operator may withdraw the rollback
+// until its transaction: then it is dag.Withdrawn, and the storage stays where it stands.
 func (rn *Runner) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.State, error) {
 	err := rn.rollbackFree(ctx, st, *st.Pending)
 	switch {
@@ -51,7 +51,6 @@ func (rn *Runner) rollbackFree(ctx context.Context, st dag.Storage, how dag.Pend
 	if len(p.Holds) > 0 {
 		return p.CannotCarry(st.Name)
 	}
-	p.dropsHead = how.Discard
 	back := p.RolledBack(st.Name)
 	back.Discard = how.Discard
 	back.Awaited = st.AwaitsRollback(p.update)
@@ -102,14 +101,14 @@ func (s *Stager) Rollback(ctx context.Context, st dag.Storage, carry bool) (*Sta
 	return p, s.write(ctx, st, p, k)
 }
 
-// carryStacks are the stacks for carrying over what was written since the newest rollback point: what the writer stood on
-// (with the side effects of the update), what the point stands on, and what was written.
+// carryStacks are the stacks for carrying over what was written since the newest rollback point: what the writer
+// stood on (with the side effects of the update), what the point stands on, and what was written.
 func carryStacks(g *dag.Graph, st dag.Storage) stacks {
 	point, _ := g.Node(st.Points[len(st.Points)-1].Head)
 	below := append(g.Stack(point.ID), g.Chain(point.Base)...)
 	all := g.Stack(st.Head)
 	above := all[:slices.Index(all, point.ID)]
-	k := stacks{next: below, below: below, base: point.Base}
+	k := stacks{next: below, below: below}
 	split := len(above)
 	if last, _ := g.Node(above[split-1]); last.Kind == dag.Delta {
 		split--

@@ -38,7 +38,8 @@ type Runner struct {
 	again    bool // something waits for a use of which nobody announces the end; only the maintenance has it
 }
 
-// notStaged leaves an update that was to be staged until the storage is no longer in use. An operator may ask for it before.
+// notStaged leaves an update that was to be staged until the storage is no longer in use. An operator may ask for it
+// before.
 func (rn *Runner) notStaged(id dag.UpdateID, name string, u use.Use) error {
 	return rn.state.Do(dag.Record{
 		Update: id, Storage: name, State: dag.Announced, Use: string(u.Code), Now: clock.Now(),
@@ -46,8 +47,8 @@ func (rn *Runner) notStaged(id dag.UpdateID, name string, u use.Use) error {
 	})
 }
 
-// giveUpBinds ends the updates that the start of a container had begun when the daemon stopped. The next start begins again:
-// what a container asked for is not done in its absence.
+// giveUpBinds ends the updates that the start of a container had begun when the daemon stopped. The next start begins
+// again: what a container asked for is not done in its absence.
 func (rn *Runner) giveUpBinds() error {
 	var records []dag.Transformation
 	rn.state.Graph(func(g *dag.Graph) {
@@ -93,8 +94,8 @@ func (rn *Runner) untried(id dag.UpdateID, tried map[task]bool) (left []task) {
 	return left
 }
 
-// runExclusively is one run of an update. It reports false where that leaves nothing to be looked at again: somebody else runs
-// it, it was ended, or it is done for all its storages together.
+// runExclusively is one run of an update. It reports false where that leaves nothing to be looked at again: somebody
+// else runs it, it was ended, or it is done for all its storages together.
 func (rn *Runner) runExclusively(ctx context.Context, id dag.UpdateID, tried map[task]bool) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -115,7 +116,8 @@ func (rn *Runner) runExclusively(ctx context.Context, id dag.UpdateID, tried map
 		return false
 	}
 	for ctx.Err() == nil {
-		// A storage may be given a name in the meantime, or be asked for, so that there are further tasks after the first round.
+		// A storage may be given a name in the meantime, or be asked for, so that there are further tasks after the
+		// first round.
 		tasks := rn.untried(id, tried)
 		if len(tasks) == 0 {
 			return true
@@ -140,7 +142,8 @@ func (rn *Runner) runExclusively(ctx context.Context, id dag.UpdateID, tried map
 	return false
 }
 
-// endRun ends the run of an update that has nothing left to do: its work on storages that were withdrawn is for nothing.
+// endRun ends the run of an update that has nothing left to do: its work on storages that were withdrawn is for
+// nothing.
 func (rn *Runner) endRun(id dag.UpdateID) {
 	if len(rn.unfinished(id)) > 0 {
 		return
@@ -152,8 +155,8 @@ func (rn *Runner) endRun(id dag.UpdateID) {
 	}
 }
 
-// TakeUp runs the updates that are not done and that nobody is at work with: a crash cut them short, or the disk was full when
-// they were to be given up.
+// TakeUp runs the updates that are not done and that nobody is at work with: a crash cut them short, or the disk was
+// full when they were to be given up.
 func (rn *Runner) TakeUp() {
 	var going []dag.UpdateID
 	rn.state.Graph(func(g *dag.Graph) {
@@ -183,8 +186,8 @@ func (rn *Runner) unfinished(id dag.UpdateID) (names []string) {
 	return names
 }
 
-// updateOne services one storage, or leaves it to be serviced at its next start when it is in use. That there is no such
-// storage any more needs no record: whoever ended it, or gave it another name, has seen to that.
+// updateOne services one storage, or leaves it to be serviced at its next start when it is in use. That there is no
+// such storage any more needs no record: whoever ended it, or gave it another name, has seen to that.
 func (rn *Runner) updateOne(ctx context.Context, name string, id dag.UpdateID) (state dag.State, err error) {
 	state = dag.Staging
 	err = rn.tracker.WhenFree(ctx, name, rn.assumesFree(id), func(st dag.Storage, u use.Use) (err error) {
@@ -204,7 +207,8 @@ func (rn *Runner) updateOne(ctx context.Context, name string, id dag.UpdateID) (
 		}
 		state = dag.Planned
 		waits := dag.Record{
-			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code), Now: clock.Now(),
+			Update: id, Storage: name, State: state, Reasons: []string{u.Waiting("updated")}, Use: string(u.Code),
+			Now: clock.Now(),
 		}
 		if err := rn.state.Do(waits); err != nil {
 			return rn.GiveUp(id, name, err)
@@ -265,15 +269,16 @@ func (rn *Runner) updateFree(ctx context.Context, st dag.Storage, id dag.UpdateI
 	return done, nil
 }
 
-// updateFailed records why an update failed for a storage. One that was waiting for it goes on waiting when the reason may pass:
-// nobody is there to begin the update again.
+// updateFailed records why an update failed for a storage. One that was waiting for it goes on waiting when the
+// reason may pass: nobody is there to begin the update again.
 func (rn *Runner) updateFailed(st dag.Storage, id dag.UpdateID, why error) (dag.State, error) {
 	waits := st.Pending != nil && st.Pending.Update == id
 	if !waits || !mayPass(why) {
 		return dag.Aborted, rn.GiveUp(id, st.Name, why)
 	}
 	reason := errtext.Of(why) + "; it will be tried again at its next start"
-	return dag.Planned, errors.Join(why, rn.state.Do(dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: clock.Now()}))
+	again := dag.Record{Update: id, Storage: st.Name, State: dag.Planned, Reasons: []string{reason}, Now: clock.Now()}
+	return dag.Planned, errors.Join(why, rn.state.Do(again))
 }
 
 // mayPass tells whether something failed for want of what there may be enough of later.
@@ -290,7 +295,9 @@ func (e *keptBackError) Unwrap() error { return e.why }
 
 // GiveUp records that an update failed for a storage, which stands where it stood, and returns why.
 func (rn *Runner) GiveUp(update dag.UpdateID, storage string, why error) error {
-	r := dag.Record{Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{errtext.Of(why)}, Now: clock.Now()}
+	r := dag.Record{
+		Update: update, Storage: storage, State: dag.Aborted, Reasons: []string{errtext.Of(why)}, Now: clock.Now(),
+	}
 	if err := rn.state.Do(r); err != nil && rn.State(update, storage) != dag.Withdrawn {
 		log.L.WithError(err).WithField("storage", storage).Error("failed to record that an update was given up")
 	}

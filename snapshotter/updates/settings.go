@@ -35,9 +35,11 @@ func (s *Settings) Of(storage string) (servicing.Options, error) {
 	return readOptions(st.Settings)
 }
 
-// Configure changes what servicing is told for a storage alone. It fails with errdefs.ErrInvalidArgument for options that
-// mean nothing, and then changes nothing.
-func (s *Settings) Configure(ctx context.Context, storage string, change func(*servicing.Options)) (o servicing.Options, err error) {
+// Configure changes what servicing is told for a storage alone. It fails with errdefs.ErrInvalidArgument for options
+// that mean nothing, and then changes nothing.
+func (s *Settings) Configure(
+	ctx context.Context, storage string, change func(*servicing.Options),
+) (o servicing.Options, err error) {
 	err = s.state.Locked(ctx, storage, func(st dag.Storage) error {
 		if o, err = readOptions(st.Settings); err != nil {
 			return err

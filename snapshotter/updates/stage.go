@@ -35,29 +35,33 @@ type Stager struct {
 	ahead    *ahead
 }
 
-// stage determines and writes the side effects of an update on a storage that is free, and puts them on disk. Nothing of
-// it shows until it is committed. The caller holds the lock of the storage, and closes what it gets, also after an error.
+// stage determines and writes the side effects of an update on a storage that is free, and puts them on disk. Nothing
+// of it shows until it is committed. The caller holds the lock of the storage, and closes what it gets, also after an
+// error.
 func (s *Stager) stage(ctx context.Context, st dag.Storage, u dag.Update) (*Staged, error) {
 	return s.stageFor(ctx, st, u, func(g *dag.Graph, k *stacks) {
-		k.below, k.base = slices.Concat(k.user, g.Chain(u.To)), u.To
+		k.below = slices.Concat(k.user, g.Chain(u.To))
 	})
 }
 
 // stageBeside is stage, with an open node on the old base.
 func (s *Stager) stageBeside(ctx context.Context, st dag.Storage, u dag.Update) (*Staged, error) {
 	return s.stageFor(ctx, st, u, func(g *dag.Graph, k *stacks) {
-		k.below, k.base, k.stays = slices.Concat(k.user, g.Chain(g.Base(st))), g.Base(st), true
+		k.below, k.stays = slices.Concat(k.user, g.Chain(g.Base(st))), true
 	})
 }
 
 // stageFor is stage, with the open node where place says.
-func (s *Stager) stageFor(ctx context.Context, st dag.Storage, u dag.Update, place func(*dag.Graph, *stacks)) (*Staged, error) {
+func (s *Stager) stageFor(
+	ctx context.Context, st dag.Storage, u dag.Update, place func(*dag.Graph, *stacks),
+) (*Staged, error) {
 	var k stacks
 	p := &Staged{update: u.ID, head: st.Head, at: s.ageing.Stamp(clock.Now())}
 	var err error
 	p.Draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		k = stacks{
-			old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: g.Stack(st.Head), settings: u.Settings, report: lastReport(g, st),
+			old: g.Chain(g.Base(st)), next: g.Chain(u.To), user: g.Stack(st.Head),
+			settings: u.Settings, report: lastReport(g, st),
 		}
 		place(g, &k)
 		err = s.state.Usable(g, k.all())
@@ -86,8 +90,8 @@ func Refused(err error) error {
 	return err
 }
 
-// holdRefused has what was staged held when the error refuses the node, with a report where that is for one path. Any other
-// error it returns.
+// holdRefused has what was staged held when the error refuses the node, with a report where that is for one path. Any
+// other error it returns.
 func (s *Stager) holdRefused(p *Staged, why error) error {
 	if lost, ok := errors.AsType[state.FlagsLostError](why); ok {
 		p.Holds = []string{errtext.Of(lost)}

@@ -15,8 +15,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
-// Join has a storage wait for the latest standing update of the base that it stands on, which then is carried out as anything
-// that a storage waits for.
+// Join has a storage wait for the latest standing update of the base that it stands on, which then is carried out as
+// anything that a storage waits for.
 func (rn *Runner) Join(ctx context.Context, storage string) error {
 	var (
 		to    dag.UpdateID
@@ -33,7 +33,8 @@ func (rn *Runner) Join(ctx context.Context, storage string) error {
 	if !joins {
 		return nil
 	}
-	log.G(ctx).WithFields(log.Fields{"storage": storage, "update": to.String()}).Info("a standing update takes in a storage")
+	log.G(ctx).WithFields(log.Fields{"storage": storage, "update": to.String()}).
+		Info("a standing update takes in a storage")
 	return rn.state.Do(dag.Record{
 		Update: to, Storage: storage, State: dag.Planned, Now: clock.Now(),
 		Reasons: []string{"it came to stand on the old base, and the update is a standing one"},
@@ -62,7 +63,8 @@ func (rn *Runner) JoinStanding(ctx context.Context) error {
 
 func (rn *Runner) joinOne(ctx context.Context, name string) error {
 	unlock, err := rn.state.TryLock(ctx, name)
-	if errdefs.IsUnavailable(err) { // somebody is at work with it, perhaps the start that takes it in; it is looked at again
+	// somebody is at work with it, perhaps the start that takes it in; it is looked at again
+	if errdefs.IsUnavailable(err) {
 		return nil
 	}
 	if err != nil {
@@ -72,14 +74,15 @@ func (rn *Runner) joinOne(ctx context.Context, name string) error {
 	return rn.Join(ctx, name)
 }
 
-// contained reports whether a storage is that of a container: one with a name, or one whose key containerd has a container for.
+// contained reports whether a storage is that of a container: one with a name, or one whose key containerd has a
+// container for.
 func contained(g *dag.Graph, st dag.Storage) bool {
 	n, _ := g.Name(st.Key)
 	return !st.Anonymous || n.Identity != dag.Unknown && !keys.Parse(st.Key).Extraction()
 }
 
-// MadeSince returns how many containers were made on the old base of an update since it began, and still stand there: storages
-// of the sort that the update is of and that it did not take in.
+// MadeSince returns how many containers were made on the old base of an update since it began, and still stand there:
+// storages of the sort that the update is of and that it did not take in.
 func MadeSince(g *dag.Graph, u dag.Update) (count int) {
 	for _, st := range g.Storages() {
 		if st.Created.After(u.Created) && u.Covers(st) && contained(g, st) && !u.Took(st) && g.SameBase(g.Base(st), u.From) {

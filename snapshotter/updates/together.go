@@ -28,7 +28,9 @@ func (rn *Runner) updateTogether(ctx context.Context, id dag.UpdateID) error {
 	errs := []error{err}
 	for _, name := range rn.unfinished(id) {
 		reason := notStarted(name, err)
-		errs = append(errs, rn.state.Do(dag.Record{Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: clock.Now()}))
+		errs = append(errs, rn.state.Do(dag.Record{
+			Update: id, Storage: name, State: dag.Aborted, Reasons: []string{reason}, Now: clock.Now(),
+		}))
 	}
 	return errors.Join(errs...)
 }
@@ -39,8 +41,8 @@ type keptBackError struct {
 	why     error
 }
 
-// notStarted returns why one of several storages was not updated together with the others. The storage that kept all of them
-// back has the whole reason; the others name it.
+// notStarted returns why one of several storages was not updated together with the others. The storage that kept all
+// of them back has the whole reason; the others name it.
 func notStarted(name string, err error) string {
 	kept, ok := errors.AsType[*keptBackError](err)
 	switch {
@@ -114,9 +116,11 @@ func (rn *Runner) switchTogether(ctx context.Context, id dag.UpdateID, names []s
 	return true, nil
 }
 
-// stageTogether stages the side effects on one of several storages, all of whose locks the caller holds. The caller closes
-// what it gets, also after an error.
-func (rn *Runner) stageTogether(ctx context.Context, name string, id dag.UpdateID) (p *Staged, c use.Claim, u use.Use, err error) {
+// stageTogether stages the side effects on one of several storages, all of whose locks the caller holds. The caller
+// closes what it gets, also after an error.
+func (rn *Runner) stageTogether(
+	ctx context.Context, name string, id dag.UpdateID,
+) (p *Staged, c use.Claim, u use.Use, err error) {
 	var (
 		st     dag.Storage
 		update dag.Update
@@ -138,7 +142,8 @@ func (rn *Runner) stageTogether(ctx context.Context, name string, id dag.UpdateI
 		return p, c, u, err
 	}
 	if len(p.Holds) > 0 {
-		err = &keptBackError{name, fmt.Errorf("it is held: %s: %w", strings.Join(p.Holds, "; "), errdefs.ErrFailedPrecondition)}
+		err = &keptBackError{name, fmt.Errorf("it is held: %s: %w", strings.Join(p.Holds, "; "),
+			errdefs.ErrFailedPrecondition)}
 		return p, c, u, err
 	}
 	return p, c, u, nil

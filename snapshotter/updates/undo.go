@@ -43,7 +43,7 @@ type RollbackRequest struct {
 	AssumeFree bool
 }
 
-// Rollback is [Snapshotter.Undo] for callers that want all of it done: it fails when the update stays for some storage.
+// Rollback is [Rollbacks.Undo] for callers that want all of it done: it fails when the update stays for some storage.
 func (rb *Rollbacks) Rollback(ctx context.Context, r RollbackRequest) error {
 	all, err := rb.Undo(ctx, r)
 	errs := []error{err}
@@ -53,12 +53,12 @@ func (rb *Rollbacks) Rollback(ctx context.Context, r RollbackRequest) error {
 	return errors.Join(errs...)
 }
 
-// Undo undoes an update: storages that it moved return to their state from before, each by itself, at once or at their
-// next start; storages that it has not moved are withdrawn from it. Without names it covers what an operator named for the
-// update, and leaves out a storage whose container asks for the base that it would leave. From then on the update leads no new
-// container to its new base, and takes in no further storage; the storages that were begun on that base are named, or, with
-// WithNew, taken along. It fails, and changes nothing, when there is nothing to undo. Whatever the crash, each storage is exactly
-// in its old or its new state.
+// Undo undoes an update: storages that it moved return to their state from before, each by itself, at once or at
+// their next start; storages that it has not moved are withdrawn from it. Without names it covers what an operator
+// named for the update, and leaves out a storage whose container asks for the base that it would leave. From then on
+// the update leads no new container to its new base, and takes in no further storage; the storages that were begun on
+// that base are named, or, with WithNew, taken along. It fails, and changes nothing, when there is nothing to undo.
+// Whatever the crash, each storage is exactly in its old or its new state.
 func (rb *Rollbacks) Undo(ctx context.Context, r RollbackRequest) ([]Undone, error) {
 	all, begun, err := rb.undoFates(r)
 	if err != nil {
@@ -84,12 +84,12 @@ func (rb *Rollbacks) Undo(ctx context.Context, r RollbackRequest) ([]Undone, err
 	return append(all, begun...), nil
 }
 
-// Cancel withdraws what has not happened of an update, so that its storages stay where they stand: the update for those that
-// wait for it, are being serviced, or are held, and its rollback for those that wait for that. It wins until the transaction
-// that moves a storage. A storage that the update has moved is left alone, and its fate is [Fails] with
-// errdefs.ErrFailedPrecondition; so is one whose rollback was carried out in the meantime. Cancel fails, and changes nothing,
-// when a storage that is named, or every one, was rolled back before. A standing update that is withdrawn as a whole takes in no
-// further storage; the storages that it has moved are no failure then.
+// Cancel withdraws what has not happened of an update, so that its storages stay where they stand: the update for
+// those that wait for it, are being serviced, or are held, and its rollback for those that wait for that. It wins
+// until the transaction that moves a storage. A storage that the update has moved is left alone, and its fate is
+// [Fails] with errdefs.ErrFailedPrecondition; so is one whose rollback was carried out in the meantime. Cancel fails,
+// and changes nothing, when a storage that is named, or every one, was rolled back before. A standing update that is
+// withdrawn as a whole takes in no further storage; the storages that it has moved are no failure then.
 func (rb *Rollbacks) Cancel(_ context.Context, id dag.UpdateID, storages []string) ([]Undone, error) {
 	r := RollbackRequest{Update: id, Storages: storages}
 	stands := rb.stands(r)
@@ -151,10 +151,12 @@ func (rb *Rollbacks) rollbackOne(ctx context.Context, one Undone, r RollbackRequ
 		if !u.Free() {
 			one.Fate, one.Why = Awaits, u.Waiting("rolled back")
 			return rb.state.Do(dag.AwaitRollback{
-				Update: r.Update, Storage: one.Storage, Carry: r.Carry, Discard: r.Discard, Reason: one.Why, Use: string(u.Code), Now: clock.Now(),
+				Update: r.Update, Storage: one.Storage, Carry: r.Carry, Discard: r.Discard,
+				Reason: one.Why, Use: string(u.Code), Now: clock.Now(),
 			})
 		}
-		return rb.runner.rollbackFree(ctx, st, dag.Pending{Update: r.Update, Rollback: true, Carry: r.Carry, Discard: r.Discard})
+		how := dag.Pending{Update: r.Update, Rollback: true, Carry: r.Carry, Discard: r.Discard}
+		return rb.runner.rollbackFree(ctx, st, how)
 	})
 	if err != nil {
 		one.Fate, one.Err = Fails, fmt.Errorf("storage %q: %w", one.Storage, err)
@@ -162,12 +164,13 @@ func (rb *Rollbacks) rollbackOne(ctx context.Context, one Undone, r RollbackRequ
 	return one
 }
 
-// undoFates returns what undoing an update would come to for each storage that it concerns, and, for the update as a whole, for
-// each storage that was begun on its new base.
+// undoFates returns what undoing an update would come to for each storage that it concerns, and, for the update as a
+// whole, for each storage that was begun on its new base.
 func (rb *Rollbacks) undoFates(r RollbackRequest) (all, begun []Undone, err error) {
 	switch {
 	case r.Carry && r.Discard:
-		return nil, nil, fmt.Errorf("what was written since can be carried over or discarded, not both: %w", errdefs.ErrInvalidArgument)
+		return nil, nil, fmt.Errorf("what was written since can be carried over or discarded, not both: %w",
+			errdefs.ErrInvalidArgument)
 	case r.WithNew && len(r.Storages) > 0:
 		return nil, nil, fmt.Errorf("the storages begun on the new base are taken along with the update as a whole, "+
 			"not with storages by name: %w", errdefs.ErrInvalidArgument)
@@ -206,8 +209,8 @@ func takingAlong(u dag.Update, id dag.UpdateID) dag.BeginUpdate {
 	return dag.BeginUpdate{ID: id, From: u.To, To: u.From}
 }
 
-// takeAlong updates the storages that were begun on the new base of an update to its old base, and waits for that. What was
-// written in them stays. Should the caller not wait as long, it goes on.
+// takeAlong updates the storages that were begun on the new base of an update to its old base, and waits for that.
+// What was written in them stays. Should the caller not wait as long, it goes on.
 func (rb *Rollbacks) takeAlong(ctx context.Context, r RollbackRequest, begun []Undone) []Undone {
 	var u dag.Update
 	rb.state.Graph(func(g *dag.Graph) { u, _ = g.Update(r.Update) })
@@ -251,7 +254,8 @@ func tookAlong(one Undone, along dag.Update, err error) Undone {
 		one.Fate, one.Err = Fails, fmt.Errorf("storage %q stays on the new base: %w", one.Storage, err)
 	case o.State == dag.Held:
 		one.Fate = Fails
-		one.Err = fmt.Errorf("storage %q stays on the new base, it is held (%s); see moltctl update report %v --storage %s: %w",
+		one.Err = fmt.Errorf("storage %q stays on the new base, it is held (%s); see moltctl update report %v "+
+			"--storage %s: %w",
 			one.Storage, one.Why, along.ID, one.Storage, errdefs.ErrFailedPrecondition)
 	default:
 		one.Fate, one.Err = Fails, fmt.Errorf("storage %q stays on the new base: update %v is %s: %s: %w",

@@ -1,8 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package updates moves storages from one base to another one and back. It decides with the engine what that makes necessary
-// in a storage, writes it into the state directory while the storage is free, and keeps what has to wait for that.
+// Package updates moves storages from one base to another one and back. It decides with the engine what that makes
+// necessary in a storage, writes it into the state directory while the storage is free, and keeps what has to wait
+// for that.
 package updates
 
 import (
@@ -20,11 +21,11 @@ import (
 
 // Host is the containerd that knows images.
 type Host interface {
-	// Topmost returns the key of the topmost layer of an image, unpacked or not. containerd answers while a write transaction of
-	// its metadata is open. It fails with errdefs.ErrNotFound when there is no such image.
+	// Topmost returns the key of the topmost layer of an image, unpacked or not. containerd answers while a write
+	// transaction of its metadata is open. It fails with errdefs.ErrNotFound when there is no such image.
 	Topmost(ctx context.Context, namespace, image string) (string, error)
-	// Announcements returns, by the name of each image with a layer on top, given by its chain ID, what the image says that layer
-	// updates, see [LabelUpdateOf]; empty where it says nothing.
+	// Announcements returns, by the name of each image with a layer on top, given by its chain ID, what the image
+	// says that layer updates, see [LabelUpdateOf]; empty where it says nothing.
 	Announcements(ctx context.Context, namespace, layer string) (map[string]string, error)
 }
 
@@ -65,7 +66,8 @@ func New(s *state.State, tracker *use.Tracker, mounts *overlay.Mounts, tasks *ba
 	settings := &Settings{state: s, ageing: s.Ageing(), servicing: c.Servicing}
 	all := &Reports{state: s, dir: reports.Open(dir.Reports(), dir.Remove)}
 	stager := &Stager{
-		state: s, nodes: dir, ageing: s.Ageing(), overlay: mounts, tasks: tasks, settings: settings, reports: all, ahead: newAhead(),
+		state: s, nodes: dir, ageing: s.Ageing(), overlay: mounts, tasks: tasks,
+		settings: settings, reports: all, ahead: newAhead(),
 	}
 	runner := &Runner{
 		state: s, nodes: dir, tracker: tracker, tasks: tasks, stager: stager, settings: settings,
@@ -74,7 +76,9 @@ func New(s *state.State, tracker *use.Tracker, mounts *overlay.Mounts, tasks *ba
 	rollbacks := &Rollbacks{state: s, tracker: tracker, tasks: tasks, runner: runner}
 	return &Updates{
 		Settings: settings, Reports: all, Stager: stager, Runner: runner, Rollbacks: rollbacks,
-		Previews:  &Previews{state: s, tracker: tracker, overlay: mounts, stager: stager, runner: runner, rollbacks: rollbacks},
+		Previews: &Previews{
+			state: s, tracker: tracker, overlay: mounts, stager: stager, runner: runner, rollbacks: rollbacks,
+		},
 		Announcer: &Announcer{state: s, tasks: tasks, host: c.Host, policy: c.OnCommit, runner: runner},
 		Inspector: &Inspector{state: s, nodes: dir, stager: stager, reports: all},
 	}

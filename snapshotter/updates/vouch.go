@@ -39,7 +39,8 @@ func (a *Announcer) unvouched() (ids []dag.UpdateID) {
 	}
 	a.state.Graph(func(g *dag.Graph) {
 		for _, u := range g.Updates() {
-			if age := clock.Now().Sub(u.Updated); u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
+			age := clock.Now().Sub(u.Updated)
+			if u.Claimed && len(u.Announced()) > 0 && age < sourcePatience && age > -sourcePatience {
 				ids = append(ids, u.ID)
 			}
 		}
@@ -47,8 +48,8 @@ func (a *Announcer) unvouched() (ids []dag.UpdateID) {
 	return ids
 }
 
-// vouch has updates that images announced go as far as those of trusted sources do, once containerd has a name from such a
-// source for the image. What is withdrawn or asked for meanwhile is left alone.
+// vouch has updates that images announced go as far as those of trusted sources do, once containerd has a name from
+// such a source for the image. What is withdrawn or asked for meanwhile is left alone.
 func (a *Announcer) vouch(ctx context.Context, ids []dag.UpdateID) {
 	asked := map[dag.UpdateID]bool{}
 	for _, id := range ids {
@@ -86,14 +87,15 @@ func (a *Announcer) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 		if err := a.state.Do(renewed); err != nil {
 			return err
 		}
-		log.G(ctx).WithField("update", id.String()).WithField("image", name).Info("an image of a trusted source announces the update")
+		log.G(ctx).WithField("update", id.String()).WithField("image",
+			name).Info("an image of a trusted source announces the update")
 		a.tasks.Go(func(ctx context.Context) { a.runner.Run(ctx, id) })
 	}
 	return nil
 }
 
-// voucher returns the name of an image from a trusted source that announces an update itself, empty without one. An image of
-// the same layers from elsewhere may say that it updates something else.
+// voucher returns the name of an image from a trusted source that announces an update itself, empty without one. An
+// image of the same layers from elsewhere may say that it updates something else.
 func (a *Announcer) voucher(ctx context.Context, u dag.Update) (string, error) {
 	var origin string
 	a.state.Graph(func(g *dag.Graph) {

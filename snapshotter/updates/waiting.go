@@ -62,8 +62,9 @@ func (f *failures) keep(waiting map[string]bool) {
 	maps.DeleteFunc(f.of, func(storage string, _ dag.Pending) bool { return !waiting[storage] })
 }
 
-// CarryOutWaiting does what waits for storages that are no longer in use: a container that stopped may never be started
-// again. Side effects that are to be determined ahead of time wait, too. What fails is left to the next start of the container, or of the daemon.
+// CarryOutWaiting does what waits for storages that are no longer in use: a container that stopped may never be
+// started again. Side effects that are to be determined ahead of time wait, too. What fails is left to the next start
+// of the container, or of the daemon.
 func (rn *Runner) CarryOutWaiting(ctx context.Context) error {
 	var waiting []dag.Storage
 	waiting, rn.again = rn.due()
@@ -152,8 +153,8 @@ func (rn *Runner) carryOutFree(ctx context.Context, name string) error {
 	return c.Close()
 }
 
-// stageFree determines the side effects on a storage that was in use when they were to be staged ahead of time, if it is free
-// now. The caller holds its lock.
+// stageFree determines the side effects on a storage that was in use when they were to be staged ahead of time, if it
+// is free now. The caller holds its lock.
 func (rn *Runner) stageFree(ctx context.Context, st dag.Storage) (err error) {
 	var id dag.UpdateID
 	rn.state.Graph(func(g *dag.Graph) { id = g.ToStage()[st.Name] })

@@ -16,8 +16,8 @@ import (
 // Claim is a storage that was found to be free: its head cannot be mounted by anybody while it is held. The caller has
 // the storage's lock from before the claim until after Close.
 type Claim struct {
-	s    *Tracker
-	head dag.NodeID // 0 for none
+	tracker *Tracker
+	head    dag.NodeID // 0 for none
 }
 
 // Close gives a head that is still open its work directory back, and deletes that of one that was frozen. A second call
@@ -28,13 +28,13 @@ func (c *Claim) Close() error {
 		return nil
 	}
 	c.head = 0
-	defer c.s.claims.Remove(head)
-	if c.s.state.IsOpen(head) {
-		return c.s.nodes.RestoreWork(head)
+	defer c.tracker.claims.Remove(head)
+	if c.tracker.state.IsOpen(head) {
+		return c.tracker.nodes.RestoreWork(head)
 	}
-	if err := c.s.nodes.DropWork(head); err != nil { // the storage has moved all the same
+	if err := c.tracker.nodes.DropWork(head); err != nil { // the storage has moved all the same
 		log.L.WithError(err).Warn("a frozen node keeps its work directory; it is deleted later")
-		c.s.kept.Add(head)
+		c.tracker.kept.Add(head)
 	}
 	return nil
 }
@@ -81,12 +81,13 @@ func (t *Tracker) ClaimNow(ctx context.Context, st dag.Storage, assumeFree bool)
 	return c, Use{}
 }
 
-// beginClaim has the work directory of a storage away, and returns how the storage is in use then. With assumeFree the kernel is
-// asked even when somebody else gave no answer. The caller goes on with the claim or closes it, also after an error.
+// beginClaim has the work directory of a storage away, and returns how the storage is in use then. With assumeFree
+// the kernel is asked even when somebody else gave no answer. The caller goes on with the claim or closes it, also
+// after an error.
 func (t *Tracker) beginClaim(
 	ctx context.Context, st dag.Storage, assumeFree bool,
 ) (c Claim, table mounttable.Table, u Use, err error) {
-	c = Claim{s: t, head: st.Head}
+	c = Claim{tracker: t, head: st.Head}
 	t.claims.Add(st.Head)
 	layered := t.layered(st)
 	if layered {

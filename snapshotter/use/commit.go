@@ -22,10 +22,12 @@ const (
 	passingLook = 50 * time.Millisecond
 )
 
-// Passing makes a claim again for a while as long as only a mount is in its way. Whoever starts a container makes a mount
-// namespace, which has a copy of every mount of the machine until the container's root is in its place: what was unmounted
-// a moment ago is still mounted there.
-func Passing(ctx context.Context, st dag.Storage, try func(context.Context, dag.Storage, bool) (Claim, Use)) (c Claim, u Use) {
+// Passing makes a claim again for a while as long as only a mount is in its way. Whoever starts a container makes a
+// mount namespace, which has a copy of every mount of the machine until the container's root is in its place: what
+// was unmounted a moment ago is still mounted there.
+func Passing(
+	ctx context.Context, st dag.Storage, try func(context.Context, dag.Storage, bool) (Claim, Use),
+) (c Claim, u Use) {
 	patience, cancel := context.WithTimeout(ctx, passingUse)
 	defer cancel()
 	for {
@@ -48,7 +50,7 @@ func (t *Tracker) ClaimCommit(ctx context.Context, n dag.Name) (done func() erro
 	}
 	if keys.Parse(n.Key).Extraction() {
 		t.claims.Add(st.Head)
-		c := Claim{s: t, head: st.Head}
+		c := Claim{tracker: t, head: st.Head}
 		return c.Close, t.nodes.WithdrawWork(st.Head)
 	}
 	unlock, err := t.state.TryLock(ctx, st.Name)

@@ -146,8 +146,8 @@ func (h *handed) change(key string) <-chan struct{} {
 	return ready
 }
 
-// handAfresh takes the mounts of every key that has a storage for handed out now: an earlier daemon may have done that a
-// moment ago.
+// handAfresh takes the mounts of every key that has a storage for handed out now: an earlier daemon may have done
+// that a moment ago.
 func (t *Tracker) handAfresh() {
 	t.state.Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
@@ -158,8 +158,8 @@ func (t *Tracker) handAfresh() {
 	})
 }
 
-// HandOut notes that mounts of nodes are handed out for a key. It is called while the graph cannot change, so that nobody
-// takes a storage for free in between.
+// HandOut notes that mounts of nodes are handed out for a key. It is called while the graph cannot change, so that
+// nobody takes a storage for free in between.
 func (t *Tracker) HandOut(key string, nodes []dag.NodeID) { t.handed.out(key, nodes) }
 
 // HandedOut returns the nodes that somebody may be about to mount.

@@ -71,8 +71,8 @@ func (t *Tracker) blind(ctx context.Context) bool {
 	return t.unseeing.Load()
 }
 
-// lookedAt returns how a storage is in use now, free when somebody is at work with it. With assumeFree it is free as well when an
-// operator may answer for that. What is claimed for the look is given back.
+// lookedAt returns how a storage is in use now, free when somebody is at work with it. With assumeFree it is free as
+// well when an operator may answer for that. What is claimed for the look is given back.
 func (t *Tracker) lookedAt(ctx context.Context, name string, assumeFree bool) (u Use) {
 	unlock, err := t.state.TryLock(ctx, name)
 	if err != nil {
@@ -125,7 +125,8 @@ func (t *Tracker) Running(ctx context.Context, key string) (bool, error) {
 	return t.host.Running(ctx, k.Namespace, k.Key)
 }
 
-// Waits returns the use that a storage would have to wait for. With assumeFree that is not what an operator may answer for.
+// Waits returns the use that a storage would have to wait for. With assumeFree that is not what an operator may
+// answer for.
 func (t *Tracker) Waits(ctx context.Context, st dag.Storage, assumeFree bool) Use {
 	_, u := t.seen(ctx, st)
 	if u.Free() || assumeFree && u.Assumable() {

@@ -25,8 +25,9 @@ type Host interface {
 	Visible(ctx context.Context) (bool, error)
 }
 
-// Tracker knows how storages are in use: by the mounts that were handed out, the mount tables, the kernel, and the tasks of
-// containerd. It keeps a storage that is free from being mounted while the storage is touched. It is safe for concurrent use.
+// Tracker knows how storages are in use: by the mounts that were handed out, the mount tables, the kernel, and the
+// tasks of containerd. It keeps a storage that is free from being mounted while the storage is touched. It is safe
+// for concurrent use.
 type Tracker struct {
 	state    *state.State
 	nodes    *nodes.Dir
@@ -39,8 +40,8 @@ type Tracker struct {
 	unseeing atomic.Bool // the processes of the host are out of sight
 }
 
-// NewTracker returns what knows how the storages of a state directory are in use. The options are those of ordinary mounts; a
-// storage counts as in use for the time of grace after its mounts were handed out.
+// NewTracker returns what knows how the storages of a state directory are in use. The options are those of ordinary
+// mounts; a storage counts as in use for the time of grace after its mounts were handed out.
 func NewTracker(s *state.State, tasks *background.Tasks, host Host, options []string, grace time.Duration) *Tracker {
 	return &Tracker{
 		state: s, nodes: s.Nodes(), tasks: tasks, host: host, kernel: NewKernel(s.Nodes(), options),
@@ -48,8 +49,8 @@ func NewTracker(s *state.State, tasks *background.Tasks, host Host, options []st
 	}
 }
 
-// Recover brings what a crash left in order, before anything is handed out: open nodes get their work directories back. The
-// mounts of every key count as handed out now.
+// Recover brings what a crash left in order, before anything is handed out: open nodes get their work directories
+// back. The mounts of every key count as handed out now.
 func (t *Tracker) Recover() error {
 	if err := t.restoreWork(); err != nil {
 		return err

@@ -1,7 +1,7 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package snapshotter
+package binding
 
 import (
 	"context"
@@ -29,7 +29,7 @@ const looks = 5
 // removeFree removes a storage that is not in use. Keys of containers that are gone may still refer to it. containerd
 // drops them when it collects garbage, which is waited for. What it knew neither when asked first nor when asked last,
 // it has forgotten (it was killed while it removed a container), and such a key is dropped together with the storage.
-func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
+func (s *Storages) removeFree(ctx context.Context, name string) error {
 	var (
 		deadline = time.Now().Add(s.leaving)
 		asked    time.Time
@@ -68,7 +68,7 @@ func (s *Snapshotter) removeFree(ctx context.Context, name string) error {
 }
 
 // keysOf returns the keys that refer to a storage.
-func (s *Snapshotter) keysOf(storage string) (holders []string) {
+func (s *Storages) keysOf(storage string) (holders []string) {
 	s.state.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if n.Storage == storage {
@@ -86,7 +86,7 @@ type look struct {
 }
 
 // lookFor asks containerd whether it knows any of the keys that refer to a storage, as a snapshot or as a container's.
-func (s *Snapshotter) lookFor(ctx context.Context, storage string, holders []string) look {
+func (s *Storages) lookFor(ctx context.Context, storage string, holders []string) look {
 	held := func(key, why string, args ...any) error {
 		return fmt.Errorf("storage %q belongs to %s, %s: %w",
 			storage, keys.Describe(key), fmt.Sprintf(why, args...), errdefs.ErrFailedPrecondition)
@@ -134,7 +134,7 @@ func (s *Snapshotter) lookFor(ctx context.Context, storage string, holders []str
 
 // dropForsaken removes a storage with the keys that refer to it and that containerd has forgotten, in one change. The
 // caller holds the lock of the storage, so that no other key is bound to it.
-func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, holders []string) error {
+func (s *Storages) dropForsaken(ctx context.Context, storage string, holders []string) error {
 	var changes []dag.Transformation
 	for _, key := range holders {
 		changes = append(changes, dag.Remove{Key: key, Now: clock.Now()})
@@ -156,6 +156,15 @@ func (s *Snapshotter) dropForsaken(ctx context.Context, storage string, holders 
 			Warn("dropped a key that containerd no longer knows, with its storage")
 	}
 	return nil
+}
+
+// Making notes that a key is being made.
+func (s *Storages) Making(key string) { s.young.made(key) }
+
+// SetPatience sets how long containerd may take to drop the key of a container that is gone, and for how long a new
+// key may be one that containerd has not written down yet.
+func (s *Storages) SetPatience(leaving, creating time.Duration) {
+	s.leaving, s.young.bound = leaving, creating
 }
 
 // young knows which keys were made so recently that containerd may not have written down that it has them: it does so

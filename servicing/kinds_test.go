@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,40 @@ func aptLines(host, release, components string) string {
 
 func aptStanza(host, release, components string) string {
 	return "Types: deb\nURIs: " + host + "debian\nSuites: " + release + " " + release + "-updates\nComponents: " + components + "\n"
+}
+
+// renameCases are files that the base has under another name.
+var renameCases = []kindCase{
+	{
+		name: "K25 a file renamed by the base", old: files{"etc/app/old.conf": oldText, "etc/app/x": "1"}, new: files{"etc/app/new.conf": oldText, "etc/app/x": "2"},
+		user: func(u sh) { u.put("etc/app/old.conf", userText) },
+		want: files{"etc/app/new.conf": userText, "etc/app/old.conf": "", "etc/app/x": "2"}, told: []string{"renamed to \\\"/etc/app/new.conf\\\" by the base"},
+	},
+	{
+		name: "K25 only its mode was changed", old: files{"etc/app/old.conf": oldText}, new: files{"etc/app/new.conf": oldText},
+		user: func(u sh) { u.chmod("etc/app/old.conf", 0o600) },
+		want: files{"etc/app/new.conf": "0600 " + oldText, "etc/app/old.conf": ""},
+	},
+	{
+		name: "K25 two that could be it", old: files{"etc/app/old.conf": oldText}, new: files{"etc/app/a.conf": oldText, "etc/app/b.conf": oldText},
+		user: func(u sh) { u.put("etc/app/old.conf", userText) },
+		want: files{"etc/app/old.conf": userText, "etc/app/a.conf": oldText, "etc/app/b.conf": oldText},
+	},
+	{
+		name: "K25 the user has a file there", old: files{"etc/app/old.conf": oldText}, new: files{"etc/app/new.conf": oldText},
+		user: func(u sh) { u.put("etc/app/old.conf", userText); u.put("etc/app/new.conf", "mine") },
+		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": "mine"},
+	},
+	{
+		name: "K25 an empty file is no other", old: files{"etc/app/old.conf": ""}, new: files{"etc/app/new.conf": "1"},
+		user: func(u sh) { u.put("etc/app/old.conf", userText) },
+		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": "1"},
+	},
+	{
+		name: "K25 it was there before", old: files{"etc/app/old.conf": oldText, "etc/app/new.conf": oldText}, new: files{"etc/app/new.conf": oldText},
+		user: func(u sh) { u.put("etc/app/old.conf", userText) },
+		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": oldText},
+	},
 }
 
 // kindCases are those that need nothing but files.
@@ -197,6 +232,27 @@ func TestStoresOfManyKinds(t *testing.T) {
 	}
 }
 
+// TestK24 has a package move its configuration file, as its scripts say.
+func TestK24(t *testing.T) {
+	was := deb{name: "srv", version: "1", files: files{"etc/srv.conf": oldText, "usr/bin/srv": "0755 1"}, conffiles: []string{"etc/srv.conf"}}
+	is := deb{name: "srv", version: "2", files: files{"etc/srv/main.conf": baseText, "usr/bin/srv": "0755 2"}, conffiles: []string{"etc/srv/main.conf"}}
+	s := &scenario{t: t, old: debianRoot(t, was), base: debianRoot(t, is)}
+	call := "#!/bin/sh\ndpkg-maintscript-helper mv_conffile /etc/srv.conf /etc/srv/main.conf 2~ srv -- \"$@\"\n"
+	files{"var/lib/dpkg/info/srv.preinst": "0755 " + call, "var/lib/dpkg/info/srv.postinst": "0755 " + call}.build(t, s.base)
+	s.work(s.old, func(root string) { sh{t, root}.put("etc/srv.conf", userText) })
+	before := s.shown(s.nodes[0], s.old)
+	report := s.serviced(func(root string) {
+		files{"etc/srv.conf": "", "etc/srv/main.conf": bothText, "usr/bin/srv": "0755 2"}.check(t, root)
+		checkDebian(t, root, map[string]string{"srv": "2"}, "??5?????? c /etc/srv/main.conf\n")
+	})
+	if verdictOf(report, "etc/srv.conf") != Relocate {
+		t.Errorf("the report says %q", verdictOf(report, "etc/srv.conf"))
+	}
+	if !equal(before, s.shown(s.nodes[0], s.old)) {
+		t.Error("what a rollback returns to has changed")
+	}
+}
+
 // TestK11 has Python compile a module whose next version is as long and as old: what was compiled goes.
 func TestK11(t *testing.T) {
 	same := func(root string) string { return filepath.Join(root, "usr/lib/python3/m.py") }
@@ -218,7 +274,7 @@ func TestK11(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	for _, c := range kindCases {
+	for _, c := range slices.Concat(kindCases, renameCases) {
 		t.Run(c.name, c.run)
 	}
 }

@@ -115,12 +115,12 @@ func (c *Checker) Nodes(context.Context) (found []Problem, _ error) {
 func (c *Checker) checkWork(id dag.NodeID, subject string) []Problem {
 	// Where it is being found out whether the node is in use, it is away for that time.
 	claimed := c.claimed(id)
-	if ready, _ := c.nodes.HasWork(id); ready || claimed || c.claimed(id) || !c.state.IsOpen(id) {
+	if ready, _ := c.nodes.WorkDirs().Has(id); ready || claimed || c.claimed(id) || !c.state.IsOpen(id) {
 		return nil
 	}
 	return []Problem{{
 		Subject: subject, What: "its work directory is missing", Grave: true, Remedy: "it is made anew",
-		Repair: func(context.Context) error { return c.nodes.RestoreWork(id) },
+		Repair: func(context.Context) error { return c.nodes.WorkDirs().Restore(id) },
 	}}
 }
 

@@ -233,7 +233,7 @@ func (r *Merger) mergePair(ctx context.Context, m merging) (err error) {
 	if err := tree.Merge(ctx, r.nodes.FS(p.Upper), r.nodes.FS(p.Lower), below, dir); err != nil {
 		return fmt.Errorf("merge %v into %v: %w", p.Upper, p.Lower, err)
 	}
-	if err := r.nodes.InheritFlagged(into, p.Upper, p.Lower); err != nil {
+	if err := r.nodes.Flags().Inherit(into, p.Upper, p.Lower); err != nil {
 		return err
 	}
 	size, inodes, err := tree.Usage(ctx, dir)

@@ -94,7 +94,7 @@ func (s *Stager) Rollback(ctx context.Context, st dag.Storage, carry bool) (*Sta
 	if err := s.squash(ctx, written, s.nodes.Stack(k.next), dir); err != nil {
 		return p, err
 	}
-	if err := s.nodes.InheritFlagged(p.carried, written...); err != nil {
+	if err := s.nodes.Flags().Inherit(p.carried, written...); err != nil {
 		return p, err
 	}
 	k.below = append([]dag.NodeID{}, k.next...)

@@ -59,6 +59,30 @@ func aptStanza(host, release, components string) string {
 	return "Types: deb\nURIs: " + host + "debian\nSuites: " + release + " " + release + "-updates\nComponents: " + components + "\n"
 }
 
+// keyCases are keys that the base has under another name.
+var keyCases = []kindCase{
+	{
+		name: "K23 a key renamed, without a word", old: files{"etc/app.ini": "OldName = 1\nother = a\n"}, new: files{"etc/app.ini": "NewName = 1\nother = b\n"},
+		user: func(u sh) { u.put("etc/app.ini", "OldName = 7\nother = a\n") },
+		want: files{"etc/app.ini": "OldName = 7\nother = a\n"}, told: []string{"no OldName any longer, and NewName with the value that it had"},
+	},
+	{
+		name: "K23 a key renamed, and declared", old: files{"etc/app.ini": "OldName = 1\nother = a\n"},
+		new: files{
+			"etc/app.ini": "NewName = 1\nother = b\n", "usr/share/molt/renames.d/app": "# of the second version\n/etc/app.ini OldName -> NewName\n",
+		},
+		user: func(u sh) { u.put("etc/app.ini", "OldName = 7\nother = a\n") }, want: files{"etc/app.ini": "NewName = 7\nother = b\n"},
+	},
+	{
+		name: "K23 a key renamed in a section, and declared", old: files{"etc/app.ini": "[s]\nold = 1\nx = 1\n[t]\nold = 3\n"},
+		new: files{
+			"etc/app.ini": "[s]\nnew = 1\nx = 1\n[t]\nold = 4\n", "usr/share/molt/renames.d/app": "/etc/app.ini [s] old -> new\n/etc/app.ini nonsense\n",
+		},
+		user: func(u sh) { u.put("etc/app.ini", "[s]\nold = 7\nx = 2\n[t]\nold = 3\n") },
+		want: files{"etc/app.ini": "[s]\nnew = 7\nx = 2\n[t]\nold = 4\n"},
+	},
+}
+
 // renameCases are files that the base has under another name.
 var renameCases = []kindCase{
 	{
@@ -82,9 +106,9 @@ var renameCases = []kindCase{
 		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": "mine"},
 	},
 	{
-		name: "K25 an empty file is no other", old: files{"etc/app/old.conf": ""}, new: files{"etc/app/new.conf": "1"},
+		name: "K25 a few bytes say nothing", old: files{"etc/app/old.conf": "1\n"}, new: files{"etc/app/new.conf": "1\n"},
 		user: func(u sh) { u.put("etc/app/old.conf", userText) },
-		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": "1"},
+		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": "1\n"},
 	},
 	{
 		name: "K25 it was there before", old: files{"etc/app/old.conf": oldText, "etc/app/new.conf": oldText}, new: files{"etc/app/new.conf": oldText},
@@ -122,8 +146,10 @@ var kindCases = []kindCase{
 	},
 	{
 		name: "K7 another mirror and a component, in stanzas", old: files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "bookworm", "main")},
-		new:  files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
-		user: func(u sh) { u.put("etc/apt/sources.list.d/debian.sources", aptStanza(mirror, "bookworm", "main contrib")) },
+		new: files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) {
+			u.put("etc/apt/sources.list.d/debian.sources", aptStanza(mirror, "bookworm", "main contrib"))
+		},
 		want: files{"etc/apt/sources.list.d/debian.sources": aptStanza(mirror, "trixie", "main contrib")},
 	},
 	{
@@ -134,14 +160,16 @@ var kindCases = []kindCase{
 	},
 	{
 		name: "K7 lines that become a comment, and stanzas in the base", old: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
-		new: files{"etc/apt/sources.list": "# see debian.sources\n", "etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		new:  files{"etc/apt/sources.list": "# see debian.sources\n", "etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
 		user: func(u sh) { u.put("etc/apt/sources.list", aptLines(mirror, "bookworm", "main")) },
 		want: files{"etc/apt/sources.list.d/debian.sources": aptStanza(mirror, "trixie", "main"), "etc/apt/sources.list": "# see debian.sources\n"},
 	},
 	{
 		name: "K7 lines with an archive of others, and stanzas in the base", old: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
-		new:  files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
-		user: func(u sh) { u.put("etc/apt/sources.list", aptLines(cdn, "bookworm", "main")+"deb https://x/apt stable main\n") },
+		new: files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) {
+			u.put("etc/apt/sources.list", aptLines(cdn, "bookworm", "main")+"deb https://x/apt stable main\n")
+		},
 		want: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main") + "deb https://x/apt stable main\n", "etc/apt/sources.list.d/debian.sources": ""},
 		told: []string{"stay in force"},
 	},
@@ -274,7 +302,7 @@ func TestK11(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	for _, c := range slices.Concat(kindCases, renameCases) {
+	for _, c := range slices.Concat(kindCases, renameCases, keyCases) {
 		t.Run(c.name, c.run)
 	}
 }

@@ -54,9 +54,12 @@ func (w *walk) edited(t sides.Three) (bool, error) {
 	return err == nil && !(same && sides.SameMeta(t.U.Kind, t.O.Meta, t.U.Meta)), err
 }
 
+// telling is from how many bytes on a content is taken for that of one file: fewer may well be in another one by chance.
+const telling = 8
+
 // onlyOneAs returns the only path that is new in the base and has the content of a file of the old one.
 func (w *walk) onlyOneAs(t sides.Three, candidates []string) (found string, err error) {
-	if t.O.Size == 0 || len(candidates) > maxRenamed {
+	if t.O.Size < telling || len(candidates) > maxRenamed {
 		return "", nil
 	}
 	for _, candidate := range candidates {

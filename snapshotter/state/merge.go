@@ -98,7 +98,7 @@ func (r *Merger) PlanLayers() (all LayerMerge) {
 	return all
 }
 
-// MergeFree merges the nodes that nothing keeps apart any more: of storages, when no rollback point does, and delta
+// MergeFree merges the nodes that nothing keeps apart any longer: of storages, when no rollback point does, and delta
 // layers, when they have no name in containerd either. So the stack of a storage that is updated often stays bounded.
 func (r *Merger) MergeFree(ctx context.Context) error {
 	_, _, err := r.mergeAll(ctx, func(dag.Node) bool { return true })

@@ -41,7 +41,7 @@ func (rn *Runner) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.Stat
 	return dag.Applied, errors.Join(err, again)
 }
 
-// rollbackFree rolls a storage back, as it was asked for, that is free and whose lock the caller holds.
+// rollbackFree rolls back a storage that is free and whose lock the caller holds.
 func (rn *Runner) rollbackFree(ctx context.Context, st dag.Storage, how dag.Pending) (err error) {
 	p, err := rn.stager.Rollback(ctx, st, how.Carry)
 	defer func() { err = errors.Join(err, p.Close()) }()

@@ -20,8 +20,8 @@ type Claim struct {
 	head    dag.NodeID // 0 for none
 }
 
-// Close gives a head that is still open its work directory back, and deletes that of one that was frozen. A second call
-// does nothing.
+// Close gives a head that is still open its work directory back, and deletes the work directory of one that was
+// frozen. A second call does nothing.
 func (c *Claim) Close() error {
 	head := c.head
 	if head == 0 {

@@ -58,8 +58,8 @@ func (t *Tracker) DropWork(ctx context.Context) {
 			continue
 		}
 		if err := t.nodes.WorkDirs().Drop(id); err != nil {
-			log.G(ctx).WithError(err).WithField("node",
-				id.String()).Warn("failed to delete the work directory of a frozen node; it is tried again")
+			log.G(ctx).WithError(err).WithField("node", id.String()).
+				Warn("failed to delete the work directory of a frozen node; it is tried again")
 			t.kept.Add(id)
 		}
 	}

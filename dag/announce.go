@@ -78,7 +78,8 @@ func (a Announcement) announcedFrom(g *Graph, s Storage) (from NodeID, ok bool, 
 		}
 		same := func(id NodeID) bool { return a.Origin != "" && g.nodes[id].Origin == a.Origin }
 		if same(base) || same(u.From) || same(u.Of) {
-			return 0, false, fmt.Errorf("layer %s says that it updates %s, which is announced as an update of %s (%v): %w",
+			return 0, false, fmt.Errorf("layer %s says that it updates %s, which is announced as an update of %s "+
+				"(%v): %w",
 				a.ToRef, a.FromRef, a.ToRef, u.ID, errdefs.ErrInvalidArgument)
 		}
 		return base, true, nil
@@ -90,7 +91,7 @@ func (a Announcement) announcedFrom(g *Graph, s Storage) (from NodeID, ok bool, 
 // of an announced one, that on which the storages stood.
 func (u Update) StartsAt(g *Graph, layer NodeID) bool { return startsAt(g.Node, u, layer) }
 
-func startsAt(node lookupNode, u Update, layer NodeID) bool {
+func startsAt(node NodeLookup, u Update, layer NodeID) bool {
 	return sameBase(node, layer, u.From) || u.Of != 0 && sameBase(node, layer, u.Of)
 }
 
@@ -172,7 +173,7 @@ func (d *draft) supersede(ids []UpdateID, names []string, by UpdateID, now time.
 		for _, name := range names {
 			if u, ok := d.update(id); ok && u.Outcomes[name].proceeds() {
 				o := Outcome{State: Aborted, Reasons: []string{fmt.Sprintf("superseded by %v", by)}, Time: now}
-				d.putUpdate(u.with(name, o))
+				d.putUpdate(u.With(name, o))
 			}
 		}
 	}
@@ -215,8 +216,8 @@ func (u Update) renewable() bool {
 }
 
 // Renew records that the layer of an update that was announced was unpacked again: the update leads to that from now
-// on, unless it has begun to move storages, and is announced for further storages, too. It fails with errdefs.ErrNotFound for
-// these when the layer that it updates, or the one that it leads to from before, is gone.
+// on, unless it has begun to move storages, and is announced for further storages, too. It fails with
+// errdefs.ErrNotFound for these when the layer that it updates, or the one that it leads to from before, is gone.
 type Renew struct {
 	Update   UpdateID
 	To       NodeID
@@ -248,7 +249,7 @@ func (t Renew) transform(d *draft) error {
 		if _, ok := d.storage(name); !ok {
 			return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 		}
-		u = u.with(name, begun(t.Until, t.Now))
+		u = u.With(name, begun(t.Until, t.Now))
 	}
 	d.putUpdate(u)
 	d.supersede(t.Instead, t.Storages, u.ID, t.Now)

@@ -79,30 +79,33 @@ func (g *Graph) Apply(c Change) {
 	}
 }
 
-// lookupNode finds a node by its id.
-type lookupNode func(NodeID) (Node, bool)
+// NodeLookup finds a node by its id.
+type NodeLookup func(NodeID) (Node, bool)
 
 // referrer is a record that keeps nodes alive.
 type referrer interface {
-	refs(node lookupNode) []NodeID
+	Refs(node NodeLookup) []NodeID
 }
 
-func (n Node) refs(lookupNode) []NodeID { return []NodeID{n.Parent} }
-func (n Name) refs(lookupNode) []NodeID { return []NodeID{n.Node} }
+// Refs returns what a node keeps alive: its parent.
+func (n Node) Refs(NodeLookup) []NodeID { return []NodeID{n.Parent} }
 
-// refs of a storage are its states and the layers on which they are seen. Whoever changes the base of a state must put the
-// storage into the change, too.
-func (s Storage) refs(node lookupNode) []NodeID {
+// Refs returns what a name keeps alive: its node.
+func (n Name) Refs(NodeLookup) []NodeID { return []NodeID{n.Node} }
+
+// Refs of a storage are its states and the layers on which they are seen. Whoever changes the base of a state must put
+// the storage into the change, too.
+func (s Storage) Refs(node NodeLookup) []NodeID {
 	var ids []NodeID
-	for _, id := range s.states() {
+	for _, id := range s.States() {
 		n, _ := node(id)
 		ids = append(ids, id, n.Base)
 	}
 	return ids
 }
 
-// states returns the head of a storage and the heads of the states that are kept.
-func (s Storage) states() []NodeID {
+// States returns the head of a storage and the heads of the states that are kept.
+func (s Storage) States() []NodeID {
 	ids := []NodeID{s.Head}
 	for _, p := range slices.Concat(s.Points, s.Aside) {
 		ids = append(ids, p.Head)
@@ -110,13 +113,13 @@ func (s Storage) states() []NodeID {
 	return ids
 }
 
-// refs of an update are its layers as long as some storage still has to move, or may come to, and the delta storages that are
-// ready.
-func (u Update) refs(lookupNode) (ids []NodeID) {
+// Refs of an update are its layers as long as some storage still has to move, or may come to, and the delta storages
+// that are ready.
+func (u Update) Refs(NodeLookup) (ids []NodeID) {
 	underway := u.Standing
 	for _, o := range u.Outcomes {
 		underway = underway || !o.State.Final()
-		if o.ahead() && o.Delta != 0 {
+		if o.Ahead() && o.Delta != 0 {
 			ids = append(ids, o.Delta)
 		}
 	}
@@ -231,10 +234,10 @@ func (d *draft) refCounts() map[NodeID]int {
 func difference[K comparable, V referrer](d *draft, refs map[NodeID]int, changed map[K]*V, m map[K]V) {
 	for k, v := range changed {
 		if old, ok := m[k]; ok {
-			countAll(refs, old.refs(d.g.Node), -1)
+			countAll(refs, old.Refs(d.g.Node), -1)
 		}
 		if v != nil {
-			countAll(refs, (*v).refs(d.node), 1)
+			countAll(refs, (*v).Refs(d.node), 1)
 		}
 	}
 }
@@ -260,7 +263,7 @@ func (d *draft) sweep() {
 			continue
 		}
 		d.Nodes[id] = nil
-		below := n.refs(d.node)
+		below := n.Refs(d.node)
 		countAll(delta, below, -1)
 		todo = append(todo, below...)
 	}

@@ -1,12 +1,12 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dag is molt's graph: layers, persisted storages and delta storages as nodes of one directed acyclic graph, the
-// names containerd gives them, the storages that stand on them and the updates that moved those storages.
+// Package dag is molt's graph: layers, persisted storages and delta storages as nodes of one directed acyclic graph,
+// the names containerd gives them, the storages that stand on them and the updates that moved those storages.
 //
-// Edges point from the dependent node to what it depends on: a layer to the layer below it, a storage node to the storage
-// node below it, and the head and each kept state of a storage to the layer it stands on. A node is never changed once it
-// is frozen; an update adds nodes, a rollback points back at nodes that are still there.
+// Edges point from the dependent node to what it depends on: a layer to the layer below it, a storage node to the
+// storage node below it, and the head and each kept state of a storage to the layer it stands on. A node is never
+// changed once it is frozen; an update adds nodes, a rollback points back at nodes that are still there.
 //
 // The package does no I/O. A [Transformation] is a pure function from a [Graph] to a [Change] of it and checks its
 // preconditions; [Graph.Apply] carries a change out. Package store keeps a graph on disk, one transaction a change.
@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -44,13 +45,14 @@ type Node struct {
 	Kind NodeKind `json:"kind"`
 	// Parent is the node of the same sort directly below: a layer for a layer, a storage node for a storage node.
 	Parent NodeID `json:"parent,omitempty"`
-	// Base is the layer that a storage node stands on; 0 for layers, and for storages on an empty base. The layer is there
-	// for the head and the kept states of a storage. What is further down a stack is not seen on its own base any more:
-	// there Base only tells what it was written on, and that layer may be gone.
+	// Base is the layer that a storage node stands on; 0 for layers, and for storages on an empty base. The layer is
+	// there for the head and the kept states of a storage. What is further down a stack is not seen on its own base any
+	// more: there Base only tells what it was written on, and that layer may be gone.
 	Base NodeID `json:"base,omitempty"`
 	// Frozen nodes are immutable; only the open head of a storage is not frozen.
 	Frozen bool `json:"frozen,omitempty"`
-	// Added marks a layer that an update, applied or under way, puts on top of the base layer it extends: a delta layer.
+	// Added marks a layer that an update, applied or under way, puts on top of the base layer it extends: a delta
+	// layer.
 	Added bool `json:"added,omitempty"`
 	// Origin is what a layer was committed as, without the parts that change when the same image is unpacked again.
 	Origin string `json:"origin,omitempty"`
@@ -62,8 +64,8 @@ type Node struct {
 	// Size and Inodes are what a frozen node occupies on disk.
 	Size   int64 `json:"size,omitempty"`
 	Inodes int64 `json:"inodes,omitempty"`
-	// Digest is the sum of the manifest of what was in a frozen node when it was frozen, without the content of files, and
-	// Contents that of their content as it was soon after; empty as long as they are not known.
+	// Digest is the sum of the manifest of what was in a frozen node when it was frozen, without the content of files,
+	// and Contents that of their content as it was soon after; empty as long as they are not known.
 	Digest   digest.Digest `json:"digest,omitempty"`
 	Contents digest.Digest `json:"contents,omitempty"`
 	Created  time.Time     `json:"created"`
@@ -126,8 +128,8 @@ type Storage struct {
 	Pending *Pending `json:"pending,omitempty"`
 	// Settings are what servicing was told for this storage. The graph does not look into them.
 	Settings json.RawMessage `json:"settings,omitempty"`
-	// Asked is the base that the last container of the storage asked for, nil when none is on record. The storage may stand
-	// on another one, after an explicit update.
+	// Asked is the base that the last container of the storage asked for, nil when none is on record. The storage may
+	// stand on another one, after an explicit update.
 	Asked *Asked `json:"asked,omitempty"`
 	// Container is the last container that the storage was bound for, as containerd had it on record; nil when unknown.
 	Container *Container `json:"container,omitempty"`
@@ -170,8 +172,8 @@ const (
 	FromPod       LabelOrigin = "pod"
 )
 
-// Rehoming is an intent that outlives a crash: the key of a container is removed and prepared again on another base, and the
-// storage goes from the one to the other. Without it an anonymous storage would end with its key.
+// Rehoming is an intent that outlives a crash: the key of a container is removed and prepared again on another base,
+// and the storage goes from the one to the other. Without it an anonymous storage would end with its key.
 type Rehoming struct {
 	// Namespace and Container are containerd's names of the container, whose key has the same name as the container.
 	Namespace string `json:"namespace"`
@@ -245,16 +247,16 @@ func (g *Graph) Storage(name string) (Storage, bool) { s, ok := g.storages[name]
 func (g *Graph) Update(id UpdateID) (Update, bool) { u, ok := g.updates[id]; return u, ok }
 
 // Nodes returns all nodes by rising id.
-func (g *Graph) Nodes() []Node { return sorted(g.nodes) }
+func (g *Graph) Nodes() []Node { return InOrder(g.nodes) }
 
 // Names returns all names by key.
-func (g *Graph) Names() []Name { return sorted(g.names) }
+func (g *Graph) Names() []Name { return InOrder(g.names) }
 
 // Storages returns all storages by name.
-func (g *Graph) Storages() []Storage { return sorted(g.storages) }
+func (g *Graph) Storages() []Storage { return InOrder(g.storages) }
 
 // Updates returns all updates by rising id.
-func (g *Graph) Updates() []Update { return sorted(g.updates) }
+func (g *Graph) Updates() []Update { return InOrder(g.updates) }
 
 // Chain returns the layers under and including id, the topmost first. It is empty for 0.
 func (g *Graph) Chain(id NodeID) []NodeID { return g.down(id) }
@@ -262,9 +264,10 @@ func (g *Graph) Chain(id NodeID) []NodeID { return g.down(id) }
 // Stack returns the storage nodes under and including the storage node id, the topmost first.
 func (g *Graph) Stack(id NodeID) []NodeID { return g.down(id) }
 
-func (g *Graph) down(id NodeID) []NodeID { return down(g.Node, id) }
+func (g *Graph) down(id NodeID) []NodeID { return Down(g.Node, id) }
 
-func down(node lookupNode, id NodeID) []NodeID {
+// Down returns a node and those under it, the topmost first; nothing for 0. It ends where a node is not found.
+func Down(node NodeLookup, id NodeID) []NodeID {
 	var ids []NodeID
 	for id != 0 {
 		n, ok := node(id)
@@ -283,7 +286,7 @@ func (g *Graph) Base(s Storage) NodeID { return g.nodes[s.Head].Base }
 // SameBase tells whether two layers are the same base: one node, or the same image layer unpacked twice.
 func (g *Graph) SameBase(a, b NodeID) bool { return sameBase(g.Node, a, b) }
 
-func sameBase(node lookupNode, a, b NodeID) bool {
+func sameBase(node NodeLookup, a, b NodeID) bool {
 	if a == b {
 		return true
 	}
@@ -297,14 +300,24 @@ func (g *Graph) Extends(upper, lower NodeID) bool {
 	return lower == 0 || slices.Contains(g.Chain(upper), lower)
 }
 
-// sorted returns the values of a map in the order of its keys.
-func sorted[K interface{ ~uint64 | ~string }, V any](m map[K]V) []V {
+// InOrder returns the values of a map in the order of its keys.
+func InOrder[K interface{ ~uint64 | ~string }, V any](m map[K]V) []V {
 	vs := make([]V, 0, len(m))
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		vs = append(vs, m[k])
 	}
 	return vs
 }
+
+// lost begins the damage of every node that stands in for one of which there is no record.
+const lost = "lost: "
+
+// LostDamage is the damage of a node that stands in for one of which there is no record, for a reason.
+func LostDamage(why string) string { return lost + why }
+
+// Lost reports whether a node only stands in for one whose record was lost. What it stood on is not known, so that it
+// cannot be used even when there is a directory of that id.
+func (n Node) Lost() bool { return strings.HasPrefix(n.Damage, lost) }
 
 // String returns the id as people write it.
 func (id NodeID) String() string { return fmt.Sprintf("n%d", uint64(id)) }

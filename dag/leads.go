@@ -18,7 +18,8 @@ type Lead struct {
 	Update UpdateID // the last one on the way
 }
 
-// Leads are where the updates of a graph lead, from each layer. They hold for the graph as it was when they were asked for.
+// Leads are where the updates of a graph lead, from each layer. They hold for the graph as it was when they were asked
+// for.
 type Leads struct {
 	g  *Graph
 	to map[baseKey]Lead
@@ -37,9 +38,9 @@ func keyOfBase(g *Graph, id NodeID) baseKey {
 	return baseKey{node: id}
 }
 
-// Leads follows the updates in effect, from each layer the latest one. An update is in effect when it was applied to some
-// storage and not undone there, or needed none, and an operator has not rolled it back as a whole. What followed the
-// specification of one container leads no other container. Layers on the way may be gone, removed or merged.
+// Leads follows the updates in effect, from each layer the latest one. An update is in effect when it was applied to
+// some storage and not undone there, or needed none, and an operator has not rolled it back as a whole. What followed
+// the specification of one container leads no other container. Layers on the way may be gone, removed or merged.
 func (g *Graph) Leads() Leads {
 	leads := Leads{g: g, to: map[baseKey]Lead{}}
 	for _, u := range slices.Backward(g.Updates()) {
@@ -86,8 +87,8 @@ func (u Update) effective() bool {
 	return u.State == Applied
 }
 
-// leading reports whether an update was applied to some storage, or is under way: the layers that it adds to its old base
-// are delta layers.
+// leading reports whether an update was applied to some storage, or is under way: the layers that it adds to its old
+// base are delta layers.
 func (u Update) leading() bool {
 	for _, o := range u.Outcomes {
 		if o.State == Applied || !o.State.Final() {
@@ -97,10 +98,10 @@ func (u Update) leading() bool {
 	return u.Standing || len(u.Outcomes) == 0 && u.State == Applied
 }
 
-// added returns the layers that an update puts on top of the base that it extends; none when its new base has a chain of its
-// own, or is gone.
-func (u Update) added(node lookupNode) []NodeID {
-	chain := down(node, u.To)
+// added returns the layers that an update puts on top of the base that it extends; none when its new base has a chain
+// of its own, or is gone.
+func (u Update) added(node NodeLookup) []NodeID {
+	chain := Down(node, u.To)
 	return chain[:max(0, slices.Index(chain, u.From))]
 }
 
@@ -146,8 +147,8 @@ func (d *draft) mark(layers []NodeID) {
 	}
 }
 
-// EndUpdate has an update take in no further storages. With Retract an operator has rolled it back as a whole: it leads no
-// new container to its new base either, whatever is left of it.
+// EndUpdate has an update take in no further storages. With Retract an operator has rolled it back as a whole: it leads
+// no new container to its new base either, whatever is left of it.
 type EndUpdate struct {
 	Update  UpdateID
 	Retract bool
@@ -170,9 +171,9 @@ func (t EndUpdate) transform(d *draft) error {
 	return nil
 }
 
-// Joining returns the storages that a standing update is still to take in, by name: those that came to stand on its old base
-// and wait for nothing. A storage that the update took in before is left alone, whatever became of it. Storages without a
-// name are among them if the update is also of those.
+// Joining returns the storages that a standing update is still to take in, by name: those that came to stand on its old
+// base and wait for nothing. A storage that the update took in before is left alone, whatever became of it. Storages
+// without a name are among them if the update is also of those.
 func (u Update) Joining(g *Graph) (names []string) {
 	if !u.Standing {
 		return nil
@@ -198,13 +199,15 @@ func (g *Graph) HasStanding() bool {
 
 // Joins reports whether a standing update is still to take in a storage, see [Update.Joining].
 func (u Update) Joins(g *Graph, s Storage) bool {
-	return u.Standing && s.Pending == nil && s.Rehoming == nil && u.Covers(s) && !u.Took(s) && g.SameBase(g.Base(s), u.From)
+	return u.Standing && s.Pending == nil && s.Rehoming == nil && u.Covers(s) && !u.Took(s) &&
+		g.SameBase(g.Base(s), u.From)
 }
 
 // Covers reports whether an update is of storages like this one.
 func (u Update) Covers(s Storage) bool { return !s.Anonymous || u.Anonymous }
 
-// Took reports whether an update has an outcome for a storage: for this one, not for one of the name that was removed before.
+// Took reports whether an update has an outcome for a storage: for this one, not for one of the name that was removed
+// before.
 func (u Update) Took(s Storage) bool {
 	o, in := u.Outcomes[s.Name]
 	return in && !o.Gone

@@ -93,12 +93,12 @@ func (t Merge) transform(d *draft) error {
 	return nil
 }
 
-// BasesAbove returns the bases of all states of storages that contain a storage node, by rising id: whatever shows the node
-// shows it over one of them.
+// BasesAbove returns the bases of all states of storages that contain a storage node, by rising id: whatever shows the
+// node shows it over one of them.
 func (g *Graph) BasesAbove(id NodeID) []NodeID {
 	bases := map[NodeID]bool{}
 	for _, s := range g.storages {
-		for _, state := range s.states() {
+		for _, state := range s.States() {
 			if slices.Contains(g.Stack(state), id) {
 				bases[g.nodes[state].Base] = true
 			}
@@ -119,7 +119,7 @@ func (d *draft) redirect(from, to NodeID) {
 	}
 	// Storages come first: which of them are concerned depends on the nodes as they were.
 	for s := range merged(d.Storages, d.g.storages) {
-		if slices.Contains(s.refs(d.node), from) {
+		if slices.Contains(s.Refs(d.node), from) {
 			d.putStorage(s.redirected(swap))
 		}
 	}
@@ -136,8 +136,8 @@ func (d *draft) redirect(from, to NodeID) {
 	for u := range merged(d.Updates, d.g.updates) {
 		changed := swap(&u.From, &u.To)
 		for name, o := range u.Outcomes {
-			if o.ahead() && swap(&o.Delta) {
-				u, changed = u.with(name, o), true
+			if o.Ahead() && swap(&o.Delta) {
+				u, changed = u.With(name, o), true
 			}
 		}
 		if changed {

@@ -19,8 +19,14 @@ const anonymous = "~"
 // AnonymousName is the name of the storage that a key has as long as it is bound to no other.
 func AnonymousName(key string) string { return anonymous + key }
 
-// valid refuses names that no record can have.
-func valid(what, name string) error {
+// AnonymousKey returns the key of an anonymous storage of a name. It reports false for the name of any other storage.
+func AnonymousKey(name string) (key string, is bool) { return strings.CutPrefix(name, anonymous) }
+
+// IsAnonymous reports whether a name is that of an anonymous storage.
+func IsAnonymous(name string) bool { return strings.HasPrefix(name, anonymous) }
+
+// ValidName refuses names that no record can have; what says what is named.
+func ValidName(what, name string) error {
 	if name == "" {
 		return fmt.Errorf("the name of a %s must not be empty: %w", what, errdefs.ErrInvalidArgument)
 	}
@@ -33,9 +39,10 @@ func valid(what, name string) error {
 // validStorage refuses names that no storage with a name of its own can have.
 func validStorage(name string) error {
 	if strings.HasPrefix(name, anonymous) {
-		return fmt.Errorf("storage %q: names that begin with %q are those of anonymous storages: %w", name, anonymous, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("storage %q: names that begin with %q are those of anonymous storages: %w", name, anonymous,
+			errdefs.ErrInvalidArgument)
 	}
-	return valid("storage", name)
+	return ValidName("storage", name)
 }
 
 // Prepare adds a name for something to be written (Active, with an anonymous storage of its own) or looked at (View).
@@ -51,7 +58,7 @@ type Prepare struct {
 }
 
 func (t Prepare) transform(d *draft) error {
-	if err := valid("snapshot", t.Key); err != nil {
+	if err := ValidName("snapshot", t.Key); err != nil {
 		return err
 	}
 	if _, ok := d.name(t.Key); ok {
@@ -75,12 +82,14 @@ func (t Prepare) transform(d *draft) error {
 	if t.Kind == Active {
 		n.Storage = AnonymousName(t.Key)
 		if _, ok := d.storage(n.Storage); ok {
-			return fmt.Errorf("the storage of snapshot %q waits for another key of its container: %w", t.Key, errdefs.ErrAlreadyExists)
+			return fmt.Errorf("the storage of snapshot %q waits for another key of its container: %w", t.Key,
+				errdefs.ErrAlreadyExists)
 		}
 		if err := d.add(Node{ID: t.Open, Kind: Persisted, Base: base, Created: t.Now}); err != nil {
 			return err
 		}
-		d.putStorage(Storage{Name: n.Storage, Anonymous: true, Head: t.Open, Key: t.Key, Follows: t.Follows, Created: t.Now})
+		d.putStorage(Storage{Name: n.Storage, Anonymous: true, Head: t.Open, Key: t.Key, Follows: t.Follows,
+			Created: t.Now})
 	}
 	d.putName(n)
 	return nil
@@ -100,7 +109,7 @@ type Commit struct {
 }
 
 func (t Commit) transform(d *draft) error {
-	if err := valid("snapshot", t.Name); err != nil {
+	if err := ValidName("snapshot", t.Name); err != nil {
 		return err
 	}
 	if _, ok := d.name(t.Name); ok {
@@ -138,15 +147,17 @@ func committable(d *draft, s Storage) error {
 	head, _ := d.node(s.Head)
 	switch {
 	case !s.Anonymous:
-		return fmt.Errorf("storage %q has a name and would end; fork or diff it instead: %w", s.Name, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q has a name and would end; fork or diff it instead: %w", s.Name,
+			errdefs.ErrFailedPrecondition)
 	case head.Parent != 0 || len(s.Points) > 0:
-		return fmt.Errorf("its storage has an update history that a layer cannot hold: %w", errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("its storage has an update history that a layer cannot hold: %w",
+			errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }
 
-// Remove drops a name. A storage with a name of its own, or one that is being re-homed, only loses its holder; an anonymous
-// one ends.
+// Remove drops a name. A storage with a name of its own, or one that is being re-homed, only loses its holder; an
+// anonymous one ends.
 type Remove struct {
 	Key string
 	Now time.Time

@@ -90,15 +90,15 @@ type obstacles struct {
 }
 
 func (o *obstacles) collect() {
-	for _, n := range sorted(o.g.nodes) {
+	for _, n := range InOrder(o.g.nodes) {
 		if n.Kind == Layer {
 			o.above[n.Parent] = append(o.above[n.Parent], n.ID)
 		}
 	}
-	for _, n := range sorted(o.g.names) {
+	for _, n := range InOrder(o.g.names) {
 		o.collectName(n)
 	}
-	for _, s := range sorted(o.g.storages) {
+	for _, s := range InOrder(o.g.storages) {
 		o.use(Obstacle{Kind: StoodOn, Node: o.g.Base(s), Storage: s.Name})
 		for _, p := range s.Points {
 			o.use(Obstacle{Kind: RollbackPoint, Node: o.g.nodes[p.Head].Base, Storage: s.Name, Update: p.Update})
@@ -107,8 +107,8 @@ func (o *obstacles) collect() {
 			o.use(Obstacle{Kind: SetAside, Node: o.g.nodes[p.Head].Base, Storage: s.Name, Update: p.Update})
 		}
 	}
-	for _, u := range sorted(o.g.updates) {
-		for _, id := range u.refs(nil) {
+	for _, u := range InOrder(o.g.updates) {
+		for _, id := range u.Refs(nil) {
 			o.use(Obstacle{Kind: UnderWay, Node: id, Update: u.ID})
 		}
 	}

@@ -5,9 +5,9 @@ package dag
 
 import "slices"
 
-// NeededFirst returns ids in an order in which each node comes after its parent and its base, where they are among them;
-// nodes that do not depend on each other by rising id. Records of nodes are written in this order and deleted in the
-// opposite one, so that none of them ever refers to one that is not there. The node of an id is asked for by find.
+// NeededFirst returns ids in an order in which each node comes after its parent and its base, where they are among
+// them; nodes that do not depend on each other by rising id. Records of nodes are written in this order and deleted in
+// the opposite one, so that none of them ever refers to one that is not there. The node of an id is asked for by find.
 func NeededFirst(ids []NodeID, find func(NodeID) Node) []NodeID {
 	left := map[NodeID]bool{}
 	for _, id := range ids {

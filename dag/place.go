@@ -18,17 +18,17 @@ type Placement struct {
 	// Update is the update that led there.
 	Update UpdateID  `json:"update"`
 	Time   time.Time `json:"time"`
-	// Named is the base that the container named, where its key was prepared again on the other one; nil where the key still
-	// names it.
+	// Named is the base that the container named, where its key was prepared again on the other one; nil where the key
+	// still names it.
 	Named *Asked `json:"named,omitempty"`
 }
 
-// Place is the first start of a storage that follows updates ([Storage.Follows]): it begins on a layer to which they lead. The
-// empty node that it had is dropped, and nothing of it can be returned to. Without a layer the storage stays where it was
-// prepared. Either way it follows no longer.
+// Place is the first start of a storage that follows updates ([Storage.Follows]): it begins on a layer to which they
+// lead. The empty node that it had is dropped, and nothing of it can be returned to. Without a layer the storage stays
+// where it was prepared. Either way it follows no longer.
 //
-// The caller has found the head to be empty. Place fails with errdefs.ErrFailedPrecondition for a storage that has a history
-// or waits for something, and with errdefs.ErrAborted when the head is another one.
+// The caller has found the head to be empty. Place fails with errdefs.ErrFailedPrecondition for a storage that has a
+// history or waits for something, and with errdefs.ErrAborted when the head is another one.
 type Place struct {
 	Storage string
 	Head    NodeID // the open node, as the caller saw it

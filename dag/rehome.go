@@ -28,7 +28,8 @@ func (t BeginRehoming) transform(d *draft) error {
 	case !ok:
 		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
 	case s.Rehoming != nil && (s.Rehoming.Namespace != t.Namespace || s.Rehoming.Container != t.Container):
-		return fmt.Errorf("storage %q is being re-homed for container %q: %w", s.Name, s.Rehoming.Container, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q is being re-homed for container %q: %w", s.Name, s.Rehoming.Container,
+			errdefs.ErrFailedPrecondition)
 	case s.Key == "" && s.Rehoming == nil:
 		return fmt.Errorf("storage %q has no container: %w", s.Name, errdefs.ErrFailedPrecondition)
 	}
@@ -37,9 +38,10 @@ func (t BeginRehoming) transform(d *draft) error {
 	return nil
 }
 
-// Rehome gives a storage that is being re-homed to a key that was just prepared for it, where it stands. The key that had it
-// is dropped, and the storage counts as asked for on the base of the new one; where the container did not ask for that, what it
-// named is kept as well, see [Graph.AsksAgain]. An anonymous storage takes the name that belongs to the new key.
+// Rehome gives a storage that is being re-homed to a key that was just prepared for it, where it stands. The key that
+// had it is dropped, and the storage counts as asked for on the base of the new one; where the container did not ask
+// for that, what it named is kept as well, see [Graph.AsksAgain]. An anonymous storage takes the name that belongs to
+// the new key.
 type Rehome struct {
 	Key     string
 	Storage string
@@ -59,7 +61,8 @@ func (t Rehome) transform(d *draft) error {
 	own, ok := d.storage(n.Storage)
 	switch {
 	case !ok || !own.Anonymous && own.Name != s.Name:
-		return fmt.Errorf("snapshot %q is not active, or has storage %q: %w", n.Key, n.Storage, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("snapshot %q is not active, or has storage %q: %w", n.Key, n.Storage,
+			errdefs.ErrFailedPrecondition)
 	case own.Name != s.Name:
 		d.end(own, fmt.Sprintf("snapshot %q took storage %q", n.Key, s.Name), t.Now)
 	}
@@ -85,8 +88,8 @@ func (t Rehome) transform(d *draft) error {
 	return nil
 }
 
-// EndRehoming drops the intent of a re-homing: it is done, or the container is gone. An anonymous storage without a key then
-// ends, as it would have with its key.
+// EndRehoming drops the intent of a re-homing: it is done, or the container is gone. An anonymous storage without a key
+// then ends, as it would have with its key.
 type EndRehoming struct {
 	Storage string
 	Now     time.Time
@@ -118,8 +121,8 @@ func (g *Graph) Rehomed(namespace, container string) (s Storage, ok bool) {
 	return s, false
 }
 
-// IsAsked reports whether a base is the one that the last container of a storage asked for. It reports false when none is on
-// record.
+// IsAsked reports whether a base is the one that the last container of a storage asked for. It reports false when none
+// is on record.
 func (g *Graph) IsAsked(s Storage, base NodeID) bool { return g.isBase(s.Asked, base) }
 
 func (g *Graph) isBase(a *Asked, base NodeID) bool {
@@ -127,13 +130,14 @@ func (g *Graph) isBase(a *Asked, base NodeID) bool {
 	return a != nil && (a.Layer == base || n.Origin != "" && a.Origin == n.Origin)
 }
 
-// AsksAgain reports whether a container that asks for a base asks for nothing else than the last one of the storage: for the
-// same base, or by the name that led the storage to begin where it did.
+// AsksAgain reports whether a container that asks for a base asks for nothing else than the last one of the storage:
+// for the same base, or by the name that led the storage to begin where it did.
 func (g *Graph) AsksAgain(s Storage, base NodeID) bool {
 	return g.IsAsked(s, base) || s.Placed != nil && g.IsAsked(s, s.Placed.To) && g.isBase(s.Placed.Named, base)
 }
 
-// AskedOf returns the base that a key asks for: the layer that it was prepared on, wherever its storage has moved since.
+// AskedOf returns the base that a key asks for: the layer that it was prepared on, wherever its storage has moved
+// since.
 func (g *Graph) AskedOf(n Name) NodeID { return g.names[n.Parent].Node }
 
 // Asking returns what is to be recorded of a base that is asked for.

@@ -12,9 +12,9 @@ import (
 )
 
 // Rollback returns a storage to its newest rollback point. Nothing that was written since is deleted: it is set aside,
-// and, when Carried is given, continues in a node that holds it, reconciled by the delta storage Delta. With Discard it is
-// dropped with the delta storage of the update instead. A rollback that was awaited fails with errdefs.ErrAborted when it was
-// withdrawn.
+// and, when Carried is given, continues in a node that holds it, reconciled by the delta storage Delta. With Discard it
+// is dropped with the delta storage of the update instead. A rollback that was awaited fails with errdefs.ErrAborted
+// when it was withdrawn.
 type Rollback struct {
 	Update  UpdateID
 	Storage string
@@ -61,7 +61,7 @@ func (t Rollback) transform(d *draft) error {
 	d.follow(s, point.Base, t.Now)
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[s.Name]
-		d.putUpdate(u.with(s.Name, Outcome{
+		d.putUpdate(u.With(s.Name, Outcome{
 			State: RolledBack, Reasons: t.Reasons, Delta: o.Delta, Report: o.Report, Time: t.Now,
 		}))
 	}
@@ -72,7 +72,8 @@ func (t Rollback) transform(d *draft) error {
 func (t Rollback) add(d *draft, point Node) error {
 	below := point.ID
 	for _, n := range []Node{
-		{ID: t.Carried, Kind: Persisted, Frozen: true}, {ID: t.Delta, Kind: Delta, Frozen: true}, {ID: t.Open, Kind: Persisted},
+		{ID: t.Carried, Kind: Persisted, Frozen: true}, {ID: t.Delta, Kind: Delta, Frozen: true},
+		{ID: t.Open, Kind: Persisted},
 	} {
 		if n.ID == 0 && n.Frozen {
 			continue
@@ -90,10 +91,12 @@ func (t Rollback) add(d *draft, point Node) error {
 func (s Storage) Newest(update UpdateID) (Point, error) {
 	at := slices.IndexFunc(s.Points, func(p Point) bool { return p.Update == update })
 	if at < 0 {
-		return Point{}, fmt.Errorf("storage %q has no rollback point for update %v: %w", s.Name, update, errdefs.ErrNotFound)
+		return Point{}, fmt.Errorf("storage %q has no rollback point for update %v: %w", s.Name, update,
+			errdefs.ErrNotFound)
 	}
 	if last := s.Points[len(s.Points)-1]; at != len(s.Points)-1 {
-		return Point{}, fmt.Errorf("storage %q was updated by %v since %v; roll that back first: %w", s.Name, last.Update, update, errdefs.ErrFailedPrecondition)
+		return Point{}, fmt.Errorf("storage %q was updated by %v since %v; roll that back first: %w", s.Name,
+			last.Update, update, errdefs.ErrFailedPrecondition)
 	}
 	return s.Points[at], nil
 }
@@ -126,13 +129,14 @@ func (t AwaitRollback) transform(d *draft) error {
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[t.Storage]
 		o.Reasons, o.Use, o.Time = []string{t.Reason}, t.Use, t.Now
-		d.putUpdate(u.with(t.Storage, o))
+		d.putUpdate(u.With(t.Storage, o))
 	}
 	return nil
 }
 
-// WithdrawRollback takes a rollback back that a storage waits for: the storage stays where it stands. What is being staged for it
-// can no longer be switched to. It fails with errdefs.ErrFailedPrecondition when the storage does not wait for that rollback.
+// WithdrawRollback takes a rollback back that a storage waits for: the storage stays where it stands. What is being
+// staged for it can no longer be switched to. It fails with errdefs.ErrFailedPrecondition when the storage does not
+// wait for that rollback.
 type WithdrawRollback struct {
 	Update  UpdateID
 	Storage string
@@ -146,14 +150,15 @@ func (t WithdrawRollback) transform(d *draft) error {
 		return fmt.Errorf("storage %q: %w", t.Storage, errdefs.ErrNotFound)
 	}
 	if !s.AwaitsRollback(t.Update) {
-		return fmt.Errorf("storage %q does not wait for the rollback of update %v: %w", s.Name, t.Update, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q does not wait for the rollback of update %v: %w", s.Name, t.Update,
+			errdefs.ErrFailedPrecondition)
 	}
 	s.Pending = nil
 	d.putStorage(s)
 	if u, ok := d.update(t.Update); ok {
 		o := u.Outcomes[s.Name]
 		o.Reasons, o.Use, o.Time = []string{t.Reason}, "", t.Now
-		d.putUpdate(u.with(s.Name, o))
+		d.putUpdate(u.With(s.Name, o))
 	}
 	return nil
 }

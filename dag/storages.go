@@ -43,7 +43,8 @@ func (t Bind) transform(d *draft) error {
 	}
 	own, ok := d.storage(n.Storage)
 	if !ok || !own.Anonymous && own.Name != t.Storage {
-		return fmt.Errorf("snapshot %q is bound to storage %q already: %w", n.Key, n.Storage, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("snapshot %q is bound to storage %q already: %w", n.Key, n.Storage,
+			errdefs.ErrFailedPrecondition)
 	}
 	s, ok := d.storage(t.Storage)
 	if !ok {
@@ -71,7 +72,8 @@ func (t Bind) reuse(d *draft, s, own Storage, n *Name) error {
 	}
 	head, _ := d.node(s.Head)
 	if !t.Stay && !sameBase(d.node, head.Base, n.Node) {
-		return fmt.Errorf("storage %q stands on %v, not on %v: %w", s.Name, head.Base, n.Node, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q stands on %v, not on %v: %w", s.Name, head.Base, n.Node,
+			errdefs.ErrFailedPrecondition)
 	}
 	if own.Anonymous {
 		d.end(own, fmt.Sprintf("snapshot %q was bound to storage %q", n.Key, s.Name), t.Now)
@@ -84,7 +86,7 @@ func (t Bind) reuse(d *draft, s, own Storage, n *Name) error {
 func (d *draft) rename(s Storage, name string) Storage {
 	for u := range merged(d.Updates, d.g.updates) {
 		if _, ok := u.Outcomes[s.Name]; ok {
-			d.putUpdate(u.renamed(s.Name, name))
+			d.putUpdate(u.Renamed(s.Name, name))
 		}
 	}
 	d.Storages[s.Name] = nil
@@ -92,8 +94,8 @@ func (d *draft) rename(s Storage, name string) Storage {
 	return s
 }
 
-// Release takes a storage from the key that holds it, before it is moved for another one: the key stays on the base that it
-// was prepared on, and has to be bound again when its container starts.
+// Release takes a storage from the key that holds it, before it is moved for another one: the key stays on the base
+// that it was prepared on, and has to be bound again when its container starts.
 type Release struct{ Storage string }
 
 func (t Release) transform(d *draft) error {
@@ -121,7 +123,8 @@ func (t RemoveStorage) transform(d *draft) error {
 		return fmt.Errorf("storage %q: %w", t.Name, errdefs.ErrNotFound)
 	}
 	if keys := d.keysOf(s); len(keys) > 0 {
-		return fmt.Errorf("storage %q belongs to %s, remove that first: %w", t.Name, strings.Join(keys, ", "), errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("storage %q belongs to %s, remove that first: %w", t.Name, strings.Join(keys, ", "),
+			errdefs.ErrFailedPrecondition)
 	}
 	d.end(s, "the storage was removed", t.Now)
 	return nil
@@ -156,7 +159,7 @@ func (d *draft) end(s Storage, reason string, now time.Time) {
 			o, updated = Outcome{State: Aborted, Reasons: []string{reason}, Time: now}, now
 		}
 		o.Gone = true
-		u = u.with(s.Name, o)
+		u = u.With(s.Name, o)
 		u.Updated = updated
 		d.putUpdate(u)
 	}
@@ -179,8 +182,8 @@ func (t Configure) transform(d *draft) error {
 	return nil
 }
 
-// Fork begins a storage that shares all that another one has written so far. Both go on with an empty node of their own.
-// The new storage has the settings of the source, no history of its own, and no holder.
+// Fork begins a storage that shares all that another one has written so far. Both go on with an empty node of their
+// own. The new storage has the settings of the source, no history of its own, and no holder.
 type Fork struct {
 	Source, Target         string
 	Head                   NodeID // the open node of the source, as the caller saw and synced it
@@ -214,8 +217,8 @@ func (t Fork) transform(d *draft) error {
 	return nil
 }
 
-// Retire forgets the oldest states of a storage beyond the number to keep, and those from before a time, but not the one
-// that the storage waits to be rolled back to. What only they needed becomes mergeable, or unreachable.
+// Retire forgets the oldest states of a storage beyond the number to keep, and those from before a time, but not the
+// one that the storage waits to be rolled back to. What only they needed becomes mergeable, or unreachable.
 type Retire struct {
 	Storage string
 	Keep    int

@@ -83,8 +83,9 @@ type Update struct {
 
 // Claim is what a layer said of itself when it was committed, as far as From and To do not say it.
 type Claim struct {
-	// Of is the layer that To updates, where an update to Of was announced for storages that stand on From: this one takes
-	// them along. A storage that has come to stand on Of meanwhile is moved from there. The update does not keep it.
+	// Of is the layer that To updates, where an update to Of was announced for storages that stand on From: this one
+	// takes them along. A storage that has come to stand on Of meanwhile is moved from there. The update does not keep
+	// it.
 	Of NodeID `json:"of,omitempty"`
 	// Claimed updates are announced by what an image says of itself, for which nobody vouches.
 	Claimed bool `json:"claimed,omitempty"`
@@ -96,8 +97,8 @@ type Terms struct {
 	AllOrNothing bool `json:"all_or_nothing,omitempty"`
 	// AssumeFree updates have an operator answer for storages of which it cannot be found out whether they are in use.
 	AssumeFree bool `json:"assume_free,omitempty"`
-	// Standing updates take in the storages that come to stand on the old base later, too, see [Update.Joining]. Their layers
-	// are kept.
+	// Standing updates take in the storages that come to stand on the old base later, too, see [Update.Joining]. Their
+	// layers are kept.
 	Standing bool `json:"standing,omitempty"`
 	// Anonymous updates are of storages without a name, too.
 	Anonymous bool `json:"anonymous,omitempty"`
@@ -111,15 +112,16 @@ type Outcome struct {
 	// Use is the kind of use that a planned move waits for, as the snapshotter calls it; empty when it waits for
 	// something else.
 	Use string `json:"use,omitempty"`
-	// Delta is the delta storage that was recorded, or that is ready while the update is staged; 0 when there are no side
-	// effects. After a rollback, and after a merge, the node may be gone.
+	// Delta is the delta storage that was recorded, or that is ready while the update is staged; 0 when there are no
+	// side effects. After a rollback, and after a merge, the node may be gone.
 	Delta NodeID `json:"delta,omitempty"`
 	// Until is Staged where the update goes no further by itself, and empty where it is to be applied.
 	Until State `json:"until,omitempty"`
-	// Open is the open node that the storage has since the update was staged ahead of time. What is staged is good as long as
-	// nothing is in it.
+	// Open is the open node that the storage has since the update was staged ahead of time. What is staged is good as
+	// long as nothing is in it.
 	Open NodeID `json:"open,omitempty"`
-	// FixesWaiting is how many fixes of the new base wait, because the storage needs an earlier version of their packages.
+	// FixesWaiting is how many fixes of the new base wait, because the storage needs an earlier version of their
+	// packages.
 	FixesWaiting int `json:"fixes_waiting,omitempty"`
 	// Report names the report of this storage, empty while there is none.
 	Report string `json:"report,omitempty"`
@@ -128,26 +130,26 @@ type Outcome struct {
 	Time time.Time `json:"time"`
 }
 
-// renamed returns a copy of the update in which the outcome of one storage is that of another one.
-func (u Update) renamed(from, to string) Update {
+// Renamed returns a copy of the update in which the outcome of one storage is that of another one.
+func (u Update) Renamed(from, to string) Update {
 	outcomes := maps.Clone(u.Outcomes)
 	outcomes[to] = outcomes[from]
 	delete(outcomes, from)
 	u.Outcomes = outcomes
-	return u.settled(u.Updated)
+	return u.Settled(u.Updated)
 }
 
-// with returns a copy of the update in which a storage has the given outcome.
-func (u Update) with(storage string, o Outcome) Update {
+// With returns a copy of the update in which a storage has the given outcome.
+func (u Update) With(storage string, o Outcome) Update {
 	outcomes := make(map[string]Outcome, len(u.Outcomes)+1)
 	maps.Copy(outcomes, u.Outcomes)
 	outcomes[storage] = o
 	u.Outcomes = outcomes
-	return u.settled(o.Time)
+	return u.Settled(o.Time)
 }
 
-// settled returns the update with its state derived from those of its storages.
-func (u Update) settled(now time.Time) Update {
+// Settled returns the update with its state derived from those of its storages.
+func (u Update) Settled(now time.Time) Update {
 	counts := map[State]int{}
 	for _, o := range u.Outcomes {
 		counts[o.State]++

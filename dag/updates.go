@@ -26,7 +26,8 @@ type BeginUpdate struct {
 	Anonymous      bool
 	Settings       json.RawMessage
 	Storages       []string
-	// Until is Announced or Staged for an update that goes no further by itself, see [Proceed]; empty for one that is applied.
+	// Until is Announced or Staged for an update that goes no further by itself, see [Proceed]; empty for one that is
+	// applied.
 	Until State
 	// Of is the layer that To updates where the storages do not stand on that, see [Update]; else 0.
 	Of NodeID
@@ -44,16 +45,19 @@ func (t BeginUpdate) transform(d *draft) error {
 		}
 	}
 	if sameBase(d.node, t.From, t.To) {
-		return fmt.Errorf("%v and %v are the same base, there is nothing to update: %w", t.From, t.To, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("%v and %v are the same base, there is nothing to update: %w", t.From, t.To,
+			errdefs.ErrInvalidArgument)
 	}
 	if t.Until != "" && t.Until != Announced && t.Until != Staged {
 		return fmt.Errorf("update of %v: it cannot end at %q: %w", t.From, t.Until, errdefs.ErrInvalidArgument)
 	}
 	if t.To == 0 {
-		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("update of %v: nothing can be updated to an empty base: %w", t.From,
+			errdefs.ErrInvalidArgument)
 	}
 	u := Update{
-		ID: t.ID, From: t.From, To: t.To, Claim: Claim{Of: t.Of, Claimed: t.Claimed}, FromRef: t.FromRef, ToRef: t.ToRef, Cause: t.Cause,
+		ID: t.ID, From: t.From, To: t.To, Claim: Claim{Of: t.Of, Claimed: t.Claimed}, FromRef: t.FromRef,
+		ToRef: t.ToRef, Cause: t.Cause,
 		Terms: Terms{
 			AllOrNothing: t.AllOrNothing, AssumeFree: t.AssumeFree, Standing: t.Standing, Anonymous: t.Anonymous,
 		},
@@ -63,17 +67,16 @@ func (t BeginUpdate) transform(d *draft) error {
 		if _, ok := d.storage(name); !ok {
 			return fmt.Errorf("storage %q: %w", name, errdefs.ErrNotFound)
 		}
-		u = u.with(name, begun(t.Until, t.Now))
+		u = u.With(name, begun(t.Until, t.Now))
 	}
 	d.putUpdate(u)
 	d.supersede(t.Instead, t.Storages, u.ID, t.Now)
 	return nil
 }
 
-// Record says how far an update has come for a storage that it has not moved: Announced, Planned, Staging, Staged, Held or
-// Aborted.
-// A Planned storage waits until it is no longer in use; an earlier update that it waited for is given up. It fails with
-// errdefs.ErrAborted when the update was withdrawn for the storage.
+// Record says how far an update has come for a storage that it has not moved: Announced, Planned, Staging, Staged, Held
+// or Aborted. A Planned storage waits until it is no longer in use; an earlier update that it waited for is given up.
+// It fails with errdefs.ErrAborted when the update was withdrawn for the storage.
 type Record struct {
 	Update  UpdateID
 	Storage string
@@ -90,7 +93,8 @@ func (t Record) transform(d *draft) error {
 		return fmt.Errorf("update %v: %w", t.Update, errdefs.ErrNotFound)
 	}
 	if t.State == Applied || t.State == RolledBack {
-		return fmt.Errorf("update %v: state %s needs the storage to move: %w", t.Update, t.State, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("update %v: state %s needs the storage to move: %w", t.Update, t.State,
+			errdefs.ErrInvalidArgument)
 	}
 	s, ok := d.storage(t.Storage)
 	if !ok && !t.State.Final() {
@@ -120,7 +124,7 @@ func (t Record) transform(d *draft) error {
 	if t.State == Staging || t.State == Announced {
 		o.Until = u.Outcomes[t.Storage].Until
 	}
-	d.putUpdate(u.with(t.Storage, o))
+	d.putUpdate(u.With(t.Storage, o))
 	return nil
 }
 
@@ -151,9 +155,9 @@ func withdrawnError(storage string, u Update) error {
 	return fmt.Errorf("update %v of storage %q was withdrawn: %w", u.ID, storage, errdefs.ErrAborted)
 }
 
-// Withdraw takes an update back for storages that it has not moved: those that wait, are being serviced or are held. What is
-// being staged for them can no longer be switched to. It fails with errdefs.ErrFailedPrecondition for a storage that the
-// update has moved, and then changes nothing.
+// Withdraw takes an update back for storages that it has not moved: those that wait, are being serviced or are held.
+// What is being staged for them can no longer be switched to. It fails with errdefs.ErrFailedPrecondition for a storage
+// that the update has moved, and then changes nothing.
 type Withdraw struct {
 	Update   UpdateID
 	Storages []string
@@ -169,19 +173,20 @@ func (t Withdraw) transform(d *draft) error {
 		}
 		o := u.Outcomes[name]
 		if !o.State.Withdrawable() {
-			return fmt.Errorf("update %v of storage %q cannot be withdrawn, it is %s: %w", t.Update, name, o.State, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("update %v of storage %q cannot be withdrawn, it is %s: %w", t.Update, name, o.State,
+				errdefs.ErrFailedPrecondition)
 		}
 		if s, ok := d.storage(name); ok && s.Pending != nil && s.Pending.Update == t.Update {
 			s.Pending = nil
 			d.putStorage(s)
 		}
-		d.putUpdate(u.with(name, Outcome{State: Withdrawn, Reasons: []string{t.Reason}, Report: o.Report, Time: t.Now}))
+		d.putUpdate(u.With(name, Outcome{State: Withdrawn, Reasons: []string{t.Reason}, Report: o.Report, Time: t.Now}))
 	}
 	return nil
 }
 
-// Withdrawable reports whether an update can be taken back for a storage in this state: it has not moved the storage, and
-// may still do so, or would if it were asked again.
+// Withdrawable reports whether an update can be taken back for a storage in this state: it has not moved the storage,
+// and may still do so, or would if it were asked again.
 func (s State) Withdrawable() bool { return !s.Final() || s == Held || s == Announced }
 
 // await notes what a storage is to do at its next start, in place of anything noted before.
@@ -207,11 +212,12 @@ func (d *draft) abandon(s Storage, reason string, now time.Time) {
 		o = u.Outcomes[s.Name] // stays applied, and waits no more
 		o.Reasons, o.Use, o.Time = nil, "", now
 	}
-	d.putUpdate(u.with(s.Name, o))
+	d.putUpdate(u.With(s.Name, o))
 }
 
-// Switch moves a storage to the base of an update: its open node is frozen, the delta storage is recorded on it if there
-// are side effects, and an empty open node on the new base follows. The state from before becomes a rollback point.
+// Switch moves a storage to the base of an update: its open node is frozen, the delta storage is recorded on it if
+// there are side effects, and an empty open node on the new base follows. The state from before becomes a rollback
+// point.
 type Switch struct {
 	Update       UpdateID
 	Storage      string
@@ -275,12 +281,13 @@ func (t Switch) transform(d *draft) error {
 	d.putStorage(s)
 	d.follow(s, u.To, t.Now)
 	d.fulfil(s.Name, u, t.Now)
-	d.putUpdate(u.with(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, FixesWaiting: t.FixesWaiting, Time: t.Now}))
+	d.putUpdate(u.With(s.Name, Outcome{State: Applied, Delta: t.Delta, Report: t.Report, FixesWaiting: t.FixesWaiting,
+		Time: t.Now}))
 	return nil
 }
 
-// sideEffects records the delta storage, if there is one. It returns the node that becomes a rollback point, and the one that the
-// open node stands on.
+// sideEffects records the delta storage, if there is one. It returns the node that becomes a rollback point, and the
+// one that the open node stands on.
 func (t Switch) sideEffects(d *draft, u Update, head Node) (point Node, below NodeID, err error) {
 	switch {
 	case t.Ahead != 0:
@@ -296,8 +303,8 @@ func (t Switch) sideEffects(d *draft, u Update, head Node) (point Node, below No
 	return head, head.ID, nil
 }
 
-// Forget drops the record of an update that is history: nothing of it is under way, no storage can return to a state by it,
-// and no container that is made now would stand on its new base because of it.
+// Forget drops the record of an update that is history: nothing of it is under way, no storage can return to a state by
+// it, and no container that is made now would stand on its new base because of it.
 type Forget struct{ Update UpdateID }
 
 func (t Forget) transform(d *draft) error {

@@ -16,7 +16,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/integration/harness"
 	"github.com/molt-snapshotter/molt-snapshotter/integration/image"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // registry is a registry on the loopback interface, over plain HTTP.
@@ -45,7 +46,7 @@ func (r registry) push(tag string, img image.Image) string {
 
 // second is version 2 of the application, whose topmost layer has an annotation that it updates something, if that is
 // said.
-func second(t *testing.T, tag, updates string) image.Image {
+func second(t *testing.T, tag, of string) image.Image {
 	t.Helper()
 	img := app(t, 1)
 	top := image.Files(
@@ -53,8 +54,8 @@ func second(t *testing.T, tag, updates string) image.Image {
 		image.File("usr/bin/app", "#!/bin/sh\necho app 2\n").WithMode(0o755),
 		image.File("etc/app.conf", "port = 80\n\n# how much\nlog = info\n\n# how many\nworkers = 2\n"),
 	)
-	if updates != "" {
-		top = top.WithAnnotation(snapshotter.LabelUpdateOf, updates)
+	if of != "" {
+		top = top.WithAnnotation(updates.LabelUpdateOf, of)
 	}
 	img.Layers = append(img.Layers, top)
 	return img

@@ -49,7 +49,7 @@ var configCases = []struct {
 		"A4 shells", "etc/shells", "/bin/sh\n/bin/bash\n", "/bin/sh\n/bin/bash\n/bin/dash\n", "/bin/sh\n/bin/bash\n/bin/zsh\n", "/bin/sh\n/bin/bash\n/bin/dash\n/bin/zsh\n", "", "line-set",
 	},
 	{
-		"A4 sources of packages", "etc/apt/sources.list", "deb http://a bookworm main\n", "deb http://a trixie main\n", "deb http://a bookworm main\ndeb http://mine x main\n", "deb http://mine x main\ndeb http://a trixie main\n", "", "line-set",
+		"A4 sources of packages", "etc/apt/sources.list", "deb http://a bookworm main\n", "deb http://a trixie main\n", "deb http://a bookworm main\ndeb http://mine x main\n", "deb http://a trixie main\ndeb http://mine x main\n", "", "sources",
 	},
 	{
 		"A5 modules with other options", "etc/modules", "m x=1\n", "m x=2\n", "m x=3\n", "m x=3\n", "m x=2\n", "",

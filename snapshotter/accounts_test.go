@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // TestK12RollbackCarries: what accounts wrote after an update, which had to give one of them another id, is still theirs when a
@@ -32,7 +33,7 @@ func TestK12RollbackCarries(t *testing.T) {
 	u := f.update(one, two)
 	f.expectState(u, "web", dag.Applied)
 	f.own(key, map[string]string{"theirs": "other", "later": "svc"})
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: true}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Carry: true}))
 	f.in(key, func(dir string) {
 		for name, want := range map[string]string{"secret": "svc", "theirs": "other", "later": "svc"} {
 			var st unix.Stat_t

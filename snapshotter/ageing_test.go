@@ -17,6 +17,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // clocks are those of a machine, and go as the test says.
@@ -52,7 +53,7 @@ func newAged(t *testing.T) aged {
 	c := &clocks{}
 	begun := time.Now().UTC()
 	c.set(begun, 0)
-	a := aged{newFixture(t, snapshotter.WithClock(c.read), snapshotter.WithRetention(snapshotter.Retention{Points: 3, Age: month})), c, begun, 0}
+	a := aged{newFixture(t, snapshotter.WithClock(c.read), snapshotter.WithRetention(state.Retention{Points: 3, Age: month})), c, begun, 0}
 	bases := []string{a.layer("one", "", map[string]string{"version": "1"})}
 	for _, v := range []string{"two", "three"} {
 		bases = append(bases, a.layer(v, bases[0], map[string]string{"version": v}))
@@ -78,7 +79,7 @@ func (a *aged) evenly(d time.Duration) {
 }
 
 func (a *aged) points() (n int) {
-	a.Graph(func(g *dag.Graph) {
+	a.State().Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			n += len(st.Points)
 		}
@@ -167,7 +168,7 @@ func TestPinUnderDoubtfulClock(t *testing.T) {
 	two := a.layer("conf2", "", map[string]string{"conf": "2"})
 	key := a.container("pinned", one, "pinned")
 	a.write(key, "own", "x")
-	_, err := a.Configure(t.Context(), "test/pinned", func(o *servicing.Options) {
+	_, err := a.Settings().Configure(t.Context(), "test/pinned", func(o *servicing.Options) {
 		o.Pins = append(o.Pins, servicing.Pin{Path: "conf", Expires: a.begun.Add(400 * time.Hour)})
 	})
 	a.must(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // pulled commits an image layer on another one, with an annotation that it updates something; without one where that is
@@ -33,7 +34,7 @@ func (f *fixture) removed(key string) {
 	f.t.Helper()
 	id := f.node(key)
 	f.must(f.Remove(f.t.Context(), key))
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if _, ok := g.Node(id); ok {
 			f.t.Errorf("%v is there without its key", id)
 		}
@@ -79,7 +80,7 @@ func TestAnnouncedAgain(t *testing.T) {
 		t.Errorf("the update leads to %v, not to %v, which was unpacked again", u.To, f.node(again))
 	}
 	f.expectState(u, "db", dag.Announced)
-	f.must(f.Apply(t.Context(), u.ID, nil))
+	f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 	f.applied(u.ID)
 	f.expect(web, "version", "2")
 	f.sound()
@@ -103,10 +104,10 @@ func TestAnnouncedAgainByOthers(t *testing.T) {
 	if u := *f.byCommit(); u.To != staged.To || u.Outcomes["test/web"].Delta != staged.Outcomes["test/web"].Delta {
 		t.Errorf("what was staged is %+v, not %+v", u, staged)
 	}
-	f.must(f.Apply(t.Context(), staged.ID, nil))
+	f.must(f.Updates().Apply(t.Context(), staged.ID, nil))
 	f.applied(staged.ID)
 	f.expect(web, "version", "2")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: staged.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: staged.ID}))
 	f.pulled("two", one, chainID("one"))
 	f.is(dag.RolledBack, dag.Announced)
 	f.sound()
@@ -120,7 +121,7 @@ func TestAnnouncedAgainWithdrawn(t *testing.T) {
 	one := f.first()
 	f.web(one)
 	two := f.pulled("two", one, chainID("one"))
-	_, err := f.Cancel(t.Context(), f.byCommit().ID, nil)
+	_, err := f.Rollbacks().Cancel(t.Context(), f.byCommit().ID, nil)
 	f.must(err)
 	f.removed(two)
 	two = f.pulled("two", one, chainID("one"))
@@ -155,17 +156,17 @@ func TestAnnouncedChain(t *testing.T) {
 				f.expect(web, "version", "2")
 				states = append(states, dag.Applied)
 			}
-			f.must(f.Apply(t.Context(), u.ID, nil))
+			f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 			f.applied(u.ID)
 			f.is(states...)
 			if got, want := f.storage("web"), f.node(f.committed(chainID("three"))); func() (base dag.NodeID) {
-				f.Graph(func(g *dag.Graph) { base = g.Base(got) })
+				f.State().Graph(func(g *dag.Graph) { base = g.Base(got) })
 				return base
 			}() != want {
 				t.Errorf("the storage does not stand on %v", want)
 			}
 			f.sound()
-			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+			f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 			f.expect(web, "version", map[bool]string{false: "1", true: "2"}[between])
 			f.sound()
 		})
@@ -190,8 +191,8 @@ func TestAnnouncedChainStaged(t *testing.T) {
 func TestAnnouncedChainByImage(t *testing.T) {
 	for name, want := range map[string]dag.State{"stage": dag.Staged, "notify": dag.Announced} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{
-				Client: snapshotter.OnCommit(name), Image: snapshotter.NotifyCommit, Written: snapshotter.IgnoreCommit,
+			f := newFixture(t, snapshotter.WithOnCommit(updates.CommitPolicy{
+				Client: updates.OnCommit(name), Image: updates.NotifyCommit, Written: updates.IgnoreCommit,
 			}))
 			defer f.close()
 			one := f.first()
@@ -200,10 +201,10 @@ func TestAnnouncedChainByImage(t *testing.T) {
 			f.is(want)
 			f.pulled("three", two, chainID("two"))
 			f.is(want, dag.Announced)
-			f.must(f.Apply(t.Context(), 1, nil))
+			f.must(f.Updates().Apply(t.Context(), 1, nil))
 			f.applied(1)
 			f.is(dag.Applied, dag.Announced)
-			f.must(f.Apply(t.Context(), 2, nil))
+			f.must(f.Updates().Apply(t.Context(), 2, nil))
 			f.applied(2)
 			f.expect(web, "version", "2")
 			f.sound()
@@ -246,7 +247,7 @@ func TestAnnouncedToWaiting(t *testing.T) {
 		f.pulled("three", two, chainID("two"))
 	})
 	u := *f.byCommit()
-	f.must(f.Apply(t.Context(), u.ID, nil))
+	f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 	f.applied(u.ID)
 	f.sound()
 }
@@ -295,7 +296,7 @@ func TestAnnouncedOfTwice(t *testing.T) {
 	f.is(dag.Announced)
 	f.removed(again)
 	u := *f.byCommit()
-	f.must(f.Apply(t.Context(), u.ID, nil))
+	f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 	f.applied(u.ID)
 	f.expect(f.container("web", two, "web"), "version", "2")
 	f.sound()
@@ -312,8 +313,8 @@ func TestAnnouncedToRemoved(t *testing.T) {
 	f.pulled("two", one, chainID("one"))
 	u := *f.byCommit()
 	f.must(f.Remove(t.Context(), db))
-	f.must(f.RemoveStorage(t.Context(), "test/db"))
-	f.must(f.Apply(t.Context(), u.ID, nil))
+	f.must(f.Storages().Remove(t.Context(), "test/db"))
+	f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 	f.applied(u.ID)
 	f.expectState(f.get(u.ID), "db", dag.Aborted)
 	f.sound()
@@ -329,7 +330,7 @@ func TestAnnouncedAndBound(t *testing.T) {
 	f.must(f.Remove(t.Context(), web))
 	f.expect(f.container("again", two, "web"), "version", "2")
 	f.is(dag.Aborted, dag.Applied)
-	if err := f.Apply(t.Context(), f.byCommit().ID, nil); !errdefs.IsFailedPrecondition(err) {
+	if err := f.Updates().Apply(t.Context(), f.byCommit().ID, nil); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("applied although the storage is there: %v", err)
 	}
 	f.sound()

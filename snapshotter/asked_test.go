@@ -16,6 +16,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // made makes a container on a base as kubelet does, starts it, writes, and removes it: the next attempt has another id.
@@ -30,7 +32,7 @@ func (f *fixture) made(attempt, base, storage string) {
 func (f *fixture) expectOn(storage, base string) {
 	f.t.Helper()
 	st := f.storage(storage)
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if !g.SameBase(g.Base(st), f.nodeIn(g, base)) {
 			f.t.Errorf("storage %q stands on %v, not on %s", storage, g.Base(st), base)
 		}
@@ -66,7 +68,7 @@ func TestExplicitUpdateHolds(t *testing.T) {
 	last := f.container("last", one, "web")
 	f.expect(last, "version", "2")
 	f.expect(last, "by-attempt4", "was here")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	f.must(f.Remove(t.Context(), last))
 	f.made("again", one, "web")
 	f.expectOn("web", one)
@@ -121,7 +123,7 @@ func TestAskedForPulledAgain(t *testing.T) {
 	f.made("first", one, "web")
 	f.update(one, two)
 	var origin string
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		n, _ := g.Node(f.nodeIn(g, two))
 		origin = n.Origin
 	})
@@ -130,7 +132,7 @@ func TestAskedForPulledAgain(t *testing.T) {
 	again := f.layer("one", "", map[string]string{"version": "1"})
 	f.made("second", again, "web")
 	st := f.storage("web")
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if n, _ := g.Node(g.Base(st)); origin == "" || n.Origin != origin {
 			t.Errorf("the storage stands on %+v", n)
 		}
@@ -139,7 +141,7 @@ func TestAskedForPulledAgain(t *testing.T) {
 
 // TestRebindToSpec: with this policy a container stands on the image that it names, whatever was updated.
 func TestRebindToSpec(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRebind(snapshotter.RebindToSpec))
+	f := newFixture(t, snapshotter.WithRebind(binding.RebindToSpec))
 	one, two := f.bases()
 	f.made("first", one, "web")
 	f.update(one, two)
@@ -159,13 +161,13 @@ func TestSpecificationNeverJoins(t *testing.T) {
 	if outcomes := f.settled(u.ID).Outcomes; len(outcomes) != 1 {
 		t.Errorf("the operator's update is of %v", outcomes)
 	}
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	f.expectOn("p", one)
 	f.expectOn("jb", two)
 	bind := f.updates()[1].ID
-	err := f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: bind})
+	err := f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: bind})
 	refused(t, err, errdefs.ErrFailedPrecondition, "name the storage", "test/jb")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: bind, Storages: []string{"test/jb"}}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: bind, Storages: []string{"test/jb"}}))
 	f.expectOn("jb", one)
 }
 
@@ -177,15 +179,15 @@ func TestRollbackAwayFromSpecification(t *testing.T) {
 	f.made("b", one, "b")
 	u := f.update(one, two)
 	f.made("b2", two, "b")
-	all, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: u.ID})
+	all, err := f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: u.ID})
 	f.must(err)
 	expectFates(t, all, "test/a rolled back", "test/b needs its name")
 	f.expectOn("b", two)
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/b"}}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/b"}}))
 	f.expectOn("b", one)
 }
 
-func expectFates(t *testing.T, all []snapshotter.Undone, want ...string) {
+func expectFates(t *testing.T, all []updates.Undone, want ...string) {
 	t.Helper()
 	var got []string
 	for _, one := range all {
@@ -258,7 +260,7 @@ func TestHeldByPerson(t *testing.T) {
 	key := f.container("second", two, "web")
 	_, err := f.Mounts(t.Context(), key)
 	refused(t, err, errdefs.ErrFailedPrecondition, "held")
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(t.Context(), updates.Request{
 		From: f.node(one), To: f.node(two), Storages: []string{"test/web"}, Options: servicing.Options{Force: true},
 	})
 	f.must(err)
@@ -269,7 +271,7 @@ func TestHeldByPerson(t *testing.T) {
 // TestStartOnOldBase: with this policy the container starts where its storage stands, its record says so, and each start asks
 // again.
 func TestStartOnOldBase(t *testing.T) {
-	f := newFixture(t, holding, snapshotter.WithOnHold(snapshotter.StartOnOldBase))
+	f := newFixture(t, holding, snapshotter.WithOnHold(binding.StartOnOldBase))
 	one, two := f.bases()
 	f.conflicted(one)
 	key := f.container("second", two, "web")
@@ -303,25 +305,25 @@ func TestHeldLabelGoes(t *testing.T) {
 			f.expect(key, "version", "2")
 		},
 		"a person who goes on in spite of it": func(f *fixture, _, one, two string) {
-			id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+			id, err := f.Updates().Begin(t.Context(), updates.Request{
 				From: f.node(one), To: f.node(two), Storages: []string{"test/web"}, Options: servicing.Options{Force: true},
 			})
 			f.must(err)
 			f.expectState(f.settled(id), "web", dag.Applied)
 		},
 		"cancel": func(f *fixture, _, _, _ string) {
-			_, err := f.Cancel(t.Context(), 1, []string{"test/web"})
+			_, err := f.Rollbacks().Cancel(t.Context(), 1, []string{"test/web"})
 			f.must(err)
 		},
 		"rollback": func(f *fixture, _, _, _ string) {
-			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: 1, Storages: []string{"test/web"}}))
+			f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: 1, Storages: []string{"test/web"}}))
 		},
 		"a container in its place": func(f *fixture, _, one, _ string) { f.expect(f.container("other", one, "web"), "version", "1") },
 		"its key":                  func(f *fixture, key, _, _ string) { f.must(f.Remove(t.Context(), key)) },
 	} {
 		for _, restarted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/restarted=%v", name, restarted), func(t *testing.T) {
-				f := newFixture(t, holding, snapshotter.WithOnHold(snapshotter.StartOnOldBase))
+				f := newFixture(t, holding, snapshotter.WithOnHold(binding.StartOnOldBase))
 				one, two := f.bases()
 				f.conflicted(one)
 				key := f.container("second", two, "web")
@@ -340,7 +342,7 @@ func TestHeldLabelGoes(t *testing.T) {
 		}
 	}
 	t.Run("while containerd is away", func(t *testing.T) {
-		f := newFixture(t, holding, snapshotter.WithOnHold(snapshotter.StartOnOldBase))
+		f := newFixture(t, holding, snapshotter.WithOnHold(binding.StartOnOldBase))
 		one, two := f.bases()
 		f.conflicted(one)
 		f.expect(f.container("second", two, "web"), "version", "1")
@@ -349,7 +351,7 @@ func TestHeldLabelGoes(t *testing.T) {
 		f.host.err = errdefs.ErrUnavailable
 		f.open()
 		f.must(f.Unmark(t.Context()))
-		_, err := f.Cancel(t.Context(), 1, []string{"test/web"})
+		_, err := f.Rollbacks().Cancel(t.Context(), 1, []string{"test/web"})
 		f.must(err)
 		f.must(f.Unmark(t.Context()))
 		if got := f.marked("second"); got != "u1" {
@@ -382,7 +384,7 @@ func TestAuditOfHeld(t *testing.T) {
 	u := f.update(one, two, "test/web")
 	f.expectState(u, "web", dag.Held)
 	audited := func() (got []string) {
-		r, err := f.Audit(t.Context(), "test/web")
+		r, err := f.Inspector().Audit(t.Context(), "test/web")
 		f.must(err)
 		for _, p := range r.Packages {
 			got = append(got, fmt.Sprintf("%s: %s, %s", p.Name, p.Seen, p.Base))

@@ -14,9 +14,11 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
-func newest() snapshotter.Opt { return snapshotter.WithNewContainers(snapshotter.BeginOnNewest) }
+func newest() snapshotter.Opt { return snapshotter.WithNewContainers(binding.BeginOnNewest) }
 
 // TestNewContainers: with newest, the storage of a new container begins where the update of its base leads, and says so (Fig. 3C);
 // otherwise on the base that it names. A container that exists is not moved.
@@ -40,7 +42,7 @@ func TestNewContainers(t *testing.T) {
 			old := f.container("old", one, "old")
 			f.write(old, "own", "mine")
 			u := f.update(one, two)
-			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/old"}}))
+			f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/old"}}))
 			u = f.update(one, two)
 			key := f.container("new", one, c.claim, c.label...)
 			f.expect(key, "version", c.want)
@@ -50,7 +52,7 @@ func TestNewContainers(t *testing.T) {
 			f.expect(key, "version", c.want)
 			f.expect(key, "own", "new")
 			var st dag.Storage
-			f.Graph(func(g *dag.Graph) {
+			f.State().Graph(func(g *dag.Graph) {
 				n, _ := g.Name(key)
 				st, _ = g.Storage(n.Storage)
 			})
@@ -109,14 +111,14 @@ func TestNewestAfterRollback(t *testing.T) {
 		if string(got) != "2" {
 			t.Errorf("a new container shows %q", got)
 		}
-		all, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: u.ID})
+		all, err := f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: u.ID})
 		f.must(err)
 		expectFates(t, all, "test/a rolled back", "test/b begun there")
 		f.expect(f.container("next", one, "c"), "version", "1")
 	})
 	again := f.update(one, two, "test/c")
 	f.expect(f.container("yet", one, "d"), "version", "2")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: again.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: again.ID}))
 	f.expect(f.container("last", one, "e"), "version", "1")
 }
 
@@ -126,13 +128,13 @@ func TestRollbackOfUpdateWithoutStorages(t *testing.T) {
 	one, two := f.bases()
 	u := f.update(one, two)
 	f.expect(f.container("a", one, "a"), "version", "2")
-	all, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: u.ID})
+	all, err := f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: u.ID})
 	f.must(err)
 	expectFates(t, all, " ends", "test/a begun there")
 	f.expect(f.container("b", one, "b"), "version", "1")
-	_, err = f.Undo(t.Context(), snapshotter.RollbackRequest{Update: u.ID})
+	_, err = f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: u.ID})
 	refused(t, err, errdefs.ErrFailedPrecondition, "applied to no storage")
-	all, err = f.Undo(t.Context(), snapshotter.RollbackRequest{Update: u.ID, WithNew: true})
+	all, err = f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: u.ID, WithNew: true})
 	f.must(err)
 	expectFates(t, all, " ends", "test/a taken along by u2")
 	f.expectOn("a", one)
@@ -144,7 +146,7 @@ func TestStandingUpdate(t *testing.T) {
 	f := newFixture(t)
 	one, two := f.bases()
 	f.made("first", one, "first")
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two), Standing: true})
+	id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two), Standing: true})
 	f.must(err)
 	f.settled(id)
 	f.expectOn("first", two)
@@ -154,7 +156,7 @@ func TestStandingUpdate(t *testing.T) {
 	f.eventually(func() bool {
 		st := f.storage("third")
 		base := dag.NodeID(0)
-		f.Graph(func(g *dag.Graph) { base = g.Base(st) })
+		f.State().Graph(func(g *dag.Graph) { base = g.Base(st) })
 		return base == f.node(two)
 	}, "the storage is taken in, in the background")
 	f.expect(f.container("plain", one, ""), "version", "1") // the update is of storages with a name
@@ -164,7 +166,7 @@ func TestStandingUpdate(t *testing.T) {
 	for _, name := range []string{"first", "second", "third", "fourth"} {
 		f.expectState(u, name, dag.Applied)
 	}
-	all, err := f.Cancel(t.Context(), id, nil)
+	all, err := f.Rollbacks().Cancel(t.Context(), id, nil)
 	f.must(err)
 	expectFates(t, all, " ends")
 	f.expect(f.container("fifth", one, "fifth"), "version", "1")
@@ -177,13 +179,13 @@ func TestStandingUpdateEnds(t *testing.T) {
 	one, two := f.bases()
 	f.made("a", one, "a")
 	f.made("b", one, "b")
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two), Standing: true})
+	id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two), Standing: true})
 	f.must(err)
 	f.settled(id)
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: id, Storages: []string{"test/a"}}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: id, Storages: []string{"test/a"}}))
 	f.expect(f.container("again", one, "a"), "version", "1")
 	f.expect(f.container("new", one, "c"), "version", "2")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: id}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: id}))
 	for _, name := range []string{"b", "c"} {
 		f.expectOn(name, one)
 	}
@@ -194,7 +196,7 @@ func TestStandingUpdateEnds(t *testing.T) {
 func TestStandingUpdateHolds(t *testing.T) {
 	f := newFixture(t)
 	one, two := f.bases()
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(t.Context(), updates.Request{
 		From: f.node(one), To: f.node(two), Standing: true,
 		Options: servicing.Options{Policy: servicing.Policy{servicing.ConcernText: servicing.ActionHold}},
 	})
@@ -218,9 +220,9 @@ func TestStandingUpdateIsOfAll(t *testing.T) {
 	f := newFixture(t)
 	one, two := f.bases()
 	f.made("a", one, "a")
-	for _, r := range []snapshotter.UpdateRequest{{Storages: []string{"test/a"}}, {AllOrNothing: true}} {
+	for _, r := range []updates.Request{{Storages: []string{"test/a"}}, {AllOrNothing: true}} {
 		r.From, r.To, r.Standing = f.node(one), f.node(two), true
-		_, err := f.BeginUpdate(t.Context(), r)
+		_, err := f.Updates().Begin(t.Context(), r)
 		refused(t, err, errdefs.ErrInvalidArgument, "standing")
 	}
 }
@@ -236,13 +238,13 @@ func TestMadeSince(t *testing.T) {
 	f.made("c", one, "c")
 	f.made("d", two, "d")
 	f.expect(f.container("plain", one, ""), "version", "1")
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		u, _ = g.Update(u.ID)
-		if got := snapshotter.MadeSince(g, u); got != 2 {
+		if got := updates.MadeSince(g, u); got != 2 {
 			t.Errorf("%d containers were made on the old base since", got)
 		}
 		u.Anonymous = true
-		if got := snapshotter.MadeSince(g, u); got != 3 {
+		if got := updates.MadeSince(g, u); got != 3 {
 			t.Errorf("%d containers, with those that have no storage, were made on the old base since", got)
 		}
 	})
@@ -261,15 +263,15 @@ func TestRollbackNamesAndTakesAlong(t *testing.T) {
 	f.expect(f.container("plain", two, ""), "version", "2")
 	busy := f.container("busy", two, "busy")
 	f.in(busy, func(string) {
-		r := snapshotter.RollbackRequest{Update: u.ID}
+		r := updates.RollbackRequest{Update: u.ID}
 		previews, err := f.PreviewRollback(t.Context(), r)
 		f.must(err)
-		var fates []snapshotter.Undone
+		var fates []updates.Undone
 		for _, p := range previews {
 			fates = append(fates, *p.Undone)
 		}
 		expectFates(t, fates, "test/old rolled back", "test/busy begun there", "test/new begun there")
-		all, err := f.Undo(t.Context(), r)
+		all, err := f.Rollbacks().Undo(t.Context(), r)
 		f.must(err)
 		expectFates(t, all, "test/old rolled back", "test/busy begun there", "test/new begun there")
 		f.expectOn("new", two)
@@ -279,7 +281,7 @@ func TestRollbackNamesAndTakesAlong(t *testing.T) {
 		if len(previews) != 2 || previews[1].Report == nil || previews[0].Waits.Free() {
 			t.Errorf("the dry run shows %+v", previews)
 		}
-		all, err = f.Undo(t.Context(), r)
+		all, err = f.Rollbacks().Undo(t.Context(), r)
 		f.must(err)
 		expectFates(t, all, " ends", "test/busy waits by u2", "test/new taken along by u2")
 	})
@@ -288,7 +290,7 @@ func TestRollbackNamesAndTakesAlong(t *testing.T) {
 	f.expect(key, "own", "mine")
 	f.expect(key, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
 	f.expect(busy, "version", "1")
-	_, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: u.ID, WithNew: true, Storages: []string{"test/old"}})
+	_, err := f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: u.ID, WithNew: true, Storages: []string{"test/old"}})
 	refused(t, err, errdefs.ErrInvalidArgument, "as a whole")
 }
 
@@ -297,7 +299,7 @@ func TestWithNewTellsWhatStays(t *testing.T) {
 	f := newFixture(t)
 	one, two := f.bases()
 	f.made("old", one, "old")
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(t.Context(), updates.Request{
 		From: f.node(one), To: f.node(two),
 		Options: servicing.Options{Policy: servicing.Policy{servicing.ConcernText: servicing.ActionHold}},
 	})
@@ -305,7 +307,7 @@ func TestWithNewTellsWhatStays(t *testing.T) {
 	f.expectState(f.settled(id), "old", dag.Applied)
 	key := f.container("new", two, "new")
 	f.write(key, "etc/conf", "a = 1\n\nb = 1\n\nc = 9\n")
-	all, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: id, WithNew: true})
+	all, err := f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: id, WithNew: true})
 	f.must(err)
 	expectFates(t, all, "test/old rolled back", "test/new failed by u2")
 	refused(t, all[1].Failure(id), errdefs.ErrFailedPrecondition, "held", "update report", "test/new")
@@ -326,8 +328,8 @@ func TestRollbackDiscards(t *testing.T) {
 				delta := u.Outcomes["test/web"].Delta
 				f.write(key, "since", "s")
 				since := f.storage("web").Head
-				r := snapshotter.RollbackRequest{Update: u.ID, Discard: discard}
-				roll := func() { f.must(f.Rollback(t.Context(), r)) }
+				r := updates.RollbackRequest{Update: u.ID, Discard: discard}
+				roll := func() { f.must(f.Rollbacks().Rollback(t.Context(), r)) }
 				if waits {
 					f.in(key, func(string) { roll() })
 				} else {
@@ -336,7 +338,7 @@ func TestRollbackDiscards(t *testing.T) {
 				f.expect(key, "since", "")
 				f.expect(key, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
 				f.reopen()
-				f.Graph(func(g *dag.Graph) {
+				f.State().Graph(func(g *dag.Graph) {
 					u, _ = g.Update(u.ID)
 					for _, id := range []dag.NodeID{delta, since} {
 						if _, there := g.Node(id); there == discard {
@@ -362,6 +364,6 @@ func TestRollbackDiscards(t *testing.T) {
 	one, two := f.bases()
 	f.made("web", one, "web")
 	u := f.update(one, two)
-	_, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Discard: true, Carry: true})
+	_, err := f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: u.ID, Discard: true, Carry: true})
 	refused(t, err, errdefs.ErrInvalidArgument, "not both")
 }

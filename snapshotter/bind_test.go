@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // bases returns a base and one that extends it, each with its version in a file.
@@ -143,9 +145,9 @@ func TestOneHolderAtATime(t *testing.T) {
 }
 
 func TestReturnToAnOlderBase(t *testing.T) {
-	for policy, want := range map[snapshotter.RollbackPolicy]struct{ conf, later string }{
-		snapshotter.CarryOver: {"a = 9\n\nb = 1\n\nc = 1\n", "later"},
-		snapshotter.Exact:     {"a = 1\n\nb = 1\n\nc = 1\n", ""},
+	for policy, want := range map[binding.RollbackPolicy]struct{ conf, later string }{
+		binding.CarryOver: {"a = 9\n\nb = 1\n\nc = 1\n", "later"},
+		binding.Exact:     {"a = 1\n\nb = 1\n\nc = 1\n", ""},
 	} {
 		t.Run(string(policy), func(t *testing.T) {
 			f := newFixture(t, snapshotter.WithRollbackPolicy(policy))
@@ -163,7 +165,7 @@ func TestReturnToAnOlderBase(t *testing.T) {
 		})
 	}
 	t.Run("refuse", func(t *testing.T) {
-		f := newFixture(t, snapshotter.WithRollbackPolicy(snapshotter.Refuse))
+		f := newFixture(t, snapshotter.WithRollbackPolicy(binding.Refuse))
 		one, two := f.bases()
 		f.write(f.container("first", one, "web"), "own", "mine")
 		f.expect(f.container("second", two, "web"), "version", "2")
@@ -194,7 +196,7 @@ func TestSameImageAgain(t *testing.T) {
 	f.write(f.container("first", one, "web"), "own", "mine")
 	again := f.layer("one", "", map[string]string{"version": "1"})
 	f.expect(f.container("second", again, "web"), "own", "mine")
-	if u, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(again)}); err == nil {
+	if u, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(again)}); err == nil {
 		t.Errorf("update %v from a base to itself was begun", u)
 	}
 }

@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // deep returns what a deep check finds, a line each.
 func (f *fixture) deep() (lines []string) {
 	f.t.Helper()
-	found, err := f.CheckDeep(f.t.Context())
+	found, err := f.Checks().Deep(f.t.Context())
 	f.must(err)
 	for _, p := range found {
 		lines = append(lines, fmt.Sprintf("%t %s: %s", p.Grave, p.Subject, p.What))
@@ -41,7 +42,7 @@ func newAttested(t *testing.T) (f *fixture, key, frozen string) {
 	f.update(one, two)
 	id := f.storage("web").Points[0].Head
 	f.eventually(func() (known bool) {
-		f.Graph(func(g *dag.Graph) { n, _ := g.Node(id); known = n.Digest != "" && n.Contents != "" })
+		f.State().Graph(func(g *dag.Graph) { n, _ := g.Node(id); known = n.Digest != "" && n.Contents != "" })
 		return known
 	}, "the files of the frozen node are summed up")
 	f.deep() // which records the layers
@@ -173,16 +174,16 @@ func TestAttestedThroughout(t *testing.T) {
 		f.update(base, next, "test/web")
 		base = next
 	}
-	f.must(f.Fork(t.Context(), "test/web", "test/copy"))
+	f.must(f.Storages().Fork(t.Context(), "test/web", "test/copy"))
 	u := f.updates()
 	f.write(key, "late", "x")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u[len(u)-1].ID, Carry: true}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u[len(u)-1].ID, Carry: true}))
 	f.write(key, "later", "x")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u[len(u)-2].ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u[len(u)-2].ID}))
 	f.reopen()
 	f.eventually(func() (all bool) {
 		all = true
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			for _, n := range g.Nodes() {
 				all = all && (!n.Frozen || n.Kind == dag.Layer || n.Contents != "")
 			}

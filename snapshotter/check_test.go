@@ -15,12 +15,13 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // problems checks, and returns what is wrong, a line each.
 func (f *fixture) problems() (lines []string) {
 	f.t.Helper()
-	all, err := f.Check(f.t.Context())
+	all, err := f.Checks().Check(f.t.Context())
 	f.must(err)
 	for _, p := range all {
 		lines = append(lines, p.Subject+": "+p.What)
@@ -29,13 +30,13 @@ func (f *fixture) problems() (lines []string) {
 }
 
 // known returns the keys of all names, as a containerd in step has them.
-func (f *fixture) known() (keys []snapshotter.Key) {
-	f.Graph(func(g *dag.Graph) {
+func (f *fixture) known() (all []keys.Key) {
+	f.State().Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
-			keys = append(keys, snapshotter.Key{Namespace: "test", Key: n.Key[strings.LastIndex(n.Key, "/")+1:]})
+			all = append(all, keys.Key{Namespace: "test", Key: n.Key[strings.LastIndex(n.Key, "/")+1:]})
 		}
 	})
-	return keys
+	return all
 }
 
 // expectProblem expects one problem which has all of the words in it.
@@ -59,7 +60,7 @@ func (f *fixture) expectSound() {
 
 func (f *fixture) repaired() {
 	f.t.Helper()
-	_, err := f.Repair(f.t.Context())
+	_, err := f.Checks().Repair(f.t.Context())
 	f.must(err)
 }
 
@@ -107,7 +108,7 @@ func TestCheck(t *testing.T) {
 			if left := f.problems(); c.mended && len(left) > 0 {
 				t.Errorf("after the repair there is %q", left)
 			}
-			f.Graph(func(g *dag.Graph) { f.must(g.Check()) })
+			f.State().Graph(func(g *dag.Graph) { f.must(g.Check()) })
 		})
 	}
 }
@@ -155,9 +156,9 @@ func TestCheckMountsOfOthers(t *testing.T) {
 // TestCheckHost: where containerd was restored from an older state, or molt was, nothing is lost that can be kept.
 func TestCheckHost(t *testing.T) {
 	f := newLived(t)
-	f.host.snapshots = append(f.known(), snapshotter.Key{Namespace: "test", Key: "newer"})
+	f.host.snapshots = append(f.known(), keys.Key{Namespace: "test", Key: "newer"})
 	f.expectProblem(`"newer"`, "nothing of it here")
-	f.host.snapshots = slices.DeleteFunc(f.known(), func(k snapshotter.Key) bool { return k.Key == "plain" })
+	f.host.snapshots = slices.DeleteFunc(f.known(), func(k keys.Key) bool { return k.Key == "plain" })
 	f.expectProblem(`"plain"`, "what was written in it would go")
 	f.repaired()
 	f.must(f.Remove(t.Context(), f.plain))
@@ -172,9 +173,9 @@ func TestCheckHost(t *testing.T) {
 func TestRescueBesideAnother(t *testing.T) {
 	f := newLived(t)
 	f.write(f.container("other", f.base, "rescued-plain"), "own", "of another")
-	f.host.snapshots = slices.DeleteFunc(f.known(), func(k snapshotter.Key) bool { return k.Key == "plain" })
+	f.host.snapshots = slices.DeleteFunc(f.known(), func(k keys.Key) bool { return k.Key == "plain" })
 	rescues := func() (names []string) {
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			for _, st := range g.Storages() {
 				if strings.HasPrefix(st.Name, "test/rescued-n") {
 					names = append(names, strings.TrimPrefix(st.Name, "test/"))
@@ -184,7 +185,7 @@ func TestRescueBesideAnother(t *testing.T) {
 		return names
 	}
 	for range 2 {
-		_, err := f.Repair(t.Context())
+		_, err := f.Checks().Repair(t.Context())
 		f.must(err)
 		if got := rescues(); len(got) != 1 {
 			t.Fatalf("rescued as %q", got)
@@ -220,7 +221,7 @@ func TestCheckElsewhere(t *testing.T) {
 	f.expectProblem(`container "web" in namespace "default": `, `molt.dev/storage="data"`, `is "overlayfs"`, `with the snapshotter "molt"`)
 	f.expectProblem(`pod "shop/db" in namespace "default": `, "annotation", "runtime class")
 	f.expectProblem(`container "bare"`, "it has no snapshotter")
-	all, err := f.Repair(t.Context())
+	all, err := f.Checks().Repair(t.Context())
 	f.must(err)
 	for _, p := range all {
 		if p.Grave || p.Remedy != "" || p.Repaired {

@@ -21,12 +21,14 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // TestConcurrency: clients of all sorts at once. Each goroutine owns a container and knows what it wrote; updates, rollbacks
 // and merges by others must never take any of it away. The seed is printed.
 func TestConcurrency(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 2}), snapshotter.WithGrace(10*time.Second))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 2}), snapshotter.WithGrace(10*time.Second))
 	one, two := f.bases()
 	three := f.layer("three", two, map[string]string{"version": "3"})
 	bases := []string{one, two, three}
@@ -65,16 +67,16 @@ func operate(f *fixture, bases []string, random *rand.Rand) {
 	switch random.IntN(6) {
 	case 0:
 		from, to := bases[random.IntN(3)], bases[random.IntN(3)]
-		_, err = f.BeginUpdate(ctx, snapshotter.UpdateRequest{From: f.node(from), To: f.node(to)})
+		_, err = f.Updates().Begin(ctx, updates.Request{From: f.node(from), To: f.node(to)})
 	case 1:
-		var updates []dag.Update
-		f.Graph(func(g *dag.Graph) { updates = g.Updates() })
-		if len(updates) > 0 {
-			u := updates[random.IntN(len(updates))]
-			err = f.Rollback(ctx, snapshotter.RollbackRequest{Update: u.ID, Carry: true})
+		var recorded []dag.Update
+		f.State().Graph(func(g *dag.Graph) { recorded = g.Updates() })
+		if len(recorded) > 0 {
+			u := recorded[random.IntN(len(recorded))]
+			err = f.Rollbacks().Rollback(ctx, updates.RollbackRequest{Update: u.ID, Carry: true})
 		}
 	case 2:
-		_, err = f.MergeLayers(ctx)
+		_, err = f.Merger().Layers(ctx)
 	case 3:
 		err = f.Cleanup(ctx)
 	case 4:
@@ -85,7 +87,7 @@ func operate(f *fixture, bases []string, random *rand.Rand) {
 			return nil
 		})
 	case 5:
-		_, err = f.PreviewUpdate(ctx, snapshotter.UpdateRequest{From: f.node(bases[0]), To: f.node(bases[1])})
+		_, err = f.PreviewUpdate(ctx, updates.Request{From: f.node(bases[0]), To: f.node(bases[1])})
 	}
 	for _, expected := range []func(error) bool{errdefs.IsFailedPrecondition, errdefs.IsNotFound, errdefs.IsInvalidArgument, errdefs.IsAborted} {
 		if err == nil || expected(err) {
@@ -128,7 +130,7 @@ func (o *owner) live(rounds int) {
 
 // use looks whether all that was written is there, and writes more.
 func (o *owner) use(dir string) error {
-	o.f.TaskSeen("test", o.own, time.Now())
+	o.f.Uses().TaskSeen("test", o.own, time.Now())
 	for n := range o.count {
 		data, err := os.ReadFile(filepath.Join(dir, fmt.Sprintf("w%d", n)))
 		if err != nil {

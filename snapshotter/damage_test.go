@@ -15,7 +15,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // lose restarts the daemon without the directory of a node.
@@ -53,7 +54,7 @@ func TestPowerCut(t *testing.T) {
 		refused(t, err, errdefs.ErrFailedPrecondition, "before the layer was on disk")
 		synced := f.node(f.layer(""+strconv.Itoa(n), one, map[string]string{"file": "x"}))
 		f.eventually(func() (done bool) {
-			f.Graph(func(g *dag.Graph) { n, _ := g.Node(synced); done = n.Unsynced == "" })
+			f.State().Graph(func(g *dag.Graph) { n, _ := g.Node(synced); done = n.Unsynced == "" })
 			return done
 		}, "a later layer is put on disk")
 		f.reopen()
@@ -67,7 +68,7 @@ func TestUpdateToHalfMade(t *testing.T) {
 	half := f.halfMade("half", one)
 	key := f.container("web", one, "web")
 	f.write(key, "own", "mine")
-	_, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(half)})
+	_, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(half)})
 	refused(t, err, errdefs.ErrFailedPrecondition, "pull it again")
 
 	from, to := f.node(one), f.node(half)
@@ -108,7 +109,7 @@ func TestNoMountsOfDamaged(t *testing.T) {
 		f.lose(f.storage("web").Points[0].Head)
 		_, err := f.Mounts(t.Context(), key)
 		refused(t, err, errdefs.ErrFailedPrecondition, "missing", "storage")
-		refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, "missing")
+		refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, "missing")
 	})
 }
 
@@ -121,7 +122,7 @@ func TestCleanupGoesOn(t *testing.T) {
 	for _, own := range []string{"a", "b", "c"} {
 		key := f.container(own, one, "")
 		keys = append(keys, key)
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			st, _ := g.Storage(dag.AnonymousName(key))
 			dirs = append(dirs, f.dir(st.Head))
 		})

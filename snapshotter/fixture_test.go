@@ -27,6 +27,9 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // fakeHost is a containerd that knows what it is told.
@@ -35,7 +38,7 @@ type fakeHost struct {
 	claims  map[string]string // storage by key; keys that are not here have no container
 	running map[string]bool
 	// snapshots are the keys that it knows.
-	snapshots []snapshotter.Key
+	snapshots []keys.Key
 	elsewhere []snapshotter.Elsewhere
 	err       error
 	// errElsewhere cuts the list of elsewhere short.
@@ -50,7 +53,7 @@ type fakeHost struct {
 	looked       int                   // how often that was asked for
 }
 
-func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapshotter.Claim, err error) {
+func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim binding.Claim, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked++
@@ -65,7 +68,7 @@ func (h *fakeHost) Claim(_ context.Context, namespace, key string) (claim snapsh
 		return claim, nil
 	}
 	claim.Container = &dag.Container{ID: key}
-	claim.Storage, err = snapshotter.StorageName(namespace, storage)
+	claim.Storage, err = keys.StorageName(namespace, storage)
 	return claim, err
 }
 
@@ -77,14 +80,14 @@ func (h *fakeHost) Rehome(ctx context.Context, namespace, container string, reco
 	return fn(ctx, namespace, container, record)
 }
 
-func (h *fakeHost) HomeOn(_ context.Context, namespace, container, layer, _ string) (*snapshotter.Home, error) {
+func (h *fakeHost) HomeOn(_ context.Context, namespace, container, layer, _ string) (*binding.Home, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.rehome == nil {
 		return nil, fmt.Errorf("no image has layer %s: %w", layer, errdefs.ErrNotFound)
 	}
 	record, err := json.Marshal(layer)
-	return &snapshotter.Home{Namespace: namespace, Container: container, Key: container, Layer: layer, Record: record}, err
+	return &binding.Home{Namespace: namespace, Container: container, Key: container, Layer: layer, Record: record}, err
 }
 
 func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {
@@ -102,12 +105,12 @@ func (h *fakeHost) MarkHeld(_ context.Context, _, key, update string) error {
 	return nil
 }
 
-func (h *fakeHost) Held(context.Context) (map[snapshotter.Key]string, error) {
+func (h *fakeHost) Held(context.Context) (map[keys.Key]string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	held := map[snapshotter.Key]string{}
+	held := map[keys.Key]string{}
 	for key, update := range h.marked {
-		held[snapshotter.Key{Namespace: "test", Key: key}] = update
+		held[keys.Key{Namespace: "test", Key: key}] = update
 	}
 	return held, h.err
 }
@@ -173,7 +176,7 @@ func (h *fakeHost) Images(context.Context) (map[string][]string, error) {
 	return map[string][]string{"test/" + chainID("one"): {"app:1"}}, nil
 }
 
-func (h *fakeHost) Snapshots(context.Context) ([]snapshotter.Key, error) {
+func (h *fakeHost) Snapshots(context.Context) ([]keys.Key, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.snapshots), h.err
@@ -239,7 +242,7 @@ func (f *fixture) open() {
 
 // close closes the snapshotter after a look at the invariants of its graph.
 func (f *fixture) close() {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if err := g.Check(); err != nil {
 			f.t.Errorf("the graph is not sound: %v", err)
 		}
@@ -257,7 +260,7 @@ func (f *fixture) dir(id dag.NodeID) string {
 // storage returns a storage by its name without the namespace.
 func (f *fixture) storage(name string) (st dag.Storage) {
 	f.t.Helper()
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		var ok bool
 		if st, ok = g.Storage("test/" + name); !ok {
 			f.t.Errorf("there is no storage %q", name)
@@ -267,7 +270,7 @@ func (f *fixture) storage(name string) (st dag.Storage) {
 }
 
 func (f *fixture) updates() (updates []dag.Update) {
-	f.Graph(func(g *dag.Graph) { updates = g.Updates() })
+	f.State().Graph(func(g *dag.Graph) { updates = g.Updates() })
 	return updates
 }
 
@@ -370,7 +373,7 @@ func (f *fixture) expect(key, path, want string) {
 
 // node returns the layer behind a committed key.
 func (f *fixture) node(key string) (id dag.NodeID) {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		id = n.Node
 	})
@@ -380,7 +383,7 @@ func (f *fixture) node(key string) (id dag.NodeID) {
 // update updates the storages on a base and waits until they are serviced.
 func (f *fixture) update(from, to string, storages ...string) dag.Update {
 	f.t.Helper()
-	id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{From: f.node(from), To: f.node(to), Storages: storages})
+	id, err := f.Updates().Begin(f.t.Context(), updates.Request{From: f.node(from), To: f.node(to), Storages: storages})
 	f.must(err)
 	return f.settled(id)
 }
@@ -389,7 +392,7 @@ func (f *fixture) update(from, to string, storages ...string) dag.Update {
 func (f *fixture) settled(id dag.UpdateID) (u dag.Update) {
 	f.t.Helper()
 	f.eventually(func() bool {
-		f.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		f.State().Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		return u.State != dag.Staging && u.State != dag.Staged
 	}, "update %v is serviced", id)
 	return u

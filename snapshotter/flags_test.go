@@ -16,6 +16,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // chattr sets the inode flags of a file, as a program in a container does.
@@ -79,7 +81,7 @@ func (f *fixture) expectFlags(key, when string, flags map[string]tree.Flags) {
 // TestFlagsStay: what a container made immutable or append-only is so after all that molt does, and the container can take
 // that back, wherever the file comes from.
 func TestFlagsStay(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 1}))
 	one, two := f.bases()
 	three := f.layer("sha256:three", two, map[string]string{"version": "3"})
 	key := f.container("c", one, "box")
@@ -95,7 +97,7 @@ func TestFlagsStay(t *testing.T) {
 	f.write(key, "later", "x")
 	f.reopen()
 	f.expectFlags(key, "after a restart", flags)
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: true}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Carry: true}))
 	f.expectFlags(key, "after a rollback that carries", flags)
 	f.expect(key, "later", "x")
 
@@ -114,12 +116,12 @@ func TestFlagsStay(t *testing.T) {
 	}
 	f.eventually(func() bool {
 		var merged bool
-		f.Graph(func(g *dag.Graph) { merged = len(g.Mergeable()) == 0 })
+		f.State().Graph(func(g *dag.Graph) { merged = len(g.Mergeable()) == 0 })
 		return merged
 	}, "what no point keeps apart is merged")
 	f.expectFlags(key, "after updates and merges", flags)
 
-	f.must(f.Fork(t.Context(), "test/box", "test/copy"))
+	f.must(f.Storages().Fork(t.Context(), "test/box", "test/copy"))
 	fork := f.container("d", three, "copy")
 	f.expectFlags(key, "after a fork", flags)
 	f.expectFlags(fork, "in the fork", flags)
@@ -133,15 +135,15 @@ func TestFlagsStay(t *testing.T) {
 	f.expect(fork, "etc/conf", "new")
 	f.expectFlags(key, "after the fork has changed them", flags)
 
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	delete(flags, "of"+filepath.Base(three))
 	f.expectFlags(key, "after an exact rollback", flags)
 
 	// All of it can be deleted.
 	f.must(f.Remove(t.Context(), key))
 	f.must(f.Remove(t.Context(), fork))
-	f.must(f.RemoveStorage(t.Context(), "test/box"))
-	f.must(f.RemoveStorage(t.Context(), "test/copy"))
+	f.must(f.Storages().Remove(t.Context(), "test/box"))
+	f.must(f.Storages().Remove(t.Context(), "test/copy"))
 	f.emptied()
 }
 
@@ -155,7 +157,7 @@ func (f *fixture) emptied() {
 		there, err := os.ReadDir(filepath.Join(f.root, "n")) // one that is being measured is not in the trash yet
 		f.must(err)
 		var known int
-		f.Graph(func(g *dag.Graph) { known = len(g.Nodes()) })
+		f.State().Graph(func(g *dag.Graph) { known = len(g.Nodes()) })
 		return len(left) == 0 && len(there) == known
 	}, "all that was removed is deleted")
 }
@@ -179,7 +181,7 @@ func TestFlagsOfHost(t *testing.T) {
 	if o.State != dag.Held || !strings.Contains(strings.Join(o.Reasons, " "), "chattr -i \""+path) {
 		t.Fatalf("the update is %+v", o)
 	}
-	if err := f.Fork(t.Context(), "test/box", "test/copy"); err == nil || !strings.Contains(err.Error(), "chattr -i") {
+	if err := f.Storages().Fork(t.Context(), "test/box", "test/copy"); err == nil || !strings.Contains(err.Error(), "chattr -i") {
 		t.Errorf("fork: %v", err)
 	}
 	f.expect(key, "version", "1")
@@ -191,7 +193,7 @@ func TestFlagsOfHost(t *testing.T) {
 	f.expect(key, "version", "2")
 	f.chattr(path, tree.Immutable) // of a frozen node: it can be merged and deleted all the same
 	f.must(f.Remove(t.Context(), key))
-	f.must(f.RemoveStorage(t.Context(), "test/box"))
+	f.must(f.Storages().Remove(t.Context(), "test/box"))
 	f.emptied()
 }
 
@@ -215,7 +217,7 @@ func TestCheckStuck(t *testing.T) {
 		t.Errorf("cleanup: %v", err)
 	}
 	told := func() bool {
-		found, err := f.Check(t.Context())
+		found, err := f.Checks().Check(t.Context())
 		f.must(err)
 		for _, p := range found {
 			if p.Subject == "trash/9-1" && strings.Contains(p.What, "umount "+stuck) {

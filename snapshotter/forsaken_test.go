@@ -15,6 +15,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // forget makes containerd know nothing of a key any more, as if it was killed after it had removed the records of a
@@ -23,11 +24,11 @@ func (f *fixture) forget(own string) {
 	f.host.mu.Lock()
 	defer f.host.mu.Unlock()
 	delete(f.host.claims, own)
-	f.host.snapshots = slices.DeleteFunc(f.host.snapshots, func(k snapshotter.Key) bool { return k.Key == own })
+	f.host.snapshots = slices.DeleteFunc(f.host.snapshots, func(k keys.Key) bool { return k.Key == own })
 }
 
 func (f *fixture) knows(key string) (known bool) {
-	f.Graph(func(g *dag.Graph) { _, known = g.Name(key) })
+	f.State().Graph(func(g *dag.Graph) { _, known = g.Name(key) })
 	return known
 }
 
@@ -44,8 +45,8 @@ func TestRemoveForsakenStorage(t *testing.T) {
 			name = dag.AnonymousName(key)
 		}
 		f.forget("c")
-		f.must(f.RemoveStorage(t.Context(), name))
-		f.Graph(func(g *dag.Graph) {
+		f.must(f.Storages().Remove(t.Context(), name))
+		f.State().Graph(func(g *dag.Graph) {
 			if _, there := g.Storage(name); there {
 				t.Errorf("storage %q is still there", name)
 			}
@@ -64,7 +65,7 @@ func TestRemoveNotForsaken(t *testing.T) {
 	}{
 		"a container": {func(f *fixture) { f.host.set("c", "web") }, []string{`container "c"`, "remove that first"}},
 		"a container that asks for what cannot be": {func(f *fixture) { f.host.set("c", "not/a/name") }, []string{`container "c"`, "remove that first"}},
-		"a snapshot": {func(f *fixture) { f.host.snapshots = []snapshotter.Key{{Namespace: "test", Key: "c"}} }, []string{"ctr -n test snapshots", "rm"}},
+		"a snapshot": {func(f *fixture) { f.host.snapshots = []keys.Key{{Namespace: "test", Key: "c"}} }, []string{"ctr -n test snapshots", "rm"}},
 		"no answer":  {func(f *fixture) { f.host.err = errors.New("no connection") }, []string{"no connection", "--assume-free"}},
 		"a new key":  {func(f *fixture) { f.SetLeaving(time.Millisecond, time.Hour) }, []string{"about to create", "try again"}},
 	} {
@@ -76,7 +77,7 @@ func TestRemoveNotForsaken(t *testing.T) {
 			f.write(key, "own", "mine")
 			f.forget("c")
 			c.given(f)
-			refused(t, f.RemoveStorage(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, append(c.says, "test/web")...)
+			refused(t, f.Storages().Remove(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, append(c.says, "test/web")...)
 			f.host.err = nil
 			f.host.set("c", "web")
 			f.expect(key, "own", "mine")
@@ -90,11 +91,11 @@ type appearing struct {
 	asked atomic.Int32
 }
 
-func (h *appearing) Snapshots(context.Context) ([]snapshotter.Key, error) {
+func (h *appearing) Snapshots(context.Context) ([]keys.Key, error) {
 	if h.asked.Add(1) == 1 {
 		return nil, nil
 	}
-	return []snapshotter.Key{{Namespace: "test", Key: "c"}}, nil
+	return []keys.Key{{Namespace: "test", Key: "c"}}, nil
 }
 
 // TestRemoveWhileCreated: a key that containerd is about to write down is not dropped because of one look.
@@ -109,7 +110,7 @@ func TestRemoveWhileCreated(t *testing.T) {
 	host.mu.Lock()
 	delete(host.claims, "c")
 	host.mu.Unlock()
-	refused(t, f.RemoveStorage(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, "test/web")
+	refused(t, f.Storages().Remove(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, "test/web")
 	if !f.knows(key) {
 		t.Error("the key was dropped")
 	}

@@ -10,7 +10,7 @@ import (
 	"sync"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // The labels that Stat and Walk compute from the graph, besides [LabelStorage]. They are never stored: those that a
@@ -33,9 +33,9 @@ const (
 	LabelUpdate = "containerd.io/snapshot/molt.update"
 )
 
-// LabelRehoming is given to Prepare when the key of a container is prepared again, see [Snapshotter.Rehome]: with it the key gets
-// the storage that waits for it. It is not stored. Another container of the same name may be made in the meantime, which is to
-// get a storage of its own.
+// LabelRehoming is given to Prepare when the key of a container is prepared again, see [binding.Rehomer.Rehome]: with
+// it the key gets the storage that waits for it. It is not stored. Another container of the same name may be made in
+// the meantime, which is to get a storage of its own.
 const LabelRehoming = "containerd.io/snapshot/molt.rehoming"
 
 // maxLabel is how long a label may be for containerd, its key and its value together, in bytes. A client may write
@@ -72,12 +72,12 @@ func PendingText(p *dag.Pending) string {
 // computed computes labels. What concerns all layers is computed once for each state of the graph: containerd lists its
 // snapshots by one call of Stat for each.
 type computed struct {
-	store *store.Store
+	sequence func() uint64
 
-	mu       sync.Mutex
-	sequence uint64 // of the graph that the others are of
-	uses     map[dag.NodeID]dag.LayerUse
-	keys     map[dag.NodeID][]string
+	mu   sync.Mutex
+	at   uint64 // the sequence of the graph that the others are of
+	uses map[dag.NodeID]dag.LayerUse
+	keys map[dag.NodeID][]string
 }
 
 // labels returns the computed labels of a name. It is called while the graph is viewed.
@@ -95,7 +95,7 @@ func (c *computed) labels(g *dag.Graph, n dag.Name) map[string]string {
 
 func (c *computed) ofLayer(g *dag.Graph, n dag.Name) map[string]string {
 	uses, _ := c.layers(g)
-	use, used := uses[n.Node]
+	its, used := uses[n.Node]
 	if !used {
 		return nil
 	}
@@ -103,8 +103,8 @@ func (c *computed) ofLayer(g *dag.Graph, n dag.Name) map[string]string {
 	if layer, _ := g.Node(n.Node); layer.Added {
 		labels[LabelKind] = "delta"
 	}
-	updates := make([]string, 0, len(use.Updates))
-	for _, u := range slices.Backward(use.Updates) {
+	updates := make([]string, 0, len(its.Updates))
+	for _, u := range slices.Backward(its.Updates) {
 		updates = append(updates, u.String())
 	}
 	if len(updates) > 0 {
@@ -114,7 +114,7 @@ func (c *computed) ofLayer(g *dag.Graph, n dag.Name) map[string]string {
 }
 
 func (c *computed) ofStorage(g *dag.Graph, n dag.Name, st dag.Storage) map[string]string {
-	namespace := parseKey(n.Key).namespace
+	namespace := keys.Parse(n.Key).Namespace
 	labels := map[string]string{LabelNodes: nodesText(g, st)}
 	if !st.Anonymous {
 		labels[LabelStorage] = strings.TrimPrefix(st.Name, namespace+"/")
@@ -148,13 +148,13 @@ func (c *computed) askedText(g *dag.Graph, asked dag.Asked, namespace string) st
 
 // called names a layer as the clients of a namespace know it.
 func (c *computed) called(g *dag.Graph, id dag.NodeID, namespace string) string {
-	_, keys := c.layers(g)
-	own := slices.IndexFunc(keys[id], func(key string) bool { return parseKey(key).namespace == namespace })
+	_, names := c.layers(g)
+	own := slices.IndexFunc(names[id], func(key string) bool { return keys.Parse(key).Namespace == namespace })
 	switch layer, _ := g.Node(id); {
 	case own >= 0:
-		return parseKey(keys[id][own]).key
-	case len(keys[id]) > 0:
-		return parseKey(keys[id][0]).key
+		return keys.Parse(names[id][own]).Key
+	case len(names[id]) > 0:
+		return keys.Parse(names[id][0]).Key
 	case layer.Origin != "":
 		return unpackedAs(layer.Origin)
 	}
@@ -168,11 +168,11 @@ func unpackedAs(origin string) string {
 }
 
 // layers returns what the layers are used for, and their keys. It is called while the graph is viewed.
-func (c *computed) layers(g *dag.Graph) (uses map[dag.NodeID]dag.LayerUse, keys map[dag.NodeID][]string) {
+func (c *computed) layers(g *dag.Graph) (uses map[dag.NodeID]dag.LayerUse, names map[dag.NodeID][]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at := c.store.Sequence(); c.uses == nil || c.sequence != at {
-		c.sequence, c.uses, c.keys = at, dag.LayerUses(g), dag.CommittedKeys(g)
+	if at := c.sequence(); c.uses == nil || c.at != at {
+		c.at, c.uses, c.keys = at, dag.LayerUses(g), dag.CommittedKeys(g)
 	}
 	return c.uses, c.keys
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 const (
@@ -52,7 +53,7 @@ func (f *fixture) expectLabels(key string, want ...string) {
 		}
 		return nil
 	}))
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		for label := range n.Labels {
 			if strings.HasPrefix(label, ourLabels) && label != labelUpdateOf {
@@ -64,7 +65,7 @@ func (f *fixture) expectLabels(key string, want ...string) {
 
 // nodesOf writes the nodes of a storage, from the open one down.
 func (f *fixture) nodesOf(storage string) (text string) {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage)
 		for _, id := range g.Stack(st.Head) {
 			mark := ""
@@ -99,7 +100,9 @@ func TestLabelsOfStorages(t *testing.T) {
 	f.reopen()
 	f.expectLabels(web, "storage=web", base2, "asked-base="+chainID("one"), nodes)
 
-	f.in(web, func(string) { f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: true})) })
+	f.in(web, func(string) {
+		f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Carry: true}))
+	})
 	f.expectLabels(web, "storage=web", base2, "asked-base="+chainID("one"), nodes, "pending=rollback u1 and carry")
 	f.must(f.Remove(t.Context(), two)) // the layer has no name then, and is still known by what it was unpacked as
 	f.expectLabels(web, "storage=web", base2, "asked-base="+chainID("one"), nodes, "pending=rollback u1 and carry")
@@ -107,7 +110,7 @@ func TestLabelsOfStorages(t *testing.T) {
 	f.expectLabels(web, "storage=web", base1, f.nodesOf("test/web"))
 
 	three := f.layer("three", "", map[string]string{"version": "3"})
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(t.Context(), updates.Request{
 		From: f.node(one), To: f.node(three), Anonymous: true, Storages: []string{"~" + plain},
 	})
 	f.must(err)
@@ -141,8 +144,8 @@ func TestLabelsOfLayers(t *testing.T) {
 	f.expectLabels(deltaTwo, "kind=delta", "update=u2")
 	f.update(deltaOne, deltaTwo) // nothing stands there: for containers to come
 	f.expectLabels(deltaTwo, "kind=delta", "update=u3 u2")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: second.ID}))
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: first.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: second.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: first.ID}))
 	f.expectLabels(two)
 	f.expectLabels(one, "kind=base")
 	f.expectLabels(deltaTwo, "kind=delta", "update=u3")
@@ -244,7 +247,7 @@ func TestLabelsFilter(t *testing.T) {
 		must(err)
 	}
 	var one, two dag.NodeID
-	s.Graph(func(g *dag.Graph) {
+	s.State().Graph(func(g *dag.Graph) {
 		a, _ := g.Name("test/2/one")
 		for _, n := range g.Names() {
 			if strings.HasSuffix(n.Key, "/one") {
@@ -255,7 +258,7 @@ func TestLabelsFilter(t *testing.T) {
 		}
 		one = a.Node
 	})
-	_, err = s.BeginUpdate(ctx, snapshotter.UpdateRequest{From: one, To: two, Storages: []string{"test/web"}})
+	_, err = s.Updates().Begin(ctx, updates.Request{From: one, To: two, Storages: []string{"test/web"}})
 	must(err)
 	f := &fixture{Snapshotter: s, t: t}
 	f.settled(1)

@@ -5,199 +5,32 @@ package snapshotter
 
 import (
 	"context"
-	"errors"
-	"time"
 
-	"github.com/containerd/log"
-
-	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/mounttable"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
 )
 
-// maintainEvery is how often the work in the background is looked after when nothing asks for it.
-const maintainEvery = time.Minute
-
-// maintainAgain is how soon what failed is tried again. What goes on failing is tried ever more rarely, see [failures].
-const maintainAgain = 5 * time.Second
-
-// kick asks for the work in the background to be looked after soon.
-func (s *Snapshotter) kick() {
-	select {
-	case s.kicked <- struct{}{}:
-	default:
-	}
-}
-
-// maintain does, until the context ends, what nobody waits for: it has storages join standing updates, carries out what
-// waited for a use to end, takes labels away that are no longer true, puts layers on disk, forgets rollback points that are
-// too old or too many, merges what nothing keeps apart any more, and deletes what nothing needs.
+// maintain does, until the context ends, what nobody waits for: it has storages join standing updates, carries out
+// what waited for a use to end, takes labels away that are no longer true, puts layers on disk, forgets rollback
+// points that are too old or too many, merges what nothing keeps apart any more, and deletes what nothing needs.
 func (s *Snapshotter) maintain(ctx context.Context) {
-	ticker := time.NewTicker(maintainEvery)
-	defer ticker.Stop()
-	failing := failures{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.kicked:
-		case <-ticker.C:
-		}
-		next := maintainEvery
-		for _, step := range []struct {
-			what string
-			do   func(context.Context) error
-		}{
-			{"copy the records of the graph", func(context.Context) error { return s.mirror.catchUpIfLate() }},
-			{"take up updates", s.takeUp},
-			{"take storages into standing updates", s.joinStanding},
-			{"carry out what waits for storages", s.carryOutWaiting},
-			{"label the records of containers whose storage was held", s.unmark},
-			{"delete work directories of frozen nodes", func(context.Context) error { return s.dropKept() }},
-			{"put layers on disk", func(context.Context) error { return s.syncLayers() }},
-			{"retire rollback points", s.retire},
-			{"merge nodes that nothing keeps apart", s.mergeFree},
-			{"measure frozen nodes", s.measure},
-			{"sum up frozen nodes", s.attestContents},
-			{"delete removed nodes", s.Cleanup},
-			{"forget old updates", s.forget},
-		} {
-			err := step.do(ctx)
-			if err == nil || ctx.Err() != nil {
-				failing.succeeded(step.what)
-				continue
-			}
-			tell, again := failing.failed(step.what, err, time.Now())
-			if next = min(next, again); tell {
-				log.G(ctx).WithError(err).Errorf("failed to %s", step.what)
-			}
-		}
-		if s.uses.held {
-			next = min(next, maintainAgain)
-		}
-		ticker.Reset(next)
-	}
+	s.tasks.Maintain(ctx, []background.Step{
+		{What: "copy the records of the graph", Do: func(context.Context) error { return s.state.CatchUp() }},
+		{What: "take up updates", Do: func(context.Context) error { s.updates.Runner.TakeUp(); return nil }},
+		{What: "take storages into standing updates", Do: s.updates.Runner.JoinStanding},
+		{What: "carry out what waits for storages", Do: s.updates.Runner.CarryOutWaiting},
+		{What: "label the records of containers whose storage was held", Do: s.bindings.Labels.Unmark},
+		{What: "delete work directories of frozen nodes", Do: func(context.Context) error { return s.tracker.DropKept() }},
+		{What: "put layers on disk", Do: func(context.Context) error { return s.state.SyncLayers() }},
+		{What: "retire rollback points", Do: s.state.Ageing().Retire},
+		{What: "merge nodes that nothing keeps apart", Do: s.merger.MergeFree},
+		{What: "measure frozen nodes", Do: s.meter.Measure},
+		{What: "sum up frozen nodes", Do: s.state.SumUp},
+		{What: "delete removed nodes", Do: s.Cleanup},
+		{What: "forget old updates", Do: s.updates.Reports.Forget},
+	}, s.updates.Runner.LooksAgain)
 }
 
-// syncLayers puts on disk what waits for that, and notes which layers it is too late for.
-func (s *Snapshotter) syncLayers() error {
-	var waiting []dag.NodeID
-	s.store.View(func(g *dag.Graph) { waiting = s.unsynced(g) })
-	var err error
-	if len(waiting) > 0 {
-		err = s.sync()
-	}
-	return errors.Join(err, s.distrust())
-}
-
-// distrust quarantines the layers that the disk failed in before they were on it. The kernel tells of that once: a later daemon
-// would take them for written.
-func (s *Snapshotter) distrust() error {
-	var lost []dag.Transformation
-	s.store.View(func(g *dag.Graph) {
-		for _, id := range g.Unsynced() {
-			if n, _ := g.Node(id); n.Damage == "" && s.nodes.Incomplete(id) {
-				lost = append(lost, dag.Quarantine{Node: id, Reason: diskFailed})
-			}
-		}
-	})
-	if len(lost) == 0 {
-		return nil
-	}
-	return s.do(lost...)
-}
-
-// Cleanup deletes the directories of nodes that the graph no longer has, except those that a mount or a servicing still
-// uses or somebody is about to mount; they are looked at again later.
+// Cleanup deletes what nothing needs any longer, see [state.State.Cleanup].
 func (s *Snapshotter) Cleanup(ctx context.Context) error {
-	var errs []error
-	ids := s.doomed.list()
-	if len(ids) > 0 {
-		kept := s.handed.kept() // before the mount tables: what is no longer kept then shows in them
-		table, err := mounttable.Read(s.nodes.Published())
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			if table.Used(id) || kept[id] || s.busy.pinned(id) {
-				continue
-			}
-			// One that cannot be deleted must not keep the others.
-			if err := s.nodes.Trash(id); err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			s.doomed.remove(id)
-		}
-	}
-	if err := ctx.Err(); err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	return errors.Join(append(errs, s.nodes.Sweep(s.sweepBefore()))...)
-}
-
-// recover brings what a crash left in order: nodes that were published and never committed are doomed, layers that a power
-// cut may have left incomplete are quarantined, and updates that were under way go on in the background.
-func (s *Snapshotter) recover(ctx context.Context, present []dag.NodeID) error {
-	var (
-		lost  []dag.Transformation
-		there = map[dag.NodeID]bool{}
-	)
-	s.store.View(func(g *dag.Graph) {
-		for _, id := range present {
-			there[id] = true
-			if _, ok := g.Node(id); !ok {
-				s.doomed.add(id)
-			}
-		}
-		for _, n := range g.Nodes() {
-			if why := s.damage(n, there); why != n.Damage {
-				lost = append(lost, dag.Quarantine{Node: n.ID, Reason: why})
-			}
-		}
-	})
-	if len(lost) > 0 {
-		log.G(ctx).WithField("nodes", len(lost)).Warn("the condition of nodes has changed since the last start")
-		if err := s.do(lost...); err != nil { // the disk is full, perhaps
-			log.G(ctx).WithError(err).Error("failed to quarantine damaged nodes; they are refused all the same, and moltctl repair tries again")
-		}
-	}
-	if err := s.giveUpBinds(ctx); err != nil {
-		log.G(ctx).WithError(err).Error("failed to give up updates of containers whose start was cut short")
-	}
-	return s.takeUp(ctx)
-}
-
-// giveUpBinds ends the updates that the start of a container had begun when the daemon stopped. The next start begins again:
-// what a container asked for is not done in its absence.
-func (s *Snapshotter) giveUpBinds(context.Context) error {
-	var records []dag.Transformation
-	s.store.View(func(g *dag.Graph) {
-		for _, u := range g.Updates() {
-			for name, o := range u.Outcomes {
-				if u.Cause == dag.ByBind && (o.State == dag.Staging || o.State == dag.Staged) {
-					records = append(records, dag.Record{
-						Update: u.ID, Storage: name, State: dag.Aborted, Now: now(),
-						Reasons: []string{"the daemon stopped while the container was being started; its next start tries again"},
-					})
-				}
-			}
-		}
-	})
-	if len(records) == 0 {
-		return nil
-	}
-	return s.do(records...)
-}
-
-// damage says why a node cannot be used, empty if it can.
-func (s *Snapshotter) damage(n dag.Node, present map[dag.NodeID]bool) string {
-	switch {
-	case n.Lost(), n.Damage == diskFailed:
-		return n.Damage // what it stood on, or what is missing of it, is not known
-	case !present[n.ID]:
-		return "its directory is missing"
-	case s.halfWritten(n):
-		return halfWritten
-	}
-	return ""
+	return s.state.Cleanup(ctx, s.tracker.HandedOut)
 }

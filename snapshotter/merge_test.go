@@ -15,10 +15,12 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // whyNot writes what keeps the pairs of delta layers from being merged, by the kinds of the reasons.
-func whyNot(all snapshotter.LayerMerge) (lines []string) {
+func whyNot(all state.LayerMerge) (lines []string) {
 	for _, p := range all.Kept {
 		var why []string
 		for _, o := range p.Obstacles {
@@ -38,7 +40,7 @@ func whyNot(all snapshotter.LayerMerge) (lines []string) {
 // and each is said why; without names those that nothing needs are merged in the background, and what is seen and can
 // be returned to stays.
 func TestLayersMergeByThemselves(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 1}))
 	base, _ := f.bases()
 	keys := []string{base}
 	web := f.container("web", base, "web")
@@ -51,7 +53,7 @@ func TestLayersMergeByThemselves(t *testing.T) {
 	f.eventually(func() bool { return len(f.storage("web").Points) == 1 }, "retention keeps one point")
 	id := func(n int) string { return f.node(keys[n]).String() }
 	want := []string{id(1) + " named,named", id(2) + " named,named", id(3) + " named,rollback-point,named"}
-	all, err := f.MergeLayers(t.Context())
+	all, err := f.Merger().Layers(t.Context())
 	f.must(err)
 	if got := whyNot(all); !slices.Equal(got, want) || len(all.Merged) > 0 {
 		t.Errorf("merged %v, kept %q, not %q", all.Merged, got, want)
@@ -62,7 +64,7 @@ func TestLayersMergeByThemselves(t *testing.T) {
 	}
 	var lower []string
 	f.eventually(func() bool {
-		plan := f.PlanLayerMerge()
+		plan := f.Merger().PlanLayers()
 		lower = whyNot(plan)
 		return len(plan.Merged) == 0 && len(lower) == 1
 	}, "what no rollback needs is merged")
@@ -72,7 +74,7 @@ func TestLayersMergeByThemselves(t *testing.T) {
 	f.expect(web, "version", "d4")
 	f.expect(web, "f1", "x")
 	f.expect(web, "own", "mine")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: 4}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: 4}))
 	f.expect(web, "version", "d3")
 	f.expect(web, "f1", "x")
 	f.expect(web, "f4", "")
@@ -82,7 +84,7 @@ func TestLayersMergeByThemselves(t *testing.T) {
 // TestMergeSaysWhatIsPutOff: two layers that nothing needs are not merged while somebody has mounted one of them to
 // be written, and it is said so.
 func TestMergeSaysWhatIsPutOff(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 0}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 0}))
 	base, one := f.bases()
 	two := f.layer("three", one, map[string]string{"version": "3"})
 	web := f.container("web", base, "web")
@@ -97,7 +99,7 @@ func TestMergeSaysWhatIsPutOff(t *testing.T) {
 	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
 	f.must(f.Remove(t.Context(), two))
 	f.must(f.Remove(t.Context(), one))
-	all, err := f.MergeLayers(t.Context())
+	all, err := f.Merger().Layers(t.Context())
 	f.must(err)
 	var says []string
 	for _, p := range all.Kept {
@@ -110,7 +112,7 @@ func TestMergeSaysWhatIsPutOff(t *testing.T) {
 	}
 	f.must(unix.Unmount(target, 0))
 	f.eventually(func() bool {
-		all, err := f.MergeLayers(t.Context())
+		all, err := f.Merger().Layers(t.Context())
 		f.must(err)
 		return len(whyNot(all)) == 0
 	}, "the layers are merged")
@@ -133,7 +135,7 @@ func (f *fixture) chainOf(name, parent string, layers int) (keys []string) {
 
 // depth returns how many layers and how many storage nodes a storage is made of.
 func (f *fixture) depth(storage string) (layers, nodes int) {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		st, _ := g.Storage("test/" + storage)
 		layers, nodes = len(g.Chain(g.Base(st))), len(g.Stack(st.Head))
 	})
@@ -144,7 +146,7 @@ func (f *fixture) depth(storage string) (layers, nodes int) {
 // their names these layers become one.
 func TestManyLiteralDeltaLayers(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 0}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 0}))
 	base, _ := f.bases()
 	const layers = 300
 	keys := f.chainOf("d", base, layers)
@@ -171,7 +173,7 @@ func TestManyLiteralDeltaLayers(t *testing.T) {
 // TestDeepestImage: a storage of 12 nodes on an image of 128 layers can be mounted.
 func TestDeepestImage(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 12}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 12}))
 	base := f.layer("0", "", map[string]string{"version": "0"})
 	deep := f.chainOf("deep", "", 128)
 	top := deep[len(deep)-1]

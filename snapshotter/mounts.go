@@ -5,121 +5,105 @@ package snapshotter
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/failpoint"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
-// Mounts returns the mounts of a key. For the key of a container it first sees to it that the key has the storage it asks
-// for, on the base it was prepared on, with what was waiting for the storage to be free carried out. Should that take longer
-// than the client waits, it goes on, and the next call joins it.
+// Mounts returns the mounts of a key. For the key of a container it first sees to it that the key has the storage it
+// asks for, on the base it was prepared on, with what was waiting for the storage to be free carried out. Should that
+// take longer than the client waits, it goes on, and the next call joins it.
 func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]mount.Mount, error) {
 	n, err := s.name(key)
 	switch {
 	case err != nil:
 		return nil, err
 	case n.Kind == dag.Committed:
-		return nil, fmt.Errorf("snapshot %q is committed and has no mounts of its own: %w", key, errdefs.ErrFailedPrecondition)
+		return nil, fmt.Errorf("snapshot %q is committed and has no mounts of its own: %w", key,
+			errdefs.ErrFailedPrecondition)
 	case n.Kind == dag.View:
 		return s.mountsOf(key)
 	}
-	unlock, err := s.locks.lock(ctx, "snapshot "+key)
+	unlock, err := s.locks.Lock(ctx, "snapshot "+key)
 	if err != nil {
 		return nil, err
 	}
-	return outlive(ctx, s, func(ctx context.Context) ([]mount.Mount, error) {
+	return background.Outlive(ctx, s.tasks, func(ctx context.Context) ([]mount.Mount, error) {
 		mounts, rehomes, err := s.atStart(ctx, key)
 		unlock()
 		if rehomes && err == nil {
-			k := parseKey(key)
-			return s.mountsAtHome(ctx, Key{k.namespace, k.key})
+			k := keys.Parse(key)
+			return s.mountsAtHome(ctx, k)
 		}
 		return mounts, err
 	})
 }
 
-// atStart returns the mounts of a key that may be started with them, unless the key is to be prepared again first. The caller
-// holds the lock of the key.
+// startKey has a key get its storage, as at the start of its container.
+func (s *Snapshotter) startKey(ctx context.Context, key string) error {
+	_, err := s.Mounts(ctx, key)
+	return err
+}
+
+// atStart returns the mounts of a key that may be started with them, unless the key is to be prepared again first.
+// The caller holds the lock of the key.
 func (s *Snapshotter) atStart(ctx context.Context, key string) (mounts []mount.Mount, rehomes bool, err error) {
 	n, err := s.name(key)
 	if err != nil {
 		return nil, false, err
 	}
-	claim, err := s.identify(ctx, n)
+	claim, err := s.bindings.Binder.Identify(ctx, n)
 	if err != nil {
 		return nil, false, err
 	}
 	return s.handOut(ctx, n, claim, true)
 }
 
-// handOut returns the mounts of an active key after binding it to the storage that it claims, if any, and after carrying out
-// what waits for its storage to be free. It may be the start of the container, see [Snapshotter.begin], or not, while the key is
-// being prepared. The storage's lock is held until the mounts are on record as handed out: whoever has it knows that nobody is
-// given the storage meanwhile. Nothing is handed out when it reports that the key is to be prepared again first.
-func (s *Snapshotter) handOut(ctx context.Context, n dag.Name, claim Claim, start bool) (mounts []mount.Mount, rehomes bool, err error) {
+// handOut returns the mounts of an active key after binding it to the storage that it claims, if any, and after
+// carrying out what waits for its storage to be free. It may be the start of the container, see
+// [binding.Placer.Begin], or not, while the key is being prepared. The storage's lock is held until the mounts are on
+// record as handed out: whoever has it knows that nobody is given the storage meanwhile. Nothing is handed out when
+// it reports that the key is to be prepared again first.
+func (s *Snapshotter) handOut(
+	ctx context.Context, n dag.Name, claim binding.Claim, start bool,
+) (mounts []mount.Mount, rehomes bool, err error) {
 	names := []string{n.Storage}
 	if claim.Storage != "" {
 		names = append(names, claim.Storage)
 	}
-	unlock, err := s.lockStorages(ctx, names)
+	unlock, err := s.state.LockStorages(ctx, names)
 	if err != nil {
 		return nil, false, err
 	}
 	defer unlock()
 	if claim.Storage != "" {
-		if err := s.bind(ctx, n.Key, claim); err != nil {
+		if err := s.bindings.Binder.Bind(ctx, n.Key, claim); err != nil {
 			return nil, false, err
 		}
 	}
 	if start {
-		if rehomes, err = s.begin(ctx, n.Key); rehomes || err != nil {
+		if rehomes, err = s.bindings.Placer.Begin(ctx, n.Key); rehomes || err != nil {
 			return nil, rehomes, err
 		}
 	}
-	s.carryOut(ctx, n.Key)
-	if err := s.settleFlags(ctx, n.Key); err != nil {
+	s.updates.Runner.CarryOut(ctx, n.Key)
+	if err := s.state.SettleFlags(ctx, n.Key); err != nil {
 		return nil, false, err
 	}
 	mounts, err = s.mountsOf(n.Key)
 	return mounts, false, err
 }
 
-// settleFlags sets the inode flags of the files of a storage as they must be when it is mounted: overlayfs heeds those that it
-// noted in an upper directory only. The caller holds the lock of the storage, so that its nodes stay the same.
-func (s *Snapshotter) settleFlags(ctx context.Context, key string) error {
-	var (
-		st    dag.Storage
-		ok    bool
-		stack []dag.NodeID
-	)
-	defer s.pin(func(g *dag.Graph) []dag.NodeID {
-		n, _ := g.Name(key)
-		if st, ok = g.Storage(n.Storage); ok {
-			stack = g.Stack(st.Head)
-		}
-		return stack
-	})()
-	for _, id := range stack {
-		settle := s.nodes.ShowFlags
-		if id == st.Head {
-			settle = s.nodes.HideFlags
-		}
-		if err := settle(ctx, id); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that is damaged is refused with the reason
-			return fmt.Errorf("what is immutable or append-only in storage %q cannot be shown so: %w", st.Name, err)
-		}
-	}
-	return nil
-}
-
 // mountsOf returns the mounts of a key as the graph stands. For an active key the caller holds the lock of its storage.
 func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, ok := g.Name(key)
 		if !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -127,14 +111,14 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 		}
 		if n.Kind == dag.View {
 			layers := g.Chain(n.Node)
-			if err = s.usable(g, layers); err == nil && len(layers) > s.lower {
-				err = fmt.Errorf("%d layers are more than one mount takes: %w", len(layers), errdefs.ErrFailedPrecondition)
+			if err = s.state.Usable(g, layers); err == nil {
+				err = s.overlay.FitsView(layers)
 			}
 			if err != nil {
 				return
 			}
-			s.handed.out(key, layers)
-			mounts = s.viewMounts(layers)
+			s.tracker.HandOut(key, layers)
+			mounts = s.overlay.View(layers)
 			return
 		}
 		st, ok := g.Storage(n.Storage)
@@ -143,41 +127,34 @@ func (s *Snapshotter) mountsOf(key string) (mounts []mount.Mount, err error) {
 			return
 		}
 		stack := append(g.Stack(st.Head), g.Chain(g.Base(st))...)
-		if err = s.usable(g, stack); err == nil {
-			err = s.mountable(stack)
+		if err = s.state.Usable(g, stack); err == nil {
+			err = s.overlay.Fits(stack)
 		}
 		if err != nil {
 			return
 		}
 		// Noted while the graph cannot change, so that nobody takes the storage for free in between.
-		s.handed.out(key, stack)
-		s.holds.forget(st.Name)
-		mounts = s.activeMounts(stack)
+		s.tracker.HandOut(key, stack)
+		s.bindings.Binder.Forget(st.Name)
+		mounts = s.overlay.Active(stack)
 	})
 	return mounts, err
 }
 
-// viewMounts shows layers for reading.
-func (s *Snapshotter) viewMounts(layers []dag.NodeID) []mount.Mount {
-	switch len(layers) {
-	case 0:
-		return []mount.Mount{{Type: "bind", Source: s.nodes.Empty(), Options: []string{"ro", "rbind"}}}
-	case 1:
-		return []mount.Mount{{Type: "bind", Source: s.nodes.FS(layers[0]), Options: []string{"ro", "rbind"}}}
+// mountsAtHome prepares the key of a container again that is being started, and returns the mounts of that.
+// containerd asks for the mounts before it makes a task, with nothing of its own locked, and reads the container's
+// record after that. What cannot be finished now is tried again in the background.
+func (s *Snapshotter) mountsAtHome(ctx context.Context, key keys.Key) ([]mount.Mount, error) {
+	failpoint.RehomeBegun.Hit()
+	if err := s.bindings.Rehomer.Finish(ctx, key); err != nil {
+		s.bindings.Rehomer.Resume()
+		return nil, fmt.Errorf("container %q begins on a newer base, on which its key cannot be prepared now; "+
+			"start it again: %w", key.Key, err)
 	}
-	return []mount.Mount{{Type: "overlay", Source: "overlay", Options: append([]string{s.lowerdir(layers)}, s.options...)}}
-}
-
-// activeMounts shows an open node, the first of the stack, over all the others.
-func (s *Snapshotter) activeMounts(stack []dag.NodeID) []mount.Mount {
-	open := stack[0]
-	if len(stack) == 1 {
-		return []mount.Mount{{Type: "bind", Source: s.nodes.FS(open), Options: []string{"rw", "rbind"}}}
+	for _, n := range binding.NamesByKey(s.state)[key] {
+		if n.Kind == dag.Active {
+			return s.Mounts(ctx, n.Key)
+		}
 	}
-	options := []string{s.lowerdir(stack[1:]), "upperdir=" + s.nodes.FS(open), "workdir=" + s.nodes.Work(open)}
-	return []mount.Mount{{Type: "overlay", Source: "overlay", Options: append(options, s.options...)}}
-}
-
-func (s *Snapshotter) lowerdir(ids []dag.NodeID) string {
-	return "lowerdir=" + strings.Join(s.nodes.Stack(ids), ":")
+	return nil, fmt.Errorf("container %q was removed while it was being started: %w", key.Key, errdefs.ErrNotFound)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // TestNoMountsWhileServiced: a container cannot get at its storage, be it one without a name, while side effects are being
@@ -32,7 +33,7 @@ func TestNoMountsWhileServiced(t *testing.T) {
 				defer cancel()
 				_, got = f.Mounts(ctx, key)
 			})
-			id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two), Anonymous: true})
+			id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two), Anonymous: true})
 			f.must(err)
 			f.settled(id)
 			refused(t, got, errdefs.ErrUnavailable, "serviced")
@@ -50,7 +51,7 @@ func TestOneOfTwoGetsTheStorage(t *testing.T) {
 		for i := range keys {
 			own := fmt.Sprintf("c%d-%d", round, i)
 			keys[i] = f.container(own, one, fmt.Sprintf("s%d", round))
-			f.TaskSeen("test", own, time.Now())
+			f.Uses().TaskSeen("test", own, time.Now())
 		}
 		var (
 			wg   sync.WaitGroup

@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 var kinds = map[dag.NameKind]snapshots.Kind{
@@ -40,7 +42,7 @@ func (c *computed) info(g *dag.Graph, n dag.Name) snapshots.Info {
 
 // name returns a name, or errdefs.ErrNotFound.
 func (s *Snapshotter) name(key string) (n dag.Name, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		var ok bool
 		if n, ok = g.Name(key); !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -51,7 +53,7 @@ func (s *Snapshotter) name(key string) (n dag.Name, err error) {
 
 // Stat returns what containerd knows of a key, and computed labels: see [LabelBase].
 func (s *Snapshotter) Stat(_ context.Context, key string) (i snapshots.Info, err error) {
-	s.store.View(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, ok := g.Name(key)
 		if !ok {
 			err = fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
@@ -72,7 +74,7 @@ func (s *Snapshotter) Update(_ context.Context, change snapshots.Info, fieldpath
 	if err != nil {
 		return snapshots.Info{}, fmt.Errorf("update snapshot %q: %w", change.Name, err)
 	}
-	if err := s.do(dag.Relabel{Key: change.Name, Labels: labels, Now: now()}); err != nil {
+	if err := s.state.Do(dag.Relabel{Key: change.Name, Labels: labels, Now: clock.Now()}); err != nil {
 		return snapshots.Info{}, err
 	}
 	return s.Stat(context.Background(), change.Name)
@@ -102,15 +104,15 @@ func updatedLabels(old, given map[string]string, fieldpaths []string) (map[strin
 	return Given(labels), nil
 }
 
-// Walk calls fn for every key that containerd made, and for nothing of ours: containerd's garbage collector removes every
-// key that it is shown and does not know. Filters see computed labels, too.
+// Walk calls fn for every key that containerd made, and for nothing of ours: containerd's garbage collector removes
+// every key that it is shown and does not know. Filters see computed labels, too.
 func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) error {
 	filter, err := filters.ParseAll(fs...)
 	if err != nil {
 		return err
 	}
 	var infos []snapshots.Info
-	s.store.View(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			infos = append(infos, s.computed.info(g, n))
 		}
@@ -147,10 +149,10 @@ func adapt(i snapshots.Info) filters.Adaptor {
 	})
 }
 
-// Commit makes a layer of what was written under an active key. It is called inside containerd's write transaction: it
-// measures the layer but puts nothing on disk except the graph; the layer counts as not yet on disk until the background
-// has seen to it. A layer that updates a base on which storages stand is on record as that with the same change, see
-// [WithOnCommit]; servicing begins behind it.
+// Commit makes a layer of what was written under an active key. It is called inside containerd's write transaction:
+// it measures the layer but puts nothing on disk except the graph; the layer counts as not yet on disk until the
+// background has seen to it. A layer that updates a base on which storages stand is on record as that with the same
+// change, see [WithOnCommit]; servicing begins behind it.
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
 	var base snapshots.Info
 	for _, opt := range opts {
@@ -163,53 +165,50 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 		return err
 	}
 	if base.Parent != "" && base.Parent != n.Parent {
-		return fmt.Errorf("commit snapshot %q: its parent is %q and cannot become %q: %w", key, n.Parent, base.Parent, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("commit snapshot %q: its parent is %q and cannot become %q: %w", key, n.Parent, base.Parent,
+			errdefs.ErrInvalidArgument)
 	}
 	u, err := s.Usage(ctx, key)
 	if err != nil {
 		return err
 	}
-	claimed, err := s.claimCommit(ctx, n)
+	claimed, err := s.tracker.ClaimCommit(ctx, n)
 	if err != nil {
 		return fmt.Errorf("commit snapshot %q: %w", key, err)
 	}
-	updates, err := s.commit(ctx, dag.Commit{
-		Key: key, Name: name, Labels: Given(base.Labels), Origin: parseKey(name).origin(), Unsynced: s.boot,
-		Size: u.Size, Inodes: u.Inodes, Now: now(),
-	}, func() begun { return s.begun(ctx, n, name, base.Labels) })
+	updates, err := s.updates.Announcer.Commit(ctx, dag.Commit{
+		Key: key, Name: name, Labels: Given(base.Labels), Origin: keys.Parse(name).Origin(), Unsynced: s.state.Boot(),
+		Size: u.Size, Inodes: u.Inodes, Now: clock.Now(),
+	}, n, base.Labels)
 	if err := errors.Join(err, claimed()); err != nil {
 		return err
 	}
-	s.handed.ended(key)
-	for _, id := range updates {
-		s.background(s.life, func(ctx context.Context) { s.runUpdate(ctx, id) })
-	}
-	if len(updates) > 0 {
-		s.background(s.life, func(ctx context.Context) { s.vouch(ctx, updates) })
-	}
-	s.kick()
+	s.tracker.Ended(key)
+	s.updates.Announcer.Follow(updates)
+	s.tasks.Kick()
 	return nil
 }
 
-// Remove drops a key. Directories are deleted later, in the background or by Cleanup; a storage with a name stays. Only
-// errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key it knows.
+// Remove drops a key. Directories are deleted later, in the background or by Cleanup; a storage with a name stays.
+// Only errdefs.ErrFailedPrecondition lets containerd's garbage collection go on, so that is all it returns for a key
+// it knows.
 func (s *Snapshotter) Remove(_ context.Context, key string) error {
 	var delta bool
-	s.store.View(func(g *dag.Graph) {
+	s.state.Graph(func(g *dag.Graph) {
 		n, _ := g.Name(key)
 		layer, _ := g.Node(n.Node)
 		delta = n.Kind == dag.Committed && layer.Added
 	})
-	err := s.do(dag.Remove{Key: key, Now: now()})
+	err := s.state.Do(dag.Remove{Key: key, Now: clock.Now()})
 	switch {
 	case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err):
 		return err
 	case err != nil: // the database, be it that the disk is full
 		return fmt.Errorf("remove snapshot %q: %w: %w", key, errdefs.ErrFailedPrecondition, err)
 	}
-	s.handed.ended(key)
+	s.tracker.Ended(key)
 	if delta { // it may be merged now
-		s.kick()
+		s.tasks.Kick()
 	}
 	return nil
 }

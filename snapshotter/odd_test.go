@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // newFixtureOnTmpfs is a fixture on a file system that holds more attributes than the kernel lists.
@@ -48,17 +50,17 @@ func TestUnlistableAttributes(t *testing.T) {
 
 	f.must(second(f.Usage(t.Context(), key)))
 	var seen []string
-	f.must(f.Diff(t.Context(), "test/web", nil, func(d snapshotter.Difference) error { seen = append(seen, d.Path); return nil }))
+	f.must(f.State().Diff(t.Context(), "test/web", nil, func(d state.Difference) error { seen = append(seen, d.Path); return nil }))
 	if got := strings.Join(seen, " "); got != ". etc etc/conf own" {
 		t.Errorf("the diff shows %s", got)
 	}
-	f.must(second(f.Audit(t.Context(), "test/web")))
-	e, err := f.Explain(t.Context(), "test/web", "own")
+	f.must(second(f.Inspector().Audit(t.Context(), "test/web")))
+	e, err := f.Inspector().Explain(t.Context(), "test/web", "own")
 	f.must(err)
 	if len(e.Stack) != 1 || e.Stack[0].Unread == "" {
 		t.Errorf("explained: %+v", e)
 	}
-	request := snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)}
+	request := updates.Request{From: f.node(one), To: f.node(two)}
 	previews, err := f.PreviewUpdate(t.Context(), request)
 	f.must(err)
 	if len(previews) != 1 || previews[0].Err != nil || len(previews[0].Holds) != 1 || !strings.Contains(previews[0].Holds[0], `"/own"`) {
@@ -71,7 +73,7 @@ func TestUnlistableAttributes(t *testing.T) {
 	if len(r.Holds) != 1 || r.Holds[0].Path != "own" || !strings.Contains(r.Holds[0].Do, "setfattr -x") {
 		t.Errorf("the report: %+v", r.Holds)
 	}
-	err = f.Fork(t.Context(), "test/web", "test/other")
+	err = f.Storages().Fork(t.Context(), "test/web", "test/other")
 	refused(t, err, errdefs.ErrFailedPrecondition, `"/own" has more extended attributes`)
 	f.expect(key, "version", "1")
 

@@ -17,10 +17,11 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 func updateOf(what string) snapshots.Opt {
-	return snapshots.WithLabels(map[string]string{snapshotter.LabelUpdateOf: what})
+	return snapshots.WithLabels(map[string]string{updates.LabelUpdateOf: what})
 }
 
 // delta commits a layer on another one as a client of snapshots does, and returns its key.
@@ -79,7 +80,7 @@ func (f *fixture) byCommit() *dag.Update {
 }
 
 func (f *fixture) get(id dag.UpdateID) (u dag.Update) {
-	f.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+	f.State().Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 	return u
 }
 
@@ -98,16 +99,16 @@ func (f *fixture) web(base string) string {
 
 // TestCommitPolicies: what a committed layer begins, by who says that it is an update, and by the policy for that.
 func TestCommitPolicies(t *testing.T) {
-	all := func(p snapshotter.OnCommit) snapshotter.CommitPolicy {
-		policy := snapshotter.CommitPolicy{Client: p, Image: p, Written: p}
-		if p != snapshotter.IgnoreCommit {
-			policy.Image = snapshotter.NotifyCommit
+	all := func(p updates.OnCommit) updates.CommitPolicy {
+		policy := updates.CommitPolicy{Client: p, Image: p, Written: p}
+		if p != updates.IgnoreCommit {
+			policy.Image = updates.NotifyCommit
 		}
 		return policy
 	}
 	byDefault := snapshotter.DefaultOnCommit()
-	states := map[snapshotter.OnCommit]dag.State{
-		snapshotter.NotifyCommit: dag.Announced, snapshotter.StageCommit: dag.Staged, snapshotter.ApplyCommit: dag.Applied,
+	states := map[updates.OnCommit]dag.State{
+		updates.NotifyCommit: dag.Announced, updates.StageCommit: dag.Staged, updates.ApplyCommit: dag.Applied,
 	}
 	client := func(f *fixture, one string) { f.delta("two", one, nil, []snapshots.Opt{updateOf(chainID("one"))}) }
 	prepared := func(f *fixture, one string) { f.delta("two", one, []snapshots.Opt{updateOf(chainID("one"))}, nil) }
@@ -118,20 +119,20 @@ func TestCommitPolicies(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		commit func(*fixture, string)
-		policy snapshotter.CommitPolicy
+		policy updates.CommitPolicy
 		want   dag.State
 	}{
 		"client by default":            {client, byDefault, dag.Staged},
 		"client at Prepare by default": {prepared, byDefault, dag.Staged},
 		"image by default":             {image, byDefault, dag.Announced},
 		"written by default":           {written, byDefault, ""},
-		"client apply":                 {client, all(snapshotter.ApplyCommit), states[snapshotter.ApplyCommit]},
-		"client ignore":                {client, all(snapshotter.IgnoreCommit), ""},
-		"image where others apply":     {image, all(snapshotter.ApplyCommit), dag.Announced},
-		"image ignore":                 {image, all(snapshotter.IgnoreCommit), ""},
-		"written notify":               {written, all(snapshotter.NotifyCommit), states[snapshotter.NotifyCommit]},
-		"written stage":                {written, all(snapshotter.StageCommit), states[snapshotter.StageCommit]},
-		"written apply":                {written, all(snapshotter.ApplyCommit), states[snapshotter.ApplyCommit]},
+		"client apply":                 {client, all(updates.ApplyCommit), states[updates.ApplyCommit]},
+		"client ignore":                {client, all(updates.IgnoreCommit), ""},
+		"image where others apply":     {image, all(updates.ApplyCommit), dag.Announced},
+		"image ignore":                 {image, all(updates.IgnoreCommit), ""},
+		"written notify":               {written, all(updates.NotifyCommit), states[updates.NotifyCommit]},
+		"written stage":                {written, all(updates.StageCommit), states[updates.StageCommit]},
+		"written apply":                {written, all(updates.ApplyCommit), states[updates.ApplyCommit]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, snapshotter.WithOnCommit(c.policy))
@@ -157,7 +158,7 @@ func TestCommitPolicies(t *testing.T) {
 }
 
 func TestCommitPolicyRefused(t *testing.T) {
-	for _, p := range []snapshotter.CommitPolicy{{}, {Client: "stage", Image: "apply", Written: "ignore"}, {Client: "sometimes", Image: "notify", Written: "ignore"}} {
+	for _, p := range []updates.CommitPolicy{{}, {Client: "stage", Image: "apply", Written: "ignore"}, {Client: "sometimes", Image: "notify", Written: "ignore"}} {
 		if err := snapshotter.Validate(snapshotter.WithOnCommit(p)); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("%v: %v", p, err)
 		}
@@ -166,7 +167,7 @@ func TestCommitPolicyRefused(t *testing.T) {
 
 // staged returns a fixture in which an update by commit is staged for storage web.
 func staged(t *testing.T) (f *fixture, web string, u dag.Update) {
-	f = newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
+	f = newFixture(t, snapshotter.WithOnCommit(updates.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
 	one := f.first()
 	web = f.web(one)
 	f.delta("two", one, nil, nil)
@@ -180,17 +181,17 @@ func TestStagedAhead(t *testing.T) {
 	f, web, u := staged(t)
 	defer f.close()
 	f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
-	f.must(f.Apply(t.Context(), u.ID, nil))
+	f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 	f.applied(u.ID)
 	f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
 	if got, want := f.get(u.ID).Outcomes["test/web"].Delta, u.Outcomes["test/web"].Delta; got != want {
 		t.Errorf("the delta storage is %v, not %v, which was staged", got, want)
 	}
-	if err := f.Apply(t.Context(), u.ID, nil); !errdefs.IsFailedPrecondition(err) {
+	if err := f.Updates().Apply(t.Context(), u.ID, nil); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("a second time: %v", err)
 	}
 	f.sound()
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
 	f.sound()
 }
@@ -200,7 +201,7 @@ func TestStagedAndWritten(t *testing.T) {
 	f, web, u := staged(t)
 	defer f.close()
 	f.write(web, "etc/conf", "a = 9\n\nb = 7\n\nc = 1\n")
-	f.must(f.Apply(t.Context(), u.ID, []string{"test/web"}))
+	f.must(f.Updates().Apply(t.Context(), u.ID, []string{"test/web"}))
 	f.applied(u.ID)
 	f.expect(web, "etc/conf", "a = 9\n\nb = 7\n\nc = 2\n")
 	if got, old := f.get(u.ID).Outcomes["test/web"].Delta, u.Outcomes["test/web"].Delta; got == old {
@@ -214,7 +215,7 @@ func TestStagedRoot(t *testing.T) {
 	f, web, u := staged(t)
 	defer f.close()
 	f.in(web, func(dir string) { f.must(os.Chmod(dir, 0o711)) })
-	f.must(f.Apply(t.Context(), u.ID, nil))
+	f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 	f.applied(u.ID)
 	f.in(web, func(dir string) {
 		info, err := os.Stat(dir)
@@ -237,7 +238,7 @@ func TestStagedOverRestart(t *testing.T) {
 		f.open()
 		f.expectState(f.get(u.ID), "web", dag.Staged)
 		f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
-		f.must(f.Apply(t.Context(), u.ID, nil))
+		f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 		f.applied(u.ID)
 		f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
 		f.sound()
@@ -249,12 +250,12 @@ func TestStagedOverRestart(t *testing.T) {
 func TestStagedCancelled(t *testing.T) {
 	f, web, u := staged(t)
 	defer f.close()
-	all, err := f.Cancel(t.Context(), u.ID, nil)
+	all, err := f.Rollbacks().Cancel(t.Context(), u.ID, nil)
 	f.must(err)
-	if len(all) != 1 || all[0].Fate != snapshotter.Withdraws || all[0].Err != nil {
+	if len(all) != 1 || all[0].Fate != updates.Withdraws || all[0].Err != nil {
 		t.Errorf("cancel: %+v", all)
 	}
-	if err := f.Apply(t.Context(), u.ID, nil); !errdefs.IsFailedPrecondition(err) {
+	if err := f.Updates().Apply(t.Context(), u.ID, nil); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("applied after it was withdrawn: %v", err)
 	}
 	f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
@@ -282,7 +283,7 @@ func TestStagedAndBound(t *testing.T) {
 }
 
 func (f *fixture) committed(own string) (key string) {
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if n.Kind == dag.Committed && filepath.Base(n.Key) == own {
 				key = n.Key
@@ -294,7 +295,7 @@ func (f *fixture) committed(own string) (key string) {
 
 // TestNotStagedInUse: for a storage in use nothing is staged, and it can be asked for.
 func TestNotStagedInUse(t *testing.T) {
-	f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
+	f := newFixture(t, snapshotter.WithOnCommit(updates.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
 	defer f.close()
 	one := f.first()
 	web := f.web(one)
@@ -303,7 +304,7 @@ func TestNotStagedInUse(t *testing.T) {
 		f.delta("two", one, nil, nil)
 		u = *f.byCommit()
 		f.expectState(u, "web", dag.Announced)
-		f.must(f.Apply(t.Context(), u.ID, nil))
+		f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 		f.eventually(func() bool { return f.get(u.ID).Outcomes["test/web"].State == dag.Planned }, "the update waits")
 	})
 	f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
@@ -314,7 +315,7 @@ func TestNotStagedInUse(t *testing.T) {
 func TestStagedWhenFree(t *testing.T) {
 	for how, restarted := range map[string]bool{"at once": false, "after a restart": true} {
 		t.Run(how, func(t *testing.T) {
-			f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
+			f := newFixture(t, snapshotter.WithOnCommit(updates.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
 			defer f.close()
 			one := f.first()
 			web := f.web(one)
@@ -329,10 +330,10 @@ func TestStagedWhenFree(t *testing.T) {
 				f.reopen()
 			}
 			f.host.set("web", "web")
-			f.TaskSeen("test", "web", time.Now())
+			f.Uses().TaskSeen("test", "web", time.Now())
 			f.eventually(func() bool { return f.get(id).Outcomes["test/web"].State == dag.Staged }, "the update is staged")
 			f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
-			f.must(f.Apply(t.Context(), id, nil))
+			f.must(f.Updates().Apply(t.Context(), id, nil))
 			f.applied(id)
 			f.expect(web, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
 		})
@@ -342,7 +343,7 @@ func TestStagedWhenFree(t *testing.T) {
 // TestCommitOfOthers: storages of another namespace, and anonymous ones, are not concerned, nor is anything where none stands
 // on the base, or where it is not known what is updated.
 func TestCommitOfOthers(t *testing.T) {
-	f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{Client: "apply", Image: "notify", Written: "apply"}))
+	f := newFixture(t, snapshotter.WithOnCommit(updates.CommitPolicy{Client: "apply", Image: "notify", Written: "apply"}))
 	defer f.close()
 	one := f.first()
 	f.delta("first", one, nil, nil)

@@ -10,48 +10,26 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/overlay"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
-
-// RollbackPolicy says what happens when a storage is bound on a base that it stood on before.
-type RollbackPolicy string
-
-// The rollback policies.
-const (
-	// CarryOver rolls back and carries over what was written since.
-	CarryOver RollbackPolicy = "carry"
-	// Exact rolls back to the tree from before and sets aside what was written since.
-	Exact RollbackPolicy = "exact"
-	// Refuse refuses to bind the storage.
-	Refuse RollbackPolicy = "refuse"
-)
-
-// Retention says how long the states that a storage can return to are kept.
-type Retention struct {
-	// Points is how many states of a storage are kept at most.
-	Points int
-	// Age is how long a state is kept; 0 means without limit.
-	Age time.Duration
-	// Trash is how long the directories of removed nodes are kept before they are deleted.
-	Trash time.Duration
-}
 
 // config is what the options set.
 type config struct {
-	host          Host
-	onReturn      RollbackPolicy
-	onHold        OnHold
-	rebind        Rebind
-	onCommit      CommitPolicy
-	newContainers NewContainers
-	retention     Retention
-	grace         time.Duration
-	workers       int
-	servicing     servicing.Options
-	mount         []string
-	shared        bool
-	lower         int // how many lower directories a mount takes
-	clock         func() (clock.Reading, error)
+	host      Host
+	binding   binding.Policy
+	onCommit  updates.CommitPolicy
+	retention state.Retention
+	grace     time.Duration
+	workers   int
+	servicing servicing.Options
+	mount     []string
+	shared    bool
+	lower     int // how many lower directories a mount takes
+	clock     func() (clock.Reading, error)
 }
 
 // The defaults of the options.
@@ -61,23 +39,26 @@ const (
 	DefaultAge    = 30 * 24 * time.Hour
 )
 
-// DefaultOnCommit stages what a client says is an update, and only tells of one by an image. No source of images is trusted.
-func DefaultOnCommit() CommitPolicy {
-	return CommitPolicy{Client: StageCommit, Image: NotifyCommit, Trusted: StageCommit, Written: IgnoreCommit}
+// DefaultOnCommit stages what a client says is an update, and only tells of one by an image. No source of images is
+// trusted.
+func DefaultOnCommit() updates.CommitPolicy {
+	return updates.CommitPolicy{
+		Client: updates.StageCommit, Image: updates.NotifyCommit, Trusted: updates.StageCommit, Written: updates.IgnoreCommit,
+	}
 }
 
 func defaults() config {
 	return config{
-		onReturn:      CarryOver,
-		onHold:        RefuseStart,
-		rebind:        RebindOnChange,
-		onCommit:      DefaultOnCommit(),
-		newContainers: BeginAsNamed,
-		retention:     Retention{Points: DefaultPoints, Age: DefaultAge},
-		grace:         DefaultGrace,
-		workers:       2,
-		lower:         maxLower,
-		clock:         clock.Read,
+		binding: binding.Policy{
+			OnReturn: binding.CarryOver, OnHold: binding.RefuseStart, Rebind: binding.RebindOnChange,
+			NewContainers: binding.BeginAsNamed,
+		},
+		onCommit:  DefaultOnCommit(),
+		retention: state.Retention{Points: DefaultPoints, Age: DefaultAge},
+		grace:     DefaultGrace,
+		workers:   2,
+		lower:     overlay.MaxLower,
+		clock:     clock.Read,
 	}
 }
 
@@ -107,64 +88,69 @@ func WithHost(h Host) Opt {
 	return func(c *config) error { c.host = h; return nil }
 }
 
-// WithSharedRoot leaves the mode of a root that is there already, which somebody else made and may have a use for. Without it
-// others than the user cannot enter the root.
+// WithSharedRoot leaves the mode of a root that is there already, which somebody else made and may have a use for.
+// Without it others than the user cannot enter the root.
 func WithSharedRoot() Opt {
 	return func(c *config) error { c.shared = true; return nil }
 }
 
 // WithRollbackPolicy sets what happens when a storage is bound on a base from its history.
-func WithRollbackPolicy(p RollbackPolicy) Opt {
+func WithRollbackPolicy(p binding.RollbackPolicy) Opt {
 	return func(c *config) error {
 		switch p {
-		case CarryOver, Exact, Refuse:
-			c.onReturn = p
+		case binding.CarryOver, binding.Exact, binding.Refuse:
+			c.binding.OnReturn = p
 			return nil
 		}
-		return fmt.Errorf("rollback policy %q: must be %q, %q or %q: %w", p, CarryOver, Exact, Refuse, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("rollback policy %q: must be %q, %q or %q: %w", p, binding.CarryOver, binding.Exact,
+			binding.Refuse, errdefs.ErrInvalidArgument)
 	}
 }
 
 // WithOnHold sets what happens when a container asks for a base that its storage cannot be serviced for.
-func WithOnHold(p OnHold) Opt {
+func WithOnHold(p binding.OnHold) Opt {
 	return func(c *config) error {
-		if p != RefuseStart && p != StartOnOldBase {
-			return fmt.Errorf("on hold %q: must be %q or %q: %w", p, RefuseStart, StartOnOldBase, errdefs.ErrInvalidArgument)
+		if p != binding.RefuseStart && p != binding.StartOnOldBase {
+			return fmt.Errorf("on hold %q: must be %q or %q: %w", p, binding.RefuseStart, binding.StartOnOldBase,
+				errdefs.ErrInvalidArgument)
 		}
-		c.onHold = p
+		c.binding.OnHold = p
 		return nil
 	}
 }
 
 // WithRebind sets which containers have their storage moved to the base that they ask for.
-func WithRebind(p Rebind) Opt {
+func WithRebind(p binding.Rebind) Opt {
 	return func(c *config) error {
-		if p != RebindOnChange && p != RebindToSpec {
-			return fmt.Errorf("rebind %q: must be %q or %q: %w", p, RebindOnChange, RebindToSpec, errdefs.ErrInvalidArgument)
+		if p != binding.RebindOnChange && p != binding.RebindToSpec {
+			return fmt.Errorf("rebind %q: must be %q or %q: %w", p, binding.RebindOnChange, binding.RebindToSpec,
+				errdefs.ErrInvalidArgument)
 		}
-		c.rebind = p
+		c.binding.Rebind = p
 		return nil
 	}
 }
 
 // WithOnCommit sets what is done when a layer is committed that updates a base on which storages stand.
-func WithOnCommit(p CommitPolicy) Opt {
-	return func(c *config) error { c.onCommit = p; return p.validate() }
+func WithOnCommit(p updates.CommitPolicy) Opt {
+	return func(c *config) error { c.onCommit = p; return p.Validate() }
 }
 
-// WithNewContainers sets where the storages of new containers begin. A container goes by what was set when its key was prepared.
-func WithNewContainers(p NewContainers) Opt {
+// WithNewContainers sets where the storages of new containers begin. A container goes by what was set when its key
+// was prepared.
+func WithNewContainers(p binding.NewContainers) Opt {
 	return func(c *config) error {
-		if p != BeginAsNamed && p != BeginOnNewest {
-			return fmt.Errorf("new containers %q: must be %q or %q: %w", p, BeginAsNamed, BeginOnNewest, errdefs.ErrInvalidArgument)
+		if p != binding.BeginAsNamed && p != binding.BeginOnNewest {
+			return fmt.Errorf("new containers %q: must be %q or %q: %w", p, binding.BeginAsNamed, binding.BeginOnNewest,
+				errdefs.ErrInvalidArgument)
 		}
-		c.newContainers = p
+		c.binding.NewContainers = p
 		return nil
 	}
 }
 
 // WithRetention sets how long rollback points are kept.
-func WithRetention(r Retention) Opt {
+func WithRetention(r state.Retention) Opt {
 	return func(c *config) error {
 		if r.Points < 0 || r.Age < 0 || r.Trash < 0 {
 			return fmt.Errorf("retention must not be negative: %w", errdefs.ErrInvalidArgument)

@@ -13,12 +13,14 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // diffPath writes what changed at a path in short, by diff the lines that did or why there is none; or why there are no diffs.
 func (f *fixture) diffPath(id dag.UpdateID, storage, path string) (out []string) {
 	f.t.Helper()
-	d, err := f.DiffPath(f.t.Context(), id, "test/"+storage, path)
+	d, err := f.Inspector().DiffPath(f.t.Context(), id, "test/"+storage, path)
 	f.must(err)
 	if d.Why != "" {
 		return []string{d.Why}
@@ -44,7 +46,7 @@ func (f *fixture) expectDiffs(id dag.UpdateID, storage, path string, want ...str
 
 // TestDiffPathOfUpdate: what changed is told for as long as the nodes are there, whatever was written since.
 func TestDiffPathOfUpdate(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 1}))
 	one, two := f.bases()
 	three := f.layer("three", two, map[string]string{"version": "3"})
 	web, plain := f.container("web", one, "web"), f.container("plain", one, "plain")
@@ -62,14 +64,14 @@ func TestDiffPathOfUpdate(t *testing.T) {
 	f.expectDiffs(u.ID, "plain", "etc/conf", "-c = 1|+c = 2|", "the content is the same", "-c = 1|+c = 2|")
 	f.expectDiffs(u.ID, "web", "nothing", slices.Repeat([]string{"it is in neither of them"}, 3)...)
 
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/plain"}}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/plain"}}))
 	f.expectDiffs(u.ID, "plain", "etc/conf", "the update was rolled back; only digests can be told")
 	f.update(two, three)
 	f.eventually(func() bool { return len(f.storage("web").Points) == 1 }, "the oldest rollback point goes")
 	f.expectDiffs(u.ID, "web", "etc/conf", "the state from before the update is not kept any more; only digests can be told")
-	_, err := f.DiffPath(t.Context(), u.ID, "test/other", "etc/conf")
+	_, err := f.Inspector().DiffPath(t.Context(), u.ID, "test/other", "etc/conf")
 	refused(t, err, errdefs.ErrNotFound, "test/other")
-	_, err = f.DiffPath(t.Context(), 99, "test/web", "etc/conf")
+	_, err = f.Inspector().DiffPath(t.Context(), 99, "test/web", "etc/conf")
 	refused(t, err, errdefs.ErrNotFound, "u99")
 }
 
@@ -88,7 +90,7 @@ func TestDiffPathNotApplied(t *testing.T) {
 		f.expectState(u, "waits", dag.Planned)
 		f.expectDiffs(u.ID, "waits", "etc/conf", changes...)
 	})
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(t.Context(), updates.Request{
 		From: f.node(one), To: f.node(two), Storages: []string{"test/held"},
 		Options: servicing.Options{Policy: servicing.Policy{servicing.ConcernText: servicing.ActionHold}},
 	})

@@ -10,37 +10,39 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // LabelStorage is the label that, given to Prepare, binds the key to a storage. Stat and Walk compute it: the name of
 // the storage of an active key, without the namespace of the key. An anonymous storage has none.
 const LabelStorage = "containerd.io/snapshot/molt.storage"
 
-// Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and the
-// storage is serviced if it stands on another base; when that fails there is no key.
+// Prepare begins an active key on a committed one. With [LabelStorage] the key is bound to that storage at once, and
+// the storage is serviced if it stands on another base; when that fails there is no key.
 func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
 	labels, err := labelsOf(opts)
 	if err != nil {
 		return nil, fmt.Errorf("prepare snapshot %q: %w", key, err)
 	}
-	k := parseKey(key)
+	k := keys.Parse(key)
 	storage := labels[LabelStorage]
-	if storage != "" && k.unpacks(labels) {
-		log.G(ctx).WithFields(log.Fields{"key": k.key, "storage": storage}).
+	if storage != "" && k.Unpacks(labels) {
+		log.G(ctx).WithFields(log.Fields{"key": k.Key, "storage": storage}).
 			Warn("label " + LabelStorage + " comes from an image that is unpacked, and is ignored")
 		storage = ""
 	}
 	if storage != "" {
-		if storage, err = StorageName(k.namespace, storage); err != nil {
+		if storage, err = keys.StorageName(k.Namespace, storage); err != nil {
 			return nil, fmt.Errorf("label %s: %w", LabelStorage, err)
 		}
 	}
-	unlock, err := s.locks.lock(ctx, "snapshot "+key)
+	unlock, err := s.locks.Lock(ctx, "snapshot "+key)
 	if err != nil {
 		return nil, err
 	}
@@ -48,157 +50,80 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	if err := s.prepare(key, parent, labels); err != nil {
 		return nil, err
 	}
-	if waiting := s.rehoming(key); waiting != "" && labels[LabelRehoming] != "" {
-		mounts, err := s.takeHome(ctx, key, waiting)
+	if waiting := s.bindings.Rehomer.Waiting(key); waiting != "" && labels[LabelRehoming] != "" {
+		var mounts []mount.Mount
+		err := s.bindings.Rehomer.Take(ctx, key, waiting, func() (err error) {
+			mounts, err = s.mountsOf(key)
+			return err
+		})
 		if err != nil {
-			return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+			return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 		}
 		return mounts, nil
 	}
-	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)}, Claim{Storage: storage}, false)
+	mounts, _, err := s.handOut(ctx, dag.Name{Key: key, Storage: dag.AnonymousName(key)},
+		binding.Claim{Storage: storage}, false)
 	if err != nil {
-		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+		return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
 	return mounts, nil
 }
 
 // prepare makes the open node of a new key and adds both to the graph.
-func (s *Snapshotter) prepare(key, parent string, labels map[string]string) error {
-	layers, release, err := s.parentLayers(key, parent)
+func (s *Snapshotter) prepare(key, parent string, labels map[string]string) (err error) {
+	draft, layers, err := s.onParent(key, parent)
+	defer func() { err = errors.Join(err, draft.Close()) }()
 	if err != nil {
 		return err
 	}
-	defer release()
-	s.young.made(key)
-	open := s.store.NewNode()
-	err = s.publishOpen(open, layers)
-	if err == nil {
-		err = s.do(dag.Prepare{
-			Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
-			Follows: s.newContainers == BeginOnNewest && !parseKey(key).unpacks(labels), Now: now(),
-		})
-	}
+	s.bindings.Storages.Making(key)
+	open, err := draft.OpenEmpty(layers)
 	if err != nil {
-		return errors.Join(err, s.discardNodes(open))
+		return err
 	}
-	return nil
+	return draft.Commit(dag.Prepare{
+		Key: key, Kind: dag.Active, Parent: parent, Labels: Given(labels), Open: open,
+		Follows: s.binding.NewContainers == binding.BeginOnNewest && !keys.Parse(key).Unpacks(labels), Now: clock.Now(),
+	})
 }
 
-// parentLayers returns the layers below a new key, pinned, after a look at whether there could be one.
-func (s *Snapshotter) parentLayers(key, parent string) (layers []dag.NodeID, release func(), err error) {
-	s.store.View(func(g *dag.Graph) {
+// onParent begins a draft with the layers below a new key, after a look at whether there could be one. The caller
+// closes it, also after an error.
+func (s *Snapshotter) onParent(key, parent string) (draft *state.Draft, layers []dag.NodeID, err error) {
+	draft = s.state.Begin(func(g *dag.Graph) []dag.NodeID {
 		if _, err = g.Plan(dag.Prepare{Key: key, Kind: dag.View, Parent: parent}); err != nil {
-			return
+			return nil
 		}
 		p, _ := g.Name(parent)
 		layers = g.Chain(p.Node)
-		if err = s.usable(g, layers); err == nil {
-			release = s.busy.pin(layers...)
+		if err = s.state.Usable(g, layers); err != nil {
+			return nil
 		}
+		return layers
 	})
-	return layers, release, err
-}
-
-// usable refuses nodes that are known to be damaged.
-func (s *Snapshotter) usable(g *dag.Graph, ids []dag.NodeID) error {
-	for _, id := range ids {
-		n, _ := g.Node(id)
-		switch why := s.defect(n); {
-		case why == "":
-		case n.Kind == dag.Layer:
-			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, why, errdefs.ErrFailedPrecondition)
-		default:
-			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back to a state without it: %w", id, why, errdefs.ErrFailedPrecondition)
-		}
-	}
-	return nil
-}
-
-// defect says why a node must not be used, empty if it may be. What an earlier boot left out counts also before it is recorded as
-// damage, which takes a disk with room.
-func (s *Snapshotter) defect(n dag.Node) string {
-	if n.Damage == "" && s.halfWritten(n) {
-		return halfWritten
-	}
-	return n.Damage
-}
-
-// Why a layer is not trusted.
-const (
-	halfWritten = "the machine stopped before the layer was on disk"
-	diskFailed  = "the disk failed before the layer was on it"
-)
-
-// halfWritten tells whether a power cut may have left a layer incomplete.
-func (s *Snapshotter) halfWritten(n dag.Node) bool { return n.Unsynced != "" && n.Unsynced != s.boot }
-
-// stageOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an overlay
-// shows that of its upper directory.
-func (s *Snapshotter) stageOpen(id dag.NodeID, below tree.Stack) error {
-	dir, err := s.nodes.StageOpen(id)
-	if err != nil || len(below) == 0 {
-		return err
-	}
-	return copyRoot(dir, below)
-}
-
-// publishOpen publishes an empty open node above others, and puts it on disk.
-func (s *Snapshotter) publishOpen(id dag.NodeID, below []dag.NodeID) error {
-	err := s.stageOpen(id, s.nodes.Stack(below))
-	if err == nil {
-		err = s.nodes.Publish(id)
-	}
-	if err == nil {
-		err = s.nodes.SyncEmpty(id)
-	}
-	return err
-}
-
-// copyRoot gives the root of a directory the metadata of the root of a stack.
-func copyRoot(dir string, from tree.Stack) error {
-	root, err := rootOf(from)
-	if err != nil {
-		return err
-	}
-	w, err := tree.NewWriter(dir)
-	if err != nil {
-		return fmt.Errorf("write root: %w", err)
-	}
-	return errors.Join(w.Mkdir(".", root), w.Close())
-}
-
-// rootOf returns the metadata of the root of a stack.
-func rootOf(stack tree.Stack) (m tree.Meta, err error) {
-	view, err := tree.Open(stack)
-	if err != nil {
-		return m, fmt.Errorf("read root: %w", err)
-	}
-	defer func() { err = errors.Join(err, view.Close()) }()
-	root, err := view.Lookup(".")
-	if err != nil {
-		return m, fmt.Errorf("read root: %w", err)
-	}
-	return root.Meta, nil
+	return draft, layers, err
 }
 
 // View begins a key that shows a committed one, to be read only.
-func (s *Snapshotter) View(_ context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {
+func (s *Snapshotter) View(
+	_ context.Context, key, parent string, opts ...snapshots.Opt,
+) (mounts []mount.Mount, err error) {
 	labels, err := labelsOf(opts)
 	if err != nil {
 		return nil, fmt.Errorf("view snapshot %q: %w", key, err)
 	}
-	_, release, err := s.parentLayers(key, parent)
+	draft, _, err := s.onParent(key, parent)
+	defer func() { err = errors.Join(err, draft.Close()) }()
 	if err != nil {
 		return nil, err
 	}
-	defer release()
 	labels = Given(labels)
-	if err := s.do(dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: now()}); err != nil {
+	view := dag.Prepare{Key: key, Kind: dag.View, Parent: parent, Labels: labels, Now: clock.Now()}
+	if err := s.state.Do(view); err != nil {
 		return nil, err
 	}
-	mounts, err := s.mountsOf(key)
-	if err != nil {
-		return nil, errors.Join(err, s.do(dag.Remove{Key: key, Now: now()}))
+	if mounts, err = s.mountsOf(key); err != nil {
+		return nil, errors.Join(err, s.state.Do(dag.Remove{Key: key, Now: clock.Now()}))
 	}
 	return mounts, nil
 }

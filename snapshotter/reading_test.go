@@ -10,13 +10,14 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // Report returns a report as a whole.
 func (f *fixture) Report(id dag.UpdateID, storage string) (*servicing.Report, error) {
 	var document bytes.Buffer
-	if err := f.WriteReport(&document, id, storage, ""); err != nil {
+	if err := f.Reports().Write(&document, id, storage, ""); err != nil {
 		return nil, err
 	}
 	r := &servicing.Report{}
@@ -24,9 +25,9 @@ func (f *fixture) Report(id dag.UpdateID, storage string) (*servicing.Report, er
 }
 
 // PreviewUpdate returns all previews of an update.
-func (f *fixture) PreviewUpdate(ctx context.Context, r snapshotter.UpdateRequest) ([]snapshotter.Preview, error) {
-	var all []snapshotter.Preview
-	err := f.Snapshotter.PreviewUpdate(ctx, r, func(p snapshotter.Preview) error {
+func (f *fixture) PreviewUpdate(ctx context.Context, r updates.Request) ([]updates.Preview, error) {
+	var all []updates.Preview
+	err := f.Snapshotter.Previews().Update(ctx, r, func(p updates.Preview) error {
 		all = append(all, p)
 		return nil
 	})
@@ -34,9 +35,9 @@ func (f *fixture) PreviewUpdate(ctx context.Context, r snapshotter.UpdateRequest
 }
 
 // PreviewRollback returns all previews of a rollback.
-func (f *fixture) PreviewRollback(ctx context.Context, r snapshotter.RollbackRequest) ([]snapshotter.Preview, error) {
-	var all []snapshotter.Preview
-	err := f.Snapshotter.PreviewRollback(ctx, r, func(p snapshotter.Preview) error {
+func (f *fixture) PreviewRollback(ctx context.Context, r updates.RollbackRequest) ([]updates.Preview, error) {
+	var all []updates.Preview
+	err := f.Snapshotter.Previews().Rollback(ctx, r, func(p updates.Preview) error {
 		all = append(all, p)
 		return nil
 	})

@@ -24,7 +24,7 @@ func (f *fixture) database() string { return filepath.Join(f.root, "graph.db") }
 // graph writes down all that is known.
 func (f *fixture) graph() (text string) {
 	f.t.Helper()
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		f.must(g.Check())
 		data, err := json.MarshalIndent([]any{g.Nodes(), g.Names(), g.Storages(), g.Updates()}, "", " ")
 		f.must(err)
@@ -37,7 +37,7 @@ func (f *fixture) graph() (text string) {
 func (f *fixture) rest() {
 	f.t.Helper()
 	f.eventually(func() (done bool) {
-		f.Graph(func(g *dag.Graph) { done = len(g.Unmeasured())+len(g.Unsynced())+len(g.Unattested()) == 0 })
+		f.State().Graph(func(g *dag.Graph) { done = len(g.Unmeasured())+len(g.Unsynced())+len(g.Unattested()) == 0 })
 		return done
 	}, "all nodes are measured, summed up and on disk")
 }
@@ -119,7 +119,7 @@ func TestDatabaseDamaged(t *testing.T) {
 func TestOldDatabase(t *testing.T) {
 	f := newLived(t)
 	backup := filepath.Join(t.TempDir(), "backup.db")
-	f.must(f.Backup(t.Context(), backup))
+	f.must(f.State().Backup(t.Context(), backup))
 	later := f.container("later", f.base, "later")
 	f.write(later, "own", "later")
 	f.must(f.Remove(t.Context(), f.plain))
@@ -143,7 +143,7 @@ func TestOnlyNodesLeft(t *testing.T) {
 	f.open()
 	f.graph()
 	for _, name := range []string{"test/web", "test/idle"} {
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			st, ok := g.Storage(name)
 			if n, _ := g.Node(st.Head); !ok || n.Damage != "" || g.Base(st) == 0 {
 				t.Errorf("storage %q: %+v on %v, head %+v", name, st, g.Base(st), n)
@@ -241,7 +241,7 @@ func TestOldDatabaseWithoutPosition(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newLived(t)
 			backup := filepath.Join(t.TempDir(), "backup.db")
-			f.must(f.Backup(t.Context(), backup))
+			f.must(f.State().Backup(t.Context(), backup))
 			later := f.container("later", f.base, "later")
 			f.write(later, "own", "later")
 			f.close()

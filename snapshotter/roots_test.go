@@ -18,6 +18,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // Each file in testdata/roots is a state directory that an earlier version of molt left, with every state in it that a
@@ -38,12 +41,12 @@ func TestMakeRoot(t *testing.T) {
 	if path == "" {
 		path = filepath.Join(t.TempDir(), "root.tar.zst")
 	}
-	kept := snapshotter.Retention{Points: 2}
+	kept := state.Retention{Points: 2}
 	f := newFixture(t, snapshotter.WithRetention(kept))
 	var want sample
 	f.everyState(func() {
 		f.eventually(func() (settled bool) {
-			f.Graph(func(g *dag.Graph) {
+			f.State().Graph(func(g *dag.Graph) {
 				settled = len(g.Unsynced()) == 0 && len(g.Unmeasured()) == 0
 				for _, st := range g.Storages() {
 					settled = settled && len(st.Points) <= kept.Points
@@ -80,15 +83,15 @@ func (f *fixture) everyState(fn func()) {
 	for _, name := range []string{"rolledback", "carried", "returns", "merged"} {
 		f.write(keys[name], "since", "written since")
 	}
-	f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/rolledback"}}))
-	f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/carried"}, Carry: true}))
-	f.must(f.Fork(f.t.Context(), "test/forked", "test/fork"))
+	f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/rolledback"}}))
+	f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/carried"}, Carry: true}))
+	f.must(f.Storages().Fork(f.t.Context(), "test/forked", "test/fork"))
 	for range 3 {
 		f.update(two, rebuilt, "test/merged")
 		f.write(keys["merged"], "again", "written again")
 		f.update(rebuilt, two, "test/merged")
 	}
-	id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(f.t.Context(), updates.Request{
 		From: f.node(one), To: f.node(rebuilt), Storages: []string{"test/held"},
 		Options: servicing.Options{Policy: servicing.Policy{servicing.ConcernText: servicing.ActionHold}},
 	})
@@ -98,7 +101,7 @@ func (f *fixture) everyState(fn func()) {
 	f.in(keys["waits"], func(string) {
 		f.expectState(f.update(one, two, "test/waits"), "waits", dag.Planned)
 		f.in(keys["returns"], func(string) {
-			f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Storages: []string{"test/returns"}}))
+			f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID, Storages: []string{"test/returns"}}))
 			fn()
 		})
 	})
@@ -130,7 +133,7 @@ func (f *fixture) committedUpdates() {
 // sampled returns what the state directory holds.
 func (f *fixture) sampled() sample {
 	s := sample{Keys: map[string]string{}, Files: map[string]map[string]string{}, Outcomes: map[string]dag.State{}, Pending: map[string]string{}}
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			s.Keys[st.Name] = st.Key
 			if st.Pending != nil {
@@ -206,7 +209,7 @@ func openSample(t *testing.T, path string) {
 	f.open()
 	defer f.close()
 	f.expectSample(want)
-	problems, err := f.Check(t.Context())
+	problems, err := f.Checks().Check(t.Context())
 	f.must(err)
 	for _, p := range problems {
 		if p.Grave {
@@ -220,7 +223,7 @@ func openSample(t *testing.T, path string) {
 	f.expect(waits, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
 	f.expect(returns, "version", "1")
 	f.expect(returns, "since", "")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: 1, Storages: []string{"test/applied"}}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: 1, Storages: []string{"test/applied"}}))
 	f.expect(want.Keys["test/applied"], "version", "1")
 	f.expect(want.Keys["test/applied"], "own", "of applied")
 }
@@ -241,7 +244,7 @@ func unpackSample(t *testing.T, path string) (*fixture, sample) {
 	f.host.running["waits"], f.host.running["returns"] = true, true // so that they go on waiting
 	for _, key := range want.Keys {
 		if parts := strings.SplitN(key, "/", 3); len(parts) == 3 {
-			f.host.snapshots = append(f.host.snapshots, snapshotter.Key{Namespace: parts[0], Key: parts[2]})
+			f.host.snapshots = append(f.host.snapshots, keys.Key{Namespace: parts[0], Key: parts[2]})
 		}
 	}
 	return f, want

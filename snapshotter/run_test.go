@@ -12,19 +12,19 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"golang.org/x/sys/unix"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // begin begins an update of all storages on a base.
 func (f *fixture) begin(from, to string, allOrNothing bool) dag.UpdateID {
 	f.t.Helper()
-	id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{From: f.node(from), To: f.node(to), Anonymous: true, AllOrNothing: allOrNothing})
+	id, err := f.Updates().Begin(f.t.Context(), updates.Request{From: f.node(from), To: f.node(to), Anonymous: true, AllOrNothing: allOrNothing})
 	f.must(err)
 	return id
 }
@@ -55,7 +55,7 @@ func TestNamedWhileUpdated(t *testing.T) {
 			f.host.set("c", "web")
 			_, err = f.Mounts(t.Context(), key)
 			f.must(err)
-			f.TaskSeen("test", "c", time.Now())
+			f.Uses().TaskSeen("test", "c", time.Now())
 			f.expectState(f.settled(id), "web", dag.Applied)
 		})
 	}
@@ -73,7 +73,7 @@ func TestStopIsNoAbort(t *testing.T) {
 			id := f.begin(one, two, allOrNothing)
 			<-asked
 			f.reopen() // which does not know that nothing was mounted
-			f.TaskSeen("test", "web", time.Now())
+			f.Uses().TaskSeen("test", "web", time.Now())
 			f.expectState(f.settled(id), "web", dag.Applied)
 		})
 	}
@@ -121,7 +121,7 @@ func TestTellingOneUpdate(t *testing.T) {
 	one, two := f.bases()
 	f.write(f.container("a", one, "a"), "own", "mine")
 	f.write(f.container("b", one, "b"), "own", "mine")
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{
+	id, err := f.Updates().Begin(t.Context(), updates.Request{
 		From: f.node(one), To: f.node(two), Storages: []string{"test/a"}, Options: servicing.Options{Force: true},
 	})
 	f.must(err)
@@ -152,7 +152,7 @@ func TestWorkersAreShared(t *testing.T) {
 		active.Add(-1)
 	})
 	for n := range 4 {
-		id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two), Storages: []string{fmt.Sprint("test/c", n)}})
+		id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two), Storages: []string{fmt.Sprint("test/c", n)}})
 		f.must(err)
 		ids = append(ids, id)
 	}
@@ -172,7 +172,9 @@ func TestRollbackThatFails(t *testing.T) {
 	key := f.container("web", one, "web")
 	f.write(key, "own", "mine")
 	u := f.update(one, two)
-	f.in(key, func(string) { f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: true})) })
+	f.in(key, func(string) {
+		f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Carry: true}))
+	})
 	odd := filepath.Join(f.dir(f.storage("web").Head), "fs", "odd")
 	f.must(os.Mkdir(odd, 0o755))
 	f.must(unix.Setxattr(odd, "trusted.overlay.redirect", []byte("elsewhere"), 0))
@@ -200,7 +202,7 @@ func TestOthersGoOn(t *testing.T) {
 		close(asked)
 		<-release
 	})
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
+	id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two)})
 	f.must(err)
 	<-asked
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

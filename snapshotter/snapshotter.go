@@ -1,234 +1,152 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package snapshotter is containerd's snapshotter interface over molt's graph, and the operations that containerd has no
-// word for: updates of the base under a storage, their rollback, merging, forking.
+// Package snapshotter is containerd's snapshotter interface over molt's graph, and the operations that containerd has
+// no word for: updates of the base under a storage, their rollback, merging, forking.
 //
-// containerd knows names (its keys), the graph knows nodes. Walk, Stat and Remove speak of names only; a node lives as long
-// as a name, another node, a storage or a rollback point needs it. See docs/architecture.md.
+// containerd knows names (its keys), the graph knows nodes. Walk, Stat and Remove speak of names only; a node lives
+// as long as a name, another node, a storage or a rollback point needs it. See docs/architecture.md.
 package snapshotter
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"sync"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/errdefs"
-	"github.com/containerd/log"
 
-	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/nodes"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/reports"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/background"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/locks"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/overlay"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // Snapshotter implements containerd's snapshots.Snapshotter. It is safe for concurrent use.
 type Snapshotter struct {
 	config
-	store    *store.Store
-	nodes    *nodes.Dir
-	mirror   *mirror
-	reports  *reports.Dir
+	state    *state.State
+	tracker  *use.Tracker
+	updates  *updates.Updates
+	bindings *binding.Bindings
+	merger   *state.Merger
+	meter    *state.Meter
+	checks   *Checks
 	computed *computed
-	options  []string // of every overlay mount
-	boot     string
-	first    dag.NodeID // the highest id that had a directory when the snapshotter was started
-
-	locks    *locks
-	busy     *pins
-	handed   *handed
-	uses     *uses
-	doomed   *doomed
-	kept     *doomed // frozen nodes whose work directories could not be deleted yet
-	young    *young
-	ageing   *ageing
-	witness  *witness
-	leaving  time.Duration // see the constant; tests wait for less
-	kicked   chan struct{}
-	holds    *holds
-	ahead    *ahead
-	marks    *marks
-	turns    chan struct{}   // of the workers that service storages
-	underway sync.Map        // by the id of an update that somebody runs, what ends that: a context.CancelFunc
-	life     context.Context // ends when the snapshotter is closed
-	stop     context.CancelFunc
-
-	unmeasured pauses // of the maintenance alone
-
-	ending sync.Mutex // guards ended, and that no task begins after it
-	ended  bool
-	tasks  sync.WaitGroup
+	overlay  *overlay.Mounts
+	locks    *locks.Keyed // of keys
+	tasks    *background.Tasks
 }
 
 var _ snapshots.Snapshotter = (*Snapshotter)(nil)
 
-// New returns a snapshotter that keeps its state below root, creating it where there is none. It recovers from a crash by
-// itself: what was not committed is deleted in the background, updates that were under way go on. When the database is lost,
-// damaged or older than the directories, the graph is rebuilt from those, see [Snapshotter.Check] for what that came to.
+// New returns a snapshotter that keeps its state below root, creating it where there is none. It recovers from a
+// crash by itself: what was not committed is deleted in the background, updates that were under way go on. When the
+// database is lost, damaged or older than the directories, the graph is rebuilt from those, see [Checks.Check] for
+// what that came to.
 func New(root string, opts ...Opt) (*Snapshotter, error) {
 	c, err := configured(opts)
 	if err != nil {
 		return nil, err
 	}
-	open := nodes.Open
-	if c.shared {
-		open = nodes.OpenShared
-	}
-	dir, err := open(root)
+	s := &Snapshotter{config: c, locks: locks.New(), tasks: background.New()}
+	marks := binding.NewMarks()
+	s.state, err = state.Open(root, s.tasks, state.Options{
+		Shared: c.shared, Retention: c.retention, Clock: c.clock,
+		Expiries: updates.Expiries(c.servicing), Refused: updates.Refused, Watched: marks.Some,
+	})
 	if err != nil {
 		return nil, err
 	}
-	st, files, present, err := openGraph(dir)
+	err = s.assemble(marks)
+	if err == nil {
+		err = s.start()
+	}
 	if err != nil {
-		return nil, errors.Join(err, dir.Close())
-	}
-	s := &Snapshotter{
-		config: c, store: st, nodes: dir, mirror: &mirror{store: st, nodes: dir, files: files},
-		reports: reports.Open(dir.Reports(), dir.Remove), computed: &computed{store: st},
-		locks: newLocks(), busy: newPins(), handed: newHanded(c.grace), doomed: newDoomed(), kept: newDoomed(), holds: newHolds(), ahead: newAhead(), marks: newMarks(),
-		unmeasured: make(pauses), kicked: make(chan struct{}, 1), turns: make(chan struct{}, c.workers),
-		ageing: newAgeing(dir, c.clock), witness: newWitness(), young: newYoung(c.grace), leaving: leaving,
-	}
-	s.first = slices.Max(append(present, 0))
-	if err := s.start(present); err != nil {
-		return nil, errors.Join(err, st.Close(), dir.Close())
+		s.tasks.Close()
+		return nil, errors.Join(err, s.state.Close())
 	}
 	return s, nil
 }
 
-// start brings the state in order and begins the work in the background.
-func (s *Snapshotter) start(present []dag.NodeID) error {
-	var err error
-	if s.options = s.mount; s.options == nil {
-		if s.options, err = probeOptions(s.nodes); err != nil {
-			return fmt.Errorf("probe overlayfs: %w", err)
-		}
-	}
-	if s.boot, err = clock.Boot(); err != nil {
+// assemble makes the parts that work on the state directory.
+func (s *Snapshotter) assemble(marks *binding.Marks) (err error) {
+	if s.overlay, err = overlay.New(s.state.Nodes(), s.mount, s.lower); err != nil {
 		return err
 	}
-	s.warnExposed()
-	s.mirror.boot = s.boot
-	s.uses = newUses(use.NewKernel(s.nodes, s.options))
-	if err := s.nodes.DropStaging(); err != nil {
-		return err
-	}
-	if err := s.mirror.catchUpAtStart(); err != nil {
-		return err
-	}
-	if err := s.restoreWork(); err != nil {
-		return err
-	}
-	s.handed.afresh(s.store)
-	s.life, s.stop = context.WithCancel(log.WithLogger(context.Background(), log.L.WithField("component", "background")))
-	if err := s.recover(s.life, present); err != nil {
-		s.stop()
-		return err
-	}
-	s.background(s.life, s.dropWork)
-	s.background(s.life, s.maintain)
-	if ids := s.unvouched(); len(ids) > 0 {
-		s.background(s.life, func(ctx context.Context) { s.vouch(ctx, ids) })
-	}
-	if len(s.rehomings()) > 0 && s.host != nil {
-		s.background(s.life, s.resumeRehomings)
-	}
-	s.kick()
+	s.computed = &computed{sequence: s.state.Sequence}
+	s.merger, s.meter = state.NewMerger(s.state), state.NewMeter(s.state)
+	s.tracker = use.NewTracker(s.state, s.tasks, s.host, s.overlay.Options(), s.grace)
+	s.updates = updates.New(s.state, s.tracker, s.overlay, s.tasks, updates.Config{
+		Host: s.host, OnCommit: s.onCommit, Servicing: s.servicing, Workers: s.workers,
+	})
+	s.bindings = binding.New(s.state, s.tracker, s.updates, s.tasks, binding.Config{
+		Host: s.host, Policy: s.binding, Grace: s.grace, Marks: marks, Start: s.startKey,
+	})
+	s.checks = newChecks(s)
 	return nil
 }
 
-// background runs fn, whose context ends when the snapshotter is closed. It reports whether fn is run: not once the
-// snapshotter is closed.
-func (s *Snapshotter) background(ctx context.Context, fn func(context.Context)) bool {
-	s.ending.Lock()
-	defer s.ending.Unlock()
-	if !s.ended {
-		s.tasks.Go(func() { fn(ctx) })
+// start brings the state in order and begins the work in the background.
+func (s *Snapshotter) start() error {
+	if err := s.state.Recover(); err != nil {
+		return err
 	}
-	return !s.ended
+	if err := s.tracker.Recover(); err != nil {
+		return err
+	}
+	s.tasks.Go(s.tracker.DropWork)
+	s.updates.Recover()
+	s.tasks.Go(s.maintain)
+	s.bindings.Rehomer.Resume()
+	s.tasks.Kick()
+	return nil
 }
 
-// outlive runs fn and waits for it. When ctx ends first, fn goes on in the background, as long as the snapshotter is not
-// closed: whoever asks again finds the work done, be it that each of them waits for a short time only.
-func outlive[T any](ctx context.Context, s *Snapshotter, fn func(context.Context) (T, error)) (result T, err error) {
-	type answer struct {
-		result T
-		err    error
-	}
-	answered := make(chan answer, 1)
-	run := func(ctx context.Context) {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		defer context.AfterFunc(s.life, func() { cancel(context.Cause(s.life)) })()
-		r, err := fn(ctx)
-		answered <- answer{r, err}
-	}
-	if !s.background(context.WithoutCancel(ctx), run) {
-		return result, fmt.Errorf("the snapshotter is closed: %w", errdefs.ErrUnavailable)
-	}
-	select {
-	case a := <-answered:
-		return a.result, a.err
-	case <-ctx.Done():
-		return result, fmt.Errorf("the storage is being serviced, which goes on: %w: %w", errdefs.ErrUnavailable, context.Cause(ctx))
-	}
-}
+// State returns the state directory.
+func (s *Snapshotter) State() *state.State { return s.state }
 
-// pin keeps nodes that of finds in the graph from being deleted, until release is called. They are pinned before the graph
-// can change again.
-func (s *Snapshotter) pin(of func(*dag.Graph) []dag.NodeID) (release func()) {
-	s.store.View(func(g *dag.Graph) { release = s.busy.pin(of(g)...) })
-	return release
-}
+// Uses returns what knows how storages are in use.
+func (s *Snapshotter) Uses() *use.Tracker { return s.tracker }
 
-// Failed returns a channel that is closed when no change can be made any more until the snapshotter is made anew, which mends
-// what is the matter: the database is damaged, or the disk failed while it was written to. What exists can still be mounted.
-func (s *Snapshotter) Failed() <-chan struct{} { return s.store.Failed() }
+// Merger returns what merges nodes.
+func (s *Snapshotter) Merger() *state.Merger { return s.merger }
 
-// Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers do
-// not notice. A second call does nothing.
+// Sizes returns what measures nodes and storages.
+func (s *Snapshotter) Sizes() *state.Meter { return s.meter }
+
+// Checks returns what looks for what is not as it should be.
+func (s *Snapshotter) Checks() *Checks { return s.checks }
+
+// Storages returns what ends and copies storages.
+func (s *Snapshotter) Storages() *binding.Storages { return s.bindings.Storages }
+
+// Rehomer returns what prepares keys of containers again.
+func (s *Snapshotter) Rehomer() *binding.Rehomer { return s.bindings.Rehomer }
+
+// Updates returns what carries updates out.
+func (s *Snapshotter) Updates() *updates.Runner { return s.updates.Runner }
+
+// Rollbacks returns what undoes updates.
+func (s *Snapshotter) Rollbacks() *updates.Rollbacks { return s.updates.Rollbacks }
+
+// Previews returns what shows what an update or a rollback would come to.
+func (s *Snapshotter) Previews() *updates.Previews { return s.updates.Previews }
+
+// Inspector returns what looks into storages.
+func (s *Snapshotter) Inspector() *updates.Inspector { return s.updates.Inspector }
+
+// Settings returns the options of servicing.
+func (s *Snapshotter) Settings() *updates.Settings { return s.updates.Settings }
+
+// Reports returns what servicing found and did.
+func (s *Snapshotter) Reports() *updates.Reports { return s.updates.Reports }
+
+// Close stops the work in the background and closes the database. It unmounts and deletes nothing: running containers
+// do not notice. A second call does nothing.
 func (s *Snapshotter) Close() error {
-	s.ending.Lock()
-	ended := s.ended
-	s.ended = true
-	s.ending.Unlock()
-	if ended {
+	if !s.tasks.Close() {
 		return nil
 	}
-	s.stop()
-	s.tasks.Wait()
-	s.ageing.close()
-	return errors.Join(s.store.Close(), s.nodes.Close())
+	return s.state.Close()
 }
-
-// do carries out transformations as one change of the graph, copies the records that changed, and dooms the directories of
-// what nothing needs any more.
-func (s *Snapshotter) do(ts ...dag.Transformation) error {
-	change, err := s.mirror.do(ts...)
-	if err != nil {
-		return err
-	}
-	gone := change.Unreachable()
-	s.doomed.add(gone...)
-	joins := false // a storage may have come to stand on the old base of a standing update
-	if len(change.Storages) > 0 {
-		s.store.View(func(g *dag.Graph) { joins = g.HasStanding() })
-	}
-	if len(gone) > 0 || joins || s.marks.some() { // a label may no longer be true
-		s.kick()
-	}
-	return nil
-}
-
-// Backup writes the graph as it is now to a database at path, in the place of what is there. Changes go on meanwhile. The
-// content of nodes is not part of it: restored over a state directory it is taken only if that has no newer graph.
-func (s *Snapshotter) Backup(_ context.Context, path string) error { return s.store.Backup(path) }
-
-// now is the time as it is recorded.
-func now() time.Time { return time.Now().UTC() }

@@ -32,7 +32,7 @@ func open(root string, opts ...snapshotter.Opt) (*snapshotter.Snapshotter, func(
 	}
 	return s, func() error {
 		var violation error
-		s.Graph(func(g *dag.Graph) { violation = g.Check() })
+		s.State().Graph(func(g *dag.Graph) { violation = g.Check() })
 		if err := s.Close(); err != nil {
 			return err
 		}

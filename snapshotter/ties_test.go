@@ -14,6 +14,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // dpkgRecords is a status file in which packages of one source have a version each.
@@ -56,7 +57,7 @@ func TestFixesWait(t *testing.T) {
 	f.expect(key, "version", "2")
 	f.expect(key, "usr/bin/small", "1")
 	audited := func() (waits []servicing.Waiting) {
-		r, err := f.Audit(t.Context(), "test/web")
+		r, err := f.Inspector().Audit(t.Context(), "test/web")
 		f.must(err)
 		for _, p := range r.Packages {
 			if p.Waits != nil {
@@ -81,13 +82,13 @@ func TestFixesWait(t *testing.T) {
 	if waits := audited(); len(waits) > 0 {
 		t.Errorf("the audit says that these wait: %+v", waits)
 	}
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: true}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID, Carry: true}))
 	f.expect(key, "usr/bin/small", "1")
 }
 
 // TestFixesWaitWhenStaged: a move to what was staged ahead of time counts the fixes that wait, as the staging did.
 func TestFixesWaitWhenStaged(t *testing.T) {
-	f := newFixture(t, snapshotter.WithOnCommit(snapshotter.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
+	f := newFixture(t, snapshotter.WithOnCommit(updates.CommitPolicy{Client: "stage", Image: "notify", Written: "stage"}))
 	one := f.layer("one", "", small("1"))
 	key := f.container("web", one, "web")
 	f.in(key, func(dir string) {
@@ -112,7 +113,7 @@ func TestFixesWaitWhenStaged(t *testing.T) {
 			t.Errorf("%s: %d fixes wait, want 1", state, n)
 		}
 		if state == dag.Staged {
-			f.must(f.Apply(t.Context(), u.ID, nil))
+			f.must(f.Updates().Apply(t.Context(), u.ID, nil))
 			f.applied(u.ID)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // outcomes are the states that an update of a storage can be in, each with what brings it about: it returns the update.
@@ -25,7 +26,7 @@ var outcomes = map[string]func(f *fixture, one, two string, while func(dag.Updat
 		f.made("web", one, "web")
 		unlock := f.busy()
 		defer unlock()
-		id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
+		id, err := f.Updates().Begin(f.t.Context(), updates.Request{From: f.node(one), To: f.node(two)})
 		f.must(err)
 		while(id)
 	},
@@ -37,13 +38,13 @@ var outcomes = map[string]func(f *fixture, one, two string, while func(dag.Updat
 		f.made("web", one, "web")
 		u := f.update(one, two)
 		f.in(f.container("again", one, "web"), func(string) {
-			f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+			f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID}))
 			while(u.ID)
 		})
 	},
 	"held": func(f *fixture, one, two string, while func(dag.UpdateID)) {
 		f.conflicted(one)
-		id, err := f.BeginUpdate(f.t.Context(), snapshotter.UpdateRequest{
+		id, err := f.Updates().Begin(f.t.Context(), updates.Request{
 			From: f.node(one), To: f.node(two), Options: servicing.Options{Policy: servicing.Policy{servicing.ConcernText: servicing.ActionHold}},
 		})
 		f.must(err)
@@ -53,13 +54,13 @@ var outcomes = map[string]func(f *fixture, one, two string, while func(dag.Updat
 	"rolled back": func(f *fixture, one, two string, while func(dag.UpdateID)) {
 		f.made("web", one, "web")
 		u := f.update(one, two)
-		f.must(f.Rollback(f.t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+		f.must(f.Rollbacks().Rollback(f.t.Context(), updates.RollbackRequest{Update: u.ID}))
 		while(u.ID)
 	},
 	"withdrawn": func(f *fixture, one, two string, while func(dag.UpdateID)) {
 		f.in(f.container("web", one, "web"), func(string) {
 			u := f.update(one, two)
-			_, err := f.Cancel(f.t.Context(), u.ID, nil)
+			_, err := f.Rollbacks().Cancel(f.t.Context(), u.ID, nil)
 			f.must(err)
 			while(u.ID)
 		})
@@ -74,7 +75,7 @@ var outcomes = map[string]func(f *fixture, one, two string, while func(dag.Updat
 	"removed": func(f *fixture, one, two string, while func(dag.UpdateID)) {
 		f.made("web", one, "web")
 		u := f.update(one, two)
-		f.must(f.RemoveStorage(f.t.Context(), "test/web"))
+		f.must(f.Storages().Remove(f.t.Context(), "test/web"))
 		while(u.ID)
 	},
 }
@@ -88,14 +89,14 @@ func TestUndoEveryState(t *testing.T) {
 		cancel
 		cancelNamed
 	)
-	for state, want := range map[string][4]snapshotter.Fate{
-		"planned":              {snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws},
-		"staging":              {snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws},
-		"held":                 {snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws, snapshotter.Withdraws},
-		"applied":              {snapshotter.RollsBack, snapshotter.RollsBack, snapshotter.Fails, snapshotter.Fails},
-		"waits for a rollback": {snapshotter.Awaits, snapshotter.Awaits, snapshotter.WithdrawsRollback, snapshotter.WithdrawsRollback},
-		"moved on":             {snapshotter.MovedOn, snapshotter.MovedOn, snapshotter.Fails, snapshotter.Fails},
-		"removed":              {snapshotter.Ended, snapshotter.Fails, snapshotter.Ended, snapshotter.Fails},
+	for state, want := range map[string][4]updates.Fate{
+		"planned":              {updates.Withdraws, updates.Withdraws, updates.Withdraws, updates.Withdraws},
+		"staging":              {updates.Withdraws, updates.Withdraws, updates.Withdraws, updates.Withdraws},
+		"held":                 {updates.Withdraws, updates.Withdraws, updates.Withdraws, updates.Withdraws},
+		"applied":              {updates.RollsBack, updates.RollsBack, updates.Fails, updates.Fails},
+		"waits for a rollback": {updates.Awaits, updates.Awaits, updates.WithdrawsRollback, updates.WithdrawsRollback},
+		"moved on":             {updates.MovedOn, updates.MovedOn, updates.Fails, updates.Fails},
+		"removed":              {updates.Ended, updates.Fails, updates.Ended, updates.Fails},
 		"rolled back":          {"", "", "", ""},
 		"withdrawn":            {"", "", "", ""},
 	} {
@@ -104,28 +105,28 @@ func TestUndoEveryState(t *testing.T) {
 				f := newFixture(t)
 				one, two := f.bases()
 				outcomes[state](f, one, two, func(id dag.UpdateID) {
-					r := snapshotter.RollbackRequest{Update: id}
+					r := updates.RollbackRequest{Update: id}
 					if how == rollbackNamed || how == cancelNamed {
 						r.Storages = []string{"test/web"}
 					}
 					f.expectPreview(r, fate, how == rollback || how == rollbackNamed)
-					var all []snapshotter.Undone
+					var all []updates.Undone
 					var err error
 					if how == rollback || how == rollbackNamed {
-						all, err = f.Undo(t.Context(), r)
+						all, err = f.Rollbacks().Undo(t.Context(), r)
 					} else {
-						all, err = f.Cancel(t.Context(), id, r.Storages)
+						all, err = f.Rollbacks().Cancel(t.Context(), id, r.Storages)
 					}
 					f.expectFate(all, err, fate)
 				})
 				switch fate {
-				case snapshotter.Withdraws:
+				case updates.Withdraws:
 					f.made("next", one, "web")
 					f.expectOn("web", one)
-				case snapshotter.WithdrawsRollback:
+				case updates.WithdrawsRollback:
 					f.made("next", one, "web")
 					f.expectOn("web", two)
-				case snapshotter.Awaits:
+				case updates.Awaits:
 					f.made("next", one, "web")
 					f.expectOn("web", one)
 				}
@@ -134,23 +135,23 @@ func TestUndoEveryState(t *testing.T) {
 	}
 }
 
-func (f *fixture) expectPreview(r snapshotter.RollbackRequest, want snapshotter.Fate, rollback bool) {
+func (f *fixture) expectPreview(r updates.RollbackRequest, want updates.Fate, rollback bool) {
 	f.t.Helper()
 	if !rollback {
 		return // cancel has no dry run of its own: its fates are those of the rollback
 	}
 	previews, err := f.PreviewRollback(f.t.Context(), r)
-	var all []snapshotter.Undone
+	var all []updates.Undone
 	for _, p := range previews {
 		all = append(all, *p.Undone)
 	}
-	if want == snapshotter.Awaits {
-		want = snapshotter.RollsBack
+	if want == updates.Awaits {
+		want = updates.RollsBack
 	}
 	f.expectFate(all, err, want)
 }
 
-func (f *fixture) expectFate(all []snapshotter.Undone, err error, want snapshotter.Fate) {
+func (f *fixture) expectFate(all []updates.Undone, err error, want updates.Fate) {
 	f.t.Helper()
 	switch {
 	case want == "" && !errdefs.IsFailedPrecondition(err):
@@ -158,7 +159,7 @@ func (f *fixture) expectFate(all []snapshotter.Undone, err error, want snapshott
 	case want == "":
 	case err != nil || len(all) != 1 || all[0].Fate != want:
 		f.t.Errorf("got %+v, %v, not %q", all, err, want)
-	case (all[0].Err != nil) != (want == snapshotter.Fails):
+	case (all[0].Err != nil) != (want == updates.Fails):
 		f.t.Errorf("got error %v for %q", all[0].Err, want)
 	}
 }
@@ -183,20 +184,20 @@ func TestCancelWinsUntilApplied(t *testing.T) {
 	withdrawn, applied := 0, 0
 	for n := range 40 {
 		f.made("c", one, "web")
-		id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
+		id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two)})
 		f.must(err)
 		time.Sleep(time.Duration(n) * time.Millisecond / 4)
-		all, err := f.Cancel(t.Context(), id, nil)
+		all, err := f.Rollbacks().Cancel(t.Context(), id, nil)
 		f.must(err)
 		u := f.settled(id)
 		switch state := u.Outcomes["test/web"].State; {
-		case state == dag.Withdrawn && all[0].Fate == snapshotter.Withdraws:
+		case state == dag.Withdrawn && all[0].Fate == updates.Withdraws:
 			withdrawn++
 			f.expectOn("web", one)
-		case state == dag.Applied && all[0].Fate == snapshotter.Fails && contains(all[0].Err.Error(), "already applied", "use rollback"):
+		case state == dag.Applied && all[0].Fate == updates.Fails && contains(all[0].Err.Error(), "already applied", "use rollback"):
 			applied++
 			f.expectOn("web", two)
-			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: id}))
+			f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: id}))
 		default:
 			t.Fatalf("it is %s, and cancel said %+v", state, all)
 		}
@@ -214,19 +215,19 @@ func TestCancelRollback(t *testing.T) {
 	id := f.update(one, two).ID
 	await := func(key string, carry bool) {
 		t.Helper()
-		all, err := f.Undo(t.Context(), snapshotter.RollbackRequest{Update: id, Storages: []string{"test/web"}, Carry: carry})
+		all, err := f.Rollbacks().Undo(t.Context(), updates.RollbackRequest{Update: id, Storages: []string{"test/web"}, Carry: carry})
 		f.must(err)
 		expectFates(t, all, "test/web waits")
 	}
 	cancel := func(storages []string, want ...string) {
 		t.Helper()
-		all, err := f.Cancel(t.Context(), id, storages)
+		all, err := f.Rollbacks().Cancel(t.Context(), id, storages)
 		f.must(err)
 		expectFates(t, all, want...)
 	}
 	carriedOut := func(storages ...string) {
 		t.Helper()
-		_, err := f.Cancel(t.Context(), id, storages)
+		_, err := f.Rollbacks().Cancel(t.Context(), id, storages)
 		refused(t, err, errdefs.ErrFailedPrecondition, `the rollback of update u1 of storage "test/web" is already carried out`,
 			"moltctl update create --storage test/web --to IMAGE")
 	}
@@ -246,8 +247,8 @@ func TestCancelRollback(t *testing.T) {
 	f.expect(key, "version", "1")
 	carriedOut("test/web")
 	cancel(nil, "test/db failed", "test/web is rolled back")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: id, Storages: []string{"test/db"}}))
-	if _, err := f.Cancel(t.Context(), id, nil); !errdefs.IsFailedPrecondition(err) || !contains(err.Error(), "is already carried out") {
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: id, Storages: []string{"test/db"}}))
+	if _, err := f.Rollbacks().Cancel(t.Context(), id, nil); !errdefs.IsFailedPrecondition(err) || !contains(err.Error(), "is already carried out") {
 		t.Errorf("cancel after both: %v", err)
 	}
 }
@@ -259,9 +260,9 @@ func TestCancelAllOrNothing(t *testing.T) {
 	f.made("a", one, "a")
 	f.made("b", one, "b")
 	release := f.busy()
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two), AllOrNothing: true})
+	id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two), AllOrNothing: true})
 	f.must(err)
-	all, err := f.Cancel(t.Context(), id, nil)
+	all, err := f.Rollbacks().Cancel(t.Context(), id, nil)
 	release()
 	f.must(err)
 	expectFates(t, all, "test/a withdrawn", "test/b withdrawn")

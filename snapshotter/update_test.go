@@ -17,6 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/dag/store"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 func TestUpdateAndRollback(t *testing.T) {
@@ -28,10 +30,10 @@ func TestUpdateAndRollback(t *testing.T) {
 	f.expectState(u, "web", dag.Applied)
 	f.expect(key, "version", "2")
 	f.expect(key, "etc/conf", "a = 9\n\nb = 1\n\nc = 2\n")
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 	f.expect(key, "version", "1")
 	f.expect(key, "etc/conf", "a = 9\n\nb = 1\n\nc = 1\n")
-	err := f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID})
+	err := f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID})
 	refused(t, err, errdefs.ErrFailedPrecondition, "applied to no storage")
 }
 
@@ -53,7 +55,7 @@ func TestUpdateInUse(t *testing.T) {
 	})
 	f.expect(key, "version", "2")
 	f.expect(key, "own", "mine")
-	f.in(key, func(string) { f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID})) })
+	f.in(key, func(string) { f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID})) })
 	f.expect(key, "version", "1")
 }
 
@@ -72,7 +74,7 @@ func TestSkippedUpdate(t *testing.T) {
 	f.expect(key, "version", "3")
 	f.expectState(f.settled(first.ID), "web", dag.Aborted)
 	f.expectState(f.settled(second.ID), "web", dag.Applied)
-	f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: second.ID}))
+	f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: second.ID}))
 	f.expect(key, "version", "1")
 	f.expect(key, "own", "mine")
 }
@@ -84,21 +86,21 @@ func TestHandedOut(t *testing.T) {
 	key := f.container("web", one, "web")
 	_, err := f.Mounts(t.Context(), key)
 	f.must(err)
-	id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(one), To: f.node(two)})
+	id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(one), To: f.node(two)})
 	f.must(err)
-	f.TaskSeen("test", "web", time.Now().Add(-time.Minute)) // of an earlier task
-	f.Graph(func(g *dag.Graph) {
+	f.Uses().TaskSeen("test", "web", time.Now().Add(-time.Minute)) // of an earlier task
+	f.State().Graph(func(g *dag.Graph) {
 		if u, _ := g.Update(id); u.State != dag.Staging {
 			t.Errorf("the update did not wait: %s", u.State)
 		}
 	})
-	f.TaskSeen("test", "web", time.Now())
+	f.Uses().TaskSeen("test", "web", time.Now())
 	f.expectState(f.settled(id), "web", dag.Applied)
 }
 
 // TestRetention: the stack of a storage that is updated again and again does not grow, and what it shows stays.
 func TestRetention(t *testing.T) {
-	f := newFixture(t, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
+	f := newFixture(t, snapshotter.WithRetention(state.Retention{Points: 1}))
 	base := f.layer("0", "", map[string]string{"version": "0", "d/keep": "k"})
 	key := f.container("web", base, "web")
 	f.write(key, "own", "mine")
@@ -112,7 +114,7 @@ func TestRetention(t *testing.T) {
 		base = next
 	}
 	depth := func() (n int) {
-		f.Graph(func(g *dag.Graph) {
+		f.State().Graph(func(g *dag.Graph) {
 			st, _ := g.Storage("test/web")
 			n = len(g.Stack(st.Head))
 		})
@@ -133,7 +135,7 @@ func TestFork(t *testing.T) {
 	one, two := f.bases()
 	key := f.container("web", one, "web")
 	f.write(key, "own", "mine")
-	f.must(f.Fork(t.Context(), "test/web", "test/copy"))
+	f.must(f.Storages().Fork(t.Context(), "test/web", "test/copy"))
 	other := f.container("copy", one, "copy")
 	f.expect(other, "own", "mine")
 	f.write(other, "own", "other")
@@ -141,9 +143,9 @@ func TestFork(t *testing.T) {
 	f.update(one, two, "test/copy")
 	f.expect(other, "version", "2")
 	f.expect(key, "version", "1")
-	refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrAlreadyExists, "copy")
-	refused(t, f.Fork(t.Context(), "test/none", "test/new"), errdefs.ErrNotFound, "none")
-	refused(t, f.RemoveStorage(t.Context(), "test/copy"), errdefs.ErrFailedPrecondition, "copy")
+	refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrAlreadyExists, "copy")
+	refused(t, f.Storages().Fork(t.Context(), "test/none", "test/new"), errdefs.ErrNotFound, "none")
+	refused(t, f.Storages().Remove(t.Context(), "test/copy"), errdefs.ErrFailedPrecondition, "copy")
 }
 
 // TestNodesGo: what nothing needs any more is deleted, but not while it is mounted.
@@ -242,7 +244,7 @@ func TestUsage(t *testing.T) {
 	f.write(key, "after", big)
 	f.eventually(func() bool {
 		measured := false
-		f.Graph(func(g *dag.Graph) { measured = len(g.Unmeasured()) == 0 })
+		f.State().Graph(func(g *dag.Graph) { measured = len(g.Unmeasured()) == 0 })
 		return measured
 	}, "all frozen nodes are measured")
 	u, err := f.Usage(t.Context(), key)

@@ -25,6 +25,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
@@ -100,9 +101,9 @@ func (f *fixture) digest(dir string) string {
 // goesOn checks that an update which waits is carried out when its storage is free.
 func (f *fixture) goesOn(u dag.Update) {
 	f.t.Helper()
-	f.TaskSeen("test", "somebody", time.Now()) // any event has the waiting ones looked at
+	f.Uses().TaskSeen("test", "somebody", time.Now()) // any event has the waiting ones looked at
 	f.eventually(func() bool {
-		f.Graph(func(g *dag.Graph) { u, _ = g.Update(u.ID) })
+		f.State().Graph(func(g *dag.Graph) { u, _ = g.Update(u.ID) })
 		return u.Outcomes["test/web"].State == dag.Applied
 	}, "the update goes on when the use has ended")
 }
@@ -122,10 +123,10 @@ func (f *fixture) expectWaits(u dag.Update, code use.Code) string {
 func TestLateMount(t *testing.T) {
 	for name, freeze := range map[string]func(f *fixture, o overlay){
 		"an update": func(f *fixture, o overlay) { f.expectState(f.update(o.one, o.two), "web", dag.Applied) },
-		"a fork":    func(f *fixture, _ overlay) { f.must(f.Fork(t.Context(), "test/web", "test/copy")) },
+		"a fork":    func(f *fixture, _ overlay) { f.must(f.Storages().Fork(t.Context(), "test/web", "test/copy")) },
 		"a rollback": func(f *fixture, o overlay) {
 			u := f.update(o.one, o.two)
-			f.must(f.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+			f.must(f.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 		},
 		"an update all or nothing": func(f *fixture, o overlay) {
 			f.expectState(f.settled(f.begin(o.one, o.two, true)), "web", dag.Applied)
@@ -165,12 +166,12 @@ func TestRestartIsNoAnswer(t *testing.T) {
 	asked := f.asked()
 	id := f.begin(one, two, false)
 	<-asked
-	f.Graph(func(g *dag.Graph) {
+	f.State().Graph(func(g *dag.Graph) {
 		if u, _ := g.Update(id); u.State != dag.Staging {
 			t.Errorf("the update did not wait: %s", u.State)
 		}
 	})
-	f.TaskSeen("test", "web", time.Now())
+	f.Uses().TaskSeen("test", "web", time.Now())
 	f.expectState(f.settled(id), "web", dag.Applied)
 }
 
@@ -308,8 +309,8 @@ func TestUseWithoutTask(t *testing.T) {
 			if reason := f.expectWaits(u, c.code); !contains(reason, c.says, "or at its next start") {
 				t.Errorf("the reason does not say %q: %s", c.says, reason)
 			}
-			refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
-			refused(t, f.RemoveStorage(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, c.says)
+			refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
+			refused(t, f.Storages().Remove(t.Context(), "test/web"), errdefs.ErrFailedPrecondition, c.says)
 			if _, err := os.Lstat(o.work); err != nil {
 				t.Errorf("a node in use has no work directory: %v", err)
 			}
@@ -324,7 +325,7 @@ func TestUseWithoutTask(t *testing.T) {
 // TestAssumeFree: an operator overrides what nobody can answer, but not a mount or a task that is seen.
 func TestAssumeFree(t *testing.T) {
 	assumed := func(f *fixture, o overlay) dag.Update {
-		id, err := f.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(o.one), To: f.node(o.two), AssumeFree: true})
+		id, err := f.Updates().Begin(t.Context(), updates.Request{From: f.node(o.one), To: f.node(o.two), AssumeFree: true})
 		f.must(err)
 		return f.settled(id)
 	}
@@ -353,7 +354,7 @@ func TestAssumeFree(t *testing.T) {
 		f.host.running["web"] = true
 		f.expectAssumed(o, false)
 		f.expectWaits(assumed(f, o), use.Running)
-		refused(t, f.Fork(t.Context(), "test/web", "test/copy", snapshotter.AssumeFree()), errdefs.ErrFailedPrecondition, "container web is running")
+		refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy", use.AssumeFree()), errdefs.ErrFailedPrecondition, "container web is running")
 	})
 }
 
@@ -362,7 +363,7 @@ func TestAssumeFree(t *testing.T) {
 func (f *fixture) expectAssumed(o overlay, free bool) {
 	f.t.Helper()
 	for _, assume := range []bool{false, true} {
-		previews, err := f.PreviewUpdate(f.t.Context(), snapshotter.UpdateRequest{
+		previews, err := f.PreviewUpdate(f.t.Context(), updates.Request{
 			From: f.node(o.one), To: f.node(o.two), Storages: []string{"test/web"}, AssumeFree: assume,
 		})
 		f.must(err)
@@ -400,8 +401,8 @@ func TestNoAnswerIsUse(t *testing.T) {
 			if reason := f.expectWaits(u, c.code); !contains(reason, c.says, "--assume-free") {
 				t.Errorf("the reason is %s", reason)
 			}
-			refused(t, f.Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
-			f.must(f.Fork(t.Context(), "test/web", "test/copy", snapshotter.AssumeFree()))
+			refused(t, f.Storages().Fork(t.Context(), "test/web", "test/copy"), errdefs.ErrFailedPrecondition, c.says)
+			f.must(f.Storages().Fork(t.Context(), "test/web", "test/copy", use.AssumeFree()))
 			if c.code == use.Blind {
 				f.expectProblem("does not see the processes of the host")
 			}
@@ -409,7 +410,7 @@ func TestNoAnswerIsUse(t *testing.T) {
 			set(false)
 			f.goesOn(u)
 			set(true)
-			for _, r := range []snapshotter.RollbackRequest{{}, {Carry: true}, {AssumeFree: true}, {AssumeFree: true, Carry: true}} {
+			for _, r := range []updates.RollbackRequest{{}, {Carry: true}, {AssumeFree: true}, {AssumeFree: true, Carry: true}} {
 				r.Update = u.ID
 				previews, err := f.PreviewRollback(t.Context(), r)
 				f.must(err)
@@ -525,7 +526,7 @@ func TestNothingIsLeft(t *testing.T) {
 	f := newFixture(t)
 	o := stopped(f)
 	f.must(unix.Setxattr(o.upper, "trusted.overlay.origin", []byte("of another probe"), 0))
-	id, err := f.PreviewUpdate(t.Context(), snapshotter.UpdateRequest{From: f.node(o.one), To: f.node(o.two)})
+	id, err := f.PreviewUpdate(t.Context(), updates.Request{From: f.node(o.one), To: f.node(o.two)})
 	f.must(err)
 	if !id[0].Waits.Free() {
 		t.Errorf("a free storage waits: %s", id[0].Waits)

@@ -10,11 +10,12 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
-func trusting(until snapshotter.OnCommit, sources ...string) snapshotter.Opt {
-	return snapshotter.WithOnCommit(snapshotter.CommitPolicy{
-		Client: snapshotter.NotifyCommit, Image: snapshotter.NotifyCommit, Written: snapshotter.IgnoreCommit, Trusted: until, Sources: sources,
+func trusting(until updates.OnCommit, sources ...string) snapshotter.Opt {
+	return snapshotter.WithOnCommit(updates.CommitPolicy{
+		Client: updates.NotifyCommit, Image: updates.NotifyCommit, Written: updates.IgnoreCommit, Trusted: until, Sources: sources,
 	})
 }
 
@@ -23,24 +24,24 @@ func trusting(until snapshotter.OnCommit, sources ...string) snapshotter.Opt {
 func TestTrustedSource(t *testing.T) {
 	const source = "registry.test/team/"
 	for name, c := range map[string]struct {
-		until   snapshotter.OnCommit
+		until   updates.OnCommit
 		sources []string
 		image   string
 		says    string // "one" for the base
 		restart bool
 		want    dag.State
 	}{
-		"staged":                {snapshotter.StageCommit, []string{source}, "registry.test/team/app:2", "one", false, dag.Staged},
-		"applied":               {snapshotter.ApplyCommit, []string{"x.test/y", source}, "registry.test/team/app:2", "one", false, dag.Applied},
-		"after a restart":       {snapshotter.StageCommit, []string{source}, "registry.test/team/app:2", "one", true, dag.Staged},
-		"one repository":        {snapshotter.StageCommit, []string{"registry.test/team/app"}, "registry.test/team/app@sha256:00", "one", false, dag.Staged},
-		"notified":              {snapshotter.NotifyCommit, []string{source}, "registry.test/team/app:2", "one", false, dag.Announced},
-		"no sources":            {snapshotter.ApplyCommit, nil, "registry.test/team/app:2", "one", false, dag.Announced},
-		"another source":        {snapshotter.ApplyCommit, []string{source}, "registry.test/teams/app:2", "one", false, dag.Announced},
-		"another repository":    {snapshotter.ApplyCommit, []string{"registry.test/team/app"}, "registry.test/team/application:2", "one", false, dag.Announced},
-		"it announces nothing":  {snapshotter.ApplyCommit, []string{source}, "registry.test/team/app:2", "", false, dag.Announced},
-		"it announces another":  {snapshotter.ApplyCommit, []string{source}, "registry.test/team/app:2", "other", false, dag.Announced},
-		"it announces no layer": {snapshotter.ApplyCommit, []string{source}, "registry.test/team/app:2", "none", false, dag.Announced},
+		"staged":                {updates.StageCommit, []string{source}, "registry.test/team/app:2", "one", false, dag.Staged},
+		"applied":               {updates.ApplyCommit, []string{"x.test/y", source}, "registry.test/team/app:2", "one", false, dag.Applied},
+		"after a restart":       {updates.StageCommit, []string{source}, "registry.test/team/app:2", "one", true, dag.Staged},
+		"one repository":        {updates.StageCommit, []string{"registry.test/team/app"}, "registry.test/team/app@sha256:00", "one", false, dag.Staged},
+		"notified":              {updates.NotifyCommit, []string{source}, "registry.test/team/app:2", "one", false, dag.Announced},
+		"no sources":            {updates.ApplyCommit, nil, "registry.test/team/app:2", "one", false, dag.Announced},
+		"another source":        {updates.ApplyCommit, []string{source}, "registry.test/teams/app:2", "one", false, dag.Announced},
+		"another repository":    {updates.ApplyCommit, []string{"registry.test/team/app"}, "registry.test/team/application:2", "one", false, dag.Announced},
+		"it announces nothing":  {updates.ApplyCommit, []string{source}, "registry.test/team/app:2", "", false, dag.Announced},
+		"it announces another":  {updates.ApplyCommit, []string{source}, "registry.test/team/app:2", "other", false, dag.Announced},
+		"it announces no layer": {updates.ApplyCommit, []string{source}, "registry.test/team/app:2", "none", false, dag.Announced},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, trusting(c.until, c.sources...))
@@ -56,7 +57,7 @@ func TestTrustedSource(t *testing.T) {
 			says := map[string]string{"one": chainID("one"), "other": chainID("other"), "none": "none", "": ""}[c.says]
 			f.host.announce(map[string]string{c.image: says, "elsewhere.test/app:2": chainID("one")})
 			if c.want == dag.Announced {
-				if c.until != snapshotter.NotifyCommit && len(c.sources) > 0 {
+				if c.until != updates.NotifyCommit && len(c.sources) > 0 {
 					f.eventually(func() bool { return f.host.lookedTwice() }, "containerd is asked twice")
 				}
 				f.is(dag.Announced)
@@ -70,7 +71,7 @@ func TestTrustedSource(t *testing.T) {
 // TestTrustedSourcesRefused: what is no repository with its registry is none.
 func TestTrustedSourcesRefused(t *testing.T) {
 	for _, source := range []string{"", "app", "/app", "registry.test/a b", "registry.test/app@sha256:00", "registry.test/*", "registry.test/app:*"} {
-		if err := snapshotter.Validate(trusting(snapshotter.StageCommit, source)); !errdefs.IsInvalidArgument(err) {
+		if err := snapshotter.Validate(trusting(updates.StageCommit, source)); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("source %q: got %v", source, err)
 		}
 	}

@@ -23,7 +23,10 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/host"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // defaultPath is where the config file is looked for; only there may it be missing.
@@ -105,17 +108,19 @@ func (d *duration) UnmarshalText(text []byte) (err error) {
 
 func defaultConfig() config {
 	return config{
-		Version:    configVersion,
-		Root:       "/var/lib/containerd-molt-grpc",
-		GRPC:       socketConfig{Address: "/run/containerd-molt-grpc/containerd-molt-grpc.sock"},
-		Control:    socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
-		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt", Unknown: string(host.RefuseUnknown)},
-		Log:        logConfig{Level: "info", Format: "text"},
+		Version: configVersion,
+		Root:    "/var/lib/containerd-molt-grpc",
+		GRPC:    socketConfig{Address: "/run/containerd-molt-grpc/containerd-molt-grpc.sock"},
+		Control: socketConfig{Address: "/run/containerd-molt-grpc/control.sock"},
+		Containerd: containerdConfig{Address: "/run/containerd/containerd.sock", Snapshotter: "molt",
+			Unknown: string(host.RefuseUnknown)},
+		Log: logConfig{Level: "info", Format: "text"},
 		Servicing: servicingConfig{
-			Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(snapshotter.RefuseStart), Rebind: string(snapshotter.RebindOnChange),
-			NewContainers: string(snapshotter.BeginAsNamed), OnCommit: onCommitConfigOf(snapshotter.DefaultOnCommit()),
+			Workers: 2, Grace: duration{snapshotter.DefaultGrace}, OnHold: string(binding.RefuseStart),
+			Rebind:        string(binding.RebindOnChange),
+			NewContainers: string(binding.BeginAsNamed), OnCommit: onCommitConfigOf(snapshotter.DefaultOnCommit()),
 		},
-		Rollback:  rollbackConfig{OnReturn: string(snapshotter.CarryOver)},
+		Rollback:  rollbackConfig{OnReturn: string(binding.CarryOver)},
 		Retention: retentionConfig{Points: snapshotter.DefaultPoints, Age: duration{snapshotter.DefaultAge}},
 	}
 }
@@ -139,7 +144,8 @@ func flags() []cli.Flag {
 		return &cli.StringFlag{Name: name, Usage: usage, Sources: cli.EnvVars(env)}
 	}
 	return []cli.Flag{
-		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "config `FILE`", Value: defaultPath, Sources: cli.EnvVars("MOLT_CONFIG")},
+		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "config `FILE`", Value: defaultPath,
+			Sources: cli.EnvVars("MOLT_CONFIG")},
 		setting("root", "`DIRECTORY` of layers and storages"),
 		setting("address", "`SOCKET` for containerd"),
 		setting("control-address", "`SOCKET` for moltctl"),
@@ -244,9 +250,11 @@ func harmless(text string) string {
 // check refuses a configuration that cannot work, before anything is touched.
 func (c *config) check() error {
 	if c.Version != configVersion {
-		return fmt.Errorf("version %d of the config file is not known, this is for version %d", c.Version, configVersion)
+		return fmt.Errorf("version %d of the config file is not known, this is for version %d", c.Version,
+			configVersion)
 	}
-	for name, path := range map[string]string{"root": c.Root, "grpc.address": c.GRPC.Address, "control.address": c.Control.Address} {
+	for name, path := range map[string]string{"root": c.Root, "grpc.address": c.GRPC.Address,
+		"control.address": c.Control.Address} {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("%s must be an absolute path, not %q", name, path)
 		}
@@ -275,30 +283,31 @@ var logLevels = [...]string{"trace", "debug", "info", "warn", "error"}
 // options are what the snapshotter is told.
 func (c *config) options() []snapshotter.Opt {
 	return []snapshotter.Opt{
-		snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(c.Rollback.OnReturn)),
-		snapshotter.WithOnHold(snapshotter.OnHold(c.Servicing.OnHold)),
-		snapshotter.WithRebind(snapshotter.Rebind(c.Servicing.Rebind)),
+		snapshotter.WithRollbackPolicy(binding.RollbackPolicy(c.Rollback.OnReturn)),
+		snapshotter.WithOnHold(binding.OnHold(c.Servicing.OnHold)),
+		snapshotter.WithRebind(binding.Rebind(c.Servicing.Rebind)),
 		snapshotter.WithOnCommit(c.Servicing.OnCommit.policy()),
-		snapshotter.WithNewContainers(snapshotter.NewContainers(c.Servicing.NewContainers)),
+		snapshotter.WithNewContainers(binding.NewContainers(c.Servicing.NewContainers)),
 		snapshotter.WithWorkers(c.Servicing.Workers),
 		snapshotter.WithGrace(c.Servicing.Grace.Duration),
 		snapshotter.WithServicing(c.Servicing.Options),
-		snapshotter.WithRetention(snapshotter.Retention{
+		snapshotter.WithRetention(state.Retention{
 			Points: c.Retention.Points, Age: c.Retention.Age.Duration, Trash: c.Retention.Trash.Duration,
 		}),
 	}
 }
 
-func onCommitConfigOf(p snapshotter.CommitPolicy) onCommitConfig {
+func onCommitConfigOf(p updates.CommitPolicy) onCommitConfig {
 	return onCommitConfig{
-		Client: string(p.Client), Image: string(p.Image), Trusted: string(p.Trusted), Sources: append([]string{}, p.Sources...), Written: string(p.Written),
+		Client: string(p.Client), Image: string(p.Image), Trusted: string(p.Trusted),
+		Sources: append([]string{}, p.Sources...), Written: string(p.Written),
 	}
 }
 
-func (c onCommitConfig) policy() snapshotter.CommitPolicy {
-	return snapshotter.CommitPolicy{
-		Client: snapshotter.OnCommit(c.Client), Image: snapshotter.OnCommit(c.Image),
-		Trusted: snapshotter.OnCommit(c.Trusted), Sources: c.Sources, Written: snapshotter.OnCommit(c.Written),
+func (c onCommitConfig) policy() updates.CommitPolicy {
+	return updates.CommitPolicy{
+		Client: updates.OnCommit(c.Client), Image: updates.OnCommit(c.Image),
+		Trusted: updates.OnCommit(c.Trusted), Sources: c.Sources, Written: updates.OnCommit(c.Written),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 )
 
 // loaded returns the configuration that a command line gives.
@@ -187,7 +188,7 @@ func TestBadConfig(t *testing.T) {
 // TestDefaultsOfLibrary: those who use the snapshotter as a library have the same defaults.
 func TestDefaultsOfLibrary(t *testing.T) {
 	c := defaultConfig()
-	if c.Rollback.OnReturn != string(snapshotter.CarryOver) || c.Retention.Points != snapshotter.DefaultPoints ||
+	if c.Rollback.OnReturn != string(binding.CarryOver) || c.Retention.Points != snapshotter.DefaultPoints ||
 		c.Retention.Age.Duration != snapshotter.DefaultAge || c.Servicing.Grace.Duration != snapshotter.DefaultGrace {
 		t.Errorf("the defaults are %+v", c)
 	}

@@ -17,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen makes a socket that only root can use. What another process left at the address is replaced; what is no socket, or
-// one on which somebody answers, is not touched. The database keeps a second daemon out, so that would be somebody else.
+// listen makes a socket that only root can use. What another process left at the address is replaced; what is no
+// socket, or one on which somebody answers, is not touched. The database keeps a second daemon out, so that would be
+// somebody else.
 func listen(address string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(address), 0o711); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -58,7 +59,8 @@ func removeDead(address string) error {
 	}
 }
 
-// onlyOwner accepts connections of processes of the daemon's own user, whatever becomes of the permissions of the socket.
+// onlyOwner accepts connections of processes of the daemon's own user, whatever becomes of the permissions of the
+// socket.
 type onlyOwner struct{ net.Listener }
 
 // Accept returns the next connection of such a process. Those of others are closed.

@@ -52,12 +52,14 @@ A flag goes before its environment variable, that before the config file, that b
 			Name:  "config",
 			Usage: "show the configuration",
 			Commands: []*cli.Command{
-				{Name: "default", Usage: "print the defaults, as a config file", Action: func(_ context.Context, c *cli.Command) error {
-					return defaultConfig().write(c.Root().Writer)
-				}},
-				{Name: "dump", Usage: "print what is in force, as a config file", Action: func(ctx context.Context, c *cli.Command) error {
-					return run(ctx, c, func(_ context.Context, cfg config) error { return cfg.write(c.Root().Writer) })
-				}},
+				{Name: "default", Usage: "print the defaults, as a config file",
+					Action: func(_ context.Context, c *cli.Command) error {
+						return defaultConfig().write(c.Root().Writer)
+					}},
+				{Name: "dump", Usage: "print what is in force, as a config file",
+					Action: func(ctx context.Context, c *cli.Command) error {
+						return run(ctx, c, func(_ context.Context, cfg config) error { return cfg.write(c.Root().Writer) })
+					}},
 			},
 		}},
 	})

@@ -58,15 +58,17 @@ func serve(ctx context.Context, cfg config) (err error) {
 		return err
 	}
 	defer stop(controls)
-	log.G(ctx).WithFields(log.Fields{"version": version, "root": cfg.Root, "address": cfg.GRPC.Address, "control": cfg.Control.Address}).Info("molt is serving")
+	log.G(ctx).WithFields(log.Fields{"version": version, "root": cfg.Root, "address": cfg.GRPC.Address,
+		"control": cfg.Control.Address}).Info("molt is serving")
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.G(ctx).WithError(err).Warn("failed to notify systemd")
 	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
-	case <-s.Failed():
-		return errors.New("serve: the database cannot be written to any more; what is the matter with it is mended at the next start")
+	case <-s.State().Failed():
+		return errors.New("serve: the database cannot be written to any more; what is the matter with it is mended " +
+			"at the next start")
 	case <-ctx.Done():
 	}
 	log.G(ctx).Info("stopping; containers go on running")
@@ -112,7 +114,8 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, *host.Host
 		s, err := snapshotter.New(cfg.Root, opts...)
 		return s, nil, err
 	}
-	h, err := host.New(cfg.Containerd.Address, cfg.Containerd.Snapshotter, host.WithUnknownLabels(host.UnknownLabels(cfg.Containerd.Unknown)))
+	h, err := host.New(cfg.Containerd.Address, cfg.Containerd.Snapshotter,
+		host.WithUnknownLabels(host.UnknownLabels(cfg.Containerd.Unknown)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -120,7 +123,7 @@ func open(ctx context.Context, cfg config) (*snapshotter.Snapshotter, *host.Host
 	if err != nil {
 		return nil, nil, errors.Join(err, h.Close())
 	}
-	go h.WatchTasks(ctx, s.TaskSeen)
+	go h.WatchTasks(ctx, s.Uses().TaskSeen)
 	return s, h, nil
 }
 

@@ -19,14 +19,19 @@ func app() *cli.Command {
 		Version: version,
 		// Completion scripts and suggestions are those of the library.
 		EnableShellCompletion: true, Suggest: true,
-		Description: `Exit codes: 0 done, 1 failed or aborted, 2 bad usage, 3 done but storages are held (or would be),
-4 not found, 5 refused as things stand, 6 the daemon cannot be reached, 7 no permission to use its socket. Of several, the worst: 1 before 5, 4 and 3.`,
+		Description: `Exit codes: 0 done, 1 failed or aborted, 2 bad usage, 3 done but storages are held (or
+would be), 4 not found, 5 refused as things stand, 6 the daemon cannot be reached, 7 no permission to use its
+socket. Of several, the worst: 1 before 5, 4 and 3.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "address", Aliases: []string{"a"}, Usage: "control `SOCKET` of the daemon", Value: "/run/containerd-molt-grpc/control.sock", Sources: cli.EnvVars("MOLT_CONTROL_ADDRESS")},
-			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "containerd `NAMESPACE` in which images are looked up, and to which storage ls is limited", Value: "default", Sources: cli.EnvVars("CONTAINERD_NAMESPACE")},
+			&cli.StringFlag{Name: "address", Aliases: []string{"a"}, Usage: "control `SOCKET` of the daemon",
+				Value: "/run/containerd-molt-grpc/control.sock", Sources: cli.EnvVars("MOLT_CONTROL_ADDRESS")},
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"},
+				Usage: "containerd `NAMESPACE` in which images are looked up, and to which storage ls is limited",
+				Value: "default", Sources: cli.EnvVars("CONTAINERD_NAMESPACE")},
 			&cli.StringFlag{Name: "format", Usage: "table or json", Value: formatTable, Local: false},
 		},
-		Commands: []*cli.Command{storageCommand(), updateCommand(), layerCommand(), containerCommand(), graphCommand(), dfCommand(), checkCommand(), repairCommand(), backupCommand(), codesCommand(), versionCommand()},
+		Commands: []*cli.Command{storageCommand(), updateCommand(), layerCommand(), containerCommand(), graphCommand(),
+			dfCommand(), checkCommand(), repairCommand(), backupCommand(), codesCommand(), versionCommand()},
 		// Errors are told, and turned into exit codes, in one place.
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 	})
@@ -42,14 +47,16 @@ func strict(c *cli.Command) *cli.Command {
 	}
 	c.OnUsageError = func(_ context.Context, c *cli.Command, err error, _ bool) error {
 		if given, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
-			return usagef("unknown flag %s%s; see %s --help", dashed(given), meant(given, cli.SuggestFlag(c.Flags, given, false)), c.FullName())
+			return usagef("unknown flag %s%s; see %s --help", dashed(given),
+				meant(given, cli.SuggestFlag(c.Flags, given, false)), c.FullName())
 		}
 		return usageError{err}
 	}
 	if c.Action == nil {
 		c.Action = func(_ context.Context, c *cli.Command) error {
 			if c.Args().Present() {
-				return usagef("unknown command %q%s; see %s --help", c.Args().First(), suggested(c, c.Args().First()), c.FullName())
+				return usagef("unknown command %q%s; see %s --help", c.Args().First(), suggested(c, c.Args().First()),
+					c.FullName())
 			}
 			if c.Root() == c {
 				return cli.ShowRootCommandHelp(c)

@@ -23,11 +23,13 @@ var errProblems = errors.New("there are problems")
 func checkCommand() *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "tell what is wrong with the state directory, the mounts, and what containerd knows",
-		Description: "Changes nothing. The exit code is 1 if something keeps a storage or a layer from being used, or will.\n" +
+		Description: "Changes nothing. The exit code is 1 if something keeps a storage or a layer from being used, " +
+			"or will.\n" +
 			"With --deep the records of what was in frozen nodes are completed where there are none.",
 		Flags: []cli.Flag{&cli.BoolFlag{
-			Name:  "deep",
-			Usage: "also compare all frozen nodes with what was in them when they were frozen; reads all layers and storages",
+			Name: "deep",
+			Usage: "also compare all frozen nodes with what was in them when they were frozen; reads all layers and " +
+				"storages",
 		}},
 		Action: action(check(false)),
 	}
@@ -36,8 +38,9 @@ func checkCommand() *cli.Command {
 func repairCommand() *cli.Command {
 	return &cli.Command{
 		Name: "repair", Usage: "do what has one right answer about the problems that check finds",
-		Description: "Nothing that was written in a container is deleted. What has no single right answer is told and left alone.",
-		Flags:       []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "tell what would be done, and change nothing"}},
+		Description: "Nothing that was written in a container is deleted. What has no single right answer is told " +
+			"and left alone.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "tell what would be done, and change nothing"}},
 		Action: action(func(ctx context.Context, c *cli.Command, client api.ControlClient) error {
 			return check(!c.Bool("dry-run"))(ctx, c, client)
 		}),
@@ -100,7 +103,8 @@ func problemRows(t *table, problems []*api.Problem) {
 func backupCommand() *cli.Command {
 	return &cli.Command{
 		Name: "backup", Usage: "write a copy of the graph, as it is at this moment, to a file", ArgsUsage: "FILE",
-		Description: "The copy is a database that can take the place of graph.db while the daemon is stopped. The content of layers\n" +
+		Description: "The copy is a database that can take the place of graph.db while the daemon is stopped. The " +
+			"content of layers\n" +
 			"and storages is not in it: copy the state directory for that. FILE must not exist.",
 		Action: action(backup),
 	}

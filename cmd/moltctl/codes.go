@@ -15,8 +15,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 )
 
-// code is a word that molt answers with, for people: what it means, what there is to do, and the command for that. Words of
-// COMMAND in capitals are to be filled in.
+// code is a word that molt answers with, for people: what it means, what there is to do, and the command for that.
+// Words of COMMAND in capitals are to be filled in.
 type code struct {
 	kind, name, means, do, command string
 }
@@ -55,12 +55,16 @@ const (
 )
 
 var stateCodes = []code{
-	{kindState, "planned", "waits: for its turn, or for the storage not to be in use", "nothing, or stop what uses the storage", watchUpdate},
+	{kindState, "planned", "waits: for its turn, or for the storage not to be in use",
+		"nothing, or stop what uses the storage", watchUpdate},
 	{kindState, "staging", "what the update does is being found out", "nothing", watchUpdate},
-	{kindState, "staged", "what the update does is known and written; the storage has not moved", "have it moved, or leave it to the daemon where servicing.on_commit says so", "moltctl update apply UPDATE"},
-	{kindState, "announced", "a layer was committed that updates the base; nothing happens by itself", "have the storages moved, or withdraw it", "moltctl update apply UPDATE"},
+	{kindState, "staged", "what the update does is known and written; the storage has not moved",
+		"have it moved, or leave it to the daemon where servicing.on_commit says so", "moltctl update apply UPDATE"},
+	{kindState, "announced", "a layer was committed that updates the base; nothing happens by itself",
+		"have the storages moved, or withdraw it", "moltctl update apply UPDATE"},
 	{kindState, "applied", "the storage stands on the new base", "look at what was decided", showReport},
-	{kindState, "held", "the storage cannot be updated for the reasons given, and stands on its old base", "do what is said beside each reason, and update it again", showReport},
+	{kindState, "held", "the storage cannot be updated for the reasons given, and stands on its old base",
+		"do what is said beside each reason, and update it again", showReport},
 	{kindState, "aborted", "given up; the storage stands on its old base", "see why, and update it again", createAgain},
 	{kindState, "rolled-back", "the update was undone", "nothing, or update the storage again", createAgain},
 	{kindState, "withdrawn", "taken back before it was applied", "nothing, or update the storage again", createAgain},
@@ -68,37 +72,59 @@ var stateCodes = []code{
 
 var useCodes = []code{
 	{kindUse, "use-running", "containerd reports a running container", "nothing, or stop the container", watchUpdate},
-	{kindUse, "use-mounted", "a mount table shows it mounted", "end the processes that are named, or unmount it", inspectUpdates},
-	{kindUse, "use-starting", "the container may be starting", "nothing: this ends by itself (servicing.grace)", watchUpdate},
-	{kindUse, "use-unseen", "the kernel reports a use that no mount table shows", "end the processes that are named, remove the mount namespace, or answer for it yourself", createAgain + " --assume-free"},
-	{kindUse, "use-blind", "the daemon does not see the processes of the host", "run it in the pid namespace of the host, or answer for the storage yourself", createAgain + " --assume-free"},
-	{kindUse, "use-unknown", "containerd, the mount tables or the kernel gave no answer", "mend that; it is asked again by itself", inspectUpdates},
+	{kindUse, "use-mounted", "a mount table shows it mounted", "end the processes that are named, or unmount it",
+		inspectUpdates},
+	{kindUse, "use-starting", "the container may be starting", "nothing: this ends by itself (servicing.grace)",
+		watchUpdate},
+	{kindUse, "use-unseen", "the kernel reports a use that no mount table shows",
+		"end the processes that are named, remove the mount namespace, or answer for it yourself",
+		createAgain + " --assume-free"},
+	{kindUse, "use-blind", "the daemon does not see the processes of the host",
+		"run it in the pid namespace of the host, or answer for the storage yourself", createAgain + " --assume-free"},
+	{kindUse, "use-unknown", "containerd, the mount tables or the kernel gave no answer",
+		"mend that; it is asked again by itself", inspectUpdates},
 }
 
 var findingCodes = []code{
-	{kindFinding, "packaged-program", "a program of a package lacks a library, a version of one, or its loader", "bring the package to a version that goes with the new base, in the container", showReport},
-	{kindFinding, "own-program", "a program of no package lacks a library, a version of one, or its loader", "build or install the program again, in the container", showReport},
-	{kindFinding, "replaced-library", "a library of yours lacks versions of symbols that the base's in its place has", "remove the library, or build it again, in the container", "moltctl storage explain STORAGE PATH"},
-	{kindFinding, "script", "the interpreter of a script is gone", "install the interpreter, or name another one in the script, in the container", showReport},
-	{kindFinding, "modules", "the interpreter that modules are installed for is gone", "install the modules again for the interpreter that is there", showReport},
-	{kindFinding, "link", "a symbolic link leads nowhere any more", "remove the link, or give it another target, in the container", "moltctl storage explain STORAGE PATH"},
-	{kindFinding, "account", "an owner of files has another name now, or none", "give the files to the account that they are for, in the container", showReport},
-	{kindFinding, "package-files", "a file of a package is not there any more", "install the package again, in the container", "moltctl storage explain STORAGE PATH"},
+	{kindFinding, "packaged-program", "a program of a package lacks a library, a version of one, or its loader",
+		"bring the package to a version that goes with the new base, in the container", showReport},
+	{kindFinding, "own-program", "a program of no package lacks a library, a version of one, or its loader",
+		"build or install the program again, in the container", showReport},
+	{kindFinding, "replaced-library", "a library of yours lacks versions of symbols that the base's in its place has",
+		"remove the library, or build it again, in the container", "moltctl storage explain STORAGE PATH"},
+	{kindFinding, "script", "the interpreter of a script is gone",
+		"install the interpreter, or name another one in the script, in the container", showReport},
+	{kindFinding, "modules", "the interpreter that modules are installed for is gone",
+		"install the modules again for the interpreter that is there", showReport},
+	{kindFinding, "link", "a symbolic link leads nowhere any more",
+		"remove the link, or give it another target, in the container", "moltctl storage explain STORAGE PATH"},
+	{kindFinding, "account", "an owner of files has another name now, or none",
+		"give the files to the account that they are for, in the container", showReport},
+	{kindFinding, "package-files", "a file of a package is not there any more",
+		"install the package again, in the container", "moltctl storage explain STORAGE PATH"},
 }
 
 var fateCodes = []code{
-	{kindFate, "rolled back", "the storage returns to the state from before the update", "look at what was set aside", "moltctl storage history STORAGE"},
-	{kindFate, "waits", "the storage is in use, and is rolled back when that has ended", "nothing, or stop what uses it; or withdraw the rollback", "moltctl update cancel UPDATE"},
+	{kindFate, "rolled back", "the storage returns to the state from before the update", "look at what was set aside",
+		"moltctl storage history STORAGE"},
+	{kindFate, "waits", "the storage is in use, and is rolled back when that has ended",
+		"nothing, or stop what uses it; or withdraw the rollback", "moltctl update cancel UPDATE"},
 	{kindFate, "withdrawn", "the update had not moved the storage, and no longer will", "nothing", inspectUpdates},
-	{kindFate, "rollback withdrawn", "the storage stays where the update moved it", "nothing, or roll it back again", rollbackNamed},
+	{kindFate, "rollback withdrawn", "the storage stays where the update moved it", "nothing, or roll it back again",
+		rollbackNamed},
 	{kindFate, "is rolled back", "the update was undone before", "nothing, or update the storage again", createAgain},
-	{kindFate, "moved on", "a later update has moved the storage since", "undo that one first", "moltctl storage rollback STORAGE"},
-	{kindFate, "needs its name", "its container asks for the base that the storage would leave", "name the storage if that is meant", rollbackNamed},
+	{kindFate, "moved on", "a later update has moved the storage since", "undo that one first",
+		"moltctl storage rollback STORAGE"},
+	{kindFate, "needs its name", "its container asks for the base that the storage would leave",
+		"name the storage if that is meant", rollbackNamed},
 	{kindFate, "removed", "the storage is not there any more", "nothing", inspectUpdates},
-	{kindFate, "begun there", "the storage was begun on the new base, and stays there", "take it back as well", "moltctl update rollback --with-new UPDATE"},
-	{kindFate, "taken along", "the storage was begun on the new base, and is updated to the old one", "nothing", inspectUpdates},
+	{kindFate, "begun there", "the storage was begun on the new base, and stays there", "take it back as well",
+		"moltctl update rollback --with-new UPDATE"},
+	{kindFate, "taken along", "the storage was begun on the new base, and is updated to the old one", "nothing",
+		inspectUpdates},
 	{kindFate, "ends", "the update takes in no more storages that come", "nothing", inspectUpdates},
-	{kindFate, "failed", "the storage stands where it stood, for the reason given", "do what the reason says, and repeat it", rollbackNamed},
+	{kindFate, "failed", "the storage stands where it stood, for the reason given",
+		"do what the reason says, and repeat it", rollbackNamed},
 }
 
 // allCodes returns every code, those of one kind together.
@@ -126,7 +152,8 @@ func (c code) meaning() string {
 
 func codesCommand() *cli.Command {
 	return &cli.Command{
-		Name: "codes", Usage: "say what a state, a reason, a use or a finding means, and what to do", ArgsUsage: "[CODE]",
+		Name: "codes", Usage: "say what a state, a reason, a use or a finding means, and what to do",
+		ArgsUsage:   "[CODE]",
 		Description: "Without a CODE, all of them. The daemon is not asked.",
 		Action:      func(_ context.Context, c *cli.Command) error { return showCodes(c) },
 	}
@@ -147,7 +174,8 @@ func showCodes(c *cli.Command) error {
 	if c.String("format") == formatJSON {
 		list := make([]map[string]string, 0, len(found))
 		for _, one := range found {
-			list = append(list, map[string]string{"kind": one.kind, "code": one.name, "means": one.means, "do": one.do, "command": one.command})
+			list = append(list, map[string]string{"kind": one.kind, "code": one.name, "means": one.means, "do": one.do,
+				"command": one.command})
 		}
 		return printObject(c.Root().Writer, map[string]any{"codes": list})
 	}

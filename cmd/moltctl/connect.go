@@ -81,7 +81,8 @@ func (d *dialer) connect() (*grpc.ClientConn, error) {
 		d.failed = err
 		return conn, err
 	}
-	return grpc.NewClient("passthrough:///molt", grpc.WithContextDialer(dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return grpc.NewClient("passthrough:///molt", grpc.WithContextDialer(dial),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
 // unreached says why there is no connection.
@@ -92,7 +93,8 @@ func (d *dialer) unreached(err error) error {
 	case errors.Is(d.failed, fs.ErrPermission):
 		return fmt.Errorf("%w: %s may be used by root only; run moltctl as root", errDenied, d.socket)
 	case errors.Is(d.failed, fs.ErrNotExist):
-		return fmt.Errorf("%w: there is no socket %s; start containerd-molt-grpc, or give its control.address by --address", errNoDaemon, d.socket)
+		return fmt.Errorf("%w: there is no socket %s; start containerd-molt-grpc, or give its control.address by "+
+			"--address", errNoDaemon, d.socket)
 	case errors.Is(d.failed, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: nobody listens at %s any longer; start containerd-molt-grpc", errNoDaemon, d.socket)
 	}

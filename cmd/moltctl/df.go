@@ -15,8 +15,8 @@ import (
 func dfCommand() *cli.Command {
 	return &cli.Command{
 		Name: "df", Usage: "show what takes how much space in the state directory",
-		Description: `Walks what is being written. RECLAIMABLE is free when rollback points end (retention in the configuration) and the trash is emptied;
-storages end by moltctl storage rm only.`,
+		Description: `Walks what is being written. RECLAIMABLE is free when rollback points end (retention in
+the configuration) and the trash is emptied; storages end by moltctl storage rm only.`,
 		Action: action(diskUsage),
 	}
 }

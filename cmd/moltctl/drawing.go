@@ -42,7 +42,8 @@ func draw(p *picture) drawn {
 	}
 	for _, u := range p.updates {
 		if p.shown[u.GetFrom()] && p.shown[u.GetTo()] {
-			d.edges = append(d.edges, edge{from: nodeID(u.GetFrom()), to: nodeID(u.GetTo()), label: updateID(u.GetId()) + " " + updateState(u), update: true})
+			d.edges = append(d.edges, edge{from: nodeID(u.GetFrom()), to: nodeID(u.GetTo()),
+				label: updateID(u.GetId()) + " " + updateState(u), update: true})
 		}
 	}
 	return d

@@ -20,7 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Ids are shown to programs as commands take them. This says which fields are ids: nodes (n12) and updates (u3); 0 is null.
+// Ids are shown to programs as commands take them. This says which fields are ids: nodes (n12) and updates (u3); 0 is
+// null.
 const (
 	aNode    = "n"
 	anUpdate = "u"
@@ -48,8 +49,8 @@ func asJSON(m proto.Message) (string, error) {
 	return b.String(), nil
 }
 
-// compactJSON writes a message as it is shown to programs, in one line. Fields that are not set are there: null, where no value
-// says so.
+// compactJSON writes a message as it is shown to programs, in one line. Fields that are not set are there: null, where
+// no value says so.
 func compactJSON(m proto.Message) []byte {
 	var b bytes.Buffer
 	writeMessage(&b, m.ProtoReflect())
@@ -128,7 +129,8 @@ func writeText(b *bytes.Buffer, text string) {
 	b.Write(bytes.TrimSpace(quoted.Bytes()))
 }
 
-// paths are the members of reports and of other documents of the engine that hold a path. It has them relative to the root.
+// paths are the members of reports and of other documents of the engine that hold a path. It has them relative to the
+// root.
 var paths = map[string]bool{"path": true, "was": true, "at": true}
 
 // rawPath is the member of those that has a path as bytes, where it is not UTF-8.

@@ -21,8 +21,8 @@ import (
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
-// ending counts, over the storages of an update, what people want to look at when it has ended, or would have: how much of what,
-// and in how many storages.
+// ending counts, over the storages of an update, what people want to look at when it has ended, or would have: how much
+// of what, and in how many storages.
 type ending struct {
 	merged, beside, moved, warned, hidden amount
 	held                                  map[servicing.HoldCode]int // storages, by cause; one can have several
@@ -120,7 +120,8 @@ func (e *ending) waiting(use string) {
 	e.waits[use]++
 }
 
-// printEnding says, for people, what an update did besides moving storages, what keeps it from the others, and which commands say more.
+// printEnding says, for people, what an update did besides moving storages, what keeps it from the others, and which
+// commands say more.
 func printEnding(ctx context.Context, c *cli.Command, client api.ControlClient, u *api.Update) error {
 	if c.String("format") == formatJSON {
 		return nil
@@ -172,13 +173,16 @@ func (e *ending) show(t *table, update string) error {
 		one, many string
 	}{
 		{e.merged, "file holds your changes and the base's", "files hold your changes and the base's"},
-		{e.beside, "file is yours, with the new one beside it as *.molt-new", "files are yours, with the new ones beside them as *.molt-new"},
-		{e.moved, "path of yours has moved out of the way of the base", "paths of yours have moved out of the way of the base"},
+		{e.beside, "file is yours, with the new one beside it as *.molt-new",
+			"files are yours, with the new ones beside them as *.molt-new"},
+		{e.moved, "path of yours has moved out of the way of the base",
+			"paths of yours have moved out of the way of the base"},
 		{e.hidden, "fix is hidden by what is yours", "fixes are hidden by what is yours"},
 		{e.warned, "warning of the checks", "warnings of the checks"},
 	} {
 		if row.things > 0 {
-			t.row("note:", fmt.Sprintf("%d %s, in %s%s", row.things, plural(row.things, row.one, row.many), storagesCount(row.storages), report))
+			t.row("note:", fmt.Sprintf("%d %s, in %s%s", row.things, plural(row.things, row.one, row.many),
+				storagesCount(row.storages), report))
 		}
 	}
 	for _, cause := range slices.SortedFunc(maps.Keys(e.held), e.moreHeld) {
@@ -190,7 +194,8 @@ func (e *ending) show(t *table, update string) error {
 	}
 	for _, use := range slices.Sorted(maps.Keys(e.waits)) {
 		n := e.waits[use]
-		t.row("note:", fmt.Sprintf("%s %s, %s%s", storagesCount(n), plural(n, "waits", "wait"), codeOf(use).meaning(), inspect))
+		t.row("note:", fmt.Sprintf("%s %s, %s%s", storagesCount(n), plural(n, "waits", "wait"), codeOf(use).meaning(),
+			inspect))
 	}
 	return t.err
 }

@@ -96,8 +96,8 @@ type errorJSON struct {
 	} `json:"error"`
 }
 
-// printError shows an error on the error output and returns the exit code. That nothing can be written there is no other error:
-// the exit code is shown all the same.
+// printError shows an error on the error output and returns the exit code. That nothing can be written there is no
+// other error: the exit code is shown all the same.
 func printError(err error, inJSON bool, w io.Writer) int {
 	code := exitCode(err)
 	if err == nil {
@@ -121,12 +121,14 @@ func printError(err error, inJSON bool, w io.Writer) int {
 	return code
 }
 
-// wantsJSON reports whether a command line asks for JSON. It is asked for also where the command line cannot be understood.
+// wantsJSON reports whether a command line asks for JSON. It is asked for also where the command line cannot be
+// understood.
 func wantsJSON(args []string) bool {
 	for i, arg := range args {
 		name, value, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if name == "format" && strings.HasPrefix(arg, "-") {
-			return given && value == formatJSON || !given && slices.Equal(args[i+1:min(i+2, len(args))], []string{formatJSON})
+			return given && value == formatJSON || !given &&
+				slices.Equal(args[i+1:min(i+2, len(args))], []string{formatJSON})
 		}
 	}
 	return false

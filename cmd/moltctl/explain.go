@@ -23,13 +23,15 @@ import (
 func explainCommands() []*cli.Command {
 	return []*cli.Command{
 		{
-			Name: "explain", Usage: "show where what the container sees at a path comes from, and what it hides", ArgsUsage: "STORAGE PATH",
-			Action: action(explainPath),
+			Name: "explain", Usage: "show where what the container sees at a path comes from, and what it hides",
+			ArgsUsage: "STORAGE PATH",
+			Action:    action(explainPath),
 		},
 		{
 			Name: "audit", Usage: "show which fixes of its base a storage hides", ArgsUsage: "STORAGE",
-			Description: `Packages of the base, and the files that they own, are compared with what the container sees. Files of the base
-that no package owns are not: storage explain shows one of them. Exit code 3 if fixes are hidden.`,
+			Description: `Packages of the base, and the files that they own, are compared with what the container
+sees. Files of the base that no package owns are not: storage explain shows one of them. Exit code 3 if fixes
+are hidden.`,
 			Action: action(auditStorage),
 		},
 	}
@@ -59,7 +61,8 @@ func explainPath(ctx context.Context, c *cli.Command, client api.ControlClient) 
 		}
 	}
 	if !e.Exists && len(e.Stack) == 0 {
-		text := fmt.Sprintf("%s: no such path, neither in storage %s nor in its base", printable(bytesOf(e.Path, e.PathBytes)), args[0])
+		text := fmt.Sprintf("%s: no such path, neither in storage %s nor in its base",
+			printable(bytesOf(e.Path, e.PathBytes)), args[0])
 		return classedError{text, errdefs.ErrNotFound}
 	}
 	if inJSON {
@@ -110,7 +113,8 @@ func explanation(t *table, e *servicing.Explanation) {
 	t.row()
 	t.row("NODE", "OF THE", "SEEN", "WHAT", "MODE", "OWNER", "SIZE", "CONTENT")
 	for _, s := range e.Stack {
-		t.row(s.From, map[bool]string{true: "storage", false: "base"}[s.Storage], seen(s), s.What, orDash(mode(s)), fmt.Sprintf("%d:%d", s.UID, s.GID), size(s.Size), short(orDash(printable([]byte(s.Content)))))
+		t.row(s.From, map[bool]string{true: "storage", false: "base"}[s.Storage], seen(s), s.What, orDash(mode(s)),
+			fmt.Sprintf("%d:%d", s.UID, s.GID), size(s.Size), short(orDash(printable([]byte(s.Content)))))
 	}
 	for _, s := range e.Stack {
 		if s.Unread != "" {
@@ -188,7 +192,8 @@ func notEffective(ctx context.Context, c *cli.Command, client api.ControlClient,
 	}
 	held := r.GetStorage().GetHeldBy()
 	if held != 0 && c.String("format") != formatJSON {
-		if _, err := fmt.Fprintf(c.Root().Writer, "held: update %s is not applied; see moltctl update report --storage %s %s\n",
+		if _, err := fmt.Fprintf(c.Root().Writer,
+			"held: update %s is not applied; see moltctl update report --storage %s %s\n",
 			updateID(held), r.GetStorage().GetName(), updateID(held)); err != nil {
 			return err
 		}

@@ -25,9 +25,10 @@ func graphCommand() *cli.Command {
 	return &cli.Command{
 		Name:  graphName,
 		Usage: "show which containers stand on what",
-		Description: `Layers grow from the base; below each layer are the storages that stand on it, with their nodes from the open one
-down: Δ is a delta storage. --format is table (a tree), dot, mermaid or json.`,
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "show every layer of long chains, and layers that nothing but containerd needs"}},
+		Description: `Layers grow from the base; below each layer are the storages that stand on it, with
+their nodes from the open one down: Δ is a delta storage. --format is table (a tree), dot, mermaid or json.`,
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "all",
+			Usage: "show every layer of long chains, and layers that nothing but containerd needs"}},
 		Action: action(func(ctx context.Context, c *cli.Command, client api.ControlClient) error {
 			if _, err := arguments(c); err != nil {
 				return err
@@ -67,7 +68,8 @@ type picture struct {
 func newPicture(r *api.GraphResponse, all bool) *picture {
 	p := &picture{
 		nodes: map[uint64]*api.Node{}, order: r.GetNodes(), updates: r.GetUpdates(), all: all,
-		storages: map[uint64][]*api.Storage{}, refs: map[uint64][]string{}, shown: map[uint64]bool{}, ends: map[uint64]bool{},
+		storages: map[uint64][]*api.Storage{}, refs: map[uint64][]string{}, shown: map[uint64]bool{},
+		ends: map[uint64]bool{},
 	}
 	for _, n := range r.GetNodes() {
 		p.nodes[n.GetId()] = n
@@ -120,7 +122,8 @@ func (p *picture) layersOn(id uint64) []*api.Node {
 
 // plain tells whether a layer is just a step in a chain, of no interest by itself.
 func (p *picture) plain(n *api.Node) bool {
-	if p.all || p.ends[n.GetId()] || len(p.storages[n.GetId()]) > 0 || len(p.refs[n.GetId()]) > 0 || n.GetDamage() != "" {
+	if p.all || p.ends[n.GetId()] || len(p.storages[n.GetId()]) > 0 || len(p.refs[n.GetId()]) > 0 ||
+		n.GetDamage() != "" {
 		return false
 	}
 	above := p.layersOn(n.GetId())

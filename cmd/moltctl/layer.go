@@ -22,9 +22,9 @@ func layerCommand() *cli.Command {
 			{Name: "ls", Usage: "list layers", Action: action(listLayers)},
 			{
 				Name: "merge", Usage: "merge delta layers that no storage stands on with the layer above them",
-				Description: `What any container sees stays the same. Layers that containerd knows by name, and layers that a
-rollback may need, are left as they are; the reasons are shown. The daemon merges delta layers by itself some time after
-nothing needs them.`,
+				Description: `What any container sees stays the same. Layers that containerd knows by name, and layers
+that a rollback may need, are left as they are; the reasons are shown. The daemon merges delta layers by itself
+some time after nothing needs them.`,
 				Flags: []cli.Flag{&cli.BoolFlag{
 					Name: "dry-run", Usage: "show which layers would be merged first, and change nothing",
 				}},
@@ -56,7 +56,8 @@ func listLayers(ctx context.Context, c *cli.Command, client api.ControlClient) e
 	return printed(c, layers, func(t *table) {
 		t.row("LAYER", "PARENT", "KIND", "SIZE", "STORAGES", "NAME IN CONTAINERD")
 		for _, n := range layers.GetNodes() {
-			t.row(nodeID(n.GetId()), nodeID(n.GetParent()), kindOf(n), size(n.GetSize()), storages[n.GetId()], orDash(strings.Join(names[n.GetId()], ", ")))
+			t.row(nodeID(n.GetId()), nodeID(n.GetParent()), kindOf(n), size(n.GetSize()), storages[n.GetId()],
+				orDash(strings.Join(names[n.GetId()], ", ")))
 		}
 	})
 }

@@ -31,7 +31,8 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	return printError(c.Run(ctx, helpLast(args)), wantsJSON(args), errOut)
 }
 
-// helpLast makes "help update create" of the command line "update create --help": the library looks at the first name only.
+// helpLast makes "help update create" of the command line "update create --help": the library looks at the first name
+// only.
 func helpLast(args []string) []string {
 	for i := 1; i < len(args); i++ {
 		switch arg := args[i]; {

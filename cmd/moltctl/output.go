@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/docker/go-units"
 	"github.com/urfave/cli/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -41,8 +42,8 @@ func newTable(w io.Writer) *table {
 	return &table{w: tabwriter.NewWriter(&trimmer{w: w}, 2, 8, 2, ' ', 0)}
 }
 
-// trimmer passes lines on without the blanks at their ends. Cells that are empty must reach the tabwriter: a row without them
-// would end the columns.
+// trimmer passes lines on without the blanks at their ends. Cells that are empty must reach the tabwriter: a row
+// without them would end the columns.
 type trimmer struct {
 	w    io.Writer
 	rest []byte // blanks that may be at the end of a line
@@ -96,8 +97,8 @@ func (t *table) end(err error) error {
 	return err
 }
 
-// visible writes text so that what is in it cannot confuse a terminal, or look like something else. Names, paths and reasons
-// may come from inside a container.
+// visible writes text so that what is in it cannot confuse a terminal, or look like something else. Names, paths and
+// reasons may come from inside a container.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -177,15 +178,7 @@ func orDash(s string) string {
 
 // size writes a number of bytes with a binary unit.
 func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	f, unit := float64(n), 0
-	for f >= 1024 && unit < len(units)-1 {
-		f, unit = f/1024, unit+1
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[unit])
+	return units.CustomSize("%.4g %s", float64(n), 1024, []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"})
 }
 
 // ownKey returns the containerd key within the key of a snapshot, to be shown.

@@ -127,7 +127,8 @@ func (s *shortfall) addPreview(c *cli.Command, one *api.Preview, refused preview
 	}
 }
 
-// previewText shows previews to people, each with the report that comes after it, and counts at the end what they came to.
+// previewText shows previews to people, each with the report that comes after it, and counts at the end what they came
+// to.
 type previewText struct {
 	c *cli.Command
 	ending

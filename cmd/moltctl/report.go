@@ -175,7 +175,8 @@ func (s *summary) begin() {
 		}
 	}
 	for _, f := range s.report.Findings {
-		s.t.row("  "+string(f.Severity)+":", printable(pathOf(servicing.PathReport{Path: f.Path, PathBytes: f.PathBytes})), f.Message)
+		s.t.row("  "+string(f.Severity)+":", printable(pathOf(servicing.PathReport{Path: f.Path,
+			PathBytes: f.PathBytes})), f.Message)
 	}
 	waiting(s.t, s.report.Waiting)
 	unread(s.t, "  not looked at", s.report.Unread)

@@ -52,7 +52,8 @@ func (f *findings) read(storage string, report io.Reader) error {
 		switch name {
 		case "holds":
 			return eachElement(dec, func(h servicing.Reason) error {
-				f.add(storage, finding{rank: -3, what: "held", subject: heldSubject(h), text: h.Message + codeText(h.Code)})
+				f.add(storage, finding{rank: -3, what: "held", subject: heldSubject(h),
+					text: h.Message + codeText(h.Code)})
 				return nil
 			})
 		case "findings":
@@ -64,14 +65,16 @@ func (f *findings) read(storage string, report io.Reader) error {
 		case "waiting":
 			return eachElement(dec, func(w servicing.Waiting) error {
 				if w.Fix {
-					f.add(storage, finding{rank: -1, what: "fix waits", subject: w.Package, text: fmt.Sprintf("%s -> %s: %s", w.Kept, cmp.Or(w.Base, "none"), w.Why())})
+					f.add(storage, finding{rank: -1, what: "fix waits", subject: w.Package,
+						text: fmt.Sprintf("%s -> %s: %s", w.Kept, cmp.Or(w.Base, "none"), w.Why())})
 				}
 				return nil
 			})
 		case "paths":
 			return eachElement(dec, func(p servicing.PathReport) error {
 				text := strings.Trim(p.Reason+"; "+hidden(p), "; ")
-				f.add(storage, finding{rank: rankOf(p.Verdict), what: string(p.Verdict), subject: printable(pathOf(p)), text: text})
+				f.add(storage, finding{rank: rankOf(p.Verdict), what: string(p.Verdict), subject: printable(pathOf(p)),
+					text: text})
 				return nil
 			})
 		}
@@ -97,7 +100,8 @@ func rankOf(verdict servicing.Verdict) int {
 	return len(verdicts)
 }
 
-// reportAll shows what was found in several storages of an update: for people each thing once, as JSON one line for each storage.
+// reportAll shows what was found in several storages of an update: for people each thing once, as JSON one line for
+// each storage.
 func reportAll(ctx context.Context, c *cli.Command, client api.ControlClient, id uint64, storages []string) error {
 	all := findings{storages: map[finding][]string{}}
 	for _, storage := range storages {
@@ -143,7 +147,8 @@ func copyReport(w io.Writer, storage string, report io.Reader) error {
 func (f *findings) show(t *table, of int) error {
 	t.row("FINDING", "PATH OR PACKAGE", "STORAGES", "WHY")
 	order := slices.SortedFunc(maps.Keys(f.storages), func(a, b finding) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(len(f.storages[b]), len(f.storages[a])), cmp.Compare(a.subject, b.subject), cmp.Compare(a.text, b.text))
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(len(f.storages[b]), len(f.storages[a])),
+			cmp.Compare(a.subject, b.subject), cmp.Compare(a.text, b.text))
 	})
 	for _, one := range order {
 		in := f.storages[one]

@@ -50,7 +50,8 @@ func reportPath(ctx context.Context, c *cli.Command, client api.ControlClient, i
 			return fmt.Errorf("read report: %w", err)
 		}
 		if len(all.Paths) == 0 {
-			return fmt.Errorf("the report on %s says nothing about %q: it is the user's own, or neither side changed it", storage, path)
+			return fmt.Errorf("the report on %s says nothing about %q: it is the user's own, or "+
+				"neither side changed it", storage, path)
 		}
 		p = all.Paths[0]
 	}

@@ -32,7 +32,8 @@ func settingsCommands() []*cli.Command {
 		},
 		{Name: "unpin", Usage: "let updates change a path again", ArgsUsage: "STORAGE PATH", Action: action(unpinPath)},
 		{
-			Name: "policy", Usage: "show, or set, what is pinned and what is done about conflicts", ArgsUsage: "STORAGE [KIND=ACTION...]",
+			Name: "policy", Usage: "show, or set, what is pinned and what is done about conflicts",
+			ArgsUsage:   "STORAGE [KIND=ACTION...]",
 			Description: policyHelp(), Action: action(setPolicy),
 		},
 	}

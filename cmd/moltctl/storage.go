@@ -20,17 +20,21 @@ func storageCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "storage",
 		Usage: "the writable states of containers",
-		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Whole parts between slashes will
-do where they are unique, except for rm, and so will the name that nerdctl or Kubernetes has for the container where no storage
-is called so. The storage of a container that asked for none is named by the container.`,
+		Description: `A storage is named NAMESPACE/NAME, in Kubernetes k8s.io/NAMESPACE/NAME/CONTAINER. Whole
+parts between slashes will do where they are unique, except for rm, and so will the name that nerdctl or
+Kubernetes has for the container where no storage is called so. The storage of a container that asked for none
+is named by the container.`,
 		Commands: append([]*cli.Command{
 			listCommand(),
-			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE", Action: action(inspectStorage)},
+			{Name: "inspect", Usage: "show what a storage consists of", ArgsUsage: "STORAGE",
+				Action: action(inspectStorage)},
 			diffCommand(),
-			{Name: "history", Usage: "show the updates of a storage and the states it can return to", ArgsUsage: "STORAGE", Action: action(storageHistory)},
+			{Name: "history", Usage: "show the updates of a storage and the states it can return to",
+				ArgsUsage: "STORAGE", Action: action(storageHistory)},
 			storageRollbackCommand(),
 			{
-				Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...", Action: action(removeStorages),
+				Name: "rm", Usage: "delete a storage with all that was written in it", ArgsUsage: "STORAGE...",
+				Action:      action(removeStorages),
 				Description: "The name must be given in full; the namespace may be left out, or given by --namespace.",
 				Flags:       []cli.Flag{assumeFree()},
 			},
@@ -49,8 +53,9 @@ const assumeFreeFlag = "assume-free"
 // assumeFree is the flag by which an operator answers for a storage not being in use.
 func assumeFree() cli.Flag {
 	return &cli.BoolFlag{
-		Name:  assumeFreeFlag,
-		Usage: "take a storage for free when it cannot be found out; a mount that is seen, or a running container, is not overridden",
+		Name: assumeFreeFlag,
+		Usage: "take a storage for free when it cannot be found out; a mount that is seen, or a running container, " +
+			"is not overridden",
 	}
 }
 
@@ -80,19 +85,22 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 		t.row("next start", orDash(s.GetPending()))
 		unfinished(t, r)
 		if s.GetFixesWaiting() > 0 {
-			t.row("updated", stateWith("applied", s.GetFixesWaiting())+": moltctl storage audit "+s.GetName()+" names what waits")
+			t.row("updated", stateWith("applied",
+				s.GetFixesWaiting())+": moltctl storage audit "+s.GetName()+" names what waits")
 		}
 		t.row("created", when(s.GetCreated()))
 		t.row()
 		t.row("NODE", "KIND", "SIZE", "INODES", "WRITTEN ON", "CREATED")
 		for _, n := range r.GetNodes() {
-			t.row(nodeID(n.GetId()), kindOf(n), size(n.GetSize()), n.GetInodes(), nodeID(n.GetBase()), when(n.GetCreated()))
+			t.row(nodeID(n.GetId()), kindOf(n), size(n.GetSize()), n.GetInodes(), nodeID(n.GetBase()),
+				when(n.GetCreated()))
 		}
 	})
 }
 
 // openStates are, of outcomes, those that leave something to be done or decided, with what they are called here.
-var openStates = map[string]string{"held": "held", "planned": "waits", "announced": "announced", "staged": "staged", "staging": "under way"}
+var openStates = map[string]string{"held": "held", "planned": "waits", "announced": "announced", "staged": "staged",
+	"staging": "under way"}
 
 // unfinished shows the updates that have not moved a storage and may still do: since when, for which base, and why.
 func unfinished(t *table, r *api.GetStorageResponse) {
@@ -103,7 +111,8 @@ func unfinished(t *table, r *api.GetStorageResponse) {
 			if o.GetStorage() != s.GetName() || what == "" || what == "held" && s.GetHeldBy() != u.GetId() {
 				continue
 			}
-			text := fmt.Sprintf("%s to %s, since %s", updateID(u.GetId()), baseName(u.GetTo(), u.GetToRef()), when(o.GetTime()))
+			text := fmt.Sprintf("%s to %s, since %s", updateID(u.GetId()), baseName(u.GetTo(), u.GetToRef()),
+				when(o.GetTime()))
 			if why := outcomeWhy(o); why != "" {
 				text += ": " + why
 			}
@@ -137,15 +146,17 @@ func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClien
 	return printed(c, r, func(t *table) {
 		name := r.GetStorage().GetName()
 		if p := r.GetStorage().GetPlaced(); p != nil {
-			t.row("begun on", nodeID(p.GetTo()), fmt.Sprintf("and not on %s, which its container named: %s leads there (servicing.new_containers)",
-				nodeID(p.GetFrom()), updateID(p.GetUpdate())), when(p.GetTime()))
+			t.row("begun on", nodeID(p.GetTo()),
+				fmt.Sprintf("and not on %s, which its container named: %s leads there (servicing.new_containers)",
+					nodeID(p.GetFrom()), updateID(p.GetUpdate())), when(p.GetTime()))
 			t.row()
 		}
 		t.row("UPDATE", "STATE", "FROM", "TO", "DELTA STORAGE", "TIME", "WHY")
 		for _, u := range r.GetUpdates() {
 			for _, o := range u.GetOutcomes() {
 				if o.GetStorage() == name {
-					t.row(updateID(u.GetId()), outcomeState(o), baseName(u.GetFrom(), u.GetFromRef()), baseName(u.GetTo(), u.GetToRef()), nodeID(o.GetDelta()), when(o.GetTime()), outcomeWhy(o))
+					t.row(updateID(u.GetId()), outcomeState(o), baseName(u.GetFrom(), u.GetFromRef()),
+						baseName(u.GetTo(), u.GetToRef()), nodeID(o.GetDelta()), when(o.GetTime()), outcomeWhy(o))
 				}
 			}
 		}
@@ -155,7 +166,8 @@ func storageHistory(ctx context.Context, c *cli.Command, client api.ControlClien
 			t.row("before "+updateID(p.GetUpdate()), nodeID(p.GetHead()), nodeID(p.GetBase()), when(p.GetTime()))
 		}
 		for _, p := range r.GetStorage().GetAside() {
-			t.row("set aside by rollback of "+updateID(p.GetUpdate()), nodeID(p.GetHead()), nodeID(p.GetBase()), when(p.GetTime()))
+			t.row("set aside by rollback of "+updateID(p.GetUpdate()), nodeID(p.GetHead()), nodeID(p.GetBase()),
+				when(p.GetTime()))
 		}
 	})
 }
@@ -183,7 +195,8 @@ func removeStorages(ctx context.Context, c *cli.Command, client api.ControlClien
 	for _, given := range c.Args().Slice() {
 		name, err := inFull(known.GetStorages(), fullNames(c, given), given)
 		if err == nil {
-			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name, AssumeFree: c.Bool(assumeFreeFlag)})
+			_, err = client.RemoveStorage(ctx, &api.RemoveStorageRequest{Name: name,
+				AssumeFree: c.Bool(assumeFreeFlag)})
 		}
 		if err == nil {
 			removed = append(removed, name)
@@ -231,7 +244,8 @@ func forkStorage(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if err != nil {
 		return err
 	}
-	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: fullNames(c, args[1])[0], AssumeFree: c.Bool(assumeFreeFlag)})
+	r, err := client.ForkStorage(ctx, &api.ForkStorageRequest{Source: args[0], Target: fullNames(c, args[1])[0],
+		AssumeFree: c.Bool(assumeFreeFlag)})
 	if err != nil {
 		return err
 	}

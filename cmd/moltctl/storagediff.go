@@ -15,8 +15,10 @@ import (
 
 func diffCommand() *cli.Command {
 	return &cli.Command{
-		Name: "diff", Usage: "show what a storage adds to its base, changes in it and deletes from it", ArgsUsage: "STORAGE",
-		Description: "What a runtime makes to mount something there (/proc, /etc/hosts, what the container's specification names) is left out.\n" +
+		Name: "diff", Usage: "show what a storage adds to its base, changes in it and deletes from it",
+		ArgsUsage: "STORAGE",
+		Description: "What a runtime makes to mount something there (/proc, /etc/hosts, what the container's " +
+			"specification names) is left out.\n" +
 			"With --format json, one document a line.",
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "also mount points"}},
 		Action: action(diffStorage),

@@ -24,13 +24,15 @@ const (
 func listCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ls", Usage: "list storages", Action: action(listStorages),
-		Description: `With --namespace, or $CONTAINERD_NAMESPACE, only storages of that namespace. CONTAINER is what the client of the container
-calls it, LAST USE the last mount of what is written now, and ASKS FOR the image that the container names where its storage
-stands on another one.`,
+		Description: `With --namespace, or $CONTAINERD_NAMESPACE, only storages of that namespace. CONTAINER
+is what the client of the container calls it, LAST USE the last mount of what is written now, and ASKS FOR the
+image that the container names where its storage stands on another one.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Usage: "also those of containers that asked for no storage"},
-			&cli.BoolFlag{Name: allNamespacesFlag, Aliases: []string{"A"}, Usage: "of all namespaces, whatever --namespace says"},
-			&cli.BoolFlag{Name: outdatedFlag, Usage: "only those that do not stand where updates lead, or on what their container asks for"},
+			&cli.BoolFlag{Name: allNamespacesFlag, Aliases: []string{"A"},
+				Usage: "of all namespaces, whatever --namespace says"},
+			&cli.BoolFlag{Name: outdatedFlag,
+				Usage: "only those that do not stand where updates lead, or on what their container asks for"},
 			&cli.BoolFlag{Name: noSizeFlag, Usage: "do not measure what is being written, which walks it"},
 		},
 	}
@@ -59,12 +61,14 @@ func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient)
 		})
 	}), err, t, func(part *api.ListStoragesResponse) {
 		for _, s := range part.GetStorages() {
-			t.row(s.GetName(), orDash(calledText(s)), imageText(s), size(s.GetSize()), lastUse(s), storageState(s), orDash(s.GetAsksFor()))
+			t.row(s.GetName(), orDash(calledText(s)), imageText(s), size(s.GetSize()), lastUse(s), storageState(s),
+				orDash(s.GetAsksFor()))
 		}
 	}, func() {})
 }
 
-// outdated reports whether a storage does not stand where it should: where updates lead, or on what its container asks for.
+// outdated reports whether a storage does not stand where it should: where updates lead, or on what its container asks
+// for.
 func outdated(s *api.Storage) bool {
 	return s.GetNewer() != 0 || s.GetAsksFor() != "" || s.GetHeldBy() != 0 || s.GetPending() != ""
 }

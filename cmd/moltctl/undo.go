@@ -21,9 +21,10 @@ const (
 func rollbackCommand(storages, dryRun cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "rollback", Usage: "undo an update", ArgsUsage: "UPDATE",
-		Description: `The storages return to exactly what they were. What was written since is set aside, carried over with --carry, or
-deleted with --discard. Without --storage, no new container is given the new base because of the update any more, and the
-storages that were begun on that base are listed; --with-new updates them to the old base, with what was written in them.`,
+		Description: `The storages return to exactly what they were. What was written since is set aside,
+carried over with --carry, or deleted with --discard. Without --storage, no new container is given the new base
+because of the update any more, and the storages that were begun on that base are listed; --with-new updates
+them to the old base, with what was written in them.`,
 		Flags: []cli.Flag{
 			storages, dryRun, assumeFree(),
 			&cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"},
@@ -37,8 +38,8 @@ storages that were begun on that base are listed; --with-new updates them to the
 func storageRollbackCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rollback", Usage: "undo the last update of a storage", ArgsUsage: "STORAGE",
-		Description: `The same as moltctl update rollback --storage for the last update whose state before is kept; moltctl storage history shows
-these states.`,
+		Description: `The same as moltctl update rollback --storage for the last update whose state before is
+kept; moltctl storage history shows these states.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "show what would happen, and change nothing"}, assumeFree(),
 			&cli.BoolFlag{Name: "carry", Usage: "carry over what was written since the update"},
@@ -55,10 +56,12 @@ func rollbackStorage(ctx context.Context, c *cli.Command, client api.ControlClie
 	}
 	name, points := r.GetStorage().GetName(), r.GetStorage().GetPoints()
 	if len(points) == 0 {
-		return classedError{fmt.Sprintf("storage %q has no state to return to; see moltctl storage history", name), errdefs.ErrFailedPrecondition}
+		return classedError{fmt.Sprintf("storage %q has no state to return to; see moltctl storage history", name),
+			errdefs.ErrFailedPrecondition}
 	}
 	return rollback(ctx, c, client, &api.RollbackUpdateRequest{
-		Id: points[len(points)-1].GetUpdate(), Storages: []string{name}, Carry: c.Bool("carry"), Discard: c.Bool(discardFlag),
+		Id: points[len(points)-1].GetUpdate(), Storages: []string{name}, Carry: c.Bool("carry"),
+		Discard:    c.Bool(discardFlag),
 		AssumeFree: c.Bool(assumeFreeFlag),
 	})
 }
@@ -66,8 +69,10 @@ func rollbackStorage(ctx context.Context, c *cli.Command, client api.ControlClie
 func cancelCommand(storages cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "cancel", Usage: "withdraw what has not happened of an update, or of its rollback", ArgsUsage: "UPDATE",
-		Description: "Storages stay where they are: those that wait for the update, are being serviced, or are held, and those that\n" +
-			"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a new update.",
+		Description: "Storages stay where they are: those that wait for the update, are being serviced, or are " +
+			"held, and those that\n" +
+			"wait for its rollback. A storage that the update has moved needs rollback, one that was rolled back a " +
+			"new update.",
 		Flags:  []cli.Flag{storages},
 		Action: action(cancelUpdate),
 	}
@@ -123,7 +128,9 @@ func broughtBack(t *table, r *api.RollbackUpdateResponse, req *api.RollbackUpdat
 		since = "is deleted"
 	}
 	u := r.GetUpdate()
-	t.row("note:", fmt.Sprintf("%s back on %s; what was written since %s: %s", storagesCount(len(back)), baseName(u.GetFrom(), u.GetFromRef()), since, command))
+	t.row()
+	t.row("note:", fmt.Sprintf("%s back on %s; what was written since %s: %s", storagesCount(len(back)),
+		baseName(u.GetFrom(), u.GetFromRef()), since, command))
 }
 
 func cancelUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {

@@ -4,11 +4,7 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -34,14 +30,19 @@ func updateCommand() *cli.Command {
 			createCommand(storages, dryRun),
 			{Name: "ls", Usage: "list updates", Action: action(listUpdates)},
 			{
-				Name: "inspect", Usage: "show an update, storage by storage", ArgsUsage: "UPDATE", Action: action(inspectUpdate),
-				Flags: []cli.Flag{&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "wait first until no storage is being serviced, and show how far that is"}},
+				Name: "inspect", Usage: "show an update, storage by storage", ArgsUsage: "UPDATE",
+				Action: action(inspectUpdate),
+				Flags: []cli.Flag{&cli.BoolFlag{Name: "watch", Aliases: []string{"w"},
+					Usage: "wait first until no storage is being serviced, and show how far that is"}},
 			},
 			{
 				Name: "report", Usage: "show what an update found and did in a storage", ArgsUsage: "UPDATE [PATH]",
-				Description: "With a PATH, all that is known about it, with diffs where it is text that everybody in the container may read.\n" +
-					"Without --storage, what was found in all storages of the update, each thing once with the storages that it is about.",
-				Flags:  []cli.Flag{&cli.StringFlag{Name: "storage", Usage: "`STORAGE`; may be left out when the update has just one"}},
+				Description: "With a PATH, all that is known about it, with diffs where it is text that everybody " +
+					"in the container may read.\n" +
+					"Without --storage, what was found in all storages of the update, each thing once with the " +
+					"storages that it is about.",
+				Flags: []cli.Flag{&cli.StringFlag{Name: "storage",
+					Usage: "`STORAGE`; may be left out when the update has just one"}},
 				Action: action(reportUpdate),
 			},
 			rollbackCommand(storages, dryRun),
@@ -54,7 +55,8 @@ func updateCommand() *cli.Command {
 func applyCommand(storages cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "apply", Usage: "move the storages of an update that was announced or staged", ArgsUsage: "UPDATE",
-		Description: "Such an update was begun by a layer that was committed; servicing.on_commit in the configuration of the daemon\n" +
+		Description: "Such an update was begun by a layer that was committed; servicing.on_commit in the " +
+			"configuration of the daemon\n" +
 			"says how far it goes by itself.",
 		Flags:  []cli.Flag{storages},
 		Action: action(applyUpdate),
@@ -64,9 +66,10 @@ func applyCommand(storages cli.Flag) *cli.Command {
 func createCommand(storages, dryRun cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "create", Usage: "update the storages on a base",
-		Description: `A stopped container's storage is updated at once, a running one's at its next start. A storage that cannot be
-updated is held, with the reasons, and does not stop the others. Where packages of a storage need the old version of some packages
-of its base, these wait and the rest is applied; the exit code is then 3.
+		Description: `A stopped container's storage is updated at once, a running one's at its next start. A
+storage that cannot be updated is held, with the reasons, and does not stop the others. Where packages of a
+storage need the old version of some packages of its base, these wait and the rest is applied; the exit code is
+then 3.
 
    moltctl update create --from app:v1 --to app:v2
    moltctl update create --storage web --to app:v2 --dry-run`,
@@ -76,14 +79,17 @@ of its base, these wait and the rest is applied; the exit code is then 3.
 			storages, dryRun,
 			&cli.BoolFlag{Name: "anonymous", Usage: "also storages of containers that asked for none"},
 			&cli.BoolFlag{
-				Name:  standingFlag,
-				Usage: "also storages that come to stand on the old base later, until the update is rolled back or cancelled",
+				Name: standingFlag,
+				Usage: "also storages that come to stand on the old base later, until the update is rolled back or " +
+					"cancelled",
 			},
 			&cli.BoolFlag{Name: allOrNothingFlag, Usage: "update all the storages or none"},
-			&cli.StringSliceFlag{Name: "policy", Usage: "what to do about a kind of conflict, as `KIND=ACTION`; see moltctl storage policy --help"},
+			&cli.StringSliceFlag{Name: "policy",
+				Usage: "what to do about a kind of conflict, as `KIND=ACTION`; see moltctl storage policy --help"},
 			&cli.StringSliceFlag{Name: "pin", Usage: "keep this `PATH` as it is in this update"},
 			assumeFree(),
-			&cli.BoolFlag{Name: "force", Usage: "update storages that would be held, for instance because the new base is another distribution"},
+			&cli.BoolFlag{Name: "force",
+				Usage: "update storages that would be held, for instance because the new base is another distribution"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait for the storages to be serviced"},
 		},
 		Action: action(createUpdate),
@@ -95,9 +101,11 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 		return err
 	}
 	req := &api.CreateUpdateRequest{
-		Namespace: c.String("namespace"), From: c.String("from"), To: c.String("to"), Storages: c.StringSlice("storage"),
-		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool(allOrNothingFlag), Force: c.Bool("force"), AssumeFree: c.Bool(assumeFreeFlag),
-		Standing: c.Bool(standingFlag),
+		Namespace: c.String("namespace"), From: c.String("from"), To: c.String("to"),
+		Storages:  c.StringSlice("storage"),
+		Anonymous: c.Bool("anonymous"), AllOrNothing: c.Bool(allOrNothingFlag), Force: c.Bool("force"),
+		AssumeFree: c.Bool(assumeFreeFlag),
+		Standing:   c.Bool(standingFlag),
 	}
 	var err error
 	if req.Policy, err = parsePolicy(c.StringSlice("policy")); err != nil {
@@ -134,97 +142,6 @@ func createUpdate(ctx context.Context, c *cli.Command, client api.ControlClient)
 		return err
 	}
 	return unreached(u)
-}
-
-// printNotes tells people what there is to know of an update beside what it came to for each storage.
-func printNotes(ctx context.Context, c *cli.Command, client api.ControlClient, u *api.Update) error {
-	if err := printEnding(ctx, c, client, u); err != nil {
-		return err
-	}
-	if err := printDrift(ctx, c, client, u); err != nil {
-		return err
-	}
-	return printMadeSince(c, u)
-}
-
-// printMadeSince tells people how many containers were made on the old base after the update began.
-func printMadeSince(c *cli.Command, u *api.Update) error {
-	since := madeSince(u)
-	if since == "" || c.String("format") == formatJSON {
-		return nil
-	}
-	do := fmt.Sprintf("; moltctl update create --%s takes such containers in, too", standingFlag)
-	if u.GetStanding() || u.GetRetracted() {
-		do = ""
-	}
-	_, err := fmt.Fprintf(c.Root().Writer, "note: %s%s\n", since, do)
-	return err
-}
-
-// madeSince says how many containers were made on the old base of an update after it began, empty for none.
-func madeSince(u *api.Update) string {
-	switch n := u.GetMadeSince(); n {
-	case 0:
-		return ""
-	case 1:
-		return "1 container was made on the old base since"
-	default:
-		return fmt.Sprintf("%d containers were made on the old base since", n)
-	}
-}
-
-// printDrift names, for people, the storages of an update whose containers ask for another base: the update holds until
-// their specification changes.
-func printDrift(ctx context.Context, c *cli.Command, client api.ControlClient, u *api.Update) error {
-	if c.String("format") == formatJSON {
-		return nil
-	}
-	moved := map[string]string{} // what each container is to be taken to ask for where its storage says nothing
-	for _, o := range u.GetOutcomes() {
-		switch o.GetState() {
-		case "applied":
-			moved[o.GetStorage()] = ""
-		case "planned": // it still stands on what it asks for
-			moved[o.GetStorage()] = cmp.Or(u.GetFromRef(), nodeID(u.GetFrom()))
-		}
-	}
-	if len(moved) == 0 {
-		return nil
-	}
-	drifted := map[string][]string{} // storages, by what their containers ask for
-	stream, err := client.ListStorages(ctx, &api.ListStoragesRequest{Anonymous: true})
-	err = api.Each(stream, err, func(part *api.ListStoragesResponse) error {
-		for _, s := range part.GetStorages() {
-			old, in := moved[s.GetName()]
-			asked := cmp.Or(s.GetAsksFor(), old)
-			if !in || asked == "" {
-				continue
-			}
-			who := s.GetName()
-			if s.GetPod() != "" {
-				who += " (pod " + s.GetPod() + ")"
-			}
-			drifted[asked] = append(drifted[asked], who)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	t := newTable(c.Root().Writer)
-	for _, asked := range slices.Sorted(maps.Keys(drifted)) {
-		t.row("note:", driftText(asked, drifted[asked]))
-	}
-	return t.flush()
-}
-
-// driftText says that the containers of storages ask for another base than the one that they stand on now.
-func driftText(asked string, who []string) string {
-	if len(who) == 1 {
-		return fmt.Sprintf("the container of %s names %s; the storage stays on the new base until that changes: name the new image there", who[0], asked)
-	}
-	return fmt.Sprintf("the containers of %d storages name %s: %s; the storages stay on the new base until that changes: name the new image there",
-		len(who), asked, few(who))
 }
 
 // getUpdate returns an update.
@@ -288,31 +205,6 @@ func listUpdates(ctx context.Context, c *cli.Command, client api.ControlClient) 
 			row(u)
 		}
 	})
-}
-
-// states are those that an outcome can have, in the order in which they are counted.
-var states = [...]string{"applied", "staged", "staging", "planned", "announced", "held", "aborted", "rolled-back"}
-
-// causes say what began an update, where no operator did.
-var causes = map[string]string{"bind": "the specification of a container", "commit": "a layer that was committed"}
-
-// tally counts the storages of an update by state.
-func tally(u *api.Update) string {
-	counts := map[string]int{}
-	for _, o := range u.GetOutcomes() {
-		counts[o.GetState()]++
-	}
-	var parts []string
-	for _, state := range append(states[:], slices.Sorted(maps.Keys(counts))...) {
-		if counts[state] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
-		}
-		delete(counts, state)
-	}
-	if waits := fixesWait(waitsOf(u, u.GetState())); waits != "" {
-		parts = append(parts, waits)
-	}
-	return orDash(strings.Join(parts, ", "))
 }
 
 func inspectUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) error {
@@ -402,7 +294,8 @@ func applyUpdate(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	if err != nil {
 		return err
 	}
-	if _, err := client.ApplyUpdate(ctx, &api.ApplyUpdateRequest{Id: id, Storages: c.StringSlice("storage")}); err != nil {
+	if _, err := client.ApplyUpdate(ctx, &api.ApplyUpdateRequest{Id: id,
+		Storages: c.StringSlice("storage")}); err != nil {
 		return err
 	}
 	u, err := follow(ctx, c, client, id)

@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,8 +35,8 @@ func stateWith(state string, waits uint32) string {
 // outcomeState writes how far an update has come for a storage.
 func outcomeState(o *api.Outcome) string { return stateWith(o.GetState(), o.GetFixesWaiting()) }
 
-// updateState writes how far an update has come, with the fixes that wait in all its storages. One that did not come as far for
-// all of them is so in part; the tally says how many are where. One that is held for all of them is held.
+// updateState writes how far an update has come, with the fixes that wait in all its storages. One that did not come as
+// far for all of them is so in part; the tally says how many are where. One that is held for all of them is held.
 func updateState(u *api.Update) string {
 	state := u.GetState()
 	others := func(o *api.Outcome) bool { return o.GetState() != state }
@@ -88,4 +89,29 @@ func waiting(t *table, list []servicing.Waiting) {
 			t.row("", "to do in the container: "+w.Do)
 		}
 	}
+}
+
+// states are those that an outcome can have, in the order in which they are counted.
+var states = [...]string{"applied", "staged", "staging", "planned", "announced", "held", "aborted", "rolled-back"}
+
+// causes say what began an update, where no operator did.
+var causes = map[string]string{"bind": "the specification of a container", "commit": "a layer that was committed"}
+
+// tally counts the storages of an update by state.
+func tally(u *api.Update) string {
+	counts := map[string]int{}
+	for _, o := range u.GetOutcomes() {
+		counts[o.GetState()]++
+	}
+	var parts []string
+	for _, state := range append(states[:], slices.Sorted(maps.Keys(counts))...) {
+		if counts[state] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
+		}
+		delete(counts, state)
+	}
+	if waits := fixesWait(waitsOf(u, u.GetState())); waits != "" {
+		parts = append(parts, waits)
+	}
+	return orDash(strings.Join(parts, ", "))
 }

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Version is the version of the database schema that this package writes. Version 1 had neither sequence nor sum; version 2
-// neither the base that a container asked for, nor withdrawn updates, nor digests of nodes.
+// Version is the version of the database schema that this package writes. Version 1 had neither sequence nor sum;
+// version 2 neither the base that a container asked for, nor withdrawn updates, nor digests of nodes.
 const Version = 3
 
 // firstWithSum is the first version whose records have a sum.
@@ -49,7 +49,8 @@ func openDatabase(path string, readOnly bool) (db *bbolt.DB, err error) {
 		db, err = bbolt.Open(path, 0o600, options)
 		return err
 	})
-	_, failed := errors.AsType[unix.Errno](err) // of the disk or the kernel: that tells nothing of what is in the database
+	// of the disk or the kernel: that tells nothing of what is in the database
+	_, failed := errors.AsType[unix.Errno](err)
 	if err == nil || failed || errdefs.IsDataLoss(err) {
 		return db, err
 	}
@@ -59,8 +60,8 @@ func openDatabase(path string, readOnly bool) (db *bbolt.DB, err error) {
 	return nil, fmt.Errorf("%w: %w", errdefs.ErrDataLoss, err)
 }
 
-// guarded calls fn, which reads a database that may have been damaged since [sound] looked at it: bbolt panics on pages that make
-// no sense, and the kernel sends a signal for pages that are not in the file.
+// guarded calls fn, which reads a database that may have been damaged since [sound] looked at it: bbolt panics on pages
+// that make no sense, and the kernel sends a signal for pages that are not in the file.
 func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

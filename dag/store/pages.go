@@ -14,16 +14,18 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// bbolt takes from a page where the keys, values and pages are that it speaks of, and goes there. On a damaged page these are
-// addresses of anything in the process, and what comes of that is not always a panic that can be caught. So the pages are
-// read here first, with every place looked at before it is gone to.
+// bbolt takes from a page where the keys, values and pages are that it speaks of, and goes there. On a damaged page
+// these are addresses of anything in the process, and what comes of that is not always a panic that can be caught. So
+// the pages are read here first, with every place looked at before it is gone to.
 
 // The form of bbolt's pages; numbers are in the order of the machine.
 const (
-	pageHeader   = 16 // id uint64, flags uint16, count uint16, overflow uint32
-	elementSize  = 16 // branch: pos uint32, ksize uint32, page uint64; leaf: flags uint32, pos uint32, ksize uint32, vsize uint32
+	pageHeader = 16 // id uint64, flags uint16, count uint16, overflow uint32
+	// branch: pos uint32, ksize uint32, page uint64; leaf: flags uint32, pos uint32, ksize uint32, vsize uint32
+	elementSize  = 16
 	bucketHeader = 16 // root uint64, sequence uint64; a bucket without a root has its only page behind that
-	metaSize     = 64 // magic, version, page size and flags uint32, root bucket, free list, high water mark, transaction, sum uint64
+	// magic, version, page size and flags uint32, root bucket, free list, high water mark, transaction, sum uint64
+	metaSize = 64
 
 	flagBranch   = 0x01
 	flagLeaf     = 0x02
@@ -39,8 +41,8 @@ const (
 	maxPageSize = 1 << 24
 )
 
-// sound makes sure that bbolt can read the database at path: that all pages it will come by are in the file, each of them once,
-// and all that they speak of is on them. It fails with errdefs.ErrDataLoss if not.
+// sound makes sure that bbolt can read the database at path: that all pages it will come by are in the file, each of
+// them once, and all that they speak of is on them. It fails with errdefs.ErrDataLoss if not.
 func sound(path string) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -75,7 +77,8 @@ type meta struct {
 	root, freelist, write uint64
 }
 
-// readMeta reads the meta page that bbolt goes by: of those that are as they were written, that of the later transaction.
+// readMeta reads the meta page that bbolt goes by: of those that are as they were written, that of the later
+// transaction.
 func readMeta(f io.ReaderAt, size int64) (meta, error) {
 	first, ok, err := metaAt(f, 0)
 	if err != nil {
@@ -100,9 +103,9 @@ func readMeta(f io.ReaderAt, size int64) (meta, error) {
 	return first, nil
 }
 
-// MayBeOlder reports whether the database at path may be older than it was: one of its two meta pages is damaged, and bbolt
-// goes by the other one, which may be that of the change before the last. It is false where there is no database, or none
-// that can be read.
+// MayBeOlder reports whether the database at path may be older than it was: one of its two meta pages is damaged, and
+// bbolt goes by the other one, which may be that of the change before the last. It is false where there is no database,
+// or none that can be read.
 func MayBeOlder(path string) (older bool, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -144,8 +147,10 @@ func metaAt(f io.ReaderAt, at int64) (m meta, ok bool, err error) {
 	if _, err := sum.Write(body[:metaSize-8]); err != nil {
 		return m, false, err
 	}
-	m = meta{pageSize: int64(order.Uint32(body[8:])), root: order.Uint64(body[16:]), freelist: order.Uint64(body[32:]), write: order.Uint64(body[48:])}
-	ok = order.Uint32(body) == metaMagic && order.Uint32(body[4:]) == metaVersion && order.Uint64(body[metaSize-8:]) == sum.Sum64()
+	m = meta{pageSize: int64(order.Uint32(body[8:])), root: order.Uint64(body[16:]), freelist: order.Uint64(body[32:]),
+		write: order.Uint64(body[48:])}
+	ok = order.Uint32(body) == metaMagic && order.Uint32(body[4:]) == metaVersion &&
+		order.Uint64(body[metaSize-8:]) == sum.Sum64()
 	return m, ok, nil
 }
 
@@ -248,7 +253,8 @@ func (p pages) leaf(data []byte) error {
 		if err != nil {
 			return err
 		}
-		at, key, value := binary.NativeEndian.Uint32(e[4:]), binary.NativeEndian.Uint32(e[8:]), binary.NativeEndian.Uint32(e[12:])
+		at, key, value := binary.NativeEndian.Uint32(e[4:]), binary.NativeEndian.Uint32(e[8:]),
+			binary.NativeEndian.Uint32(e[12:])
 		if uint64(at)+uint64(key) > uint64(len(e)) {
 			return damaged("the key of element %d is not on it", n)
 		}

@@ -17,8 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// inspect reads a database without writing to it, and makes sure that every record is as it was written. One that does not
-// exist or is empty says nothing.
+// inspect reads a database without writing to it, and makes sure that every record is as it was written. One that does
+// not exist or is empty says nothing.
 func inspect(path string) (c contents, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
@@ -39,7 +39,8 @@ func inspect(path string) (c contents, err error) {
 			if c, err = read(tx); err == nil {
 				err = verifySum(tx)
 			}
-			return errors.Join(err, supported(tx)) // a version that is not what was written must not pass for a newer one alone
+			// a version that is not what was written must not pass for a newer one alone
+			return errors.Join(err, supported(tx))
 		})
 	})
 	c.sequence = max(c.sequence, 1) // version 1 did not count
@@ -67,7 +68,8 @@ func supported(tx *bbolt.Tx) error {
 	if err != nil || got <= Version {
 		return err
 	}
-	return fmt.Errorf("schema version %d is newer than %d, which this version of molt knows: %w", got, Version, errdefs.ErrFailedPrecondition)
+	return fmt.Errorf("schema version %d is newer than %d, which this version of molt knows: %w", got, Version,
+		errdefs.ErrFailedPrecondition)
 }
 
 // contents is all that a database says.

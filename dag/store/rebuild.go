@@ -11,9 +11,10 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// Write makes a database at path, in the place of one that may be there and that no store has open, out of a graph that the
-// given number of changes made. Node and update ids up to and including those used are never given out by a store that is
-// opened on it. When it returns without an error the database is on disk; after a crash there is all of it or what was there.
+// Write makes a database at path, in the place of one that may be there and that no store has open, out of a graph that
+// the given number of changes made. Node and update ids up to and including those used are never given out by a store
+// that is opened on it. When it returns without an error the database is on disk; after a crash there is all of it or
+// what was there.
 func Write(path string, g *dag.Graph, sequence uint64, usedNode dag.NodeID, usedUpdate dag.UpdateID) error {
 	c := contents{nodes: g.Nodes(), names: g.Names(), storages: g.Storages(), updates: g.Updates(), sequence: sequence}
 	c.used(usedNode, usedUpdate)
@@ -43,8 +44,8 @@ func (s *Store) Backup(path string) error {
 	return errors.Join(Write(path, copied, sequence, node-1, update-1), os.Remove(path+".lock"))
 }
 
-// Verify compares the database with the graph in memory, which it must hold. It fails with errdefs.ErrDataLoss if it does
-// not.
+// Verify compares the database with the graph in memory, which it must hold. It fails with errdefs.ErrDataLoss if it
+// does not.
 func (s *Store) Verify() error {
 	s.write.Lock()
 	defer s.write.Unlock()

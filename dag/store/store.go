@@ -40,11 +40,11 @@ type Store struct {
 
 // Open reads the graph in the database at path, and creates an empty one where there is none. It fails with
 // errdefs.ErrUnavailable when another process has the database open, with errdefs.ErrFailedPrecondition when a newer
-// version wrote it, and with errdefs.ErrDataLoss, and the name of the record if it is one, when not all of it can be read as
-// it was written. Such a database is left as it is. Node ids up to and including used are never given out.
+// version wrote it, and with errdefs.ErrDataLoss, and the name of the record if it is one, when not all of it can be
+// read as it was written. Such a database is left as it is. Node ids up to and including used are never given out.
 //
-// The database is written anew: records are all that is taken over from the old one, whatever its pages have come to be. Only
-// when the disk is full is it used as it is, so that what frees space works.
+// The database is written anew: records are all that is taken over from the old one, whatever its pages have come to
+// be. Only when the disk is full is it used as it is, so that what frees space works.
 func Open(path string, used dag.NodeID) (*Store, error) {
 	unlock, err := lock(path)
 	if err != nil {
@@ -56,7 +56,8 @@ func Open(path string, used dag.NodeID) (*Store, error) {
 	}
 	c.used(used, 0)
 	s := &Store{
-		path: path, graph: c.graph(), nextNode: dag.NodeID(c.nextNode), nextUpdate: dag.UpdateID(c.nextUpdate), unlock: unlock, failed: make(chan struct{}),
+		path: path, graph: c.graph(), nextNode: dag.NodeID(c.nextNode), nextUpdate: dag.UpdateID(c.nextUpdate),
+		unlock: unlock, failed: make(chan struct{}),
 	}
 	s.sequence.Store(c.sequence)
 	if s.db, s.sum, err = renew(path, c); err != nil {
@@ -75,9 +76,9 @@ func (s *Store) Close() error {
 	return errors.Join(s.db.Close(), s.unlock())
 }
 
-// NewNode returns a node id that was not given out since the store was opened, that no node of the graph ever had, and that
-// was not given out before a change that is on disk. After a crash only directories can tell of later ones; see used of
-// [Open].
+// NewNode returns a node id that was not given out since the store was opened, that no node of the graph ever had, and
+// that was not given out before a change that is on disk. After a crash only directories can tell of later ones; see
+// used of [Open].
 func (s *Store) NewNode() dag.NodeID {
 	s.ids.Lock()
 	defer s.ids.Unlock()
@@ -103,8 +104,8 @@ func (s *Store) View(fn func(g *dag.Graph)) {
 }
 
 // Do carries out transformations as one change. When it returns without an error the change is on disk; when it fails,
-// nothing has changed, but for [ErrUncertain]. That, and errdefs.ErrDataLoss when the database is found damaged, is what all
-// further changes fail with, see [Store.Failed].
+// nothing has changed, but for [ErrUncertain]. That, and errdefs.ErrDataLoss when the database is found damaged, is
+// what all further changes fail with, see [Store.Failed].
 func (s *Store) Do(ts ...dag.Transformation) (dag.Change, error) {
 	s.write.Lock()
 	defer s.write.Unlock()
@@ -125,9 +126,10 @@ func (s *Store) Do(ts ...dag.Transformation) (dag.Change, error) {
 	return c, nil
 }
 
-// ErrUncertain tells that the disk failed at the very moment at which a change was committed: whether the change is in the
-// database shows when it is opened anew.
-var ErrUncertain = errors.New("the disk failed while a change was committed, and whether it is there is known after a restart")
+// ErrUncertain tells that the disk failed at the very moment at which a change was committed: whether the change is in
+// the database shows when it is opened anew.
+var ErrUncertain = errors.New("the disk failed while a change was committed, and whether it is there is known after " +
+	"a restart")
 
 // commit puts a change on disk, and returns the sum of the records with it.
 func (s *Store) commit(c dag.Change) (next sum, err error) {
@@ -170,10 +172,10 @@ func (s *Store) fail(why error) {
 	close(s.failed)
 }
 
-// Failed returns a channel that is closed when no change can be made any more, until the store is opened anew: the database
-// was found damaged, or it is not known whether a change is in it.
+// Failed returns a channel that is closed when no change can be made any more, until the store is opened anew: the
+// database was found damaged, or it is not known whether a change is in it.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
 
-// Sequence returns how many changes were made in the life of the graph, not only of this database. Within View it is that of
-// the graph which is seen.
+// Sequence returns how many changes were made in the life of the graph, not only of this database. Within View it is
+// that of the graph which is seen.
 func (s *Store) Sequence() uint64 { return s.sequence.Load() }

@@ -43,8 +43,8 @@ func create(path string, c contents) (db *bbolt.DB, total sum, err error) {
 	return db, total, nil
 }
 
-// renew writes the database at path anew with the contents that were read from it. When the disk is full that database is
-// used as it is: what frees space must work then.
+// renew writes the database at path anew with the contents that were read from it. When the disk is full that database
+// is used as it is: what frees space must work then.
 func renew(path string, c contents) (*bbolt.DB, sum, error) {
 	db, total, err := create(path, c)
 	if err == nil || !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
@@ -103,7 +103,8 @@ func (c contents) write(tx *bbolt.Tx) (total sum, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return total, putMeta(tx, total, map[*[]byte]uint64{&keyNextNode: c.nextNode, &keyNextUpdate: c.nextUpdate, &keySequence: c.sequence})
+	return total, putMeta(tx, total, map[*[]byte]uint64{&keyNextNode: c.nextNode, &keyNextUpdate: c.nextUpdate,
+		&keySequence: c.sequence})
 }
 
 func byKey[K comparable, V any](records []V, key func(V) K) map[K]*V {
@@ -125,7 +126,8 @@ func (s *Store) save(tx *bbolt.Tx, c dag.Change) (sum, error) {
 		put(tx, &next, bucketNames, c.Names, textKey),
 		put(tx, &next, bucketStorages, c.Storages, textKey),
 		put(tx, &next, bucketUpdates, c.Updates, numberKey),
-		putMeta(tx, next, map[*[]byte]uint64{&keyNextNode: nextNode, &keyNextUpdate: nextUpdate, &keySequence: s.sequence.Load() + 1}),
+		putMeta(tx, next, map[*[]byte]uint64{&keyNextNode: nextNode, &keyNextUpdate: nextUpdate,
+			&keySequence: s.sequence.Load() + 1}),
 	)
 	return next, err
 }

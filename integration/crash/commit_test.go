@@ -11,7 +11,8 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // commitUpdate commits a layer that says it is an update of another one, and waits until that is staged for the storage on it.
@@ -36,13 +37,13 @@ func commitUpdate(own, base, of string, write func(*pen)) step {
 				if err := w.in(ctx, work, func(p *pen) { write(p); p.settle() }); err != nil {
 					return err
 				}
-				says := snapshots.WithLabels(map[string]string{snapshotter.LabelUpdateOf: base})
+				says := snapshots.WithLabels(map[string]string{updates.LabelUpdateOf: base})
 				if err := w.Commit(ctx, key(own), work, says); err != nil {
 					return err
 				}
 			}
 			return eventually(patience, func() (missing string, _ error) {
-				w.Graph(func(g *dag.Graph) {
+				w.State().Graph(func(g *dag.Graph) {
 					if slices.Contains(g.Unsynced(), nodeOf(g, own)) {
 						missing = fmt.Sprintf("layer %s is not put on disk", own)
 					} else if u, _ := g.Update(w.committed(g, own)); u.Underway() {
@@ -73,13 +74,13 @@ func applyUpdate(own, base, of string) step {
 		do: func(ctx context.Context, w *world) error {
 			var id dag.UpdateID
 			var o dag.Outcome
-			w.Graph(func(g *dag.Graph) {
+			w.State().Graph(func(g *dag.Graph) {
 				id = w.committed(g, own)
 				u, _ := g.Update(id)
 				o = u.Outcomes[storage(of)]
 			})
 			if o.State == dag.Staged && o.Until == dag.Staged || o.State == dag.Announced {
-				if err := w.Apply(ctx, id, nil); err != nil {
+				if err := w.Updates().Apply(ctx, id, nil); err != nil {
 					return err
 				}
 				if err := w.settled(); err != nil {

@@ -13,7 +13,7 @@ import (
 
 // reference is what a life without a crash was like.
 type reference struct {
-	states   []state           // before the first step, and after each one
+	states   []sight           // before the first step, and after each one
 	had      map[string]bool   // every tree that a storage ever had
 	trees    map[string]string // listings by their digests
 	steps    []step
@@ -102,7 +102,7 @@ func (r *reference) between(said report, until int, trees map[string]string, fau
 	for _, subject := range subjects(append(possible, said.State)...) {
 		now := said.State[subject]
 		r.compared.Add(1)
-		as := func(s state) bool { return s[subject] == now }
+		as := func(s sight) bool { return s[subject] == now }
 		if slices.ContainsFunc(possible, as) || r.excused(said.Step, under, subject, now, possible) {
 			continue
 		}
@@ -114,7 +114,7 @@ func (r *reference) between(said report, until int, trees map[string]string, fau
 
 // excused reports whether a step that was broken off may have left a subject as it is now, though it was so neither before
 // the step nor after it.
-func (r *reference) excused(step int, s step, subject, now string, possible []state) bool {
+func (r *reference) excused(step int, s step, subject, now string, possible []sight) bool {
 	if slices.Contains(s.loose, subject) {
 		return true
 	}
@@ -127,7 +127,7 @@ func (r *reference) excused(step int, s step, subject, now string, possible []st
 	if own, ok := strings.CutPrefix(subject, "holder of "+storage("")); ok {
 		free := strings.TrimSuffix(now, waits) + waitsNot
 		return strings.HasSuffix(now, waits) && slices.Contains(s.waiting, own) &&
-			slices.ContainsFunc(possible, func(s state) bool { return s[subject] == free })
+			slices.ContainsFunc(possible, func(s sight) bool { return s[subject] == free })
 	}
 	own, _ := strings.CutPrefix(subject, "storage "+storage(""))
 	return slices.Contains(s.elsewhere, own) && r.had[now]
@@ -166,7 +166,7 @@ func (r *reference) returns(said report, trees map[string]string, fault func(str
 	}
 }
 
-func subjects(states ...state) []string {
+func subjects(states ...sight) []string {
 	all := map[string]bool{}
 	for _, s := range states {
 		for subject := range s {

@@ -111,13 +111,17 @@ func committing(name, base, next string) []step {
 // deltaLayers pulls layers of which each stands on the one before.
 func deltaLayers() (steps []step) {
 	below := "one"
-	for _, name := range []string{"delta1", "delta2", "delta3"} {
-		steps = append(steps, layer(name, below, func(p *pen) {
+	for i, name := range []string{"delta1", "delta2", "delta3"} {
+		next := layer(name, below, func(p *pen) {
 			p.file("delta/"+name, name)
 			p.file("delta/common", name)
 			p.remove("usr/share/doc/readme")
 			p.file("srv/one", name)
-		}))
+		})
+		if i > 0 {
+			next = onTop(steps[i-1], next)
+		}
+		steps = append(steps, next)
 		below = name
 	}
 	return append(steps, onDisk(steps...))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // step is one thing that is asked of the snapshotter. It can be repeated: what is done already is left as it is.
@@ -72,7 +73,7 @@ func (w *world) in(ctx context.Context, key string, write func(*pen)) error {
 // mounted tells the snapshotter that the mounts of a key were made, if they ever will: from now on the mount tables tell whether
 // it is in use.
 func (w *world) mounted(key string) {
-	w.TaskSeen(namespace, strings.TrimPrefix(key, namespace+"/1/"), time.Now())
+	w.Uses().TaskSeen(namespace, strings.TrimPrefix(key, namespace+"/1/"), time.Now())
 }
 
 func syncfs(dir string) error {
@@ -129,7 +130,7 @@ func onTop(lower, upper step) step {
 
 // whole tells whether there is a layer that is not known to be damaged.
 func (w *world) whole(key string) (ok bool) {
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		var n dag.Name
 		if n, ok = g.Name(key); ok {
 			node, _ := g.Node(n.Node)
@@ -142,7 +143,7 @@ func (w *world) whole(key string) (ok bool) {
 // removeAll removes a key and what was prepared on it, as containerd does with an image that is removed.
 func (w *world) removeAll(ctx context.Context, key string) error {
 	var above []string
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			if n.Parent == key {
 				above = append(above, n.Key)
@@ -168,7 +169,7 @@ func onDisk(layers ...step) step {
 						return "", err
 					}
 				}
-				w.Graph(func(g *dag.Graph) {
+				w.State().Graph(func(g *dag.Graph) {
 					if ids := g.Unsynced(); len(ids) > 0 {
 						missing = fmt.Sprintf("layers %v are not put on disk", ids)
 					}
@@ -187,7 +188,7 @@ func container(own, parent, of string) step {
 		loose: []string{"key " + k, "storage " + anonymous, "holder of " + anonymous},
 		do: func(ctx context.Context, w *world) error {
 			var bound, exists bool
-			w.Graph(func(g *dag.Graph) {
+			w.State().Graph(func(g *dag.Graph) {
 				var n dag.Name
 				n, exists = g.Name(k)
 				bound = n.Storage == storage(of)
@@ -224,8 +225,8 @@ func update(from, to string, together bool, storages ...string) step {
 			if err := w.settled(); err != nil {
 				return err
 			}
-			r := snapshotter.UpdateRequest{AllOrNothing: together}
-			w.Graph(func(g *dag.Graph) {
+			r := updates.Request{AllOrNothing: together}
+			w.State().Graph(func(g *dag.Graph) {
 				r.From, r.To = nodeOf(g, from), nodeOf(g, to)
 				for _, own := range storages {
 					if st, _ := g.Storage(storage(own)); g.SameBase(g.Base(st), r.From) {
@@ -236,7 +237,7 @@ func update(from, to string, together bool, storages ...string) step {
 			if len(r.Storages) == 0 {
 				return nil
 			}
-			id, err := w.BeginUpdate(ctx, r)
+			id, err := w.Updates().Begin(ctx, r)
 			if err != nil {
 				return err
 			}
@@ -256,7 +257,7 @@ func nodeOf(g *dag.Graph, own string) dag.NodeID {
 // settled waits until no update is under way.
 func (w *world) settled() error {
 	return eventually(patience, func() (missing string, _ error) {
-		w.Graph(func(g *dag.Graph) {
+		w.State().Graph(func(g *dag.Graph) {
 			for _, u := range g.Updates() {
 				if u.Underway() {
 					missing = fmt.Sprintf("update %v is not carried out: %v", u.ID, u.Outcomes)
@@ -269,7 +270,7 @@ func (w *world) settled() error {
 
 // applied returns why an update is not applied to all its storages.
 func (w *world) applied(id dag.UpdateID) (err error) {
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		for name, o := range u.Outcomes {
 			if o.State != dag.Applied {
@@ -301,13 +302,13 @@ func (w *world) rollBack(ctx context.Context, own, to string, carry bool) error 
 	if w.standsOn(own, to) {
 		return nil
 	}
-	r := snapshotter.RollbackRequest{Storages: []string{storage(own)}, Carry: carry}
-	w.Graph(func(g *dag.Graph) {
+	r := updates.RollbackRequest{Storages: []string{storage(own)}, Carry: carry}
+	w.State().Graph(func(g *dag.Graph) {
 		if st, _ := g.Storage(storage(own)); len(st.Points) > 0 {
 			r.Update = st.Points[len(st.Points)-1].Update
 		}
 	})
-	if err := w.Rollback(ctx, r); err != nil {
+	if err := w.Rollbacks().Rollback(ctx, r); err != nil {
 		return err
 	}
 	if !w.standsOn(own, to) {
@@ -318,7 +319,7 @@ func (w *world) rollBack(ctx context.Context, own, to string, carry bool) error 
 
 // standsOn reports whether a storage stands on a base, and nothing waits for it.
 func (w *world) standsOn(own, base string) (stands bool) {
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		st, _ := g.Storage(storage(own))
 		stands = g.SameBase(g.Base(st), nodeOf(g, base)) && st.Pending == nil
 	})
@@ -327,7 +328,7 @@ func (w *world) standsOn(own, base string) (stands bool) {
 
 func fork(source, target string) step {
 	return step{name: fmt.Sprintf("fork %s as %s", source, target), do: func(ctx context.Context, w *world) error {
-		return tolerate(w.Fork(ctx, storage(source), storage(target)), errdefs.ErrAlreadyExists)
+		return tolerate(w.Storages().Fork(ctx, storage(source), storage(target)), errdefs.ErrAlreadyExists)
 	}}
 }
 
@@ -339,20 +340,20 @@ func removeKey(own string) step {
 
 func removeStorage(own string) step {
 	return step{name: "remove storage " + own, do: func(ctx context.Context, w *world) error {
-		return tolerate(w.RemoveStorage(ctx, storage(own)), errdefs.ErrNotFound)
+		return tolerate(w.Storages().Remove(ctx, storage(own)), errdefs.ErrNotFound)
 	}}
 }
 
 // mergeLayers merges delta layers until a number of layers is left below a storage.
 func mergeLayers(below string, left int) step {
 	return step{name: "merge layers", do: func(ctx context.Context, w *world) error {
-		_, err := w.MergeLayers(ctx)
+		_, err := w.Merger().Layers(ctx)
 		if err != nil {
 			return err
 		}
 		return eventually(patience, func() (missing string, _ error) {
 			var chain []dag.NodeID
-			w.Graph(func(g *dag.Graph) {
+			w.State().Graph(func(g *dag.Graph) {
 				st, _ := g.Storage(storage(below))
 				chain = g.Chain(g.Base(st))
 			})
@@ -388,7 +389,7 @@ func mergeStorage(own string, depth int) step {
 func (w *world) depth(own string, limit, tries int) error {
 	return eventually(tries, func() (missing string, _ error) {
 		var stack []dag.NodeID
-		w.Graph(func(g *dag.Graph) {
+		w.State().Graph(func(g *dag.Graph) {
 			st, _ := g.Storage(storage(own))
 			stack = g.Stack(st.Head)
 		})

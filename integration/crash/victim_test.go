@@ -46,7 +46,7 @@ const (
 type report struct {
 	Kind  string
 	Step  int
-	State state               `json:",omitempty"`
+	State sight               `json:",omitempty"`
 	Kept  map[string][]string `json:",omitempty"` // the trees that storages can return to
 	Text  string              `json:",omitempty"`
 	Tree  string              `json:",omitempty"`
@@ -161,7 +161,7 @@ func (v *victim) startAgain() error {
 		return v.open()
 	}
 	select {
-	case <-v.world.Failed():
+	case <-v.world.State().Failed():
 	default:
 		return nil
 	}
@@ -194,7 +194,7 @@ func (v *victim) look(ctx context.Context, kind string, k int) (err error) {
 }
 
 // seen looks at the state and tells the trees that are new.
-func (v *victim) seen(ctx context.Context) (state, map[string][]string, error) {
+func (v *victim) seen(ctx context.Context) (sight, map[string][]string, error) {
 	now, kept, err := v.world.look(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -11,18 +11,19 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // undoing is a way to withdraw an update from a storage that waits for it.
-type undoing func(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error)
+type undoing func(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]updates.Undone, error)
 
-func byCancel(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error) {
-	return w.Cancel(ctx, id, storages)
+func byCancel(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]updates.Undone, error) {
+	return w.Rollbacks().Cancel(ctx, id, storages)
 }
 
-func byRollback(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]snapshotter.Undone, error) {
-	return w.Undo(ctx, snapshotter.RollbackRequest{Update: id, Storages: storages})
+func byRollback(ctx context.Context, w *world, id dag.UpdateID, storages []string) ([]updates.Undone, error) {
+	return w.Rollbacks().Undo(ctx, updates.RollbackRequest{Update: id, Storages: storages})
 }
 
 // withdraw has an update wait, because its storage is mounted, and withdraws it: the storage stays where it is. When the daemon
@@ -50,9 +51,9 @@ func withdraw(own, of, from, to, how string, undo undoing) step {
 
 // withdrawn begins an update of a mounted storage, and withdraws it.
 func (w *world) withdrawn(ctx context.Context, of, from, to string, undo undoing) error {
-	r := snapshotter.UpdateRequest{Storages: []string{storage(of)}}
-	w.Graph(func(g *dag.Graph) { r.From, r.To = nodeOf(g, from), nodeOf(g, to) })
-	id, err := w.BeginUpdate(ctx, r)
+	r := updates.Request{Storages: []string{storage(of)}}
+	w.State().Graph(func(g *dag.Graph) { r.From, r.To = nodeOf(g, from), nodeOf(g, to) })
+	id, err := w.Updates().Begin(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (w *world) withdrawn(ctx context.Context, of, from, to string, undo undoing
 }
 
 func (w *world) outcome(id dag.UpdateID, of string) (state dag.State) {
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		state = u.Outcomes[storage(of)].State
 	})
@@ -89,9 +90,9 @@ func (w *world) standStill(ctx context.Context, of, base string) error {
 		return err
 	}
 	var st dag.Storage
-	w.Graph(func(g *dag.Graph) { st, _ = g.Storage(storage(of)) })
+	w.State().Graph(func(g *dag.Graph) { st, _ = g.Storage(storage(of)) })
 	if st.Pending != nil {
-		undone, err := w.Cancel(ctx, st.Pending.Update, []string{storage(of)})
+		undone, err := w.Rollbacks().Cancel(ctx, st.Pending.Update, []string{storage(of)})
 		for _, one := range undone {
 			err = errors.Join(err, tolerate(one.Err, errdefs.ErrFailedPrecondition)) // carried out meanwhile
 		}

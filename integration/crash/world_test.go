@@ -21,6 +21,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // grace is how long a storage counts as in use after its mounts were handed out. Only what is held back waits for it.
@@ -45,7 +46,7 @@ func open(root string) (*world, error) {
 }
 
 func (w *world) start() (err error) {
-	w.Snapshotter, err = snapshotter.New(w.root, snapshotter.WithRetention(snapshotter.Retention{Points: 2}), snapshotter.WithGrace(grace))
+	w.Snapshotter, err = snapshotter.New(w.root, snapshotter.WithRetention(state.Retention{Points: 2}), snapshotter.WithGrace(grace))
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func (w *world) start() (err error) {
 	}
 	// Nothing else that an earlier one handed out is going to be mounted, which only this process can know.
 	var keys []string
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			if heldBack[st.Key] == nil {
 				keys = append(keys, st.Key)
@@ -94,16 +95,16 @@ func (w *world) at(place string, mounts []mount.Mount, fn func(dir string) error
 	return err
 }
 
-// state is what is there, by subject: what containerd knows of a key, a layer's tree, a storage's tree.
-type state map[string]string
+// sight is what is there, by subject: what containerd knows of a key, a layer's tree, a storage's tree.
+type sight map[string]string
 
 // look tells what is there now, every tree as a container sees it. The graph cannot change meanwhile.
-func (w *world) look(ctx context.Context) (now state, kept map[string][]string, err error) {
-	now, kept = state{}, map[string][]string{}
+func (w *world) look(ctx context.Context) (now sight, kept map[string][]string, err error) {
+	now, kept = sight{}, map[string][]string{}
 	if err := w.walk(ctx, now); err != nil {
 		return nil, nil, err
 	}
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		for _, n := range g.Names() {
 			now["key "+n.Key] += " with storage " + n.Storage
 			if n.Kind == dag.Committed && err == nil {
@@ -176,7 +177,7 @@ const damaged = "damaged: "
 
 // walk tells the keys as containerd sees them, without the labels that are computed: ids of nodes and updates are not the same in
 // every life, and where a storage stands is looked at by itself.
-func (w *world) walk(ctx context.Context, now state) error {
+func (w *world) walk(ctx context.Context, now sight) error {
 	return w.Walk(ctx, func(_ context.Context, i snapshots.Info) error {
 		now["key "+i.Name] = fmt.Sprintf("%s on %q labels %v", i.Kind, i.Parent, snapshotter.Given(i.Labels))
 		return nil
@@ -209,7 +210,7 @@ func (w *world) problems(ctx context.Context) ([]string, error) {
 		if err := w.Cleanup(ctx); err != nil {
 			return "", err
 		}
-		found, err := w.Check(ctx)
+		found, err := w.Checks().Check(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -219,7 +220,7 @@ func (w *world) problems(ctx context.Context) ([]string, error) {
 				last = append(last, p.Subject+" "+p.What)
 			}
 		}
-		deep, err := w.CheckDeep(ctx) // does what is frozen still hold what it held before the death?
+		deep, err := w.Checks().Deep(ctx) // does what is frozen still hold what it held before the death?
 		if err != nil {
 			return "", err
 		}
@@ -241,7 +242,7 @@ func (w *world) problems(ctx context.Context) ([]string, error) {
 // leaks returns what is on disk and should not be there while nothing is under way.
 func (w *world) leaks() ([]string, error) {
 	known, frozen := map[string]bool{}, map[string]bool{}
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		for _, n := range g.Nodes() {
 			name := strconv.FormatUint(uint64(n.ID), 10)
 			known[name], frozen[name] = true, n.Frozen

@@ -17,10 +17,10 @@ const criPlugins = `"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime
 // containerdConfig is containerd's configuration. Every path that containerd would use by default is replaced
 // by one below the root of the harness, apart from runc's state, whose place is a constant of the shim
 // (/run/containerd/runc).
-func (h *Harness) containerdConfig() string {
+func (s starter) containerdConfig() string {
 	var b strings.Builder
 	disabled := criPlugins
-	if h.opts.cri {
+	if s.h.opts.cri {
 		disabled = ""
 	}
 	fmt.Fprintf(&b, `version = 4
@@ -47,21 +47,21 @@ disabled_plugins = [%s]
   socket_path = %q
   plugin_path = %q
   plugin_config_path = %q
-`, h.Path("containerd"), h.Path("state"), h.Path("tmp"), disabled, h.Path("containerd.sock"),
-		h.Path("containerd.sock.ttrpc"), h.Path("s"), h.Path("opt"), h.Path("opt", "verifier"),
-		h.Path("nri.sock"), h.Path("opt", "nri"), h.Path("opt", "nri.d"))
+`, s.h.Path("containerd"), s.h.Path("state"), s.h.Path("tmp"), disabled, s.h.Path("containerd.sock"),
+		s.h.Path("containerd.sock.ttrpc"), s.h.Path("s"), s.h.Path("opt"), s.h.Path("opt", "verifier"),
+		s.h.Path("nri.sock"), s.h.Path("opt", "nri"), s.h.Path("opt", "nri.d"))
 
-	b.WriteString(h.snapshotterConfig())
-	if h.opts.cri {
-		b.WriteString(h.criConfig())
+	b.WriteString(s.snapshotterConfig())
+	if s.h.opts.cri {
+		b.WriteString(s.criConfig())
 	}
-	b.WriteString(h.opts.containerdConfig)
+	b.WriteString(s.h.opts.containerdConfig)
 	return b.String()
 }
 
 // snapshotterConfig names the proxy snapshotter and lets the transfer service unpack into it. The list of
 // unpack_config replaces containerd's default, so overlayfs is in it as well.
-func (h *Harness) snapshotterConfig() string {
+func (s starter) snapshotterConfig() string {
 	unpack := func(snapshotter string) string {
 		return fmt.Sprintf(`
 [[plugins."io.containerd.transfer.v1.local".unpack_config]]
@@ -69,7 +69,7 @@ func (h *Harness) snapshotterConfig() string {
   snapshotter = %q
 `, snapshotter)
 	}
-	if h.Daemon == nil {
+	if s.h.Daemon == nil {
 		return unpack("overlayfs")
 	}
 	return fmt.Sprintf(`
@@ -78,12 +78,12 @@ func (h *Harness) snapshotterConfig() string {
   address = %q
   [proxy_plugins.%s.exports]
     root = %q
-`, h.Snapshotter, h.SnapshotsSocket(), h.Snapshotter, h.DaemonRoot()) + unpack("overlayfs") + unpack(h.Snapshotter)
+`, s.h.Snapshotter, s.h.SnapshotsSocket(), s.h.Snapshotter, s.h.DaemonRoot()) + unpack("overlayfs") + unpack(s.h.Snapshotter)
 }
 
 // criConfig is what pods on the network of the host need. restrict_oom_score_adj keeps CRI from lowering the OOM
 // score of a sandbox below containerd's own, for which a restricted root lacks CAP_SYS_RESOURCE.
-func (h *Harness) criConfig() string {
+func (s starter) criConfig() string {
 	return fmt.Sprintf(`
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = %q
@@ -100,11 +100,11 @@ func (h *Harness) criConfig() string {
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = [%q]
     conf_dir = %q
-`, h.Snapshotter, pauseImage, h.Path("opt", "cni"), h.Path("opt", "cni.d"))
+`, s.h.Snapshotter, pauseImage, s.h.Path("opt", "cni"), s.h.Path("opt", "cni.d"))
 }
 
 // daemonConfig is the configuration of molt's daemon.
-func (h *Harness) daemonConfig() string {
+func (s starter) daemonConfig() string {
 	return fmt.Sprintf(`version = 1
 root = %q
 
@@ -121,5 +121,5 @@ snapshotter = %q
 [log]
 level = "debug"
 format = "text"
-`, h.DaemonRoot(), h.SnapshotsSocket(), h.ControlSocket(), h.Path("containerd.sock"), h.Snapshotter) + h.opts.daemonConfig
+`, s.h.DaemonRoot(), s.h.SnapshotsSocket(), s.h.ControlSocket(), s.h.Path("containerd.sock"), s.h.Snapshotter) + s.h.opts.daemonConfig
 }

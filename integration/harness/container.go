@@ -255,20 +255,20 @@ func finish(ctx context.Context, p containerd.Process, out outputFiles) (Result,
 }
 
 // killTasks ends the tasks of every namespace of this containerd.
-func (h *Harness) killTasks(ctx context.Context) error {
-	all, err := h.client.NamespaceService().List(ctx)
+func (e ender) killTasks(ctx context.Context) error {
+	all, err := e.h.client.NamespaceService().List(ctx)
 	if err != nil {
 		return fmt.Errorf("list namespaces: %w", err)
 	}
 	var errs []error
 	for _, namespace := range all {
-		errs = append(errs, h.killTasksIn(namespaces.WithNamespace(ctx, namespace)))
+		errs = append(errs, e.killTasksIn(namespaces.WithNamespace(ctx, namespace)))
 	}
 	return errors.Join(errs...)
 }
 
-func (h *Harness) killTasksIn(ctx context.Context) error {
-	list, err := h.client.Containers(ctx)
+func (e ender) killTasksIn(ctx context.Context) error {
+	list, err := e.h.client.Containers(ctx)
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)
 	}

@@ -45,25 +45,25 @@ func (c *CRI) Context() context.Context {
 }
 
 // startCRI connects to CRI, waits for it and makes the image of the sandbox.
-func (h *Harness) startCRI(ctx context.Context) error {
-	conn, err := grpc.NewClient("unix://"+h.ContainerdSocket(), dialOptions()...)
+func (s starter) startCRI(ctx context.Context) error {
+	conn, err := grpc.NewClient("unix://"+s.h.ContainerdSocket(), dialOptions()...)
 	if err != nil {
 		return fmt.Errorf("connect to CRI: %w", err)
 	}
-	h.cri = &CRI{
+	s.h.cri = &CRI{
 		Runtime: runtimeapi.NewRuntimeServiceClient(conn),
 		Images:  runtimeapi.NewImageServiceClient(conn),
-		h:       h,
+		h:       s.h,
 		conn:    conn,
 	}
-	if err := poll(ctx, h.cri.ready); err != nil {
+	if err := poll(ctx, s.h.cri.ready); err != nil {
 		return err
 	}
 	pause, err := image.New(pauseImage)
 	if err != nil {
 		return fmt.Errorf("make the sandbox image: %w", err)
 	}
-	_, err = h.cri.importImage(ctx, pause)
+	_, err = s.h.cri.importImage(ctx, pause)
 	return err
 }
 
@@ -100,7 +100,8 @@ func (c *CRI) importImage(ctx context.Context, img image.Image) (containerd.Imag
 	}
 	// CRI learns of images from events. The ID tells this one from an earlier one of the same name.
 	err = poll(ctx, func(ctx context.Context) error {
-		r, err := c.Images.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: img.Name}})
+		r, err := c.Images.ImageStatus(ctx,
+			&runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: img.Name}})
 		if err != nil {
 			return fmt.Errorf("ask CRI for %s: %w", img.Name, err)
 		}

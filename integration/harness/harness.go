@@ -5,11 +5,8 @@ package harness
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -62,75 +59,12 @@ func Start(t testing.TB, opts ...Option) *Harness {
 	}
 	t.Cleanup(func() {
 		defer unlock()
-		h.close()
+		ender{h}.close()
 	})
-	if err := h.start(t.Context()); err != nil {
+	if err := (starter{h}).start(t.Context()); err != nil {
 		t.Fatalf("start the harness: %v", err)
 	}
 	return h
-}
-
-// start writes the configurations, starts the servers and connects to them.
-func (h *Harness) start(ctx context.Context) error {
-	// Containers in a user namespace get to their files through these: they may be traversed, but not read.
-	for _, dir := range []string{"tmp", "logs", "out", "opt/cni", "opt/cni.d"} {
-		if err := os.MkdirAll(h.Path(dir), 0o711); err != nil {
-			return fmt.Errorf("make directory: %w", err)
-		}
-	}
-	h.Snapshotter = h.opts.snapshotter
-	if h.opts.daemonPackage != "" {
-		if err := h.startDaemon(ctx); err != nil {
-			return err
-		}
-	}
-	if err := h.startContainerd(ctx); err != nil {
-		return err
-	}
-	if h.opts.cri {
-		return h.startCRI(ctx)
-	}
-	return nil
-}
-
-func (h *Harness) startDaemon(ctx context.Context) error {
-	daemon, err := h.tools.build(h.opts.daemonPackage, h.opts.daemonTags...)
-	if err != nil {
-		return err
-	}
-	if h.moltctl, err = h.tools.build("./cmd/moltctl"); err != nil {
-		return err
-	}
-	h.Daemon = &Process{
-		name:    "the daemon",
-		program: daemon,
-		args:    []string{"--config", h.Path("daemon.toml")},
-		env:     h.tools.environment(h.opts.daemonEnv...),
-		logPath: h.Path("logs", "daemon.log"),
-		ready:   h.daemonReady,
-	}
-	if h.opts.daemonApart {
-		h.Daemon.program, h.Daemon.args = apart(daemon, h.Daemon.args)
-	}
-	if err := os.WriteFile(h.Path("daemon.toml"), []byte(h.daemonConfig()), 0o600); err != nil {
-		return fmt.Errorf("configure the daemon: %w", err)
-	}
-	return h.Daemon.Start(ctx)
-}
-
-func (h *Harness) startContainerd(ctx context.Context) error {
-	h.Containerd = &Process{
-		name:    "containerd",
-		program: h.tools.tool("containerd"),
-		args:    []string{"--config", h.Path("containerd.toml")},
-		env:     h.tools.environment(),
-		logPath: h.Path("logs", "containerd.log"),
-		ready:   h.containerdReady,
-	}
-	if err := os.WriteFile(h.Path("containerd.toml"), []byte(h.containerdConfig()), 0o600); err != nil {
-		return fmt.Errorf("configure containerd: %w", err)
-	}
-	return h.Containerd.Start(ctx)
 }
 
 // For returns the same harness for use in another test, such as a subtest: failures end that test, and contexts
@@ -185,74 +119,5 @@ func (h *Harness) must(err error) {
 	h.t.Helper()
 	if err != nil {
 		h.t.Fatal(err)
-	}
-}
-
-// close removes everything and fails the test if that is not possible, or if the daemon shows a defect.
-func (h *Harness) close() {
-	if h.t.Failed() {
-		h.dumpLogs()
-	}
-	if h.Daemon != nil {
-		h.checkDaemonLog()
-	}
-	h.closeGracefully()
-	if err := sweep(h.root); err != nil {
-		h.t.Errorf("remove everything of the harness: %v", err)
-	}
-}
-
-// closeGracefully ends pods, tasks and servers in the way that leaves the least behind. What it cannot end, after
-// a crash that the test arranged for example, is left to sweep: its errors are no failure of the test.
-func (h *Harness) closeGracefully() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.t.Context()), patience)
-	defer cancel()
-	var errs []error
-	if h.Containerd != nil && h.Containerd.Running() {
-		if h.cri != nil {
-			errs = append(errs, h.cri.removePods(ctx))
-		}
-		if h.client != nil {
-			errs = append(errs, h.killTasks(ctx))
-		}
-		errs = append(errs, h.Containerd.Stop())
-	}
-	if h.cri != nil {
-		errs = append(errs, h.cri.conn.Close())
-	}
-	if h.client != nil {
-		errs = append(errs, h.client.Close())
-	}
-	if h.Daemon != nil {
-		errs = append(errs, h.Daemon.Stop())
-	}
-	if err := errors.Join(errs...); err != nil {
-		h.t.Logf("end the harness: %v", err)
-	}
-}
-
-// checkDaemonLog fails the test if the daemon reported a data race or panicked.
-func (h *Harness) checkDaemonLog() {
-	log := h.Daemon.Log()
-	for _, sign := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
-		if strings.Contains(log, sign) {
-			h.t.Errorf("the daemon's log has %q:\n%s", strings.TrimSpace(sign), log)
-			return
-		}
-	}
-}
-
-// dumpLogs shows the end of each log of a failed test.
-func (h *Harness) dumpLogs() {
-	const most = 16 << 10
-	for _, p := range []*Process{h.Daemon, h.Containerd} {
-		if p == nil {
-			continue
-		}
-		log := p.Log()
-		if len(log) > most {
-			log = "..." + log[len(log)-most:]
-		}
-		h.t.Logf("log of %s:\n%s", p.name, log)
 	}
 }

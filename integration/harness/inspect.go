@@ -25,7 +25,8 @@ const runcRoot = "/run/containerd/runc"
 
 // programs are what the harness starts, directly or not; nothing else with a root in its command line (an editor,
 // say) is touched.
-var programs = []string{"containerd", "containerd-shim-runc-v2", "containerd-molt-grpc", "ctr", "moltctl", "runc", "overlayd"}
+var programs = []string{"containerd", "containerd-shim-runc-v2", "containerd-molt-grpc", "ctr", "moltctl", "runc",
+	"overlayd"}
 
 // serversOf returns the processes of programs that were started with a path below root.
 func serversOf(root string) ([]int, error) {
@@ -167,7 +168,8 @@ func deleteContainers(root string) error {
 	for _, dir := range dirs {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		parent, id := filepath.Split(dir)
-		out, err := exec.CommandContext(ctx, tools.path("runc"), "--root", parent, "delete", "--force", id).CombinedOutput()
+		out, err := exec.CommandContext(ctx, tools.path("runc"), "--root", parent, "delete", "--force",
+			id).CombinedOutput()
 		cancel()
 		if err != nil {
 			return fmt.Errorf("delete container %s: %w: %s", id, err, out)

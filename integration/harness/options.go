@@ -43,8 +43,8 @@ func WithFailpoints() Option {
 	return func(o *options) { o.daemonTags = append(o.daemonTags, "failpoints") }
 }
 
-// WithDaemonApart starts the daemon in a pid namespace of its own with a /proc of its own, as in a pod without hostPID. It can
-// be killed, but not be asked to end.
+// WithDaemonApart starts the daemon in a pid namespace of its own with a /proc of its own, as in a pod without hostPID.
+// It can be killed, but not be asked to end.
 func WithDaemonApart() Option {
 	return func(o *options) { o.daemonApart = true }
 }

@@ -38,7 +38,8 @@ type Process struct {
 	latest *life
 }
 
-// apart returns what runs a program in a pid namespace of its own, with a /proc of its own. Mounts of the host reach it.
+// apart returns what runs a program in a pid namespace of its own, with a /proc of its own. Mounts of the host reach
+// it.
 func apart(p program, args []string) (program, []string) {
 	const unshare = "/usr/bin/unshare"
 	own := []string{"--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave", p.name}

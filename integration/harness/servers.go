@@ -41,11 +41,12 @@ func (h *Harness) StartDaemon() {
 	h.t.Helper()
 	h.must(h.Daemon.Start(h.t.Context()))
 	if h.Containerd.Running() {
-		h.must(poll(h.Context(), h.throughContainerd))
+		h.must(poll(h.Context(), starter{h}.throughContainerd))
 	}
 }
 
-// DieAt starts the daemon again so that it dies when it comes to a failpoint for the first time. [Harness.Revive] follows.
+// DieAt starts the daemon again so that it dies when it comes to a failpoint for the first time. [Harness.Revive]
+// follows.
 func (h *Harness) DieAt(point string) {
 	h.t.Helper()
 	h.StopDaemon()
@@ -115,20 +116,21 @@ func dialOptions() []grpc.DialOption {
 }
 
 // daemonReady asks the daemon for its snapshots, and connects to the control socket.
-func (h *Harness) daemonReady(ctx context.Context) error {
-	conn, err := grpc.NewClient("unix://"+h.SnapshotsSocket(), dialOptions()...)
+func (s starter) daemonReady(ctx context.Context) error {
+	conn, err := grpc.NewClient("unix://"+s.h.SnapshotsSocket(), dialOptions()...)
 	if err != nil {
 		return fmt.Errorf("connect to the daemon: %w", err)
 	}
 	defer conn.Close()
-	sn := proxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(conn), h.Snapshotter)
+	sn := proxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(conn), s.h.Snapshotter)
 	// Any answer will do: containerd's own snapshotters have an error for a store that was never written to.
-	err = sn.Walk(namespaces.WithNamespace(ctx, h.Namespace), func(context.Context, snapshots.Info) error { return nil })
+	err = sn.Walk(namespaces.WithNamespace(ctx, s.h.Namespace),
+		func(context.Context, snapshots.Info) error { return nil })
 	if errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err) {
 		return fmt.Errorf("ask the daemon: %w", err)
 	}
 	var d net.Dialer
-	control, err := d.DialContext(ctx, "unix", h.ControlSocket())
+	control, err := d.DialContext(ctx, "unix", s.h.ControlSocket())
 	if err != nil {
 		return fmt.Errorf("connect to the control socket: %w", err)
 	}
@@ -136,19 +138,19 @@ func (h *Harness) daemonReady(ctx context.Context) error {
 }
 
 // containerdReady asks containerd for its version, and connects the client of the harness the first time.
-func (h *Harness) containerdReady(ctx context.Context) error {
+func (s starter) containerdReady(ctx context.Context) error {
 	// Without this the client waits for its whole timeout when the socket is not there yet.
-	if err := syscall.Access(h.ContainerdSocket(), 0); err != nil {
+	if err := syscall.Access(s.h.ContainerdSocket(), 0); err != nil {
 		return fmt.Errorf("look for containerd's socket: %w", err)
 	}
-	if h.client == nil {
-		c, err := containerd.New(h.ContainerdSocket(), containerd.WithExtraDialOpts(dialOptions()))
+	if s.h.client == nil {
+		c, err := containerd.New(s.h.ContainerdSocket(), containerd.WithExtraDialOpts(dialOptions()))
 		if err != nil {
 			return fmt.Errorf("connect to containerd: %w", err)
 		}
-		h.client = c
+		s.h.client = c
 	}
-	if _, err := h.client.Version(ctx); err != nil {
+	if _, err := s.h.client.Version(ctx); err != nil {
 		return fmt.Errorf("ask containerd: %w", err)
 	}
 	return nil
@@ -156,13 +158,14 @@ func (h *Harness) containerdReady(ctx context.Context) error {
 
 // throughContainerd succeeds when containerd reaches the daemon: Walk asks the daemon about each name that
 // containerd knows. Without any name, only a new one gets to the daemon.
-func (h *Harness) throughContainerd(ctx context.Context) error {
+func (s starter) throughContainerd(ctx context.Context) error {
 	names := 0
-	for _, namespace := range []string{h.Namespace, criNamespace} {
-		err := h.Snapshots().Walk(namespaces.WithNamespace(ctx, namespace), func(context.Context, snapshots.Info) error {
-			names++
-			return nil
-		})
+	for _, namespace := range []string{s.h.Namespace, criNamespace} {
+		err := s.h.Snapshots().Walk(namespaces.WithNamespace(ctx, namespace),
+			func(context.Context, snapshots.Info) error {
+				names++
+				return nil
+			})
 		if err != nil {
 			return fmt.Errorf("reach the daemon through containerd: %w", err)
 		}
@@ -170,9 +173,9 @@ func (h *Harness) throughContainerd(ctx context.Context) error {
 	if names > 0 {
 		return nil
 	}
-	key := h.unique("reach")
-	if _, err := h.Snapshots().Prepare(ctx, key, ""); err != nil {
+	key := s.h.unique("reach")
+	if _, err := s.h.Snapshots().Prepare(ctx, key, ""); err != nil {
 		return fmt.Errorf("reach the daemon through containerd: %w", err)
 	}
-	return h.Snapshots().Remove(ctx, key)
+	return s.h.Snapshots().Remove(ctx, key)
 }

@@ -94,7 +94,8 @@ func findRepository() (string, error) {
 // environment is what programs see: the pinned tools come first in PATH, so that containerd finds the pinned shim
 // and the shim the pinned runc. GORACE keeps the race detector from waiting for a second at each exit.
 func (c toolchain) environment(more ...string) []string {
-	path := strings.Join([]string{c.dir, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}, ":")
+	path := strings.Join([]string{c.dir, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"},
+		":")
 	return append([]string{"PATH=" + path, "HOME=/root", "LANG=C.UTF-8", "GORACE=atexit_sleep_ms=10"}, more...)
 }
 

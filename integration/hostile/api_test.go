@@ -139,7 +139,7 @@ func TestAPIExplain(t *testing.T) {
 	put(t, dir, "etc/shadow", secret, 0o600)
 	c.seen()
 	for _, name := range append(oddNames(c), "l", "l/file", "l/etc/shadow", "f", "etc/shadow", "/etc/shadow", "l/../etc/shadow") {
-		e, err := w.s.Explain(t.Context(), "default/ok", name)
+		e, err := w.s.Inspector().Explain(t.Context(), "default/ok", name)
 		hides(t, "the explanation of "+name, fmt.Append(nil, err))
 		if e != nil && strings.HasPrefix(name, "l/") {
 			hides(t, "the explanation of "+name, fmt.Appendf(nil, "%+v", e))

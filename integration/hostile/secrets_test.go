@@ -13,7 +13,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // secrets are files that hold what nobody may be told, of the old base, the new base and the user: accounts, keys, and
@@ -73,7 +74,7 @@ func TestSecretsInLogs(t *testing.T) {
 		check(t, err)
 		w.fill(t, inprocess.Upper(mounts), side)
 		check(t, w.s.Commit(t.Context(), name, "x "+name))
-		w.s.Graph(func(g *dag.Graph) { n, _ := g.Name(name); ids[side] = n.Node })
+		w.s.State().Graph(func(g *dag.Graph) { n, _ := g.Name(name); ids[side] = n.Node })
 	}
 	for i, name := range []string{"whole", "held"} {
 		dir := w.prepare(t, fmt.Sprintf("default/%d/c", i+1), "old", name)
@@ -86,7 +87,7 @@ func TestSecretsInLogs(t *testing.T) {
 	w.move(t, ids[0], ids[1])
 	for _, name := range []string{"default/whole", "default/held"} {
 		for path := range secrets() {
-			e, err := w.s.Explain(t.Context(), name, path)
+			e, err := w.s.Inspector().Explain(t.Context(), name, path)
 			hides(t, "what is told of "+path, fmt.Appendf(nil, "%+v %v", e, err))
 		}
 	}
@@ -110,11 +111,11 @@ func (w *served) fill(t *testing.T, dir string, side int) {
 // move updates all storages of a base, and waits until that has come to its end.
 func (w *served) move(t *testing.T, from, to dag.NodeID) {
 	t.Helper()
-	id, err := w.s.BeginUpdate(t.Context(), snapshotter.UpdateRequest{From: from, To: to, FromRef: "old", ToRef: "new"})
+	id, err := w.s.Updates().Begin(t.Context(), updates.Request{From: from, To: to, FromRef: "old", ToRef: "new"})
 	check(t, err)
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		var u dag.Update
-		w.s.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		w.s.State().Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		if u.State != dag.Staging && u.State != dag.Staged {
 			hides(t, "the update", fmt.Appendf(nil, "%+v", u))
 			return

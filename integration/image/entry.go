@@ -88,5 +88,6 @@ func (e Entry) WithXattr(name, value string) Entry {
 
 // header has a fixed time so that equal layers have equal digests.
 func header(kind byte, name string, mode int64) tar.Header {
-	return tar.Header{Typeflag: kind, Name: name, Mode: mode, ModTime: time.Unix(1_700_000_000, 0), Format: tar.FormatPAX}
+	return tar.Header{Typeflag: kind, Name: name, Mode: mode, ModTime: time.Unix(1_700_000_000, 0),
+		Format: tar.FormatPAX}
 }

@@ -1,7 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inprocess has what tests share that drive a snapshotter in their own process, with real mounts and no containerd.
+// Package inprocess has what tests share that drive a snapshotter in their own process, with real mounts and no
+// containerd.
 package inprocess
 
 import (

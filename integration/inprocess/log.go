@@ -17,8 +17,8 @@ type Log struct {
 	all strings.Builder
 }
 
-// GatherLog keeps what is logged until the end of a test, which then has the output and the level of the log as they were: what
-// is done in the background tells of its errors nowhere else.
+// GatherLog keeps what is logged until the end of a test, which then has the output and the level of the log as they
+// were: what is done in the background tells of its errors nowhere else.
 func GatherLog(t testing.TB) *Log {
 	t.Helper()
 	l, logger := new(Log), log.L.Logger

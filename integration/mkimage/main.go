@@ -44,17 +44,18 @@ func parse(args []string) (image.Image, error) {
 	bare := flags.Bool("bare", false, "no busybox below the given layers: they bring their own userland")
 	command := flags.String("command", "", "shell command that containers run (default: they idle)")
 	var layers []image.Layer
-	flags.Func("layer", "directory that becomes the next layer, from the bottom up (repeatable)", func(dir string) error {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", dir)
-		}
-		layers = append(layers, image.Tree(dir))
-		return nil
-	})
+	flags.Func("layer", "directory that becomes the next layer, from the bottom up (repeatable)",
+		func(dir string) error {
+			info, err := os.Stat(dir)
+			if err != nil {
+				return err
+			}
+			if !info.IsDir() {
+				return fmt.Errorf("%s is not a directory", dir)
+			}
+			layers = append(layers, image.Tree(dir))
+			return nil
+		})
 	if err := flags.Parse(args); err != nil {
 		return image.Image{}, err
 	}

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 const (
@@ -53,7 +53,7 @@ func (w *world) thereAndBack(verify func(dir string) error) {
 		u, err := w.update()
 		check(w.t, err)
 		look("v2")
-		check(w.t, w.Rollback(w.t.Context(), snapshotter.RollbackRequest{Update: u.ID, Carry: carry}))
+		check(w.t, w.Rollbacks().Rollback(w.t.Context(), updates.RollbackRequest{Update: u.ID, Carry: carry}))
 		look("v1")
 	}
 }

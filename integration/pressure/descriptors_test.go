@@ -14,6 +14,7 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 const tooMany = "too many open files"
@@ -55,7 +56,7 @@ func TestDescriptors(t *testing.T) {
 		// One of which could not be told whether it is in use is updated when it starts, which is when it is looked at here.
 		if o.State == dag.Applied || o.State == dag.Planned {
 			w.shows(key, "new", layers)
-			check(t, w.Rollback(t.Context(), snapshotter.RollbackRequest{Update: u.ID}))
+			check(t, w.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: u.ID}))
 		}
 		w.shows(key, "old", layers)
 		w.sound()

@@ -16,6 +16,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 const noSpace = "no space left on device"
@@ -104,7 +106,7 @@ func TestFullCreate(t *testing.T) {
 		release := fill()
 		created := w.prepare("test/90/new", "new")
 		expectFull(t, "create", created, none)
-		forked := w.Fork(t.Context(), "test/s0", "test/forked")
+		forked := w.Storages().Fork(t.Context(), "test/s0", "test/forked")
 		expectFull(t, "fork", forked, none)
 		release()
 		w.intact("v1")
@@ -112,7 +114,7 @@ func TestFullCreate(t *testing.T) {
 			check(t, w.prepare("test/90/new", "new"))
 		}
 		if forked != nil {
-			check(t, w.Fork(t.Context(), "test/s0", "test/forked"))
+			check(t, w.Storages().Fork(t.Context(), "test/s0", "test/forked"))
 		}
 		w.sound()
 	})
@@ -150,7 +152,7 @@ func TestFullWaiting(t *testing.T) {
 		release := fill()
 		_, err := w.Mounts(t.Context(), key)
 		check(t, err)
-		w.Graph(func(g *dag.Graph) {
+		w.State().Graph(func(g *dag.Graph) {
 			// The end of a use frees some blocks, and the background may have been faster than what filled the disk.
 			for _, u := range g.Updates() {
 				if state := u.Outcomes["test/s0"].State; state != dag.Planned && state != dag.Applied {
@@ -173,14 +175,14 @@ func TestFullRollback(t *testing.T) {
 				check(t, err)
 				w.intact("v2")
 				release := fill()
-				r := snapshotter.RollbackRequest{Update: u.ID, Carry: carry}
-				err = w.Rollback(t.Context(), r)
+				r := updates.RollbackRequest{Update: u.ID, Carry: carry}
+				err = w.Rollbacks().Rollback(t.Context(), r)
 				expectFull(t, "rollback", err, none)
 				release()
 				w.intact("")
 				if err != nil {
 					// Storages that were rolled back the first time are not asked for again.
-					check(t, w.Rollback(t.Context(), r))
+					check(t, w.Rollbacks().Rollback(t.Context(), r))
 				}
 				w.intact("v1")
 				w.sound()
@@ -203,7 +205,7 @@ func TestFullMerge(t *testing.T) {
 		w.intact("v3")
 		apart := w.frozen()
 		check(t, w.Close())
-		w.options = append(w.options, snapshotter.WithRetention(snapshotter.Retention{}))
+		w.options = append(w.options, snapshotter.WithRetention(state.Retention{}))
 		release, log := fill(), inprocess.GatherLog(t)
 		w.open() // which sets the work in the background going
 		until(t, "an attempt to merge", func() bool {
@@ -223,7 +225,7 @@ func TestFullMerge(t *testing.T) {
 
 // frozen counts the storage nodes that nothing is written to any more.
 func (w *world) frozen() (n int) {
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		for _, node := range g.Nodes() {
 			if node.Frozen && node.Kind != dag.Layer {
 				n++

@@ -19,7 +19,7 @@ func TestReadOnlyRunning(t *testing.T) {
 	w := newWorld(t)
 	run(t, "mount", "-o", "remount,abort", w.disk)
 	says(t, "create", w.prepare("test/90/new", "new"), readOnly)
-	says(t, "fork", w.Fork(t.Context(), "test/s0", "test/forked"), readOnly)
+	says(t, "fork", w.Storages().Fork(t.Context(), "test/s0", "test/forked"), readOnly)
 	for _, key := range w.keys {
 		if _, err := w.Stat(t.Context(), key); err != nil {
 			t.Errorf("stat: %v", err)

@@ -16,6 +16,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // many is how many of something a test makes: few of them unless MOLT_PRESSURE=full.
@@ -51,7 +53,7 @@ func (w *world) entries(dir string) int {
 func TestManyContainers(t *testing.T) {
 	bounded(t)
 	n := many(100, 2000)
-	w := newWorldOn(t, t.TempDir(), n, snapshotter.WithRetention(snapshotter.Retention{Points: 1}))
+	w := newWorldOn(t, t.TempDir(), n, snapshotter.WithRetention(state.Retention{Points: 1}))
 	seen := 0
 	check(t, w.Walk(t.Context(), func(context.Context, snapshots.Info) error { seen++; return nil }))
 	if seen != n+2 {
@@ -69,7 +71,7 @@ func TestManyContainers(t *testing.T) {
 	w.intact("v2")
 	for i, key := range w.keys {
 		check(t, w.Remove(t.Context(), key))
-		check(t, w.RemoveStorage(t.Context(), fmt.Sprintf("test/s%d", i)))
+		check(t, w.Storages().Remove(t.Context(), fmt.Sprintf("test/s%d", i)))
 	}
 	until(t, "the end of all storage nodes", func() bool {
 		check(t, w.Cleanup(t.Context()))
@@ -83,7 +85,7 @@ func TestManyUpdates(t *testing.T) {
 	bounded(t)
 	const points = 3
 	n := many(30, 500)
-	w := newWorldOn(t, t.TempDir(), 1, snapshotter.WithRetention(snapshotter.Retention{Points: points}))
+	w := newWorldOn(t, t.TempDir(), 1, snapshotter.WithRetention(state.Retention{Points: points}))
 	key, from := w.keys[0], w.from
 	last := "v1"
 	for i := range n {
@@ -116,19 +118,19 @@ func TestManyUpdates(t *testing.T) {
 	check(t, w.in(key, func(dir string) error { return w.ownFiles(dir, n) }))
 	w.sound()
 	var newest dag.UpdateID
-	updates := 0
+	recorded := 0
 	until(t, "a bounded number of updates on record", func() bool {
 		check(t, w.Cleanup(t.Context()))
-		updates = 0
-		w.Graph(func(g *dag.Graph) {
+		recorded = 0
+		w.State().Graph(func(g *dag.Graph) {
 			for _, u := range g.Updates() {
-				newest, updates = max(newest, u.ID), updates+1
+				newest, recorded = max(newest, u.ID), recorded+1
 			}
 		})
-		return updates <= 100
+		return recorded <= 100
 	})
-	t.Logf("after %d updates: %d nodes, %d updates on record", n, w.entries("n"), updates)
-	check(t, w.Rollback(t.Context(), snapshotter.RollbackRequest{Update: newest}))
+	t.Logf("after %d updates: %d nodes, %d updates on record", n, w.entries("n"), recorded)
+	check(t, w.Rollbacks().Rollback(t.Context(), updates.RollbackRequest{Update: newest}))
 	w.intact(fmt.Sprintf("round %d", n-2))
 	check(t, w.in(key, func(dir string) error { return w.ownFiles(dir, n) }))
 }
@@ -136,7 +138,7 @@ func TestManyUpdates(t *testing.T) {
 // shallow checks how many nodes a key is mounted of.
 func (w *world) shallow(key string, most int) {
 	w.t.Helper()
-	w.Graph(func(g *dag.Graph) {
+	w.State().Graph(func(g *dag.Graph) {
 		name, _ := g.Name(key)
 		st, _ := g.Storage(name.Storage)
 		if stack := g.Stack(st.Head); len(stack) > most {

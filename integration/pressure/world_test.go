@@ -25,6 +25,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/integration/inprocess"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // storages is how many storages stand on the base.
@@ -116,7 +117,7 @@ func (w *world) layerOn(parent, version string, files map[string]string) (id dag
 		check(w.t, os.WriteFile(filepath.Join(inprocess.Upper(mounts), file), []byte(content), 0o600))
 	}
 	check(w.t, w.Commit(w.t.Context(), name, extract))
-	w.Graph(func(g *dag.Graph) { n, _ := g.Name(name); id = n.Node })
+	w.State().Graph(func(g *dag.Graph) { n, _ := g.Name(name); id = n.Node })
 	return id
 }
 
@@ -194,7 +195,7 @@ func digestOf(dir string) (digest string, err error) {
 // sound checks that Check finds nothing grave.
 func (w *world) sound() {
 	w.t.Helper()
-	problems, err := w.Check(w.t.Context())
+	problems, err := w.Checks().Check(w.t.Context())
 	check(w.t, err)
 	for _, p := range problems {
 		if p.Grave {
@@ -210,12 +211,12 @@ func (w *world) update() (u dag.Update, err error) {
 
 // move services all storages of a base and waits for that.
 func (w *world) move(from, to dag.NodeID) (u dag.Update, err error) {
-	id, err := w.BeginUpdate(w.t.Context(), snapshotter.UpdateRequest{From: from, To: to})
+	id, err := w.Updates().Begin(w.t.Context(), updates.Request{From: from, To: to})
 	if err != nil {
 		return u, err
 	}
 	for range 30000 {
-		w.Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
+		w.State().Graph(func(g *dag.Graph) { u, _ = g.Update(id) })
 		if u.State != dag.Staging && u.State != dag.Staged {
 			return u, nil
 		}

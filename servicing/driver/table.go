@@ -20,6 +20,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/records"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/runtime"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/services"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/sources"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/sqlite"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/text"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
@@ -52,6 +53,7 @@ var rows = []row{
 	{certificates.New, "after the packages and all files of certificates"},
 	{bytecode.New, "when the sources are decided; before derived, which has it, too"},
 	{derived.New, "before those that would merge the content"},
+	{sources.New, "before line sets: an entry is more than a line"},
 	{lineset.New, "before config and text: the most particular format first"},
 	{config.New, "before text, which knows lines only"},
 	{text.New, "the last for contents: it takes every text"},

@@ -42,6 +42,7 @@ func (o CompareOptions) Compare(ctx context.Context, a, b Stack) (diffs []Differ
 		return nil, fmt.Errorf("compare: %w", err)
 	}
 	defer vb.Close()
+	va.Within(ctx)
 	c := &comparison{options: o, a: newSide(ctx, va, o.Skip), b: newSide(ctx, vb, o.Skip)}
 	defer c.a.stop()
 	defer c.b.stop()

@@ -4,7 +4,7 @@
 package tree
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -73,7 +73,7 @@ func (w *Writer) copyRegular(from *View, e Entry, path string) error {
 		return err
 	}
 	defer src.Close()
-	return w.create(path, e.Meta, func(dst *os.File) error { return copyContent(dst, src) })
+	return w.create(path, e.Meta, func(dst *os.File) error { return copyContent(from.context(), dst, src) })
 }
 
 // sameMeta tells whether all metadata is the same.
@@ -83,7 +83,7 @@ func sameMeta(a, b Meta) bool {
 }
 
 // copyContent copies a whole file into an empty one: by sharing its blocks if possible, else extent by extent.
-func copyContent(dst, src *os.File) error {
+func copyContent(ctx context.Context, dst, src *os.File) error {
 	info, err := src.Stat()
 	if err != nil || info.Size() == 0 {
 		return err
@@ -97,7 +97,7 @@ func copyContent(dst, src *os.File) error {
 		if err != nil {
 			return err
 		}
-		if err := copyRange(dst, src, begin, end); err != nil {
+		if err := copyRange(ctx, dst, src, begin, end); err != nil {
 			return err
 		}
 		at = end
@@ -124,16 +124,26 @@ func nextExtent(file *os.File, at, size int64) (begin, end int64, err error) {
 	return min(begin, size), min(end, size), nil
 }
 
+// atOnce is how many bytes of a content are worked on until it is asked whether to go on.
+const atOnce = 64 << 20
+
 // copyRange copies a part of a file to the same place of another one, in the kernel if possible.
-func copyRange(dst, src *os.File, begin, end int64) error {
+func copyRange(ctx context.Context, dst, src *os.File, begin, end int64) error {
 	for begin < end {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		from, to := begin, begin
-		n, err := unix.CopyFileRange(int(src.Fd()), &from, int(dst.Fd()), &to, int(min(end-begin, 1<<30)), 0)
+		n, err := unix.CopyFileRange(int(src.Fd()), &from, int(dst.Fd()), &to, int(min(end-begin, atOnce)), 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if unsupported(err) {
-			return copyBytes(dst, src, begin, end)
+			if err := copyBytes(dst, src, begin, min(end, begin+atOnce)); err != nil {
+				return err
+			}
+			begin += atOnce
+			continue
 		}
 		if err != nil {
 			return err
@@ -156,72 +166,4 @@ func unsupported(err error) bool {
 	return slices.ContainsFunc([]error{
 		unix.EOPNOTSUPP, unix.ENOTTY, unix.EXDEV, unix.EINVAL, unix.ENOSYS, unix.EPERM, unix.ETXTBSY,
 	}, func(e error) bool { return errors.Is(err, e) })
-}
-
-// SameContent tells whether two entries have the same content, metadata aside: regular files by their bytes, symbolic
-// links by target, devices by number; directories, FIFOs and sockets have no content of their own. Entries of different
-// kinds differ. Regular files are read with bounded memory, and not at all if their sizes differ or if they are one file.
-func SameContent(a *View, ea Entry, b *View, eb Entry) (bool, error) {
-	if ea.Kind != eb.Kind {
-		return false, nil
-	}
-	switch ea.Kind {
-	case Symlink:
-		return ea.Link == eb.Link, nil
-	case CharDevice, BlockDevice:
-		return ea.Rdev == eb.Rdev, nil
-	case Regular:
-		if ea.Size != eb.Size || ea.Size == 0 {
-			return ea.Size == eb.Size, nil
-		}
-		if ea.Dev == eb.Dev && ea.Ino == eb.Ino {
-			return true, nil
-		}
-		return sameBytes(a, ea, b, eb)
-	default:
-		return true, nil
-	}
-}
-
-func sameBytes(a *View, ea Entry, b *View, eb Entry) (bool, error) {
-	fa, err := a.OpenEntry(ea)
-	if err != nil {
-		return false, err
-	}
-	defer fa.Close()
-	fb, err := b.OpenEntry(eb)
-	if err != nil {
-		return false, err
-	}
-	defer fb.Close()
-	same, err := sameStreams(fa, fb)
-	if err != nil {
-		return false, fmt.Errorf("compare %s with %s: %w", Shown(ea.Path), Shown(eb.Path), err)
-	}
-	return same, nil
-}
-
-func sameStreams(a, b io.Reader) (bool, error) {
-	bufA, bufB := make([]byte, 64<<10), make([]byte, 64<<10)
-	for {
-		na, errA := io.ReadFull(a, bufA)
-		nb, errB := io.ReadFull(b, bufB)
-		if err := errors.Join(notEnd(errA), notEnd(errB)); err != nil {
-			return false, err
-		}
-		if !bytes.Equal(bufA[:na], bufB[:nb]) {
-			return false, nil
-		}
-		if errA != nil || errB != nil {
-			return errA != nil && errB != nil, nil
-		}
-	}
-}
-
-// notEnd returns an error of io.ReadFull unless it says that the end was reached.
-func notEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
-	}
-	return err
 }

@@ -34,6 +34,7 @@ func Merge(ctx context.Context, upper, lower string, below []Stack, dst string) 
 	if m.nodes, err = Open(Stack{upper, lower}); err != nil {
 		return err
 	}
+	m.nodes.Within(ctx)
 	for _, stack := range below {
 		v, err := Open(stack)
 		if err != nil {

@@ -4,6 +4,7 @@
 package tree
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,8 @@ type View struct {
 	roots     []int // O_PATH descriptors of the directories of the stack
 	tolerance Tolerance
 
-	amend func(*Entry) error // what Lookup does to an entry; nil for nothing
+	amend  func(*Entry) error // what Lookup does to an entry; nil for nothing
+	within context.Context    //nolint:containedctx // the views of an operation end with it; nil for never
 
 	mu    sync.Mutex
 	known map[string][]int // for paths, the layers that make up the directory shown there; none if there is no directory
@@ -76,6 +78,18 @@ func (v *View) Close() error {
 // Amend makes Lookup pass the metadata of each entry through a function. What the walks tell stays as it is on disk. It must
 // not be called while another method runs.
 func (v *View) Amend(fn func(*Entry) error) { v.amend = fn }
+
+// Within has what reads contents of the view end with a context: comparing and copying, which may take as long as a file is
+// large. It must not be called while another method runs.
+func (v *View) Within(ctx context.Context) { v.within = ctx }
+
+// context returns the context that contents are read in.
+func (v *View) context() context.Context {
+	if v.within == nil {
+		return context.Background()
+	}
+	return v.within
+}
 
 // Lookup tells what stands at a path. The error wraps fs.ErrNotExist when the path is absent, hidden or whited out, and
 // also when it leads through something that is not a directory; fs.ErrInvalid when it is not clean or not relative.

@@ -12,18 +12,18 @@ import (
 
 	"github.com/containerd/errdefs/pkg/errgrpc"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // Check returns what is not as it should be, and repairs what can be repaired without a choice if it shall.
 func (s *Service) Check(req *api.CheckRequest, stream streamOf[api.CheckResponse]) error {
-	look := s.snapshotter.Check
+	look := s.snapshotter.Checks().Check
 	if req.GetDeep() {
 		look = s.lookDeep
 	}
 	if req.GetRepair() {
-		look = s.snapshotter.Repair
+		look = s.snapshotter.Checks().Repair
 	}
 	found, err := look(stream.Context())
 	if err != nil && !req.GetRepair() {
@@ -39,12 +39,12 @@ func (s *Service) Check(req *api.CheckRequest, stream streamOf[api.CheckResponse
 }
 
 // lookDeep checks everything, and compares frozen nodes with what they were when they were frozen.
-func (s *Service) lookDeep(ctx context.Context) ([]snapshotter.Problem, error) {
-	found, err := s.snapshotter.Check(ctx)
+func (s *Service) lookDeep(ctx context.Context) ([]state.Problem, error) {
+	found, err := s.snapshotter.Checks().Check(ctx)
 	if err != nil {
 		return found, err
 	}
-	deep, err := s.snapshotter.CheckDeep(ctx)
+	deep, err := s.snapshotter.Checks().Deep(ctx)
 	return append(found, deep...), err
 }
 
@@ -57,7 +57,7 @@ func sendFailures(stream streamOf[api.CheckResponse], err error) error {
 	return nil
 }
 
-func problem(p snapshotter.Problem) *api.Problem {
+func problem(p state.Problem) *api.Problem {
 	return &api.Problem{
 		Subject: bounded(p.Subject), What: bounded(p.What), Grave: p.Grave, Remedy: bounded(p.Remedy), Repaired: p.Repaired,
 	}
@@ -71,7 +71,7 @@ func (s *Service) Backup(_ *api.BackupRequest, stream streamOf[api.BackupRespons
 	}
 	defer func() { err = errgrpc.ToGRPC(errors.Join(err, os.RemoveAll(dir))) }()
 	path := filepath.Join(dir, "graph.db")
-	if err := s.snapshotter.Backup(stream.Context(), path); err != nil {
+	if err := s.snapshotter.State().Backup(stream.Context(), path); err != nil {
 		return err
 	}
 	f, err := os.Open(path)

@@ -21,6 +21,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
 // Service implements the control API.
@@ -30,6 +33,7 @@ type Service struct {
 	version     string
 	root        string
 	containers  Containers // nil if there is no containerd to ask
+	lookup      lookup
 }
 
 // Register adds the control API over a snapshotter to a server.
@@ -38,6 +42,7 @@ func Register(server grpc.ServiceRegistrar, s *snapshotter.Snapshotter, version,
 	for _, opt := range opts {
 		opt(service)
 	}
+	service.lookup = lookup{snapshotter: s, containers: service.containers}
 	api.RegisterControlServer(server, service)
 }
 
@@ -54,7 +59,7 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 		log.G(ctx).WithError(err).Warn("the graph is shown without the names of images")
 	}
 	all := &api.GraphResponse{}
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		all.Nodes = each(g.Nodes(), func(n dag.Node) *api.Node {
 			shown := node(n)
 			shown.Images = boundedList(images[n.Origin])
@@ -62,7 +67,7 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 		})
 		all.Names = each(g.Names(), name)
 		all.Storages = each(g.Storages(), storages(g))
-		all.Updates = each(g.Updates(), updates(g))
+		all.Updates = each(g.Updates(), updateIn(g))
 	})
 	return errors.Join(
 		sendList(stream, all.GetNodes(), func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),
@@ -82,7 +87,7 @@ func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api
 		list  []*api.Storage
 		named []dag.Storage
 	)
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		translate := storages(g)
 		for _, st := range g.Storages() {
 			if (!st.Anonymous || req.GetAnonymous()) && inNamespace(st, req.GetNamespace()) {
@@ -100,13 +105,13 @@ func (s *Service) ListStorages(req *api.ListStoragesRequest, stream streamOf[api
 
 // GetStorage returns a storage with its nodes measured.
 func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.GetStorageResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
 	r := &api.GetStorageResponse{}
 	var st dag.Storage
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		st, _ = g.Storage(full)
 		r.Storage = storages(g)(st)
 		for _, id := range append(g.Stack(st.Head), g.Chain(g.Base(st))...) {
@@ -126,7 +131,7 @@ func (s *Service) GetStorage(req *api.GetStorageRequest, stream streamOf[api.Get
 		}
 		// One that is lost, was merged in the meantime, or holds something odd must not keep anybody from seeing the
 		// others.
-		size, inodes, err := s.snapshotter.NodeUsage(stream.Context(), dag.NodeID(n.GetId()))
+		size, inodes, err := s.snapshotter.Sizes().Node(stream.Context(), dag.NodeID(n.GetId()))
 		switch {
 		case stream.Context().Err() != nil:
 			return errgrpc.ToGRPC(stream.Context().Err())
@@ -167,11 +172,11 @@ var kindNames = map[tree.Kind]string{
 
 // DiffStorage streams what a storage says about each path.
 func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.DiffStorageResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	err = s.snapshotter.Diff(stream.Context(), full, s.mountPoints(stream.Context(), full), func(c snapshotter.Difference) error {
+	err = s.snapshotter.State().Diff(stream.Context(), full, s.lookup.mountPoints(stream.Context(), full), func(c state.Difference) error {
 		d := &api.DiffStorageResponse{
 			Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How), MountPoint: c.MountPoint,
 		}
@@ -186,17 +191,17 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.D
 // RemoveStorage ends a storage, which must be named in full: when it is gone already, the same parts of a name may well be
 // those of another one.
 func (s *Service) RemoveStorage(ctx context.Context, req *api.RemoveStorageRequest) (*api.RemoveStorageResponse, error) {
-	err := s.snapshotter.RemoveStorage(ctx, req.GetName(), assumeFree(req)...)
+	err := s.snapshotter.Storages().Remove(ctx, req.GetName(), assumeFree(req)...)
 	return &api.RemoveStorageResponse{}, errgrpc.ToGRPC(err)
 }
 
 // ForkStorage begins a storage that has what another one has now.
 func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) (*api.ForkStorageResponse, error) {
-	source, err := s.resolve(ctx, req.GetSource())
+	source, err := s.lookup.resolve(ctx, req.GetSource())
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	if s.anonymous(source) {
+	if s.lookup.anonymous(source) {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("storage %q has no name of its own and cannot be forked: %w", source, errdefs.ErrFailedPrecondition))
 	}
 	namespace, name, ok := strings.Cut(req.GetTarget(), "/")
@@ -204,26 +209,17 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 		err := fmt.Errorf("new storage %q must be named as NAMESPACE/NAME: %w", req.GetTarget(), errdefs.ErrInvalidArgument)
 		return nil, errgrpc.ToGRPC(err)
 	}
-	target, err := snapshotter.StorageName(namespace, strings.Split(name, "/")...)
+	target, err := keys.StorageName(namespace, strings.Split(name, "/")...)
 	if err == nil {
-		err = s.snapshotter.Fork(ctx, source, target, assumeFree(req)...)
+		err = s.snapshotter.Storages().Fork(ctx, source, target, assumeFree(req)...)
 	}
 	return &api.ForkStorageResponse{Name: target}, errgrpc.ToGRPC(err)
 }
 
 // assumeFree returns what the operator says of a storage being in use.
-func assumeFree(req interface{ GetAssumeFree() bool }) []snapshotter.UseOpt {
+func assumeFree(req interface{ GetAssumeFree() bool }) []use.Option {
 	if req.GetAssumeFree() {
-		return []snapshotter.UseOpt{snapshotter.AssumeFree()}
+		return []use.Option{use.AssumeFree()}
 	}
 	return nil
-}
-
-// anonymous reports whether a storage has no name of its own.
-func (s *Service) anonymous(name string) (anonymous bool) {
-	s.snapshotter.Graph(func(g *dag.Graph) {
-		st, _ := g.Storage(name)
-		anonymous = st.Anonymous
-	})
-	return anonymous
 }

@@ -31,7 +31,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // chainID returns the chain ID of a layer with a name.
@@ -40,11 +42,11 @@ func chainID(name string) string { return digest.FromString(name).String() }
 // images is a containerd that knows some images. Its containers ask for nothing.
 type images map[string]string
 
-func (images) Claim(context.Context, string, string) (snapshotter.Claim, error) {
-	return snapshotter.Claim{}, nil
+func (images) Claim(context.Context, string, string) (binding.Claim, error) {
+	return binding.Claim{}, nil
 }
 
-func (images) HomeOn(context.Context, string, string, string, string) (*snapshotter.Home, error) {
+func (images) HomeOn(context.Context, string, string, string, string) (*binding.Home, error) {
 	return nil, errdefs.ErrNotFound
 }
 func (images) Announcements(context.Context, string, string) (map[string]string, error) {
@@ -54,8 +56,8 @@ func (images) Rehome(context.Context, string, string, json.RawMessage) error { r
 
 func (images) MarkHeld(context.Context, string, string, string) error { return nil }
 
-func (images) Held(context.Context) (map[snapshotter.Key]string, error) {
-	return map[snapshotter.Key]string{}, nil
+func (images) Held(context.Context) (map[keys.Key]string, error) {
+	return map[keys.Key]string{}, nil
 }
 
 func (images) Visible(context.Context) (bool, error) { return true, nil }
@@ -83,7 +85,7 @@ func (images) Images(context.Context) (map[string][]string, error) {
 	return map[string][]string{"default/" + chainID("one"): {"app:1"}, "default/" + chainID("three"): {"app:3"}}, nil
 }
 
-func (images) Snapshots(context.Context) ([]snapshotter.Key, error) { return nil, nil }
+func (images) Snapshots(context.Context) ([]keys.Key, error) { return nil, nil }
 
 func (images) Elsewhere(context.Context, func(snapshotter.Elsewhere) error) error { return nil }
 
@@ -301,7 +303,7 @@ func TestLayers(t *testing.T) {
 	w := newWorld(t)
 	var ids [2]dag.NodeID
 	var open dag.NodeID
-	w.s.Graph(func(g *dag.Graph) {
+	w.s.State().Graph(func(g *dag.Graph) {
 		for i, key := range []string{w.one, w.two} {
 			n, _ := g.Name(key)
 			ids[i] = n.Node
@@ -368,7 +370,7 @@ func TestRollbackFailures(t *testing.T) {
 	u := w.update("default/web", "other/web")
 	three := w.layer("default/9/"+chainID("three"), w.two, "version", "3")
 	var id dag.NodeID
-	w.s.Graph(func(g *dag.Graph) { n, _ := g.Name(three); id = n.Node })
+	w.s.State().Graph(func(g *dag.Graph) { n, _ := g.Name(three); id = n.Node })
 	next, err := w.CreateUpdate(t.Context(), &api.CreateUpdateRequest{Storages: []string{"default/web"}, To: id.String()})
 	w.must(err)
 	w.done(next.GetId())

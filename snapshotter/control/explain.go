@@ -17,11 +17,11 @@ import (
 
 // ExplainPath returns where what a container sees at a path comes from.
 func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream streamOf[api.ExplainPathResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	e, err := s.snapshotter.Explain(stream.Context(), full, clean(req.GetPath()))
+	e, err := s.snapshotter.Inspector().Explain(stream.Context(), full, clean(req.GetPath()))
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -32,11 +32,11 @@ func (s *Service) ExplainPath(req *api.ExplainPathRequest, stream streamOf[api.E
 
 // DiffPath returns how a path changed in an update of a storage.
 func (s *Service) DiffPath(req *api.DiffPathRequest, stream streamOf[api.DiffPathResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetStorage())
+	full, err := s.lookup.resolve(stream.Context(), req.GetStorage())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	d, err := s.snapshotter.DiffPath(stream.Context(), dag.UpdateID(req.GetId()), full, clean(req.GetPath()))
+	d, err := s.snapshotter.Inspector().DiffPath(stream.Context(), dag.UpdateID(req.GetId()), full, clean(req.GetPath()))
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -64,11 +64,11 @@ func clean(name []byte) string {
 
 // AuditStorage returns which fixes of its base a storage hides.
 func (s *Service) AuditStorage(req *api.AuditStorageRequest, stream streamOf[api.AuditStorageResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	r, err := s.snapshotter.Audit(stream.Context(), full)
+	r, err := s.snapshotter.Inspector().Audit(stream.Context(), full)
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}

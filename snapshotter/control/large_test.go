@@ -151,7 +151,7 @@ func TestLargeGraph(t *testing.T) {
 	}
 	// Each outcome is recorded with the whole update: a few are enough for several parts.
 	var few []string
-	w.s.Graph(func(g *dag.Graph) {
+	w.s.State().Graph(func(g *dag.Graph) {
 		for _, st := range g.Storages() {
 			if strings.HasPrefix(st.Name, "~many/") && len(few) < updated {
 				few = append(few, st.Name)

@@ -10,8 +10,9 @@ import (
 	"github.com/containerd/log"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // maxReasons is how many reasons are given for one pair of layers.
@@ -20,9 +21,9 @@ const maxReasons = 20
 // MergeLayers merges the delta layers that no storage stands on.
 func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream streamOf[api.MergeLayersResponse]) error {
 	ctx := stream.Context()
-	all, err := s.snapshotter.PlanLayerMerge(), error(nil)
+	all, err := s.snapshotter.Merger().PlanLayers(), error(nil)
 	if !req.GetDryRun() {
-		all, err = s.snapshotter.MergeLayers(ctx)
+		all, err = s.snapshotter.Merger().Layers(ctx)
 	}
 	if err != nil {
 		return errgrpc.ToGRPC(err)
@@ -35,7 +36,7 @@ func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream streamOf[api.M
 		return &api.MergeLayersResponse_Pair{Lower: uint64(p.Lower), Upper: uint64(p.Upper)}
 	})
 	var kept []*api.MergeLayersResponse_Kept
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		for _, p := range all.Kept {
 			kept = append(kept, keptPair(g, p, images))
 		}
@@ -50,7 +51,7 @@ func (s *Service) MergeLayers(req *api.MergeLayersRequest, stream streamOf[api.M
 	)
 }
 
-func keptPair(g *dag.Graph, p snapshotter.KeptPair, images map[string][]string) *api.MergeLayersResponse_Kept {
+func keptPair(g *dag.Graph, p state.KeptPair, images map[string][]string) *api.MergeLayersResponse_Kept {
 	kept := &api.MergeLayersResponse_Kept{Lower: uint64(p.Lower), Upper: uint64(p.Upper)}
 	if p.Err != nil {
 		kept.Reasons = append(kept.Reasons, &api.MergeLayersResponse_Reason{Code: "put-off", Detail: text(p.Err)})
@@ -74,11 +75,12 @@ func reason(g *dag.Graph, o dag.Obstacle, images map[string][]string) *api.Merge
 	if key == "" {
 		return r
 	}
-	r.Namespace, r.Key = snapshotter.OwnKey(key)
+	own := keys.Parse(key)
+	r.Namespace, r.Key = own.Namespace, own.Key
 	if o.Kind == dag.Named {
-		r.Images = boundedList(images[snapshotter.Origin(r.Namespace, r.Key)])
+		r.Images = boundedList(images[keys.Origin(r.Namespace, r.Key)])
 	} else if n, _ := g.Name(key); n.Kind != dag.View {
-		r.Container = snapshotter.Container(key)
+		r.Container = keys.Container(key)
 	}
 	return r
 }

@@ -47,7 +47,7 @@ func TestMergeReasons(t *testing.T) {
 	_, err = w.s.View(t.Context(), "default/9/look at it", three)
 	w.must(err)
 	var two, top dag.NodeID
-	w.s.Graph(func(g *dag.Graph) {
+	w.s.State().Graph(func(g *dag.Graph) {
 		a, _ := g.Name(w.two)
 		b, _ := g.Name(three)
 		two, top = a.Node, b.Node

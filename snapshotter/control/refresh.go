@@ -10,8 +10,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )
 
@@ -19,7 +19,7 @@ import (
 type Containers interface {
 	// Refresh returns what taking the record of a container from the defaults of one image to those of another changes, and
 	// where the container is to stand for that, nil when there is nothing to do.
-	Refresh(ctx context.Context, namespace, container, from, to string) ([]runconfig.Change, *snapshotter.Home, error)
+	Refresh(ctx context.Context, namespace, container, from, to string) ([]runconfig.Change, *binding.Home, error)
 }
 
 // Option changes what the control API can do.
@@ -43,7 +43,7 @@ func (s *Service) RefreshContainer(
 	ctx := stream.Context()
 	changes, home, err := s.containers.Refresh(ctx, req.GetNamespace(), req.GetContainer(), req.GetFrom(), req.GetTo())
 	if err == nil && home != nil && !req.GetDryRun() {
-		err = s.snapshotter.Rehome(ctx, *home)
+		err = s.snapshotter.Rehomer().Rehome(ctx, *home)
 	}
 	if err != nil {
 		return errgrpc.ToGRPC(err)

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )
@@ -22,7 +22,7 @@ import (
 // records are those of one container, "c", and remember what was asked for.
 type records struct{ asked string }
 
-func (r *records) Refresh(_ context.Context, namespace, container, from, to string) ([]runconfig.Change, *snapshotter.Home, error) {
+func (r *records) Refresh(_ context.Context, namespace, container, from, to string) ([]runconfig.Change, *binding.Home, error) {
 	if container != "c" {
 		return nil, nil, fmt.Errorf("container %q: %w", container, errdefs.ErrNotFound)
 	}

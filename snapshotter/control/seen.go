@@ -13,41 +13,22 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // Names is implemented by [Containers] that know what clients call their containers.
 type Names interface {
 	// Called returns what clients call the containers of this snapshotter, by namespace and snapshot key.
-	Called(ctx context.Context) (map[snapshotter.Key]string, error)
+	Called(ctx context.Context) (map[keys.Key]string, error)
 }
 
 // Mounting is implemented by [Containers] that know what their containers have mounted.
 type Mounting interface {
 	// MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification;
 	// nothing when there is no such container.
-	MountPoints(ctx context.Context, key snapshotter.Key) (snapshotter.MountPoints, error)
-}
-
-// mountPoints returns where the container that has a storage has something mounted; nothing if containerd does not say.
-func (s *Service) mountPoints(ctx context.Context, storage string) snapshotter.MountPoints {
-	var key string
-	s.snapshotter.Graph(func(g *dag.Graph) {
-		st, _ := g.Storage(storage)
-		key = st.Key
-	})
-	mounting, ok := s.containers.(Mounting)
-	if !ok || key == "" {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
-	defer cancel()
-	points, err := mounting.MountPoints(ctx, keyOf(key))
-	if err != nil {
-		log.G(ctx).WithError(err).Warn("a difference is shown without what the specification of the container says of mount points")
-	}
-	return points
+	MountPoints(ctx context.Context, key keys.Key) (state.MountPoints, error)
 }
 
 // inNamespace reports whether a storage is of a containerd namespace; the empty one stands for all.
@@ -63,10 +44,10 @@ func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []d
 	if err != nil {
 		log.G(ctx).WithError(err).Warn("storages are listed without the names of images")
 	}
-	called := s.called(ctx)
-	seen := s.snapshotter.Occupancies(ctx, storages, measure)
-	refs := s.refs()
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	called := s.lookup.called(ctx)
+	seen := s.snapshotter.Sizes().Occupancies(ctx, storages, measure)
+	refs := s.lookup.refs()
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		for i, st := range storages {
 			shown, base := list[i], dag.NodeID(list[i].GetBase())
 			layer, _ := g.Node(base)
@@ -75,7 +56,7 @@ func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []d
 			} else {
 				shown.Image = refs[base]
 			}
-			shown.Called = called[keyOf(st.Key)]
+			shown.Called = called[keys.Parse(st.Key)]
 			if shown.Called == "" {
 				shown.Called = shown.GetContainer()
 			}
@@ -92,54 +73,18 @@ func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []d
 	})
 }
 
-// keyOf returns the key of a container as containerd knows it.
-func keyOf(key string) snapshotter.Key {
-	namespace, own := snapshotter.OwnKey(key)
-	return snapshotter.Key{Namespace: namespace, Key: own}
-}
-
 // nameTimeout is how long containerd may take to name its containers.
 const nameTimeout = 10 * time.Second
 
-// called returns what clients call containers, by snapshot key; nothing if containerd does not say.
-func (s *Service) called(ctx context.Context) map[snapshotter.Key]string {
-	names, ok := s.containers.(Names)
-	if !ok {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
-	defer cancel()
-	called, err := names.Called(ctx)
-	if err != nil {
-		log.G(ctx).WithError(err).Warn("storages are listed without the names of their containers")
-	}
-	return called
-}
-
-// refs returns what layers were called when they were last part of an update.
-func (s *Service) refs() map[dag.NodeID]string {
-	refs := map[dag.NodeID]string{}
-	s.snapshotter.Graph(func(g *dag.Graph) {
-		for _, u := range g.Updates() {
-			for id, ref := range map[dag.NodeID]string{u.From: u.FromRef, u.To: u.ToRef} {
-				if ref != "" && ref != id.String() {
-					refs[id] = ref
-				}
-			}
-		}
-	})
-	return refs
-}
-
 // DiskUsage returns what the state directory holds, by kind.
 func (s *Service) DiskUsage(ctx context.Context, _ *api.DiskUsageRequest) (*api.DiskUsageResponse, error) {
-	all, unmeasured, err := s.snapshotter.DiskUsage(ctx)
+	all, unmeasured, err := s.snapshotter.Sizes().DiskUsage(ctx)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
 	return &api.DiskUsageResponse{
 		Unmeasured: int64(unmeasured),
-		Rows: each(all, func(one snapshotter.Space) *api.DiskUsageResponse_Row {
+		Rows: each(all, func(one state.Space) *api.DiskUsageResponse_Row {
 			return &api.DiskUsageResponse_Row{Kind: one.Kind, Count: int64(one.Count), Size: one.Size, Reclaimable: one.Reclaimable}
 		}),
 	}, nil

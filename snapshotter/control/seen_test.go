@@ -13,22 +13,23 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // clients is a containerd whose clients call the containers with the key c-web by other names, and mount something in each.
 type clients struct{ control.Containers }
 
-func (clients) Called(context.Context) (map[snapshotter.Key]string, error) {
-	return map[snapshotter.Key]string{
+func (clients) Called(context.Context) (map[keys.Key]string, error) {
+	return map[keys.Key]string{
 		{Namespace: "default", Key: "c-web"}: "shop/web-0/app", {Namespace: "other", Key: "c-web"}: "shop/web-1/app", {Namespace: "k8s.io", Key: "c-db"}: "base",
 	}, nil
 }
 
-func (clients) MountPoints(context.Context, snapshotter.Key) (snapshotter.MountPoints, error) {
-	return snapshotter.MountPoints{"etc/secret", "opt/mounted/deep"}, nil
+func (clients) MountPoints(context.Context, keys.Key) (state.MountPoints, error) {
+	return state.MountPoints{"etc/secret", "opt/mounted/deep"}, nil
 }
 
 // TestFoundByTheClientsName: what clients call a container finds its storage where no storage has such a name.

@@ -19,12 +19,12 @@ import (
 func (s *Service) ConfigureStorage(
 	req *api.ConfigureStorageRequest, stream streamOf[api.ConfigureStorageResponse],
 ) error {
-	full, err := s.resolve(stream.Context(), req.GetName())
+	full, err := s.lookup.resolve(stream.Context(), req.GetName())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
 	var missing error
-	options, err := s.snapshotter.Configure(stream.Context(), full, func(o *servicing.Options) {
+	options, err := s.snapshotter.Settings().Configure(stream.Context(), full, func(o *servicing.Options) {
 		for _, path := range req.GetUnpin() {
 			before := len(o.Pins)
 			o.Pins = slices.DeleteFunc(o.Pins, func(p servicing.Pin) bool { return p.Path == path })

@@ -12,6 +12,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 func each[A, B any](list []A, fn func(A) B) []B {
@@ -56,7 +57,7 @@ func storage(g *dag.Graph, st dag.Storage) *api.Storage {
 		Points: each(st.Points, point), Aside: each(st.Aside, point), Pending: snapshotter.PendingText(st.Pending),
 		Stack:     each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
 		Created:   timestamppb.New(st.Created),
-		Container: snapshotter.Container(st.Key), Unpacking: snapshotter.Unpacking(st.Key),
+		Container: keys.Container(st.Key), Unpacking: keys.Unpacking(st.Key),
 		AsksFor: asksFor(g, st), Placed: placement(st.Placed),
 	}
 	if st.Container != nil {
@@ -99,8 +100,8 @@ func fixesWaiting(g *dag.Graph) map[string]uint32 {
 	return waits
 }
 
-// updates returns what translates the updates of a graph.
-func updates(g *dag.Graph) func(dag.Update) *api.Update {
+// updateIn returns what translates the updates of a graph.
+func updateIn(g *dag.Graph) func(dag.Update) *api.Update {
 	return func(u dag.Update) *api.Update { return update(g, u) }
 }
 

@@ -7,8 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -18,8 +16,8 @@ import (
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // CreateUpdate records an update and begins it.
@@ -28,7 +26,7 @@ func (s *Service) CreateUpdate(ctx context.Context, req *api.CreateUpdateRequest
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	id, err := s.snapshotter.BeginUpdate(ctx, r)
+	id, err := s.snapshotter.Updates().Begin(ctx, r)
 	return &api.CreateUpdateResponse{Id: uint64(id)}, errgrpc.ToGRPC(err)
 }
 
@@ -36,93 +34,38 @@ func (s *Service) CreateUpdate(ctx context.Context, req *api.CreateUpdateRequest
 func (s *Service) PreviewUpdate(req *api.CreateUpdateRequest, stream streamOf[api.PreviewResponse]) error {
 	r, err := s.updateRequest(stream.Context(), req)
 	if err == nil {
-		err = s.snapshotter.PreviewUpdate(stream.Context(), r, previewTo(stream))
+		err = s.snapshotter.Previews().Update(stream.Context(), r, previewTo(stream))
 	}
 	return errgrpc.ToGRPC(err)
 }
 
-func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateRequest) (r snapshotter.UpdateRequest, err error) {
-	r = snapshotter.UpdateRequest{
+func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateRequest) (r updates.Request, err error) {
+	r = updates.Request{
 		FromRef: req.GetFrom(), ToRef: req.GetTo(),
 		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(), Standing: req.GetStanding(),
 		Options: servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
 	}
-	if r.Storages, err = s.resolveAll(ctx, req.GetStorages()); err != nil {
+	if r.Storages, err = s.lookup.resolveAll(ctx, req.GetStorages()); err != nil {
 		return r, err
 	}
-	if r.To, err = s.layer(ctx, req.GetNamespace(), req.GetTo()); err != nil {
+	if r.To, err = s.lookup.layer(ctx, req.GetNamespace(), req.GetTo()); err != nil {
 		return r, fmt.Errorf("new base: %w", err)
 	}
 	if req.GetFrom() == "" {
-		r.From, err = s.baseOf(r.Storages)
-		r.FromRef = s.knownAs(r.From)
+		r.From, err = s.lookup.baseOf(r.Storages)
+		r.FromRef = s.lookup.knownAs(r.From)
 		return r, err
 	}
-	if r.From, err = s.layer(ctx, req.GetNamespace(), req.GetFrom()); err != nil {
+	if r.From, err = s.lookup.layer(ctx, req.GetNamespace(), req.GetFrom()); err != nil {
 		return r, fmt.Errorf("old base: %w", err)
 	}
 	return r, nil
 }
 
-// baseOf returns the base that all the storages stand on.
-func (s *Service) baseOf(storages []string) (base dag.NodeID, err error) {
-	if len(storages) == 0 {
-		return 0, fmt.Errorf("name the old base, or the storages to update: %w", errdefs.ErrInvalidArgument)
-	}
-	s.snapshotter.Graph(func(g *dag.Graph) {
-		for i, name := range storages {
-			st, _ := g.Storage(name)
-			if b := g.Base(st); i == 0 {
-				base = b
-			} else if !g.SameBase(b, base) {
-				err = fmt.Errorf("storages %q and %q stand on different bases; name the old base, or update them one by one: %w", storages[0], name, errdefs.ErrInvalidArgument)
-			}
-		}
-	})
-	return base, err
-}
-
-// knownAs returns what a layer was called when it was last part of an update, empty if it never was.
-func (s *Service) knownAs(layer dag.NodeID) (ref string) {
-	s.snapshotter.Graph(func(g *dag.Graph) {
-		for _, u := range g.Updates() {
-			switch layer {
-			case u.From:
-				ref = u.FromRef
-			case u.To:
-				ref = u.ToRef
-			}
-		}
-	})
-	return ref
-}
-
-// layer finds a layer by its id ("n12") or by the name of an image of which it is the topmost one. What has the form of
-// an id never is an image: a layer that is gone must not give way to an image of the same name.
-func (s *Service) layer(ctx context.Context, namespace, ref string) (dag.NodeID, error) {
-	if ref == "" {
-		return 0, fmt.Errorf("an image must be named: %w", errdefs.ErrInvalidArgument)
-	}
-	number, _ := strings.CutPrefix(ref, "n")
-	if id, err := strconv.ParseUint(number, 10, 64); err == nil && ref == dag.NodeID(id).String() {
-		known := false
-		s.snapshotter.Graph(func(g *dag.Graph) {
-			n, ok := g.Node(dag.NodeID(id))
-			known = ok && n.Kind == dag.Layer
-		})
-		if !known {
-			return 0, fmt.Errorf("layer %s: %w; an image of that name must be given in full, with its registry",
-				ref, errdefs.ErrNotFound)
-		}
-		return dag.NodeID(id), nil
-	}
-	return s.snapshotter.LayerOf(ctx, namespace, ref)
-}
-
 // ListUpdates returns the updates by id.
 func (s *Service) ListUpdates(_ *api.ListUpdatesRequest, stream streamOf[api.ListUpdatesResponse]) error {
 	var all []*api.Update
-	s.snapshotter.Graph(func(g *dag.Graph) { all = each(g.Updates(), updates(g)) })
+	s.snapshotter.State().Graph(func(g *dag.Graph) { all = each(g.Updates(), updateIn(g)) })
 	return sendList(stream, updateParts(all...), func(l []*api.Update) *api.ListUpdatesResponse {
 		return &api.ListUpdatesResponse{Updates: l}
 	})
@@ -149,10 +92,10 @@ func sendUpdate(stream streamOf[api.GetUpdateResponse], u *api.Update) error {
 // update returns an update with the outcomes for some storages; for all of them if none is named.
 func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, err error) {
 	err = fmt.Errorf("update %v: %w", id, errdefs.ErrNotFound)
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		if found, ok := g.Update(id); ok {
 			u, err = update(g, only(found, storages...)), nil
-			u.MadeSince = uint64(snapshotter.MadeSince(g, found))
+			u.MadeSince = uint64(updates.MadeSince(g, found))
 		}
 	})
 	return u, err
@@ -160,7 +103,7 @@ func (s *Service) update(id dag.UpdateID, storages ...string) (u *api.Update, er
 
 // underway reports whether an update goes on by itself.
 func (s *Service) underway(id dag.UpdateID) (underway bool) {
-	s.snapshotter.Graph(func(g *dag.Graph) {
+	s.snapshotter.State().Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
 		underway = u.Underway()
 	})
@@ -220,7 +163,7 @@ func changed(u, last *api.Update) *api.Update {
 
 // GetReport returns what an update found and did in a storage.
 func (s *Service) GetReport(req *api.GetReportRequest, stream streamOf[api.GetReportResponse]) error {
-	full, err := s.resolve(stream.Context(), req.GetStorage())
+	full, err := s.lookup.resolve(stream.Context(), req.GetStorage())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -230,7 +173,9 @@ func (s *Service) GetReport(req *api.GetReportRequest, stream streamOf[api.GetRe
 	}
 	return sendDocument(stream, func(data []byte) *api.GetReportResponse {
 		return &api.GetReportResponse{Report: data}
-	}, func(w io.Writer) error { return s.snapshotter.WriteReport(w, dag.UpdateID(req.GetId()), full, path) })
+	}, func(w io.Writer) error {
+		return s.snapshotter.Reports().Write(w, dag.UpdateID(req.GetId()), full, path)
+	})
 }
 
 // RollbackUpdate undoes an update for all its storages, or for some.
@@ -241,7 +186,7 @@ func (s *Service) RollbackUpdate(
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	all, err := s.snapshotter.Undo(stream.Context(), r)
+	all, err := s.snapshotter.Rollbacks().Undo(stream.Context(), r)
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
@@ -268,29 +213,29 @@ func (s *Service) RollbackUpdate(
 
 // CancelUpdate withdraws what has not happened of an update, or of its rollback, for all its storages or for some.
 func (s *Service) CancelUpdate(req *api.CancelUpdateRequest, stream streamOf[api.CancelUpdateResponse]) error {
-	names, err := s.resolveAll(stream.Context(), req.GetStorages())
+	names, err := s.lookup.resolveAll(stream.Context(), req.GetStorages())
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
 	id := dag.UpdateID(req.GetId())
-	all, err := s.snapshotter.Cancel(stream.Context(), id, names)
+	all, err := s.snapshotter.Rollbacks().Cancel(stream.Context(), id, names)
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	return sendList(stream, each(all, func(one snapshotter.Undone) *api.Undone { return undone(id, one) }),
+	return sendList(stream, each(all, func(one updates.Undone) *api.Undone { return undone(id, one) }),
 		func(l []*api.Undone) *api.CancelUpdateResponse { return &api.CancelUpdateResponse{Undone: l} })
 }
 
 // ApplyUpdate has an update that was announced or staged go on.
 func (s *Service) ApplyUpdate(ctx context.Context, req *api.ApplyUpdateRequest) (*api.ApplyUpdateResponse, error) {
-	names, err := s.resolveAll(ctx, req.GetStorages())
+	names, err := s.lookup.resolveAll(ctx, req.GetStorages())
 	if err == nil {
-		err = s.snapshotter.Apply(ctx, dag.UpdateID(req.GetId()), names)
+		err = s.snapshotter.Updates().Apply(ctx, dag.UpdateID(req.GetId()), names)
 	}
 	return &api.ApplyUpdateResponse{}, errgrpc.ToGRPC(err)
 }
 
-func undone(id dag.UpdateID, one snapshotter.Undone) *api.Undone {
+func undone(id dag.UpdateID, one updates.Undone) *api.Undone {
 	u := &api.Undone{Storage: one.Storage, Fate: string(one.Fate), By: uint64(one.By), Why: bounded(one.Why)}
 	if err := one.Failure(id); err != nil {
 		u.Why, u.Code = text(err), code(err)
@@ -305,26 +250,26 @@ func code(err error) uint32 { return uint32(status.Code(errgrpc.ToGRPC(err))) }
 func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream streamOf[api.PreviewResponse]) error {
 	r, err := s.rollbackRequest(stream.Context(), req)
 	if err == nil {
-		err = s.snapshotter.PreviewRollback(stream.Context(), r, previewTo(stream))
+		err = s.snapshotter.Previews().Rollback(stream.Context(), r, previewTo(stream))
 	}
 	return errgrpc.ToGRPC(err)
 }
 
-func (s *Service) rollbackRequest(ctx context.Context, req *api.RollbackUpdateRequest) (snapshotter.RollbackRequest, error) {
-	names, err := s.resolveAll(ctx, req.GetStorages())
-	return snapshotter.RollbackRequest{
+func (s *Service) rollbackRequest(ctx context.Context, req *api.RollbackUpdateRequest) (updates.RollbackRequest, error) {
+	names, err := s.lookup.resolveAll(ctx, req.GetStorages())
+	return updates.RollbackRequest{
 		Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry(), Discard: req.GetDiscard(),
 		WithNew: req.GetWithNew(), AssumeFree: req.GetAssumeFree(),
 	}, err
 }
 
 // previewTo returns what sends previews.
-func previewTo(stream streamOf[api.PreviewResponse]) func(snapshotter.Preview) error {
-	return func(p snapshotter.Preview) error { return sendPreview(stream, p) }
+func previewTo(stream streamOf[api.PreviewResponse]) func(updates.Preview) error {
+	return func(p updates.Preview) error { return sendPreview(stream, p) }
 }
 
 // sendPreview sends what an operation would come to for one storage: the preview, then the pieces of its report.
-func sendPreview(stream streamOf[api.PreviewResponse], p snapshotter.Preview) error {
+func sendPreview(stream streamOf[api.PreviewResponse], p updates.Preview) error {
 	preview := &api.Preview{
 		Storage: p.Storage, Holds: boundedList(p.Holds), Reported: p.Report != nil,
 	}

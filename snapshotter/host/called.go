@@ -11,7 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // The labels by which clients name the containers that they show under another name than the id.
@@ -25,12 +25,12 @@ const (
 // Called returns what clients call the containers of this snapshotter: nerdctl's name, or namespace, pod and container in
 // Kubernetes. Containers that go by their ids are left out. The names are for people to read: an image can have such labels,
 // too.
-func (h *Host) Called(ctx context.Context) (map[snapshotter.Key]string, error) {
+func (h *Host) Called(ctx context.Context) (map[keys.Key]string, error) {
 	all, err := h.client.NamespaceService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces: %w", err)
 	}
-	called := map[snapshotter.Key]string{}
+	called := map[keys.Key]string{}
 	for _, namespace := range all {
 		list, err := h.client.ContainerService().List(namespaces.WithNamespace(ctx, namespace),
 			fmt.Sprintf("labels.%q", nerdctlName), fmt.Sprintf("labels.%q", containerName))
@@ -39,7 +39,7 @@ func (h *Host) Called(ctx context.Context) (map[snapshotter.Key]string, error) {
 		}
 		for _, c := range list {
 			if name := calledByClient(c); name != "" && c.Snapshotter == h.snapshotter {
-				called[snapshotter.Key{Namespace: namespace, Key: c.SnapshotKey}] = name
+				called[keys.Key{Namespace: namespace, Key: c.SnapshotKey}] = name
 			}
 		}
 	}

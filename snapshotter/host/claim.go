@@ -15,7 +15,9 @@ import (
 	"github.com/containerd/typeurl/v2"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // What containerd's CRI plugin writes into the records of containers and sandboxes. It labels them, too, but labels can come
@@ -34,17 +36,17 @@ const (
 //
 // It fails with errdefs.ErrNotFound when containerd has no such container (yet), and with errdefs.ErrInvalidArgument when
 // the container asks for something that cannot be, or has a label of molt's that molt does not know.
-func (h *Host) Claim(ctx context.Context, namespace, key string) (snapshotter.Claim, error) {
+func (h *Host) Claim(ctx context.Context, namespace, key string) (binding.Claim, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	c, err := h.client.ContainerService().Get(ctx, key)
 	if err != nil {
-		return snapshotter.Claim{}, err
+		return binding.Claim{}, err
 	}
 	if c.SnapshotKey != key || c.Snapshotter != h.snapshotter {
-		return snapshotter.Claim{}, nil
+		return binding.Claim{}, nil
 	}
 	if _, ok := c.Extensions[extensionPause]; ok {
-		return snapshotter.Claim{}, nil
+		return binding.Claim{}, nil
 	}
 	if _, ok := c.Extensions[extensionContainer]; ok {
 		return h.claimOfPod(ctx, namespace, c)
@@ -54,14 +56,14 @@ func (h *Host) Claim(ctx context.Context, namespace, key string) (snapshotter.Cl
 
 // claimOfLabel reads the labels of a container. containerd copies the labels of an image into the container, so a label
 // that the image has, too, was not given by whoever made the container.
-func (h *Host) claimOfLabel(ctx context.Context, namespace string, c containers.Container) (snapshotter.Claim, error) {
+func (h *Host) claimOfLabel(ctx context.Context, namespace string, c containers.Container) (binding.Claim, error) {
 	given := ours(c.Labels)
 	if len(given) == 0 {
-		return snapshotter.Claim{}, nil
+		return binding.Claim{}, nil
 	}
 	fromImage, err := h.imageLabels(ctx, c.Image)
 	if err != nil {
-		return snapshotter.Claim{}, fmt.Errorf("whether the labels of container %q are those of image %q cannot be told: %w", c.ID, c.Image, err)
+		return binding.Claim{}, fmt.Errorf("whether the labels of container %q are those of image %q cannot be told: %w", c.ID, c.Image, err)
 	}
 	for key, value := range given {
 		if of, has := fromImage[key]; has && of == value {
@@ -70,17 +72,17 @@ func (h *Host) claimOfLabel(ctx context.Context, namespace string, c containers.
 		}
 	}
 	if err := h.known(ctx, given, fmt.Sprintf("label %%s of container %q", c.ID)); err != nil {
-		return snapshotter.Claim{}, err
+		return binding.Claim{}, err
 	}
 	value, ok := given[StorageKey]
 	if !ok {
-		return snapshotter.Claim{}, nil
+		return binding.Claim{}, nil
 	}
-	name, err := snapshotter.StorageName(namespace, value)
+	name, err := keys.StorageName(namespace, value)
 	if err != nil {
-		return snapshotter.Claim{}, fmt.Errorf("label %s of container %q: %w", StorageKey, c.ID, err)
+		return binding.Claim{}, fmt.Errorf("label %s of container %q: %w", StorageKey, c.ID, err)
 	}
-	return snapshotter.Claim{Storage: name, Container: onRecord(c, given, dag.FromContainer)}, nil
+	return binding.Claim{Storage: name, Container: onRecord(c, given, dag.FromContainer)}, nil
 }
 
 func (h *Host) imageLabels(ctx context.Context, name string) (map[string]string, error) {
@@ -114,10 +116,10 @@ type record struct {
 	}
 }
 
-func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Container) (snapshotter.Claim, error) {
+func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Container) (binding.Claim, error) {
 	container, err := readRecord(c.Extensions, extensionContainer)
 	if err != nil {
-		return snapshotter.Claim{}, fmt.Errorf("container %q: %w", c.ID, err)
+		return binding.Claim{}, fmt.Errorf("container %q: %w", c.ID, err)
 	}
 	id := c.SandboxID
 	if id == "" {
@@ -125,28 +127,28 @@ func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Co
 	}
 	sandbox, err := h.client.SandboxStore().Get(ctx, id)
 	if err != nil {
-		return snapshotter.Claim{}, fmt.Errorf("read sandbox %q of container %q: %w: %s", id, c.ID, errdefs.ErrUnavailable, err.Error())
+		return binding.Claim{}, fmt.Errorf("read sandbox %q of container %q: %w: %s", id, c.ID, errdefs.ErrUnavailable, err.Error())
 	}
 	pod, err := readRecord(sandbox.Extensions, extensionSandbox)
 	if err != nil {
-		return snapshotter.Claim{}, fmt.Errorf("sandbox %q of container %q: %w", id, c.ID, err)
+		return binding.Claim{}, fmt.Errorf("sandbox %q of container %q: %w", id, c.ID, err)
 	}
 	kubeNamespace, podName := or(pod.Metadata.Config.Metadata.Namespace, defaultKubeNamespace), pod.Metadata.Config.Metadata.Name
 	given := ours(pod.Metadata.Config.Annotations)
 	if err := h.known(ctx, given, fmt.Sprintf("annotation %%s of pod %q", podName)); err != nil {
-		return snapshotter.Claim{}, err
+		return binding.Claim{}, err
 	}
 	claim, ok := given[StorageKey]
 	if !ok {
-		return snapshotter.Claim{}, nil
+		return binding.Claim{}, nil
 	}
-	name, err := snapshotter.StorageName(namespace, kubeNamespace, claim, container.Metadata.Config.Metadata.Name)
+	name, err := keys.StorageName(namespace, kubeNamespace, claim, container.Metadata.Config.Metadata.Name)
 	if err != nil {
-		return snapshotter.Claim{}, fmt.Errorf("annotation %s of pod %q: %w", StorageKey, podName, err)
+		return binding.Claim{}, fmt.Errorf("annotation %s of pod %q: %w", StorageKey, podName, err)
 	}
 	known := onRecord(c, given, dag.FromPod)
 	known.Pod = kubeNamespace + "/" + podName
-	return snapshotter.Claim{Storage: name, Container: known}, nil
+	return binding.Claim{Storage: name, Container: known}, nil
 }
 
 // readRecord reads the record that CRI keeps in an extension. One that is not there, or not understood, says nothing: not

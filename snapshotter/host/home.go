@@ -17,7 +17,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/image-spec/identity"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
 // HomeOn returns what [Host.Rehome] has to write so that a container's record and key name an image with a layer on top, given
@@ -26,7 +27,7 @@ import (
 //
 // It fails with errdefs.ErrNotFound when there is no such container or image, and with errdefs.ErrFailedPrecondition when the
 // record is not ours to change.
-func (h *Host) HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*snapshotter.Home, error) {
+func (h *Host) HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*binding.Home, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	c, err := h.client.ContainerService().Get(ctx, container)
 	if err != nil {
@@ -85,7 +86,7 @@ func (h *Host) Announcements(ctx context.Context, namespace, layer string) (map[
 		}
 		says[image.Name()] = ""
 		if n := len(manifest.Layers); n > 0 {
-			says[image.Name()] = manifest.Layers[n-1].Annotations[snapshotter.LabelUpdateOf]
+			says[image.Name()] = manifest.Layers[n-1].Annotations[updates.LabelUpdateOf]
 		}
 	}
 	return says, nil

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // Host is a containerd, by its socket. It implements snapshotter.Host.
@@ -132,7 +132,7 @@ func (h *Host) Images(ctx context.Context) (map[string][]string, error) {
 				log.G(ctx).WithError(err).WithField("image", image.Name()).Debug("image left out")
 				continue
 			}
-			origin := snapshotter.Origin(namespace, identity.ChainID(diffs).String())
+			origin := keys.Origin(namespace, identity.ChainID(diffs).String())
 			names[origin] = append(names[origin], image.Name())
 		}
 	}

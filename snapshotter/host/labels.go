@@ -18,7 +18,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // The labels of containers, and the annotations of pods, that molt reads.
@@ -141,12 +142,12 @@ func (h *Host) MarkHeld(ctx context.Context, namespace, key, update string) erro
 
 // Held returns the update that the label of [Host.MarkHeld] names, for each container of this snapshotter that has the label, in
 // all namespaces.
-func (h *Host) Held(ctx context.Context) (map[snapshotter.Key]string, error) {
+func (h *Host) Held(ctx context.Context) (map[keys.Key]string, error) {
 	all, err := h.client.NamespaceService().List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces: %w", err)
 	}
-	found := map[snapshotter.Key]string{}
+	found := map[keys.Key]string{}
 	for _, namespace := range all {
 		list, err := h.client.ContainerService().List(namespaces.WithNamespace(ctx, namespace), fmt.Sprintf("labels.%q", HeldKey))
 		if err != nil {
@@ -154,7 +155,7 @@ func (h *Host) Held(ctx context.Context) (map[snapshotter.Key]string, error) {
 		}
 		for _, c := range list {
 			if c.Snapshotter == h.snapshotter {
-				found[snapshotter.Key{Namespace: namespace, Key: c.ID}] = c.Labels[HeldKey]
+				found[keys.Key{Namespace: namespace, Key: c.ID}] = c.Labels[HeldKey]
 			}
 		}
 	}

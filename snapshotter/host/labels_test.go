@@ -13,7 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
 // TestUnknownLabels: a key of molt's that molt does not know is refused with the near name, unless it is free, comes from the
@@ -80,9 +80,9 @@ func TestMarkHeld(t *testing.T) {
 		t.Helper()
 		found, err := w.Held(t.Context())
 		must(t, err)
-		want := map[snapshotter.Key]string{}
+		want := map[keys.Key]string{}
 		if update != "" {
-			want[snapshotter.Key{Namespace: "default", Key: "c"}] = update
+			want[keys.Key{Namespace: "default", Key: "c"}] = update
 		}
 		if !maps.Equal(found, want) {
 			t.Errorf("found %v, not %v", found, want)

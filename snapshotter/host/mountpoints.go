@@ -14,12 +14,13 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification; nothing when
 // there is no such container.
-func (h *Host) MountPoints(ctx context.Context, key snapshotter.Key) (snapshotter.MountPoints, error) {
+func (h *Host) MountPoints(ctx context.Context, key keys.Key) (state.MountPoints, error) {
 	list, err := h.client.ContainerService().List(namespaces.WithNamespace(ctx, key.Namespace))
 	if err != nil {
 		return nil, fmt.Errorf("list the containers of namespace %s: %w", key.Namespace, err)
@@ -33,7 +34,7 @@ func (h *Host) MountPoints(ctx context.Context, key snapshotter.Key) (snapshotte
 }
 
 // mountPointsOf reads the specification of a container.
-func mountPointsOf(c containers.Container) (points snapshotter.MountPoints, err error) {
+func mountPointsOf(c containers.Container) (points state.MountPoints, err error) {
 	var spec specs.Spec
 	if c.Spec == nil {
 		return nil, nil

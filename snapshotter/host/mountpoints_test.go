@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // TestMountPoints: the mount points of a container are those of its specification, below its root.
@@ -21,10 +21,10 @@ func TestMountPoints(t *testing.T) {
 	must(t, err)
 	for name, c := range map[string]struct {
 		spec *anypb.Any
-		want snapshotter.MountPoints
+		want state.MountPoints
 		bad  bool
 	}{
-		"some":             {spec: &anypb.Any{Value: spec}, want: snapshotter.MountPoints{"proc", "srv", "relative", ""}},
+		"some":             {spec: &anypb.Any{Value: spec}, want: state.MountPoints{"proc", "srv", "relative", ""}},
 		"no specification": {},
 		"one that is none": {spec: &anypb.Any{Value: []byte("{")}, bad: true},
 	} {

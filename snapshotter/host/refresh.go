@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/runconfig"
 )
 
@@ -29,7 +30,7 @@ const (
 //
 // It fails with errdefs.ErrNotFound when there is no such container or image, and with errdefs.ErrFailedPrecondition when the
 // record is not ours to change.
-func (h *Host) Refresh(ctx context.Context, namespace, id, from, to string) ([]runconfig.Change, *snapshotter.Home, error) {
+func (h *Host) Refresh(ctx context.Context, namespace, id, from, to string) ([]runconfig.Change, *binding.Home, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	r, err := h.refreshed(ctx, namespace, id, from, to)
 	if err != nil {
@@ -81,7 +82,7 @@ func (h *Host) refreshed(ctx context.Context, namespace, id, from, to string) (r
 }
 
 // planned adds that the key is prepared on another chain, and returns what is to be done, if anything.
-func (h *Host) planned(ctx context.Context, namespace string, r refreshed) ([]runconfig.Change, *snapshotter.Home, error) {
+func (h *Host) planned(ctx context.Context, namespace string, r refreshed) ([]runconfig.Change, *binding.Home, error) {
 	to, err := r.home()
 	if err != nil {
 		return nil, nil, err
@@ -107,7 +108,7 @@ func (h *Host) planned(ctx context.Context, namespace string, r refreshed) ([]ru
 	if err != nil {
 		return nil, nil, fmt.Errorf("container %q: %w", r.container.ID, err)
 	}
-	return r.changes, &snapshotter.Home{
+	return r.changes, &binding.Home{
 		Namespace: namespace, Container: r.container.ID, Key: to.Key, Image: r.image, Layer: to.Parent, Record: record,
 	}, nil
 }

@@ -18,8 +18,10 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/binding"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/control"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/host"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
 // ID is the name of the snapshotter in containerd, and of the plugin that serves its control API.
@@ -78,18 +80,18 @@ func initSnapshotter(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
-	go h.WatchTasks(ic.Context, s.TaskSeen)
+	go h.WatchTasks(ic.Context, s.Uses().TaskSeen)
 	return s, nil
 }
 
 func options(config *Config) []snapshotter.Opt {
-	retention := snapshotter.Retention{Points: snapshotter.DefaultPoints, Age: snapshotter.DefaultAge}
+	retention := state.Retention{Points: snapshotter.DefaultPoints, Age: snapshotter.DefaultAge}
 	if config.Points != 0 {
 		retention.Points = config.Points
 	}
 	opts := []snapshotter.Opt{snapshotter.WithRetention(retention)}
 	if config.OnReturn != "" {
-		opts = append(opts, snapshotter.WithRollbackPolicy(snapshotter.RollbackPolicy(config.OnReturn)))
+		opts = append(opts, snapshotter.WithRollbackPolicy(binding.RollbackPolicy(config.OnReturn)))
 	}
 	return opts
 }

@@ -19,12 +19,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/replace"
 )
 
 // Version is the version of the form of the files.
@@ -166,11 +169,10 @@ func WriteFile(path string, sequence uint64, record any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	temporary := path + ".new"
-	if err := os.WriteFile(temporary, data, 0o600); err != nil {
-		return fmt.Errorf("write record: %w", err)
-	}
-	return os.Rename(temporary, path)
+	return replace.File(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
 }
 
 // ReadFile reads a file that WriteFile wrote.

@@ -6,7 +6,6 @@
 package reports
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -17,10 +16,8 @@ import (
 	"sync"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing"
+	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/replace"
 )
-
-// unfinished ends the names of files that are being written.
-const unfinished = ".new"
 
 // Dir is a directory of reports. It is safe for concurrent use.
 type Dir struct {
@@ -42,24 +39,11 @@ func Open(path string, remove func(path string) error) *Dir {
 // a record names the report.
 func (d *Dir) Save(name string, report *servicing.Report) (done func(), err error) {
 	d.begin(name)
-	if err := d.write(name, report); err != nil {
+	if err := replace.File(d.file(name), report.Encode); err != nil {
 		d.end(name)
 		return nil, fmt.Errorf("save report: %w", err)
 	}
 	return func() { d.end(name) }, nil
-}
-
-func (d *Dir) write(name string, report *servicing.Report) (err error) {
-	temporary := d.file(name) + unfinished
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(f)
-	if err := errors.Join(report.Encode(w), w.Flush(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return os.Rename(temporary, d.file(name))
 }
 
 func (d *Dir) begin(name string) {
@@ -98,7 +82,7 @@ func (d *Dir) Sweep(named func() map[string]bool) error {
 	keep := named()
 	var errs []error
 	for _, e := range entries {
-		name, _ := strings.CutSuffix(e.Name(), unfinished)
+		name, _ := strings.CutSuffix(e.Name(), replace.Unfinished)
 		if keep[e.Name()] || d.making[name] > 0 {
 			continue
 		}

@@ -37,7 +37,8 @@ var ErrUnable = errors.New("overlayfs does not report here whether a directory i
 
 // NewKernel returns what asks the kernel. The options are those of ordinary mounts.
 func NewKernel(dir *nodes.Dir, options []string) *Kernel {
-	own := slices.DeleteFunc(slices.Clone(options), func(option string) bool { return strings.HasPrefix(option, "index=") })
+	own := slices.DeleteFunc(slices.Clone(options),
+		func(option string) bool { return strings.HasPrefix(option, "index=") })
 	return &Kernel{dir: dir, options: append(own, "index=on", "volatile")}
 }
 

@@ -28,8 +28,8 @@ func (u Use) Named(t mounttable.Table) Use {
 	return u
 }
 
-// holders returns a process of every other mount namespace that has one of the mounts, and those that have a file, a working
-// directory or a mapping in one that is in the namespace of this process.
+// holders returns a process of every other mount namespace that has one of the mounts, and those that have a file, a
+// working directory or a mapping in one that is in the namespace of this process.
 func holders(places []mounttable.Place) (found []Process) {
 	own := map[int]bool{}
 	for _, p := range places {

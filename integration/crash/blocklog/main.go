@@ -5,9 +5,10 @@
 //
 //	blocklog PLACE BACKING SIZE LOG
 //
-// At PLACE it mounts a file system with two files: "disk", of SIZE bytes, kept in the sparse file BACKING; and "mark", into which
-// a test writes what was acknowledged to it. Everything that happens to the disk, and every mark, is appended to LOG in one order.
-// It says "ready" on its standard output, and ends when its standard input does; only then is LOG whole.
+// At PLACE it mounts a file system with two files: "disk", of SIZE bytes, kept in the sparse file BACKING; and "mark",
+// into which a test writes what was acknowledged to it. Everything that happens to the disk, and every mark, is
+// appended to LOG in one order. It says "ready" on its standard output, and ends when its standard input does; only
+// then is LOG whole.
 package main
 
 import (

@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// The kinds of entry of the log. An entry is its kind (1 byte), an offset and a length (8 bytes each, big-endian), and for writes
-// and marks as many bytes as the length says.
+// The kinds of entry of the log. An entry is its kind (1 byte), an offset and a length (8 bytes each, big-endian), and
+// for writes and marks as many bytes as the length says.
 const (
 	wrote  = 'W' // bytes at an offset
 	zeroed = 'Z' // a range that was discarded or zeroed

@@ -112,6 +112,9 @@ func (dr *driver) settleCompiled(t sides.Three) error {
 	}
 	for _, candidate := range []sides.Node{shown, t.N, t.U} {
 		ok, err := compiledFrom(candidate, after)
+		if ok && err == nil {
+			ok, err = dr.sameSource(t, candidate, before, after)
+		}
 		if err != nil {
 			return err
 		}
@@ -132,6 +135,22 @@ func (dr *driver) settleCompiled(t sides.Three) error {
 	}
 	dr.plan.Reopen(t.Path)
 	return dr.plan.DecideAlways(t, d)
+}
+
+// sameSource reports whether the source that something was compiled from has the content of another one. Time and
+// size, which Python looks at, may be the same where contents are not.
+func (dr *driver) sameSource(t sides.Three, compiled, before, after sides.Node) (bool, error) {
+	source := before // of the user's
+	if sides.SameBacking(compiled, t.N) {
+		var err error
+		if source, err = sides.Lookup(dr.plan.Views().New, sourceOf(t.Path)); err != nil {
+			return false, err
+		}
+	}
+	if source.Absent() {
+		return true, nil
+	}
+	return sides.SameContent(source, after)
 }
 
 // compiledFrom reports whether something was compiled from a source, as Python does: by the source's time and size. If

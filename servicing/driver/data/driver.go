@@ -1,11 +1,12 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package data keeps databases whole that are a directory each.
+// Package data keeps databases and other stores whole that are a directory each.
 package data
 
 import (
 	"context"
+	"fmt"
 	"path"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/shared"
@@ -14,16 +15,6 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
-
-// dataMarkers are names by which a directory shows that it is the data of one database: its files belong together.
-var dataMarkers = []string{
-	"PG_VERSION",            // PostgreSQL
-	"ibdata1",               // MySQL, MariaDB
-	"WiredTiger",            // MongoDB
-	"data.mdb",              // LMDB
-	"__db.001", "DB_CONFIG", // Berkeley DB
-	"CURRENT", // LevelDB, RocksDB
-}
 
 // driverName is what the driver is called in reports.
 const driverName = "data"
@@ -35,16 +26,17 @@ var (
 	_ plan.Explainer = (*driver)(nil)
 )
 
-// driver keeps databases whole that are a directory each.
+// driver keeps stores whole that are a directory each.
 type driver struct {
 	plan    plan.Plan
-	changed map[string]bool   // directories of databases whose data the user changed
-	roots   map[string]string // by directory, that of the database that it belongs to
+	changed map[string]bool   // directories of stores whose data the user changed
+	roots   map[string]string // by directory, that of the store that it belongs to
+	kinds   map[string]string // by directory of a store
 }
 
 // New makes the driver of a plan.
 func New(p plan.Plan) plan.Driver {
-	return &driver{plan: p, changed: make(map[string]bool), roots: make(map[string]string)}
+	return &driver{plan: p, changed: make(map[string]bool), roots: make(map[string]string), kinds: make(map[string]string)}
 }
 
 // Name returns what the driver is called.
@@ -70,7 +62,7 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 	root := dr.roots[path.Dir(t.Path)]
 	dr.changed[root] = true
 	return plan.Decision{
-		Verdict: report.Keep, Rule: "G1", Reason: "belongs to the database in " + tree.Shown(root), Result: sides.Shows(t.U),
+		Verdict: report.Keep, Rule: "G1", Reason: dr.reason(root), Result: sides.Shows(t.U),
 		Quiet: t.O.Absent() && t.N.Absent(),
 	}, true, nil
 }
@@ -112,28 +104,51 @@ func (dr *driver) isDatabase(dir string) (string, error) {
 	if err != nil || !old.Dir() && !base.Dir() {
 		return "", err
 	}
-	for _, marker := range dataMarkers {
-		n, err := sides.Lookup(dr.plan.Views().User, path.Join(dir, marker))
-		if err != nil {
-			return "", err
-		}
-		if n.Is(tree.Regular) {
-			return dir, nil
-		}
+	names, err := sides.ReadDir(dr.plan.Views().User, dir)
+	if err != nil {
+		return "", err
 	}
-	return "", nil
+	if dr.kinds[dir] = isStore(dir, names); dr.kinds[dir] == "" {
+		return "", nil
+	}
+	return dir, nil
 }
 
-// Finish keeps the databases whose data the user changed, whole.
+// reason says why a path is kept.
+func (dr *driver) reason(root string) string {
+	return fmt.Sprintf("belongs to the store in %s (%s), which stays as the user left it", tree.Shown(root), dr.kinds[root])
+}
+
+// maxCopy is how much of the old base is copied to keep a store whole.
+const maxCopy = 1 << 30
+
+// tooLarge holds the storage when too much of the old base would have to be copied, and reports whether it does.
+func (dr *driver) tooLarge(root string, all []sides.Three) bool {
+	var bytes int64
+	for _, t := range all {
+		if t.U.Is(tree.Regular) && sides.SameBacking(t.O, t.U) && !sides.SameBacking(t.N, t.U) {
+			bytes += t.U.Size
+		}
+	}
+	if bytes <= maxCopy {
+		return false
+	}
+	dr.plan.Hold(report.HoldConflict, root, fmt.Sprintf("the store in %s (%s) was changed on both sides, and %d MiB of the old base belong to it: "+
+		"that is too much to copy; move it out of the image, or pin it", tree.Shown(root), dr.kinds[root], bytes>>20))
+	return true
+}
+
+// Finish keeps the stores whose data the user changed, whole.
 func (dr *driver) Finish(context.Context) error {
 	for root := range shared.Sorted(dr.changed) {
 		all, err := shared.Below(dr.plan, root)
 		if err != nil {
 			return err
 		}
-		d := plan.Decision{
-			Verdict: report.Keep, Rule: "G1", Driver: driverName, Reason: "belongs to the database in " + tree.Shown(root),
+		if dr.tooLarge(root, all) {
+			continue
 		}
+		d := plan.Decision{Verdict: report.Keep, Rule: "G1", Driver: driverName, Reason: dr.reason(root)}
 		if err := shared.ShowUnit(dr.plan, all, sides.User, d); err != nil {
 			return err
 		}

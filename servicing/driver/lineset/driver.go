@@ -23,10 +23,7 @@ var lineSets = []struct {
 }{
 	{sides.PathTable{
 		"etc/shells", "etc/securetty", "etc/ftpusers", "etc/cron.allow", "etc/cron.deny", "etc/at.allow", "etc/at.deny",
-		"etc/hosts.allow",
-		"etc/hosts.deny", "etc/ld.so.conf", "etc/ld.so.conf.d/*.conf", "etc/apt/sources.list",
-		"etc/apt/sources.list.d/*.list",
-		"etc/apk/repositories",
+		"etc/hosts.allow", "etc/hosts.deny", "etc/ld.so.conf", "etc/ld.so.conf.d/*.conf",
 	}, lineset.Whole},
 	{sides.PathTable{"etc/modules", "etc/modules-load.d/*.conf"}, lineset.First},
 	{sides.PathTable{cacerts.ConfigPath}, cacerts.Key},

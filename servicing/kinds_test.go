@@ -1,0 +1,224 @@
+// Copyright The molt Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servicing
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kindCase is a case of a kind of conflict that strangers met.
+type kindCase struct {
+	name     string
+	old, new files
+	user     func(u sh)
+	want     files    // through the mount
+	told     []string // what the report says, somewhere
+	held     bool
+}
+
+func (c kindCase) run(t *testing.T) {
+	s := newScenario(t, c.old, c.new, func(root string) { c.user(sh{t, root}) })
+	p := s.plan(Options{})
+	text := encoded(t, p.Report())
+	for _, told := range c.told {
+		if !strings.Contains(text, told) {
+			t.Errorf("the report does not say %q:\n%s", told, text)
+		}
+	}
+	if held := len(p.Held()) > 0; held != c.held {
+		t.Fatalf("held: %v", p.Held())
+	}
+	if !c.held {
+		s.serviced(func(root string) { c.want.check(t, root) })
+	}
+}
+
+const (
+	cdn    = "https://cdn/"
+	mirror = "https://mirror/"
+)
+
+func repositories(host, release string) string {
+	return host + release + "/main\n" + host + release + "/community\n"
+}
+
+func aptLines(host, release, components string) string {
+	return "deb " + host + "debian " + release + " " + components + "\ndeb " + host + "debian " + release + "-updates " + components + "\n"
+}
+
+func aptStanza(host, release, components string) string {
+	return "Types: deb\nURIs: " + host + "debian\nSuites: " + release + " " + release + "-updates\nComponents: " + components + "\n"
+}
+
+// kindCases are those that need nothing but files.
+var kindCases = []kindCase{
+	{
+		name: "K6 a repository appended", old: files{"etc/apk/repositories": repositories(cdn, "v3.19")}, new: files{"etc/apk/repositories": repositories(cdn, "v3.20")},
+		user: func(u sh) { u.put("etc/apk/repositories", repositories(cdn, "v3.19")+cdn+"edge/testing\n") },
+		want: files{"etc/apk/repositories": repositories(cdn, "v3.20") + cdn + "edge/testing\n"},
+	},
+	{
+		name: "K6 a repository commented out", old: files{"etc/apk/repositories": repositories(cdn, "v3.19")}, new: files{"etc/apk/repositories": repositories(cdn, "v3.20")},
+		user: func(u sh) { u.put("etc/apk/repositories", cdn+"v3.19/main\n#"+cdn+"v3.19/community\n") },
+		want: files{"etc/apk/repositories": cdn + "v3.20/main\n#" + cdn + "v3.19/community\n"},
+	},
+	{
+		name: "K6 another mirror", old: files{"etc/apk/repositories": repositories(cdn, "v3.19")}, new: files{"etc/apk/repositories": repositories(cdn, "v3.20")},
+		user: func(u sh) { u.put("etc/apk/repositories", repositories(mirror, "v3.19")) },
+		want: files{"etc/apk/repositories": repositories(mirror, "v3.20")},
+	},
+	{
+		name: "K6 another mirror on both sides", old: files{"etc/apk/repositories": repositories(cdn, "v3.19")}, new: files{"etc/apk/repositories": repositories("https://new/", "v3.20")},
+		user: func(u sh) { u.put("etc/apk/repositories", repositories(mirror, "v3.19")) },
+		want: files{"etc/apk/repositories": repositories(mirror, "v3.19")}, told: []string{"other releases or mirrors"},
+	},
+	{
+		name: "K7 another mirror and a component, in lines", old: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
+		new: files{"etc/apt/sources.list": aptLines(cdn, "trixie", "main")}, user: func(u sh) { u.put("etc/apt/sources.list", aptLines(mirror, "bookworm", "main contrib")) },
+		want: files{"etc/apt/sources.list": aptLines(mirror, "trixie", "main contrib")},
+	},
+	{
+		name: "K7 another mirror and a component, in stanzas", old: files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "bookworm", "main")},
+		new:  files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) { u.put("etc/apt/sources.list.d/debian.sources", aptStanza(mirror, "bookworm", "main contrib")) },
+		want: files{"etc/apt/sources.list.d/debian.sources": aptStanza(mirror, "trixie", "main contrib")},
+	},
+	{
+		name: "K7 lines, and stanzas in the base", old: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
+		new:  files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) { u.put("etc/apt/sources.list", aptLines(mirror, "bookworm", "main contrib")) },
+		want: files{"etc/apt/sources.list.d/debian.sources": aptStanza(mirror, "trixie", "main contrib"), "etc/apt/sources.list": ""},
+	},
+	{
+		name: "K7 lines that become a comment, and stanzas in the base", old: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
+		new: files{"etc/apt/sources.list": "# see debian.sources\n", "etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) { u.put("etc/apt/sources.list", aptLines(mirror, "bookworm", "main")) },
+		want: files{"etc/apt/sources.list.d/debian.sources": aptStanza(mirror, "trixie", "main"), "etc/apt/sources.list": "# see debian.sources\n"},
+	},
+	{
+		name: "K7 lines with an archive of others, and stanzas in the base", old: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
+		new:  files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) { u.put("etc/apt/sources.list", aptLines(cdn, "bookworm", "main")+"deb https://x/apt stable main\n") },
+		want: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main") + "deb https://x/apt stable main\n", "etc/apt/sources.list.d/debian.sources": ""},
+		told: []string{"stay in force"},
+	},
+}
+
+// git runs git in a directory, as somebody.
+func git(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	who := []string{"-c", "user.name=somebody", "-c", "user.email=somebody@example.org", "-c", "safe.directory=*", "-c", "protocol.file.allow=always"}
+	cmd := exec.CommandContext(t.Context(), "git", append(who, args...)...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "HOME=/nonexistent")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestK1 has both bases hold a shallow clone, at other commits, and a user who commits in it: all of the user's repository stays.
+func TestK1(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("needs git")
+	}
+	origin := tempDir(t)
+	git(t, origin, "init", "-q", "-b", "main")
+	s := &scenario{t: t, old: tempDir(t), base: tempDir(t)}
+	for i, root := range []string{s.old, s.base} {
+		for n := range 3 {
+			files{fmt.Sprintf("src/%d.c", n): fmt.Sprintf("int f%d_%d;\n", n, i)}.build(t, origin)
+			git(t, origin, "add", ".")
+			git(t, origin, "commit", "-q", "-m", fmt.Sprintf("%d %d", i, n))
+		}
+		must(t, os.MkdirAll(filepath.Join(root, "opt"), 0o755))
+		git(t, root, "clone", "-q", "--depth=1", "file://"+origin, filepath.Join(root, "opt/app"))
+	}
+	var commit, tree string
+	s.work(s.old, func(root string) {
+		app := filepath.Join(root, "opt/app")
+		sh{t, root}.put("opt/app/src/1.c", "int mine;\n")
+		git(t, app, "commit", "-q", "-a", "-m", "mine")
+		commit, tree = git(t, app, "rev-parse", "HEAD"), git(t, app, "ls-tree", "-r", "HEAD")
+	})
+	report := s.serviced(func(root string) {
+		app := filepath.Join(root, "opt/app")
+		git(t, app, "fsck", "--full", "--strict")
+		if got := git(t, app, "rev-parse", "HEAD"); got != commit {
+			t.Errorf("HEAD is %s, want %s", got, commit)
+		}
+		if got := git(t, app, "ls-tree", "-r", "HEAD"); got != tree {
+			t.Errorf("the tree is %s, want %s", got, tree)
+		}
+		if got := git(t, app, "status", "--porcelain"); got != "" {
+			t.Errorf("the work tree is not as committed:\n%s", got)
+		}
+		if got := git(t, app, "for-each-ref", "--format=%(refname)"); strings.Contains(got, "molt") {
+			t.Errorf("invented references: %s", got)
+		}
+	})
+	if !strings.Contains(encoded(t, report), "(git work tree), which stays as the user left it") {
+		t.Error("the report does not say that the repository stays as it is")
+	}
+}
+
+// TestStoresOfManyKinds: of each kind of store all of the user's stays, with what only the old base had in it.
+func TestStoresOfManyKinds(t *testing.T) {
+	for _, names := range []string{
+		"HEAD objects/ab/cd refs/heads/main", ".hg/store/00changelog.i src/a", ".svn/wc.db trunk/a", "segments_3 _0.cfs",
+		"iamglass postlist.glass", "overlay2/l/x image/overlay2/distribution", "oci-layout blobs/sha256/aa", "content-v2/sha512/aa index-v5/aa",
+		"CURRENT MANIFEST-000001 000003.ldb", "snap/db wal/0.wal", "chunks_head/000001 wal/0", "config data/aa index/aa snapshots/aa",
+		"index/x cache/y CACHEDIR.TAG", "00000000000000000000.log 00000000000000000000.index", "blobs/sha256/aa repositories/x/_manifests",
+	} {
+		t.Run(names, func(t *testing.T) {
+			old, base := files{"opt/x": "1"}, files{"opt/x": "2"}
+			want := files{"opt/x": "2"}
+			all := strings.Fields(names)
+			for _, name := range all {
+				old["var/lib/thing/"+name], base["var/lib/thing/"+name] = "old", "new"
+				want["var/lib/thing/"+name] = "old"
+			}
+			old["var/lib/thing/only/old"], want["var/lib/thing/only/old"] = "old", "old"
+			base["var/lib/thing/only/new"], want["var/lib/thing/only/new"] = "new", ""
+			want["var/lib/thing/"+all[0]], want["var/lib/thing/mine"] = "mine", "mine"
+			kindCase{
+				old: old, new: base, want: want, told: []string{"which stays as the user left it"},
+				user: func(u sh) { u.put("var/lib/thing/"+all[0], "mine"); u.put("var/lib/thing/mine", "mine") },
+			}.run(t)
+		})
+	}
+}
+
+// TestK11 has Python compile a module whose next version is as long and as old: what was compiled goes.
+func TestK11(t *testing.T) {
+	same := func(root string) string { return filepath.Join(root, "usr/lib/python3/m.py") }
+	at := time.Unix(1700000000, 0)
+	s := &scenario{t: t, old: tempDir(t), base: tempDir(t)}
+	for root, text := range map[string]string{s.old: "x = 'old'", s.base: "x = 'new'"} {
+		files{"usr/lib/python3/m.py": text}.build(t, root)
+		must(t, os.Chtimes(same(root), at, at))
+	}
+	s.work(s.old, func(root string) {
+		header := make([]byte, 16)
+		binary.LittleEndian.PutUint32(header[8:], uint32(at.Unix()))
+		binary.LittleEndian.PutUint32(header[12:], 9)
+		sh{t, root}.put("usr/lib/python3/__pycache__/m.cpython-311.pyc", string(header)+"old")
+	})
+	s.serviced(func(root string) {
+		files{"usr/lib/python3/m.py": "x = 'new'", "usr/lib/python3/__pycache__/m.cpython-311.pyc": ""}.check(t, root)
+	})
+}
+
+func TestKinds(t *testing.T) {
+	for _, c := range kindCases {
+		t.Run(c.name, c.run)
+	}
+}

@@ -247,7 +247,7 @@ func TestScene(t *testing.T) {
 		v, err := sides.Open(s.input(Options{}).Stacks())
 		must(rt, err)
 		defer func() { must(rt, v.Close()) }()
-		_, effects, err := plan.Make(t.Context(), v, Input{}, make(sides.Passed), driver.Tools)
+		_, effects, err := plan.Make(t.Context(), v, Input{}, make(sides.Passed), driver.Tools())
 		must(rt, err)
 		after, got := sides.NewScene(v.Plain, effects), files{}
 		var walk func(dir string)

@@ -77,7 +77,7 @@ func testSources(t *testing.T, dirs ...string) map[string][]string {
 	return out
 }
 
-// isThere tells whether a directory has a test function, and a row of a table with a name.
+// isThere reports whether a directory has a test function, and a row of a table with a name.
 func isThere(sources map[string][]string, function, row string) bool {
 	for _, texts := range sources {
 		all := strings.Join(texts, "")

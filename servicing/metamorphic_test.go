@@ -132,12 +132,12 @@ func TestH2SkippedUpdate(t *testing.T) {
 	}
 }
 
-// maybeRenamed tells whether a directory is gone and another one is new: in one step that may be a rename, in two it is none.
+// maybeRenamed reports whether a directory is gone and another one is new: in one step that may be a rename, in two it is none.
 func maybeRenamed(a, b *thing) bool {
 	return newDir(a, b) && newDir(b, a)
 }
 
-// newDir tells whether one tree has a directory that another one does not have.
+// newDir reports whether one tree has a directory that another one does not have.
 func newDir(without, with *thing) bool {
 	other := without.all()
 	for name, one := range with.all() {
@@ -148,7 +148,7 @@ func newDir(without, with *thing) bool {
 	return false
 }
 
-// changedTwice tells whether a path, or something on the way to it, was changed in both steps.
+// changedTwice reports whether a path, or something on the way to it, was changed in both steps.
 func changedTwice(a, b, c *thing) bool {
 	x, y, z := a.all(), b.all(), c.all()
 	first, second := map[string]bool{}, map[string]bool{}

@@ -21,15 +21,15 @@ func Explain(ctx context.Context, in Input, path string, names []string) (*Expla
 	return inspect.Explain(ctx, in, path, names)
 }
 
-// Audit tells what of its base a storage hides, see [inspect.Audit].
+// Audit finds what of its base a storage hides, see [inspect.Audit].
 func Audit(ctx context.Context, in Input) (*AuditReport, error) { return inspect.Audit(ctx, in) }
 
-// AuditHeld tells what a storage lacks whose update is held, see [inspect.AuditHeld].
+// AuditHeld finds what a storage lacks whose update is held, see [inspect.AuditHeld].
 func AuditHeld(ctx context.Context, in Input) (*AuditReport, error) {
 	return inspect.AuditHeld(ctx, in)
 }
 
-// DiffPath tells how a path changed in an update, see [inspect.DiffPath].
+// DiffPath shows how a path changed in an update, see [inspect.DiffPath].
 func DiffPath(ctx context.Context, in DiffInput, name, was string) (*PathDiff, error) {
 	return inspect.DiffPath(ctx, in, name, was)
 }

@@ -41,7 +41,7 @@ func (t *thing) child(name string) *thing {
 	return t.children[name]
 }
 
-// same tells whether both have the same content.
+// same reports whether both have the same content.
 func same(a, b *thing) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
@@ -428,7 +428,7 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// renamedBy tells whether the base has a directory under another name, with the same in it: the oracle does not know about that.
+// renamedBy reports whether the base has a directory under another name, with the same in it: the oracle does not know about that.
 func renamedBy(o, n *thing) bool {
 	inO, inN := o.all(), n.all()
 	for gone, was := range inO {
@@ -451,7 +451,7 @@ func (t *thing) contents() string {
 	return out.String()
 }
 
-// linkedAway tells whether the base replaced a directory of the user's by a link to another one, which is always called a: the
+// linkedAway reports whether the base replaced a directory of the user's by a link to another one, which is always called a: the
 // oracle does not know where things went then.
 func linkedAway(o, n, u, etc *thing) bool {
 	inO, inU := o.all(), u.all()

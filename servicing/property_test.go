@@ -31,7 +31,7 @@ func drawnPath(t *rapid.T) string {
 	return path.Join(names...)
 }
 
-// drawnTree draws a tree of files and directories; types tells whether to have symbolic links as well.
+// drawnTree draws a tree of files and directories; types reports whether to have symbolic links as well.
 func drawnTree(t *rapid.T, types bool) files {
 	f := files{"etc": "dir"}
 	for i := range rapid.IntRange(0, 6).Draw(t, "files") {
@@ -112,7 +112,7 @@ func drawnWork(t *rapid.T, root string, types bool) {
 	}
 }
 
-// clearTheWay tells whether the parents of a path are directories, and removes what is in the way if it shall.
+// clearTheWay reports whether the parents of a path are directories, and removes what is in the way if it shall.
 func clearTheWay(t *rapid.T, root, name string, remove bool) bool {
 	parts := strings.Split(name, "/")
 	for i := 1; i < len(parts); i++ {

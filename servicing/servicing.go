@@ -1,19 +1,19 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package servicing determines the side effects of an update on a storage: what has to change in its content so that it
-// stands on the new base as it stood on the old one, with what the update brings.
+// Package servicing determines the side effects of an update on a storage: what has to change in its content so that
+// it stands on the new base as it stood on the old one, with what the update brings.
 //
-// It is a function of three stacks of directories: the old base, the new base, and the storage's nodes. A plan is made by
-// reading alone; it holds the verdict on each path that the storage touches, and writes them, if asked to, as a delta
-// storage: the container then sees the delta over the storage over the new base. The same inputs give the same plan, the
-// same report and the same delta storage. The cost follows the size of the storage, the package lists and a short list of
-// paths that are always looked at; not the size of the base, unless an account of the base has another id in the result:
-// then the base's files are looked through for its own (package ids).
+// It is a function of three stacks of directories: the old base, the new base, and the storage's nodes. A plan is
+// made by reading alone; it holds the verdict on each path that the storage touches, and writes them, if asked to, as
+// a delta storage: the container then sees the delta over the storage over the new base. The same inputs give the
+// same plan, the same report and the same delta storage. The cost follows the size of the storage, the package lists
+// and a short list of paths that are always looked at; not the size of the base, unless an account of the base has
+// another id in the result: then the base's files are looked through for its own (package ids).
 //
-// This is the facade. A plan comes about in package plan, which asks the drivers of package driver; package check looks at what
-// it would make, package inspect answers questions without an update. What a person decides is in package policy, what is found
-// out in package report; their names are repeated here.
+// This is the facade. A plan comes about in package plan, which asks the drivers of package driver; package check
+// looks at what it would make, package inspect answers questions without an update. What a person decides is in
+// package policy, what is found out in package report; their names are repeated here.
 package servicing
 
 import (
@@ -61,7 +61,7 @@ func newPlan(ctx context.Context, in plan.Input, over sides.Passed) (*Plan, erro
 	if err != nil {
 		return nil, err
 	}
-	p, effects, err := plan.Make(ctx, v, in, over, driver.Tools)
+	p, effects, err := plan.Make(ctx, v, in, over, driver.Tools())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.Close())
 	}
@@ -76,15 +76,17 @@ func newPlan(ctx context.Context, in plan.Input, over sides.Passed) (*Plan, erro
 	return &Plan{views: v, force: in.Options.Force, report: made, effects: effects}, nil
 }
 
-// checked finds what a plan would break, and holds the storage where the policy says so. A base that did not change breaks
-// nothing.
-func checked(ctx context.Context, p *plan.Planner, effects []sides.Effect, over sides.Passed) ([]report.CheckFinding, error) {
+// checked finds what a plan would break, and holds the storage where the policy says so. A base that did not change
+// breaks nothing.
+func checked(
+	ctx context.Context, p *plan.Planner, effects []sides.Effect, over sides.Passed,
+) ([]report.CheckFinding, error) {
 	if p.Views().SameBase || !p.Touched() && len(effects) == 0 {
 		return nil, nil
 	}
 	found, err := check.Find(ctx, check.Input{
-		Views: p.Views(), Packages: p.Packages(), Policy: p.Policy(), Effects: effects, Moved: p.Moved(), Excludes: p.Excludes,
-		Passed: over, Owners: p.StorageOwners(), Numbering: p.Numbering(), Remaps: p.Remaps(),
+		Views: p.Views(), Packages: p.Packages(), Policy: p.Policy(), Effects: effects, Moved: p.Moved(),
+		Excludes: p.Excludes, Passed: over, Owners: p.StorageOwners(), Numbering: p.Numbering(), Remaps: p.Remaps(),
 	})
 	for _, r := range check.Reasons(found) {
 		p.HoldFor(r)
@@ -104,7 +106,7 @@ func (p *Plan) Held() []report.Reason {
 	return slices.DeleteFunc(slices.Clone(p.report.Holds), report.Reason.Forceable)
 }
 
-// Empty tells that the update has no side effects: no delta storage is to be recorded.
+// Empty reports whether the update has no side effects: no delta storage is to be recorded.
 func (p *Plan) Empty() bool { return len(p.effects) == 0 }
 
 // Write makes an existing, empty directory the delta storage. The error wraps ErrHeld if the storage is held. After any

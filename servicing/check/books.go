@@ -16,8 +16,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
-// checkAccounts reports what the update does to the owners of files: those whom the base dropped and who stay, those who
-// have another id than in the base, and ids that had no name and have one now.
+// checkAccounts reports what the update does to the owners of files: those whom the base dropped and who stay, those
+// who have another id than in the base, and ids that had no name and have one now.
 func (c *checker) checkAccounts() error {
 	if c.ignores(policy.ConcernAccount) {
 		return nil
@@ -27,7 +27,8 @@ func (c *checker) checkAccounts() error {
 		for _, kept := range c.in.Numbering.Merged.Kept {
 			if kept.File == k.File {
 				c.find(policy.ConcernAccount, k.Path(), "",
-					"the base dropped the %s %s (%d); it stays, because %s of the storage belong to it", k.What, kept.Name, kept.ID, ids.FilesIn(files[kept.ID]))
+					"the base dropped the %s %s (%d); it stays, because %s of the storage belong to it",
+					k.What, kept.Name, kept.ID, ids.FilesIn(files[kept.ID]))
 			}
 		}
 		if err := c.checkNewNames(k, files); err != nil {
@@ -75,8 +76,8 @@ func (c *checker) checkNewNames(k ids.Kind, files map[uint32]int) error {
 	return nil
 }
 
-// checkPackageFiles finds packages of the user's of which the result lacks files that are there now: database and files must
-// agree.
+// checkPackageFiles finds packages of the user's of which the result lacks files that are there now: database and
+// files must agree.
 func (c *checker) checkPackageFiles() error {
 	if c.ignores(policy.ConcernPackageFiles) {
 		return nil
@@ -104,13 +105,16 @@ func (c *checker) checkPackageFiles() error {
 			if n := len(gone) - 1; n > 0 {
 				others = fmt.Sprintf(", with %d more of that package", n)
 			}
-			c.find(policy.ConcernPackageFiles, gone[0], choice.Key, "of the package %s is not there any more%s", choice.Key, others)
+			c.find(
+				policy.ConcernPackageFiles, gone[0], choice.Key, "of the package %s is not there any more%s", choice.Key, others,
+			)
 		}
 	}
 	return nil
 }
 
-// lostPath tells whether something was at a path and is not any more, not even by way of a directory that is a link now.
+// lostPath reports whether something was at a path and is not any more, not even by way of a directory that is a link
+// now.
 func (c *checker) lostPath(name string) (bool, error) {
 	before, err := c.before.At(name)
 	if err != nil || before.Absent() || c.in.Excludes(name) {

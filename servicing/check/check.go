@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package check compares a system as its user saw it with the system as an update would make it, and finds what would no longer
-// work. It reads two scenes and decides nothing.
+// Package check compares a system as its user saw it with the system as an update would make it, and finds what would
+// no longer work. It reads two scenes and decides nothing.
 package check
 
 import (
@@ -39,8 +39,8 @@ type Input struct {
 	Remaps    []report.IDRemap
 }
 
-// checker compares two scenes. Only what was right before, for the user on the old base, and is wrong after, on the new base with
-// the side effects, counts.
+// checker compares two scenes. Only what was right before, for the user on the old base, and is wrong after, on the
+// new base with the side effects, counts.
 type checker struct {
 	in            Input
 	before, after *sides.Scene
@@ -72,8 +72,8 @@ func Find(ctx context.Context, in Input) ([]report.CheckFinding, error) {
 	}), nil
 }
 
-// Reasons returns the reasons to hold the storage that findings are: one for each kind, so that a library that a thousand
-// programs need is no thousand reasons.
+// Reasons returns the reasons to hold the storage that findings are: one for each kind, so that a library that a
+// thousand programs need is no thousand reasons.
 func Reasons(all []report.CheckFinding) (out []report.Reason) {
 	for _, info := range policy.Concerns() {
 		var those []report.CheckFinding
@@ -89,7 +89,9 @@ func Reasons(all []report.CheckFinding) (out []report.Reason) {
 		if len(those) > 1 {
 			message += fmt.Sprintf(" (and %d more, see the findings)", len(those)-1)
 		}
-		out = append(out, report.Reason{Code: report.HoldCheck, Path: those[0].Path, Package: those[0].Package, Message: message})
+		out = append(out, report.Reason{
+			Code: report.HoldCheck, Path: those[0].Path, Package: those[0].Package, Message: message,
+		})
 	}
 	return out
 }
@@ -106,7 +108,9 @@ func (c *checker) find(concern policy.Concern, name, pkg, format string, args ..
 }
 
 func (c *checker) ignores(all ...policy.Concern) bool {
-	return !slices.ContainsFunc(all, func(one policy.Concern) bool { return c.in.Policy.Action(one) != policy.ActionIgnore })
+	return !slices.ContainsFunc(all, func(one policy.Concern) bool {
+		return c.in.Policy.Action(one) != policy.ActionIgnore
+	})
 }
 
 // visit checks what stands in the result where the storage has something.

@@ -72,8 +72,8 @@ func (c *checker) compareNeeds(f *elfdeps.File, t sides.Three, after []need) err
 	return nil
 }
 
-// checkReplaced finds a library of the user's in place of one of the base's that lacks what the new base's defines: programs
-// of the new base may need it.
+// checkReplaced finds a library of the user's in place of one of the base's that lacks what the new base's defines:
+// programs of the new base may need it.
 func (c *checker) checkReplaced(f *elfdeps.File, t sides.Three) error {
 	if !t.N.Is(tree.Regular) || f.Type != elf.ET_DYN || f.Loader != "" || c.ignores(policy.ConcernReplacedLibrary) {
 		return nil
@@ -92,7 +92,11 @@ func (c *checker) checkReplaced(f *elfdeps.File, t sides.Three) error {
 		}
 	}
 	if len(lacks) > 0 {
-		c.find(policy.ConcernReplacedLibrary, t.Path, t.Own.Name(), "is the user's and lacks what the base's in its place has, and its programs may need: %s", strings.Join(lacks, ", "))
+		c.find(
+			policy.ConcernReplacedLibrary, t.Path, t.Own.Name(),
+			"is the user's and lacks what the base's in its place has, and its programs may need: %s",
+			strings.Join(lacks, ", "),
+		)
 	}
 	return nil
 }
@@ -123,8 +127,8 @@ func readProgram(o sides.Outcome) (*elfdeps.File, error) {
 	return f, err
 }
 
-// loader finds libraries as the dynamic loader does, in a scene. LD_LIBRARY_PATH, and the search path of the program that
-// loads a library, are not known to it; but what it did not find before does not count after.
+// loader finds libraries as the dynamic loader does, in a scene. LD_LIBRARY_PATH, and the search path of the program
+// that loads a library, are not known to it; but what it did not find before does not count after.
 type loader struct {
 	*sides.Scene
 	dirs  []string // those of every program, once they are known
@@ -264,7 +268,9 @@ func expandDir(dir, at string, kind elfdeps.Kind) []string {
 		}
 		out = next
 	}
-	return slices.DeleteFunc(out, func(one string) bool { return one == "" || strings.Contains(one, "$") || !path.IsAbs(one) })
+	return slices.DeleteFunc(out, func(one string) bool {
+		return one == "" || strings.Contains(one, "$") || !path.IsAbs(one)
+	})
 }
 
 // multiarch returns the name that Debian's directories have for a kind; "" when it is not known.

@@ -26,7 +26,9 @@ func (c *checker) checkScript(t sides.Three, head string) error {
 	}
 	candidates := []string{words[0]}
 	if path.Base(words[0]) == "env" {
-		words = slices.DeleteFunc(words[1:], func(w string) bool { return strings.HasPrefix(w, "-") || strings.Contains(w, "=") })
+		words = slices.DeleteFunc(words[1:], func(w string) bool {
+			return strings.HasPrefix(w, "-") || strings.Contains(w, "=")
+		})
 		if len(words) == 0 {
 			return nil
 		}
@@ -36,7 +38,9 @@ func (c *checker) checkScript(t sides.Three, head string) error {
 	if err != nil || !lost {
 		return err
 	}
-	return c.findAt(policy.ConcernScript, policy.ConcernScript, t, "is a script for %s, which is not there any more", words[0])
+	return c.findAt(
+		policy.ConcernScript, policy.ConcernScript, t, "is a script for %s, which is not there any more", words[0],
+	)
 }
 
 // inDirs returns a path as it is if it is absolute, else in each of some directories.
@@ -51,7 +55,7 @@ func inDirs(name string, dirs ...string) []string {
 	return out
 }
 
-// lost tells whether one of some files was there before, and none is after.
+// lost reports whether one of some files was there before, and none is after.
 func (c *checker) lost(candidates []string) (bool, error) {
 	before, err := anyOf(c.before, candidates)
 	if err != nil || !before {
@@ -73,8 +77,8 @@ func anyOf(s *sides.Scene, candidates []string) (bool, error) {
 // pythonDir is a directory of modules for one version of Python; the first group is what that is installed below.
 var pythonDir = regexp.MustCompile(`^((?:.*/)?)(?:lib|lib64)/(python[0-9]+\.[0-9]+)/`)
 
-// noteModules remembers the directory of modules that a file of the user's is in. Byte code alone is no module: it is left by
-// whoever ran the base's.
+// noteModules remembers the directory of modules that a file of the user's is in. Byte code alone is no module: it is
+// left by whoever ran the base's.
 func (c *checker) noteModules(t sides.Three) {
 	if !t.O.Absent() || !t.N.Absent() || !slices.Contains([]string{".py", ".so", ".pth"}, path.Ext(t.Path)) {
 		return
@@ -102,14 +106,17 @@ func (c *checker) checkModules() error {
 			return err
 		}
 		if before && !after && !c.ignores(policy.ConcernModules) {
-			c.find(policy.ConcernModules, strings.TrimSuffix(dir, "/"), "", "holds modules (/%s and others) for %s, which is not there any more", c.modules[dir], python)
+			c.find(
+				policy.ConcernModules, strings.TrimSuffix(dir, "/"), "",
+				"holds modules (/%s and others) for %s, which is not there any more", c.modules[dir], python,
+			)
 		}
 	}
 	return nil
 }
 
-// hasPython tells whether there is an interpreter of a version, for what is installed below a prefix. A link counts only if
-// it leads to that very version: in a virtual environment it leads to whatever is newest.
+// hasPython reports whether there is an interpreter of a version, for what is installed below a prefix. A link counts
+// only if it leads to that very version: in a virtual environment it leads to whatever is newest.
 func (c *checker) hasPython(s *sides.Scene, prefix, python string) (bool, error) {
 	for _, name := range inDirs(python, path.Join(prefix, "bin"), "usr/local/bin", "usr/bin", "bin") {
 		where, o, err := s.Follow(name)

@@ -41,8 +41,8 @@ type row struct {
 var rows = []row{
 	{runtime.New, "what is mounted over is nobody's change, whatever the file would be"},
 	{identity.New, "an identity stays, whatever its format"},
-	{diversions.New, "a diverted file is compared with what the base has under its own name: all others look at the name that it has now"},
-	{dpkg.New, "the databases of packages decide whose the files are; before all that decide on files of packages together"},
+	{diversions.New, "a diverted file has another name in the base: the others look at the name that it has now"},
+	{dpkg.New, "databases decide whose the files of packages are; before those that decide on several files"},
 	{apk.New, "as dpkg"},
 	{alternatives.New, "after the packages, whose programs the links lead to"},
 	{accounts.New, "after the packages; it gives owners to what is decided until then"},
@@ -62,8 +62,8 @@ var rows = []row{
 	{distribution.New, "it decides on nothing: it holds the storage"},
 }
 
-// Tools are what plans are made with.
-var Tools = plan.Tools{Managers: Managers, Drivers: makeDrivers}
+// Tools returns what plans are made with.
+func Tools() plan.Tools { return plan.Tools{Managers: Managers, Drivers: makeDrivers} }
 
 // makeDrivers makes the drivers of a plan.
 func makeDrivers(p plan.Plan) []plan.Driver {

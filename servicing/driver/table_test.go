@@ -30,7 +30,7 @@ func made(t *testing.T) []plan.Driver {
 		}
 	})
 	p := plan.New(v, plan.Input{}, make(sides.Passed))
-	if err := p.Prepare(Tools, policy.ActionHold); err != nil {
+	if err := p.Prepare(Tools(), policy.ActionHold); err != nil {
 		t.Fatal(err)
 	}
 	return makeDrivers(p)

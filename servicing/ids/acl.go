@@ -71,7 +71,7 @@ func remapLists(xattrs map[string]tree.Value, uids, gids Map) map[string]tree.Va
 	return out
 }
 
-// sameLists tells whether two have the same access control lists.
+// sameLists reports whether two have the same access control lists.
 func sameLists(a, b map[string]tree.Value) bool {
 	return a[sides.ACLXattr].Equal(b[sides.ACLXattr]) && a[defaultACLXattr].Equal(b[defaultACLXattr])
 }

@@ -1,15 +1,16 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ids decides which accounts have which ids in the result of an update, and reads the owners of the new base in that
-// numbering.
+// Package ids decides which accounts have which ids in the result of an update, and reads the owners of the new base
+// in that numbering.
 //
-// A file belongs to a number, but means a name. The result has one numbering: an id that has a name on the user's side keeps that
-// name as long as something of the user's belongs to it, and the new base's accounts and files make way. So metadata of the new
-// base is read in the numbering of the result (Numbering.Amend), then compared and merged as any other.
+// A file belongs to a number, but means a name. The result has one numbering: an id that has a name on the user's
+// side keeps that name as long as something of the user's belongs to it, and the new base's accounts and files make
+// way. So metadata of the new base is read in the numbering of the result (Numbering.Amend), then compared and merged
+// as any other.
 //
-// Which ids own something is known only after the walk of a plan. A plan begins with those that are known, and is made again
-// with more when that changes the numbering.
+// Which ids own something is known only after the walk of a plan. A plan begins with those that are known, and is
+// made again with more when that changes the numbering.
 package ids
 
 import (

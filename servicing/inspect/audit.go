@@ -20,15 +20,15 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// Audit tells which packages and files of in.New, the base that a storage stands on, the storage in.User hides. With in.Old an
-// earlier base can be given, say the one that the storage was made on: then what changed between the two is a fix. Nothing is
-// written. Only files of packages are looked at; what no package has, nobody knows to be a fix.
+// Audit finds which packages and files of in.New, the base that a storage stands on, the storage in.User hides. With
+// in.Old an earlier base can be given, say the one that the storage was made on: then what changed between the two is
+// a fix. Nothing is written. Only files of packages are looked at; what no package has, nobody knows to be a fix.
 func Audit(ctx context.Context, in plan.Input) (*report.AuditReport, error) {
 	return audit(ctx, in, in.New)
 }
 
-// AuditHeld is Audit for a storage that stands on in.Old because its update to in.New is held: it tells which packages and files of
-// in.New the container does not have.
+// AuditHeld is Audit for a storage that stands on in.Old because its update to in.New is held: it finds which
+// packages and files of in.New the container does not have.
 func AuditHeld(ctx context.Context, in plan.Input) (*report.AuditReport, error) {
 	return audit(ctx, in, in.Old)
 }
@@ -46,7 +46,9 @@ func audit(ctx context.Context, in plan.Input, stands tree.Stack) (r *report.Aud
 	return r, err
 }
 
-func auditOnce(ctx context.Context, in plan.Input, stands tree.Stack, over sides.Passed) (r *report.AuditReport, err error) {
+func auditOnce(
+	ctx context.Context, in plan.Input, stands tree.Stack, over sides.Passed,
+) (_ *report.AuditReport, err error) {
 	earlier, err := tree.Tolerance{LongLists: true}.Open(in.Old)
 	if err != nil {
 		return nil, err
@@ -154,8 +156,8 @@ func (a *auditor) waits(c *unit.Choice) *report.Waiting {
 	return &w
 }
 
-// hidingPaths walks the storage, and returns a function that tells whether it may hide something at a path. The base is not
-// walked.
+// hidingPaths walks the storage, and returns a function that reports whether it may hide something at a path. The base
+// is not walked.
 func (a *auditor) hidingPaths(ctx context.Context) (func(string) bool, error) {
 	exact, whole := make(map[string]bool), make(map[string]bool)
 	err := a.views.Said.Survey(ctx, func(c tree.Change) error {
@@ -190,7 +192,10 @@ func (a *auditor) auditPath(name string, c *unit.Choice) error {
 	if err != nil || same {
 		return err
 	}
-	r := report.AuditPath{Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: c.Key, Version: c.New.InstalledVersion(), How: "replaced"}
+	r := report.AuditPath{
+		Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: c.Key, Version: c.New.InstalledVersion(),
+		How: "replaced",
+	}
 	switch {
 	case c.Differs() && c.User.InstalledVersion() != c.New.InstalledVersion():
 		r.How = "other version"

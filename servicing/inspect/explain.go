@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inspect answers questions about a storage without an update: where what is seen at a path comes from, what of its base
-// a storage hides, and how one path changed.
+// Package inspect answers questions about a storage without an update: where what is seen at a path comes from, what
+// of its base a storage hides, and how one path changed.
 package inspect
 
 import (
@@ -22,9 +22,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// Explain explains a path, clean and relative to the root, of a container whose storage stands on in.New; in.Old does not
-// matter. The directories of in.User and in.New, in this order, go by the names given. Nothing is written. It is no error if
-// there is nothing at the path.
+// Explain explains a path, clean and relative to the root, of a container whose storage stands on in.New; in.Old does
+// not matter. The directories of in.User and in.New, in this order, go by the names given. Nothing is written. It is
+// no error if there is nothing at the path.
 func Explain(ctx context.Context, in plan.Input, path string, names []string) (_ *report.Explanation, err error) {
 	stack := slices.Concat(in.User, in.New)
 	if len(names) != len(stack) {
@@ -40,7 +40,9 @@ func Explain(ctx context.Context, in plan.Input, path string, names []string) (_
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	p := plan.New(v, in, make(sides.Passed))
-	e := telling{&report.Explanation{Version: report.Version, Path: report.Printable(path), PathBytes: report.RawBytes(path), Stack: []report.Sight{}}}
+	e := telling{&report.Explanation{
+		Version: report.Version, Path: report.Printable(path), PathBytes: report.RawBytes(path), Stack: []report.Sight{},
+	}}
 	if err := e.sights(ctx, stack, len(in.User), path, names); err != nil {
 		return nil, fmt.Errorf("explain %s: %w", tree.Shown(path), err)
 	}
@@ -90,7 +92,7 @@ func (e telling) sights(ctx context.Context, stack tree.Stack, nodes int, path s
 	return nil
 }
 
-// sight tells what one directory of a stack says about a path.
+// sight returns what one directory of a stack says about a path.
 func sight(dir, path string) (s report.Sight, c tree.Change, ok bool, err error) {
 	view, err := tree.Tolerance{LongLists: true, Changes: true}.Open(tree.Stack{dir})
 	if err != nil {
@@ -132,9 +134,9 @@ func sight(dir, path string) (s report.Sight, c tree.Change, ok bool, err error)
 	return s, c, true, err
 }
 
-// decided tells who owns the path and who decides about it.
+// decided adds who owns the path and who decides about it.
 func (e telling) decided(p *plan.Planner, path string) (err error) {
-	if err := p.Prepare(driver.Tools, policy.ActionHold); err != nil {
+	if err := p.Prepare(driver.Tools(), policy.ActionHold); err != nil {
 		return err
 	}
 	t, err := p.Views().Three(path)

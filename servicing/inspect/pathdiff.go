@@ -22,8 +22,9 @@ import (
 // DiffInput are the stacks of an update that was, or will be, done. Result is nil when it was not applied.
 type DiffInput struct{ Old, New, User, Result tree.Stack }
 
-// DiffPath tells how a path, clean and relative to the root, changed. In the old base and the storage it was called was;
-// an empty was means the same path. Content that not everybody in the container may read is not told. Nothing is written.
+// DiffPath shows how a path, clean and relative to the root, changed. In the old base and the storage it was called
+// was; an empty was means the same path. Content that not everybody in the container may read is not told. Nothing is
+// written.
 func DiffPath(ctx context.Context, in DiffInput, name, was string) (*report.PathDiff, error) {
 	if was == "" {
 		was = name
@@ -57,8 +58,8 @@ func DiffPath(ctx context.Context, in DiffInput, name, was string) (*report.Path
 	return d, nil
 }
 
-// maxCompared is the size of the largest file that is compared, maxDiff that of the largest diff, in bytes: as JSON, where a
-// byte can take six, three of them fit in one message.
+// maxCompared is the size of the largest file that is compared, maxDiff that of the largest diff, in bytes: as JSON,
+// where a byte can take six, three of them fit in one message.
 const maxCompared, maxDiff = 256 << 10, 128 << 10
 
 // diffSide is what one side has at a path, with its content.
@@ -187,8 +188,8 @@ func diffOf(secret string, a, b *diffSide) report.TextDiff {
 	return d
 }
 
-// unified returns a unified diff, or why there is none. The library gives up to look for the shortest one after a number of
-// differences: what takes long is bounded, whatever the content.
+// unified returns a unified diff, or why there is none. The library gives up to look for the shortest one after a
+// number of differences: what takes long is bounded, whatever the content.
 func unified(a, b *diffSide) (text, why string) {
 	before, after := string(a.content), string(b.content)
 	text, err := udiff.ToUnified(a.Side, b.Side, before, udiff.Lines(before, after), udiff.DefaultContextLines)

@@ -1,8 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pkg knows the packages of a system, whatever its package managers are: whose version of a package counts, which files
-// are its, and which fixes wait. What a package manager has to know is an interface; each one is a package below this one.
+// Package pkg knows the packages of a system, whatever its package managers are: whose version of a package counts,
+// which files are its, and which fixes wait. What a package manager has to know is an interface; each one is a
+// package below this one.
 package pkg
 
 import (
@@ -30,7 +31,7 @@ type Manager interface {
 	Files(c *unit.Choice, side int) ([]string, error)
 	// Digests returns the digests of a package's files as the user's version has them.
 	Digests(c *unit.Choice) (map[string]string, error)
-	// Matches tells whether a regular file has such a digest.
+	// Matches reports whether a regular file has such a digest.
 	Matches(n sides.Node, digest string) (bool, error)
 	// Architecture returns the one that the system is of, "" when it is not known.
 	Architecture(side int) string
@@ -49,7 +50,8 @@ type Packages struct {
 	digests  map[*unit.Choice]map[string]string
 	lists    map[listID][]string
 	alias    [3]map[string]string // by side: symbolic links in the root that lead to directories
-	replaced bool                 // there is a package of which the user has another version than both bases, and the new base's counts
+	// replaced: there is a package of which the user has another version than both bases, and the new base's counts.
+	replaced bool
 }
 
 type listID struct {
@@ -61,7 +63,7 @@ type listID struct {
 func New(v *sides.Views, managers ...Manager) (*Packages, error) {
 	k := &Packages{
 		views:    v,
-		managers: slices.SortedFunc(slices.Values(managers), func(a, b Manager) int { return strings.Compare(a.Name(), b.Name()) }),
+		managers: slices.SortedFunc(slices.Values(managers), byName),
 		by:       make(map[*unit.Choice]Manager),
 		digests:  make(map[*unit.Choice]map[string]string),
 		lists:    make(map[listID][]string),
@@ -81,6 +83,9 @@ func New(v *sides.Views, managers ...Manager) (*Packages, error) {
 	}
 	return k, nil
 }
+
+// byName orders package managers.
+func byName(a, b Manager) int { return strings.Compare(a.Name(), b.Name()) }
 
 // All returns what was decided about each package of all package managers.
 func (k *Packages) All() []*unit.Choice {
@@ -175,7 +180,8 @@ func (k *Packages) OwnerOf(t sides.Three) (sides.Owner, error) {
 	return sides.Owner{was[sides.Old], k.owners[t.Path][sides.New], was[sides.User]}, nil
 }
 
-// Replaces reports whether there is a package of which the user has another version than both bases, and the new base's counts.
+// Replaces reports whether there is a package of which the user has another version than both bases, and the new
+// base's counts.
 func (k *Packages) Replaces() bool { return k.replaced }
 
 // BaseFiles yields the paths in the lists of the new base's packages, with the package, in no order.
@@ -218,8 +224,8 @@ func (k *Packages) readOwners() error {
 	return nil
 }
 
-// Shipped tells whether the user's file is as the user's version of its package shipped it, while the new base's version
-// counts: then the user did not change it.
+// Shipped reports whether the user's file is as the user's version of its package shipped it, while the new base's
+// version counts: then the user did not change it.
 func (k *Packages) Shipped(t sides.Three) (bool, error) {
 	c := t.Own[sides.User]
 	if !c.Replaces() || t.U.Absent() {
@@ -256,8 +262,8 @@ func (k *Packages) digestsOf(c *unit.Choice) (map[string]string, error) {
 	return out, nil
 }
 
-// Hidden returns what the user's version of a path hides: the package of the new base that has it, or all with something
-// below it that the update changed.
+// Hidden returns what the user's version of a path hides: the package of the new base that has it, or all with
+// something below it that the update changed.
 func (k *Packages) Hidden(t sides.Three) []report.Fix {
 	found := make(map[*unit.Choice]bool)
 	if c := t.Own[sides.New]; c != nil && t.N.File() {
@@ -265,7 +271,11 @@ func (k *Packages) Hidden(t sides.Three) []report.Fix {
 	}
 	if t.N.Dir() && !t.U.Dir() {
 		for p, o := range k.owners {
-			if c := o[sides.New]; c != nil && p != t.Path && sides.Within(p, t.Path) && (!c.Old.Installed() || c.Old.Version != c.New.Version) {
+			c := o[sides.New]
+			if c == nil || p == t.Path || !sides.Within(p, t.Path) {
+				continue
+			}
+			if !c.Old.Installed() || c.Old.Version != c.New.Version {
 				found[c] = true
 			}
 		}
@@ -283,8 +293,8 @@ func (k *Packages) Report() []report.PackageReport {
 	var out []report.PackageReport
 	for _, c := range k.All() {
 		r := report.PackageReport{
-			Name: c.Key, Old: c.Old.InstalledVersion(), New: c.New.InstalledVersion(), User: c.User.InstalledVersion(), Effective: c.Effective.InstalledVersion(),
-			Side: c.Side, Reason: c.Reason,
+			Name: c.Key, Old: c.Old.InstalledVersion(), New: c.New.InstalledVersion(), User: c.User.InstalledVersion(),
+			Effective: c.Effective.InstalledVersion(), Side: c.Side, Reason: c.Reason,
 		}
 		if r.Old != r.New || r.Old != r.User {
 			out = append(out, r)

@@ -91,7 +91,7 @@ func (p *Planner) ThreeWay(t sides.Three) (Decision, error) { return p.rules.thr
 func (p *Planner) KeepUsers(t sides.Three) (Decision, error) { return p.rules.keepUsers(t) }
 
 // KeepPackaged implements [Plan].
-func (p *Planner) KeepPackaged(t sides.Three) Decision { return p.rules.keepPinned(t) }
+func (p *Planner) KeepPackaged(t sides.Three) Decision { return p.rules.keepPackaged(t) }
 
 // Settle implements [Plan].
 func (p *Planner) Settle(c policy.Concern, t sides.Three, d Decision) Decision {

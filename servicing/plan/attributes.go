@@ -71,7 +71,7 @@ func (r *result) holdUnread(name string, why *tree.UnreadableError) {
 	}
 }
 
-// holdHeavy holds the storage when there were too many extended attributes to plan with, and tells how many paths of
+// holdHeavy holds the storage when there were too many extended attributes to plan with, and says how many paths of
 // which they cannot be read are not named.
 func (r *result) holdHeavy() {
 	if more := r.attrs.unread - sides.MaxNamed; more > 0 {

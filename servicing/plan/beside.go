@@ -18,8 +18,8 @@ const (
 	asideSuffix  = ".molt-old" // the user's version, where the new base's stands
 )
 
-// beside returns the name with a suffix, in the same directory; of a long name only the beginning, so that a number has room,
-// too.
+// beside returns the name with a suffix, in the same directory; of a long name only the beginning, so that a number
+// has room, too.
 func beside(p, suffix string) string {
 	const maxName, number = 255, 8
 	dir, name := path.Split(p)
@@ -86,6 +86,7 @@ func (r *result) dropBeside(t sides.Three) error {
 		return err
 	}
 	return r.Decide(dropped, Decision{
-		Verdict: report.Drop, Rule: "R4", Reason: "put here by an earlier update; the conflict is over", Result: sides.Nothing(),
+		Verdict: report.Drop, Rule: "R4", Reason: "put here by an earlier update; the conflict is over",
+		Result: sides.Nothing(),
 	})
 }

@@ -36,7 +36,8 @@ func (w *walk) beginDetour(t sides.Three) error {
 		}
 		if ok {
 			d.to, d.follow = target, true
-			decided.Rule, decided.Reason = "C1", "a link to "+tree.Shown(target)+" in the base now; what the user has in it follows"
+			decided.Rule = "C1"
+			decided.Reason = "a link to " + tree.Shown(target) + " in the base now; what the user has in it follows"
 		}
 	}
 	if !d.follow {
@@ -54,8 +55,8 @@ func (w *walk) beginDetour(t sides.Three) error {
 	return w.result.Decide(t, decided)
 }
 
-// leaveDirectory takes the new base's file or link in place of a directory that the old base had. What the user deleted by
-// making it anew stays deleted at the target of a link, too.
+// leaveDirectory takes the new base's file or link in place of a directory that the old base had. What the user
+// deleted by making it anew stays deleted at the target of a link, too.
 func (w *walk) leaveDirectory(c tree.Change, t sides.Three) error {
 	if err := w.beginDetour(t); err != nil {
 		return err
@@ -85,8 +86,8 @@ func (w *walk) visitDetour(c tree.Change, d *detour) error {
 	return w.setAside(c, t, d)
 }
 
-// follow reconciles what the user has with what is at the new path, unless the user saw something else there as well: that is
-// another file, about which the user said something else, or nothing.
+// follow reconciles what the user has with what is at the new path, unless the user saw something else there as well:
+// that is another file, about which the user said something else, or nothing.
 func (w *walk) follow(c tree.Change, t sides.Three) error {
 	there, err := sides.Lookup(w.views.User, t.Path)
 	if err != nil {
@@ -110,7 +111,8 @@ func (w *walk) follow(c tree.Change, t sides.Three) error {
 		t.Path = name
 		w.note(c, t)
 		return w.result.Decide(t, Decision{
-			Verdict: report.Relocate, Rule: "C1", Reason: "there was a file at the new path, too", Result: sides.Shows(t.U).Unprivileged(),
+			Verdict: report.Relocate, Rule: "C1", Reason: "there was a file at the new path, too",
+			Result: sides.Shows(t.U).Unprivileged(),
 		})
 	}
 }
@@ -157,7 +159,9 @@ func (w *walk) makeParents(d *detour, was, to string) error {
 func (w *walk) beginRename(c tree.Change, t sides.Three, to string) error {
 	w.detours = append(w.detours, &detour{from: t.Was, to: to, follow: true})
 	if err := w.result.Decide(t, Decision{
-		Verdict: report.Take, Rule: "C2", Reason: fmt.Sprintf("renamed to %s in the base; what the user has in it follows", tree.Shown(to)), Result: sides.Nothing(),
+		Verdict: report.Take, Rule: "C2",
+		Reason: fmt.Sprintf("renamed to %s in the base; what the user has in it follows", tree.Shown(to)),
+		Result: sides.Nothing(),
 	}); err != nil {
 		return err
 	}

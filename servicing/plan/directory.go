@@ -31,7 +31,9 @@ func (w *walk) directory(c tree.Change, t sides.Three) error {
 		w.orphans = append(w.orphans, t)
 		return nil
 	case t.N.Absent():
-		return w.result.Decide(t, Decision{Verdict: report.Keep, Rule: "A2", Reason: "the user's own", Result: sides.Shows(t.U), Quiet: true})
+		return w.result.Decide(t, Decision{
+			Verdict: report.Keep, Rule: "A2", Reason: "the user's own", Result: sides.Shows(t.U), Quiet: true,
+		})
 	case t.O.Dir():
 		return w.leaveDirectory(c, t)
 	default:
@@ -41,7 +43,10 @@ func (w *walk) directory(c tree.Change, t sides.Three) error {
 
 // directoryOverDirectory merges the metadata; what is in it is merged by what is shown, unless the user's hides it.
 func (w *walk) directoryOverDirectory(c tree.Change, t sides.Three) error {
-	d := Decision{Verdict: report.Take, Rule: "R2", Reason: "mode, owner or attributes changed by the base", Result: sides.Shows(sides.Merged(t, t.U))}
+	d := Decision{
+		Verdict: report.Take, Rule: "R2", Reason: "mode, owner or attributes changed by the base",
+		Result: sides.Shows(sides.Merged(t, t.U)),
+	}
 	if !t.O.Dir() || !sides.SameMeta(tree.Directory, t.O.Meta, t.U.Meta) {
 		d.Verdict, d.Reason = report.Keep, "mode, owner or attributes set by the user"
 	}
@@ -94,7 +99,9 @@ func (w *walk) directoryOverFile(t sides.Three) error {
 			return err
 		}
 	case same.OU:
-		if err := w.result.Decide(t, Decision{Verdict: report.Take, Rule: "C7", Reason: "a directory in the base now", Result: sides.Shows(t.N)}); err != nil {
+		if err := w.result.Decide(t, Decision{
+			Verdict: report.Take, Rule: "C7", Reason: "a directory in the base now", Result: sides.Shows(t.N),
+		}); err != nil {
 			return err
 		}
 	default:
@@ -116,12 +123,16 @@ func (w *walk) deleted(t sides.Three) error {
 	case t.O.Absent():
 		return w.take(t, Decision{Verdict: report.Take, Rule: "R6", Reason: "new in the base"})
 	case t.Own.Returns():
-		return w.take(t, Decision{Verdict: report.Take, Rule: "D4", Reason: "of a version of its package that replaces the user's"})
+		return w.take(t, Decision{
+			Verdict: report.Take, Rule: "D4", Reason: "of a version of its package that replaces the user's",
+		})
 	case t.O.Dir() && t.N.Dir():
 		_, err := w.arrivals(t)
 		return err
 	case t.N.Dir():
-		return w.take(t, Decision{Verdict: report.Take, Rule: "R6", Reason: "a directory in the base now, with what is new in it"})
+		return w.take(t, Decision{
+			Verdict: report.Take, Rule: "R6", Reason: "a directory in the base now, with what is new in it",
+		})
 	default:
 		return w.staysDeleted(t)
 	}
@@ -178,8 +189,8 @@ func (w *walk) takeBelow(t sides.Three) error {
 	return nil
 }
 
-// arrivals decides on what the new base has in a directory that the user deleted or made anew: what the old base had stays
-// deleted, what is new arrives. It reports whether something arrives.
+// arrivals decides on what the new base has in a directory that the user deleted or made anew: what the old base had
+// stays deleted, what is new arrives. It reports whether something arrives.
 func (w *walk) arrivals(dir sides.Three) (bool, error) {
 	names, err := w.views.New.ReadDir(dir.Path)
 	if err != nil {
@@ -199,7 +210,8 @@ func (w *walk) arrivals(dir sides.Three) (bool, error) {
 	}
 	if arrived && !dir.U.Dir() {
 		err = w.result.Decide(dir, Decision{
-			Verdict: report.Take, Rule: "B4", Reason: "deleted by the user; the base has new files in it", Result: sides.Shows(dir.N),
+			Verdict: report.Take, Rule: "B4", Reason: "deleted by the user; the base has new files in it",
+			Result: sides.Shows(dir.N),
 		})
 	}
 	return arrived, err
@@ -210,18 +222,23 @@ func (w *walk) arrival(t sides.Three) (bool, error) {
 	case !t.U.Absent():
 		return false, nil // the walk comes to it
 	case t.O.Absent(), t.Own.Returns():
-		return true, w.take(t, Decision{Verdict: report.Take, Rule: "B4", Reason: "new in the base, below a directory that the user deleted"})
+		return true, w.take(t, Decision{
+			Verdict: report.Take, Rule: "B4", Reason: "new in the base, below a directory that the user deleted",
+		})
 	case t.O.Dir() && t.N.Dir():
 		return w.arrivals(t)
 	case t.N.Dir():
-		return true, w.take(t, Decision{Verdict: report.Take, Rule: "B4", Reason: "a directory in the base now, with what is new in it"})
+		return true, w.take(t, Decision{
+			Verdict: report.Take, Rule: "B4", Reason: "a directory in the base now, with what is new in it",
+		})
 	default:
 		return false, w.staysDeleted(t)
 	}
 }
 
-// settleOrphans decides on the directories that the new base does not have any more: they go with the last that is in them.
-// One that stays must be in the delta storage if there are whiteouts in it: they are invisible only where directories merge.
+// settleOrphans decides on the directories that the new base does not have any more: they go with the last that is in
+// them. One that stays must be in the delta storage if there are whiteouts in it: they are invisible only where
+// directories merge.
 func (w *walk) settleOrphans() error {
 	inside := make(map[string][]string)
 	for name, o := range w.result.want {
@@ -242,14 +259,18 @@ func (w *walk) settleOrphans() error {
 		}
 		if !left {
 			if err := w.result.Decide(t, Decision{
-				Verdict: report.Take, Rule: "R6", Reason: "removed from the base, nothing of the user's is in it", Result: sides.Nothing(),
+				Verdict: report.Take, Rule: "R6", Reason: "removed from the base, nothing of the user's is in it",
+				Result: sides.Nothing(),
 			}); err != nil {
 				return err
 			}
 			continue
 		}
 		inside[path.Dir(t.Path)] = append(inside[path.Dir(t.Path)], t.Path)
-		d := Decision{Verdict: report.Keep, Rule: "R6", Reason: "removed from the base, but files of the user's are in it", Result: sides.Shows(t.U)}
+		d := Decision{
+			Verdict: report.Keep, Rule: "R6", Reason: "removed from the base, but files of the user's are in it",
+			Result: sides.Shows(t.U),
+		}
 		d.Result.Force = w.hidden[t.Was]
 		if err := w.result.Decide(t, d); err != nil {
 			return err
@@ -258,7 +279,7 @@ func (w *walk) settleOrphans() error {
 	return nil
 }
 
-// somethingLeft tells whether a directory will have something in it; wanted is what was decided to be there.
+// somethingLeft reports whether a directory will have something in it; wanted is what was decided to be there.
 func (w *walk) somethingLeft(dir string, wanted []string) (bool, error) {
 	if len(wanted) > 0 {
 		return true, nil

@@ -21,8 +21,8 @@ type Tools struct {
 	Drivers func(p Plan) []Driver
 }
 
-// Driver knows a kind of files that has a meaning of its own. It is made for one plan, and does as well what those of the
-// interfaces below ask for that it has.
+// Driver knows a kind of files that has a meaning of its own. It is made for one plan, and does as well what those of
+// the interfaces below ask for that it has.
 type Driver interface {
 	// Name is what the driver is called in reports.
 	Name() string
@@ -40,13 +40,14 @@ type Decider interface {
 	First(t sides.Three) (Decision, bool, error)
 }
 
-// Resolver is a driver that decides where both sides changed the content, and both have something. It reports false when it
-// cannot.
+// Resolver is a driver that decides where both sides changed the content, and both have something. It reports false
+// when it cannot.
 type Resolver interface {
 	Resolve(t sides.Three) (Decision, bool, error)
 }
 
-// Finisher is a driver that decides, after the walk, on several paths together or on paths that the storage does not touch.
+// Finisher is a driver that decides, after the walk, on several paths together or on paths that the storage does not
+// touch.
 type Finisher interface {
 	Finish(ctx context.Context) error
 }
@@ -56,8 +57,8 @@ type Verifier interface {
 	Verify(ctx context.Context, effects []sides.Effect) error
 }
 
-// Explainer is a driver that takes more paths than it decides on. It reports whether it decides on a path, as far as what is
-// there now shows.
+// Explainer is a driver that takes more paths than it decides on. It reports whether it decides on a path, as far as
+// what is there now shows.
 type Explainer interface {
 	Explains(t sides.Three) (bool, error)
 }

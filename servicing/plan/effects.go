@@ -77,8 +77,8 @@ func (e *effector) alreadyShown(shown sides.Node, o sides.Outcome) (bool, error)
 	return bytes.Equal(content, o.Content), err
 }
 
-// put adds an effect with the directories that it is in. There is nothing to do for what is in no directory of the result,
-// unless it is the user's: then it is set aside.
+// put adds an effect with the directories that it is in. There is nothing to do for what is in no directory of the
+// result, unless it is the user's: then it is set aside.
 func (e *effector) put(one sides.Effect) error {
 	if one.At != "." {
 		obstacle, err := e.parents(path.Dir(one.At))
@@ -108,8 +108,11 @@ func (e *effector) rescue(one sides.Effect, obstacle string) error {
 	}
 	to := e.aside[obstacle] + strings.TrimPrefix(one.At, obstacle)
 	e.result.findings = append(e.result.findings, finding{
-		Three:    sides.Three{Path: to, Was: one.Path, U: one.Node},
-		Decision: Decision{Verdict: report.Relocate, Rule: "C5", Reason: fmt.Sprintf("there is no directory %s in the result", tree.Shown(obstacle))},
+		Three: sides.Three{Path: to, Was: one.Path, U: one.Node},
+		Decision: Decision{
+			Verdict: report.Relocate, Rule: "C5",
+			Reason: fmt.Sprintf("there is no directory %s in the result", tree.Shown(obstacle)),
+		},
 	})
 	one.At = to
 	one.Outcome = one.Unprivileged()
@@ -153,5 +156,7 @@ func (e *effector) anyDir(dir string) (sides.Node, error) {
 			return n, err
 		}
 	}
-	return sides.Node{View: e.result.views.New, Entry: tree.Entry{Path: dir, Kind: tree.Directory, Meta: tree.Meta{Mode: 0o755}}}, nil
+	return sides.Node{
+		View: e.result.views.New, Entry: tree.Entry{Path: dir, Kind: tree.Directory, Meta: tree.Meta{Mode: 0o755}},
+	}, nil
 }

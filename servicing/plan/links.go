@@ -13,7 +13,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// fileID tells files from one another whatever their names are.
+// fileID identifies a file whatever its names are.
 type fileID struct{ dev, ino uint64 }
 
 // link is a name of a file with several names.
@@ -63,8 +63,8 @@ func (k *links) keep() error {
 	return nil
 }
 
-// moveTogether writes all names of a file that is written anew because one of them has moved: else that one would be a file
-// of its own.
+// moveTogether writes all names of a file that is written anew because one of them has moved: else that one would be
+// a file of its own.
 func (k *links) moveTogether(links []link) error {
 	moved := func(l link) bool {
 		o, decided := k.result.want[l.path]

@@ -46,8 +46,8 @@ func (l *paths) child(dir sides.Three, name string) (sides.Three, error) {
 	return t, err
 }
 
-// childOrOwn is child; in a directory that has moved to where another one was, a name speaks for itself if the old base or the
-// user had it there.
+// childOrOwn is child; in a directory that has moved to where another one was, a name speaks for itself if the old
+// base or the user had it there.
 func (l *paths) childOrOwn(dir sides.Three, name string) (sides.Three, error) {
 	if dir.Was == dir.Path {
 		return l.child(dir, name)

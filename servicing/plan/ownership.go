@@ -31,8 +31,8 @@ func (o *ownership) number(files *ids.AccountFiles, known ids.Owners) {
 	o.views.UseNumbering(o.numbering)
 }
 
-// users returns the owners of what is the user's, as far as this plan has found it: of the storage's files, and of what is the
-// user's though the storage does not have it.
+// users returns the owners of what is the user's, as far as this plan has found it: of the storage's files, and of
+// what is the user's though the storage does not have it.
 func (o *ownership) users(r *result) ids.Owners {
 	kept := ids.NewOwners()
 	for _, one := range r.want {

@@ -63,7 +63,9 @@ func (g *pinning) fixPin(was string) error {
 		return err
 	}
 	if !ok {
-		g.result.Hold(report.HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was, one.reason))
+		g.result.Hold(
+			report.HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was, one.reason),
+		)
 		return nil
 	}
 	t, err := g.views.Moved(was, to)
@@ -115,8 +117,8 @@ func (g *pinning) keep(t sides.Three, one *pin) error {
 	return nil
 }
 
-// destination returns where a pinned path is in the result: elsewhere if a directory that it is in, and that is not pinned,
-// is a link to another in the new base. It reports false when it cannot be anywhere.
+// destination returns where a pinned path is in the result: elsewhere if a directory that it is in, and that is not
+// pinned, is a link to another in the new base. It reports false when it cannot be anywhere.
 func (g *pinning) destination(was string) (string, bool, error) {
 	names := strings.Split(was, "/")
 	for i := 1; i < len(names); i++ {

@@ -54,7 +54,7 @@ func (s *Pins) of(p string) *pin {
 	return &s.active[i]
 }
 
-// excludes tells whether a path is not to be looked at.
+// excludes reports whether a path is not to be looked at.
 func (s *Pins) excludes(p string) bool {
 	return s.passed.Has(p) || slices.ContainsFunc(s.excluded, func(one policy.Selector) bool { return one.Has(p) })
 }

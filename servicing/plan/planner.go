@@ -1,10 +1,11 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plan makes the plan of an update: it goes through what a storage says (walk.go), decides on files (rules.go), on
-// directories (directory.go), and on what lies below a directory that is no longer one in the base (detour.go), asks the drivers
-// about files with a meaning of their own, and compares what shall be seen with what would be seen (effects.go). It knows no
-// driver by name: what a driver is, and what it sees of a plan, stands in driver.go.
+// Package plan makes the plan of an update: it goes through what a storage says (walk.go), decides on files
+// (rules.go), on directories (directory.go), and on what lies below a directory that is no longer one in the base
+// (detour.go), asks the drivers about files with a meaning of their own, and compares what shall be seen with what
+// would be seen (effects.go). It knows no driver by name: what a driver is, and what it sees of a plan, stands in
+// driver.go.
 package plan
 
 import (
@@ -48,8 +49,8 @@ func New(v *sides.Views, in Input, over sides.Passed) *Planner {
 	return p
 }
 
-// Prepare reads the databases of packages and makes the drivers. Ties is what to do about packages that the user's packages need
-// at another version than the new base's.
+// Prepare reads the databases of packages and makes the drivers. Ties is what to do about packages that the user's
+// packages need at another version than the new base's.
 func (p *Planner) Prepare(k Tools, ties policy.Action) error {
 	managers, err := k.Managers(p.views, pkg.NewTies(ties, p.waiting))
 	if err != nil {
@@ -67,7 +68,8 @@ func (p *Planner) Prepare(k Tools, ties policy.Action) error {
 	return nil
 }
 
-// Make makes a plan, again when what belongs to whom changes the numbering of the result. Each time more owners are known.
+// Make makes a plan, again when what belongs to whom changes the numbering of the result. Each time more owners are
+// known.
 func Make(ctx context.Context, v *sides.Views, in Input, over sides.Passed, k Tools) (*Planner, []sides.Effect, error) {
 	files, err := ids.ReadAccounts(v)
 	if err != nil {
@@ -228,8 +230,8 @@ type Input struct {
 	// looked at again, and what cannot be read is passed over and named in Report.Unread.
 	Live    bool
 	Options policy.Options
-	// Withheld and Waiting are those of the report of the servicing which put the storage on the old base; nothing where there was
-	// none.
+	// Withheld and Waiting are those of the report of the servicing which put the storage on the old base; nothing
+	// where there was none.
 	Withheld []report.Withheld
 	Waiting  []report.Waiting
 }

@@ -23,8 +23,8 @@ type renames struct {
 	arrived map[string][]string // by directory, the directories in it that are new in the base
 }
 
-// renamedTo returns where the new base has a directory that it does not have any more at its path: beside it under another
-// name, or under its name elsewhere, with the very same in it. "" when there is none, or more than one.
+// renamedTo returns where the new base has a directory that it does not have any more at its path: beside it under
+// another name, or under its name elsewhere, with the very same in it. "" when there is none, or more than one.
 func (r *renames) renamedTo(t sides.Three) (string, error) {
 	if t.Was != t.Path {
 		return "", nil
@@ -83,7 +83,7 @@ func (r *renames) newIn(parent string) ([]string, error) {
 	return slices.Clone(out), nil
 }
 
-// isRenamed tells whether the new base has a directory, new there, that is the same as one of the old base.
+// isRenamed reports whether the new base has a directory, new there, that is the same as one of the old base.
 func (r *renames) isRenamed(from, to string) (bool, error) {
 	before, err := sides.Lookup(r.views.Old, to)
 	if err != nil || !before.Absent() || sides.Within(to, from) || sides.Within(from, to) {
@@ -104,7 +104,7 @@ type renaming struct {
 	files int // regular files that are not empty
 }
 
-// same tells whether a path of the old base is the same as another one of the new base, with all that is below.
+// same reports whether a path of the old base is the same as another one of the new base, with all that is below.
 func (c *renaming) same(v *sides.Views, from, to string) (bool, error) {
 	o, err := sides.Lookup(v.Old, from)
 	if err != nil {

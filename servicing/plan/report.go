@@ -16,7 +16,9 @@ import (
 )
 
 // MakeReport reports what was decided.
-func (p *Planner) MakeReport(ctx context.Context, effects []sides.Effect, found []report.CheckFinding) (*report.Report, error) {
+func (p *Planner) MakeReport(
+	ctx context.Context, effects []sides.Effect, found []report.CheckFinding,
+) (*report.Report, error) {
 	r := &report.Report{
 		Version: report.Version, Counts: make(map[report.Verdict]int), Holds: p.result.holds,
 		Forced: p.forced && slices.ContainsFunc(p.result.holds, report.Reason.Forceable),
@@ -40,7 +42,9 @@ func (p *Planner) MakeReport(ctx context.Context, effects []sides.Effect, found 
 		r.Paths = append(r.Paths, one)
 	}
 	for _, e := range effects {
-		r.Effects = append(r.Effects, report.EffectReport{Path: report.Printable(e.At), PathBytes: report.RawBytes(e.At), What: e.What()})
+		r.Effects = append(r.Effects, report.EffectReport{
+			Path: report.Printable(e.At), PathBytes: report.RawBytes(e.At), What: e.What(),
+		})
 	}
 	r.HiddenFixes = r.CountHidden()
 	r.Packages = append(r.Packages, p.packages.Report()...)
@@ -59,7 +63,8 @@ func (p *Planner) MakeReport(ctx context.Context, effects []sides.Effect, found 
 
 func (p *Planner) reportPath(f finding) (report.PathReport, error) {
 	r := report.PathReport{
-		Path: report.Printable(f.Path), PathBytes: report.RawBytes(f.Path), Verdict: f.Verdict, Rule: f.Rule, Driver: f.Driver, Reason: report.Printable(f.Reason),
+		Path: report.Printable(f.Path), PathBytes: report.RawBytes(f.Path), Verdict: f.Verdict, Rule: f.Rule,
+		Driver: f.Driver, Reason: report.Printable(f.Reason),
 		Package: f.Own.Name(),
 	}
 	if f.Was != f.Path {

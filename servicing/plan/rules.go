@@ -39,11 +39,15 @@ func (r *rules) threeWay(t sides.Three) (Decision, error) {
 	case same.ON && same.OU:
 		return sameEverywhere(t), nil
 	case same.NU:
-		return Decision{Verdict: report.Take, Rule: "A3", Reason: "the same on both sides", Result: sides.Shows(sides.Merged(t, t.U))}, nil
+		return Decision{
+			Verdict: report.Take, Rule: "A3", Reason: "the same on both sides", Result: sides.Shows(sides.Merged(t, t.U)),
+		}, nil
 	case same.OU, shipped:
 		return r.unchanged(t, same.OU), nil
 	case same.ON:
-		return Decision{Verdict: report.Keep, Rule: "A2", Reason: "changed by the user only", Result: sides.Shows(sides.Merged(t, t.U))}, nil
+		return Decision{
+			Verdict: report.Keep, Rule: "A2", Reason: "changed by the user only", Result: sides.Shows(sides.Merged(t, t.U)),
+		}, nil
 	case !t.N.Absent() && t.Own.SameVersion():
 		return Decision{
 			Verdict: report.Keep, Rule: "A2", Reason: "changed by the user, who has the base's version of the package",
@@ -58,7 +62,9 @@ func (r *rules) threeWay(t sides.Three) (Decision, error) {
 
 // sameEverywhere decides where at most the metadata was changed.
 func sameEverywhere(t sides.Three) Decision {
-	d := Decision{Verdict: report.Take, Rule: "A1", Reason: "not changed by the user", Result: sides.Shows(sides.Merged(t, t.U))}
+	d := Decision{
+		Verdict: report.Take, Rule: "A1", Reason: "not changed by the user", Result: sides.Shows(sides.Merged(t, t.U)),
+	}
 	if t.O.Absent() || !sides.SameMeta(t.U.Kind, t.O.Meta, t.U.Meta) {
 		d.Verdict, d.Rule, d.Reason = report.Keep, "A2", "only mode, owner or attributes changed by the user"
 	}
@@ -70,16 +76,24 @@ func sameEverywhere(t sides.Three) Decision {
 func (r *rules) unchanged(t sides.Three, sameAsOld bool) Decision {
 	switch {
 	case t.N.Absent() && sameAsOld:
-		return Decision{Verdict: report.Take, Rule: "R6", Reason: "removed from the base, not changed by the user", Result: sides.Nothing()}
+		return Decision{
+			Verdict: report.Take, Rule: "R6", Reason: "removed from the base, not changed by the user",
+			Result: sides.Nothing(),
+		}
 	case t.N.Absent():
-		return Decision{Verdict: report.Take, Rule: "D4", Reason: "of a version of its package that is not in the result", Result: sides.Nothing()}
+		return Decision{
+			Verdict: report.Take, Rule: "D4", Reason: "of a version of its package that is not in the result",
+			Result: sides.Nothing(),
+		}
 	case !sameAsOld:
 		return Decision{
 			Verdict: report.Take, Rule: "A6", Reason: "the user's is as a lower version of its package ships it",
 			Result: sides.Shows(sides.Merged(t, t.N)),
 		}
 	case sides.SameMeta(t.U.Kind, t.O.Meta, t.U.Meta):
-		return Decision{Verdict: report.Take, Rule: "A1", Reason: "not changed by the user", Result: sides.Shows(sides.Merged(t, t.N))}
+		return Decision{
+			Verdict: report.Take, Rule: "A1", Reason: "not changed by the user", Result: sides.Shows(sides.Merged(t, t.N)),
+		}
 	default:
 		return Decision{
 			Verdict: report.Take, Rule: "A7", Reason: "only mode, owner or attributes changed by the user: these are kept",
@@ -97,7 +111,9 @@ func (r *rules) removedByBase(t sides.Three) Decision {
 			Result: sides.Nothing(),
 		}
 	}
-	return Decision{Verdict: report.Keep, Rule: "B3", Reason: "removed from the base, changed by the user", Result: sides.Shows(t.U)}
+	return Decision{
+		Verdict: report.Keep, Rule: "B3", Reason: "removed from the base, changed by the user", Result: sides.Shows(t.U),
+	}
 }
 
 // conflict decides where both sides changed the content: by a driver if one can, else the user's stays.
@@ -119,10 +135,12 @@ func (r *rules) conflict(t sides.Three) (Decision, error) {
 	return r.keepUsers(t)
 }
 
-// keepUsers keeps the user's version of what both sides changed and puts the new base's beside it, where that is of use:
-// not among data, and not for a program or library, whose directories are read by what does not know about it.
+// keepUsers keeps the user's version of what both sides changed and puts the new base's beside it, where that is of
+// use: not among data, and not for a program or library, whose directories are read by what does not know about it.
 func (r *rules) keepUsers(t sides.Three) (Decision, error) {
-	d := Decision{Verdict: report.Keep, Rule: "A5", Reason: "changed on both sides", Result: sides.Shows(sides.Merged(t, t.U))}
+	d := Decision{
+		Verdict: report.Keep, Rule: "A5", Reason: "changed on both sides", Result: sides.Shows(sides.Merged(t, t.U)),
+	}
 	binary, err := sides.IsBinary(t.N)
 	if err != nil {
 		return Decision{}, err
@@ -153,7 +171,7 @@ func (r *rules) hidesDirectory(t sides.Three) Decision {
 	}
 }
 
-// changedBelow tells whether the new base changed something in a directory. It looks only when a policy asks.
+// changedBelow reports whether the new base changed something in a directory. It looks only when a policy asks.
 func (r *rules) changedBelow(dir sides.Three) (bool, error) {
 	if _, given := r.policy[policy.ConcernTypeByUser]; !given {
 		return false, nil
@@ -186,10 +204,11 @@ func (r *rules) changedBelow(dir sides.Three) (bool, error) {
 	return false, nil
 }
 
-// keepPinned keeps the user's version of a file whose package is the user's.
-func (r *rules) keepPinned(t sides.Three) Decision {
+// keepPackaged keeps the user's version of a file whose package is the user's.
+func (r *rules) keepPackaged(t sides.Three) Decision {
 	return Decision{
-		Verdict: report.Keep, Rule: "D4", Driver: r.packages.ManagerOf(t.Own[sides.User], t.Own[sides.Old]), Reason: "of a package whose version is the user's",
+		Verdict: report.Keep, Rule: "D4", Driver: r.packages.ManagerOf(t.Own[sides.User], t.Own[sides.Old]),
+		Reason: "of a package whose version is the user's",
 		Result: sides.Shows(t.U), Quiet: t.N.Absent(),
 	}
 }

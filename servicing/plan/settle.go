@@ -55,7 +55,8 @@ func (r *result) settleMeta(t sides.Three, d Decision) Decision {
 	case policy.ActionTake:
 		swapped := sides.Three{Path: t.Path, Was: t.Was, O: t.O, N: t.U, U: t.N}
 		d.Result.Meta = sides.MergeMeta(swapped, n)
-		d.Reason += "; mode, owner or attributes are the base's: the policy for " + string(policy.ConcernMetadata) + " is " + string(action)
+		d.Reason += fmt.Sprintf("; mode, owner or attributes are the base's: the policy for %s is %s",
+			policy.ConcernMetadata, action)
 		d.Quiet = false
 	case policy.ActionHold:
 		r.holdConflict(policy.ConcernMetadata, t, "mode, owner or attributes changed on both sides")

@@ -35,7 +35,8 @@ type walk struct {
 
 func newWalk(p *Planner) *walk {
 	return &walk{
-		views: p.views, policy: p.policy, pins: p.pins, paths: p.paths, result: p.result, rules: p.rules, links: p.links, owners: p.owners,
+		views: p.views, policy: p.policy, pins: p.pins, paths: p.paths, result: p.result, rules: p.rules, links: p.links,
+		owners: p.owners,
 		hidden: make(map[string]bool), renames: &renames{views: p.views, arrived: make(map[string][]string)},
 	}
 }
@@ -51,7 +52,8 @@ func (w *walk) visit(c tree.Change) error {
 	if errors.Is(err, fs.SkipDir) {
 		return err
 	}
-	if err = w.pins.passed.Over(w.views.Live, c.Path, err); err == nil && c.Kind == tree.Directory && w.pins.passed.Has(c.Path) {
+	err = w.pins.passed.Over(w.views.Live, c.Path, err)
+	if err == nil && c.Kind == tree.Directory && w.pins.passed.Has(c.Path) {
 		return fs.SkipDir
 	}
 	return err
@@ -110,8 +112,8 @@ func (w *walk) visitAt(c tree.Change, t sides.Three) error {
 	}
 }
 
-// byDriver lets the first driver decide that takes a path before contents are compared. It reports whether one does, now or when
-// the walk is over.
+// byDriver lets the first driver decide that takes a path before contents are compared. It reports whether one does,
+// now or when the walk is over.
 func (w *walk) byDriver(t sides.Three) (bool, error) {
 	for _, d := range w.rules.drivers {
 		if c, ok := d.(Claimer); ok && c.Claims(t.Path) {
@@ -167,13 +169,15 @@ func (w *walk) note(c tree.Change, t sides.Three) {
 // file decides on a path where the storage has something that is not a directory.
 func (w *walk) file(t sides.Three) error {
 	if t.U.Is(tree.Socket) {
-		return w.result.Decide(t, Decision{Verdict: report.Drop, Rule: "C11", Reason: "a socket without a process", Result: sides.Shows(t.U)})
+		return w.result.Decide(t, Decision{
+			Verdict: report.Drop, Rule: "C11", Reason: "a socket without a process", Result: sides.Shows(t.U),
+		})
 	}
 	if t.O.Absent() && t.N.Absent() {
 		return w.ownFile(t)
 	}
-	if t.Own.Pinned(t.Was) {
-		return w.result.Decide(t, w.rules.keepPinned(t))
+	if t.Own.UsersVersion(t.Was) {
+		return w.result.Decide(t, w.rules.keepPackaged(t))
 	}
 	if t.N.Dir() {
 		return w.directoryOverFile(t)
@@ -200,5 +204,7 @@ func (w *walk) ownFile(t sides.Three) error {
 	if shipped {
 		return w.result.Decide(t, w.rules.unchanged(t, false))
 	}
-	return w.result.Decide(t, Decision{Verdict: report.Keep, Rule: "A2", Reason: "the user's own", Result: sides.Shows(t.U), Quiet: true})
+	return w.result.Decide(t, Decision{
+		Verdict: report.Keep, Rule: "A2", Reason: "the user's own", Result: sides.Shows(t.U), Quiet: true,
+	})
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Pin keeps a path the user's, whatever the base does: what the user sees there is kept, from the old base as well, and what
-// the new base has there and the user does not, stays away.
+// Pin keeps a path the user's, whatever the base does: what the user sees there is kept, from the old base as well,
+// and what the new base has there and the user does not, stays away.
 type Pin struct {
 	// Path is relative to the root, with or without a leading slash. It stands for itself and everything below; with a
 	// pattern (*, ?, [...], which match within a name) for what matches and everything below. A pattern without any slash
@@ -25,7 +25,7 @@ type Pin struct {
 	Expires time.Time `json:"expires,omitzero" toml:"expires,omitzero"`
 }
 
-// checkSelector tells what is wrong with the path of a pin.
+// checkSelector returns what is wrong with the path of a pin.
 func checkSelector(text string) error {
 	clean := strings.Trim(text, "/")
 	switch {

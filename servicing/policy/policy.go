@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policy is what a person decides beforehand: options, pins and excluded paths, and for each kind of conflict and of
-// finding what is to be done about it. It is data and the checks on it; nothing here looks at a storage.
+// Package policy is what a person decides beforehand: options, pins and excluded paths, and for each kind of conflict
+// and of finding what is to be done about it. It is data and the checks on it; nothing here looks at a storage.
 package policy
 
 import (
@@ -62,7 +62,7 @@ func (o Options) Over(base Options) Options {
 // ErrOptions is wrapped by the error about options that mean nothing.
 var ErrOptions = errors.New("invalid options")
 
-// Validate tells what is wrong, and what is allowed instead.
+// Validate returns an error that says what is wrong, and what is allowed instead.
 func (o Options) Validate() error {
 	errs := []error{o.Policy.validate()}
 	for _, pin := range o.Pins {
@@ -95,8 +95,8 @@ const (
 	ActionHold   Action = "hold"   // the storage is held; also for findings
 )
 
-// ActionKeepSource is the other action on packages that need one another: those that are built from one source stay together, and
-// the storage is held where more would have to stay.
+// ActionKeepSource is the other action on packages that need one another: those that are built from one source stay
+// together, and the storage is held where more would have to stay.
 const ActionKeepSource Action = "keep-source"
 
 // The other actions on findings.
@@ -111,20 +111,20 @@ const (
 	ConcernBinary        Concern = "binary"          // a file of no package that is not a text, changed on both sides
 	ConcernPackageFile   Concern = "package-file"    // a program or library of a package, replaced by the user
 	ConcernData          Concern = "data"            // a file among data, changed on both sides
-	ConcernMetadata      Concern = "metadata"        // mode, owner or an attribute, changed on both sides to something else
+	ConcernMetadata      Concern = "metadata"        // mode, owner or an attribute, changed on both sides
 	ConcernDeletedByBase Concern = "deleted-by-base" // changed by the user, not in the new base
 	ConcernDeletedByUser Concern = "deleted-by-user" // deleted by the user, changed by the new base
 	ConcernTypeByUser    Concern = "type-by-user"    // replaced by the user with another kind of file
 	ConcernTypeByBase    Concern = "type-by-base"    // replaced by the base with another kind of file, changed by the user
 	ConcernIdentity      Concern = "identity"        // what makes the instance itself, different in the new base
-	ConcernDependency    Concern = "dependency"      // a package of the user's needs another version of one than the new base has
+	ConcernDependency    Concern = "dependency"      // a package of the user's needs another version than the base's
 )
 
 // The kinds of findings.
 const (
-	ConcernPackagedProgram Concern = "packaged-program" // a program of a package lacks a library, a version of one, or its loader
+	ConcernPackagedProgram Concern = "packaged-program" // a program of a package lacks a library, a version or its loader
 	ConcernOwnProgram      Concern = "own-program"      // the same for a program of no package
-	ConcernReplacedLibrary Concern = "replaced-library" // a library of the user's lacks symbol versions of the base's in its place
+	ConcernReplacedLibrary Concern = "replaced-library" // a library of the user's lacks symbol versions of the base's
 	ConcernScript          Concern = "script"           // the interpreter of a script is gone
 	ConcernModules         Concern = "modules"          // the interpreter that modules are installed for is gone
 	ConcernLink            Concern = "link"             // a symbolic link leads nowhere any more
@@ -205,9 +205,13 @@ func (p Policy) validate() error {
 			for _, info := range Concerns() {
 				names = append(names, info.Concern)
 			}
-			errs = append(errs, fmt.Errorf("%w: policy for %q: there is no such kind of conflict or finding; there are %s", ErrOptions, c, join(names)))
+			errs = append(errs, fmt.Errorf(
+				"%w: policy for %q: there is no such kind of conflict or finding; there are %s", ErrOptions, c, join(names),
+			))
 		case !slices.Contains(info.Allowed, p[c]):
-			errs = append(errs, fmt.Errorf("%w: policy for %q: it cannot be %q; allowed are %s", ErrOptions, c, p[c], join(info.Allowed)))
+			errs = append(
+				errs, fmt.Errorf("%w: policy for %q: it cannot be %q; allowed are %s", ErrOptions, c, p[c], join(info.Allowed)),
+			)
 		}
 	}
 	return errors.Join(errs...)

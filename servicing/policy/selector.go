@@ -26,7 +26,7 @@ func NewSelector(text string) Selector {
 	}
 }
 
-// Has tells whether the selector stands for a path.
+// Has reports whether the selector stands for a path.
 func (s Selector) Has(p string) bool {
 	names := strings.Split(p, "/")
 	if s.anywhere {
@@ -35,12 +35,12 @@ func (s Selector) Has(p string) bool {
 	return len(names) >= len(s.names) && (!s.below || len(names) > len(s.names)) && s.agrees(names)
 }
 
-// LeadsTo tells whether something that the selector stands for may be below a directory.
+// LeadsTo reports whether something that the selector stands for may be below a directory.
 func (s Selector) LeadsTo(dir string) bool {
 	return dir == "." || s.anywhere || s.agrees(strings.Split(dir, "/"))
 }
 
-// agrees tells whether the names match as far as there are any.
+// agrees reports whether the names match as far as there are any.
 func (s Selector) agrees(names []string) bool {
 	for i := range min(len(names), len(s.names)) {
 		if !MatchName(s.names[i], names[i]) {

@@ -7,7 +7,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 )
 
-// AuditReport tells what of a base a storage hides. Fields may be added without a new version of reports.
+// AuditReport lists what of a base a storage hides. Fields may be added without a new version of reports.
 type AuditReport struct {
 	Version int `json:"version"` // that of reports
 	// Packages lists those of which the container has another version than the base.
@@ -33,14 +33,15 @@ type AuditPackage struct {
 
 // AuditPath is a file of the base that the container does not see.
 type AuditPath struct {
-	Path      string      `json:"path"`
-	PathBytes []byte      `json:"path_bytes,omitempty"`
-	Package   string      `json:"package"`
-	BaseIs    Content     `json:"base"`
-	Seen      Content     `json:"seen"`
-	Was       Content     `json:"was"`           // in the earlier base, if one was given
-	Fix       bool        `json:"fix"`           // the base changed it since the earlier base, or the container has a lower version of the package
-	How       string      `json:"how"`           // "deleted", "replaced" or "other version"
-	Pin       *policy.Pin `json:"pin,omitempty"` // the one that keeps it
-	Version   string      `json:"version"`       // of the package in the base
+	Path      string  `json:"path"`
+	PathBytes []byte  `json:"path_bytes,omitempty"`
+	Package   string  `json:"package"`
+	BaseIs    Content `json:"base"`
+	Seen      Content `json:"seen"`
+	Was       Content `json:"was"` // in the earlier base, if one was given
+	// Fix: the base changed it since the earlier base, or the container has a lower version of the package.
+	Fix     bool        `json:"fix"`
+	How     string      `json:"how"`           // "deleted", "replaced" or "other version"
+	Pin     *policy.Pin `json:"pin,omitempty"` // the one that keeps it
+	Version string      `json:"version"`       // of the package in the base
 }

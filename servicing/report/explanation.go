@@ -9,22 +9,23 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 )
 
-// Explanation tells where what a container sees at a path comes from, and what it hides. Fields may be added without a new
-// version of reports.
+// Explanation says where the content that a container sees at a path comes from, and what it hides. Fields may be
+// added without a new version of reports.
 type Explanation struct {
 	Version   int    `json:"version"` // that of reports
 	Path      string `json:"path"`
 	PathBytes []byte `json:"path_bytes,omitempty"`
 	Exists    bool   `json:"exists"` // the container sees something
-	// Stack tells, topmost first, what each directory of the stack says about the path; those that say nothing are left out.
+	// Stack tells, topmost first, what each directory of the stack says about the path; those that say nothing are left
+	// out.
 	Stack []Sight `json:"stack"`
 	// Package owns the path as the container's package database has it, BasePackage as that of the base has it.
 	Package     *Fix `json:"package,omitempty"`
 	BasePackage *Fix `json:"base_package,omitempty"`
 	// Driver decides about the path in an update, before or instead of the rules for files; "" for those.
 	Driver string `json:"driver,omitempty"`
-	// Concern is what it would be called if the user and a new base both changed it and it could not be merged, Action what
-	// the policy says to do then.
+	// Concern is what it would be called if the user and a new base both changed it and it could not be merged, Action
+	// what the policy says to do then.
 	Concern policy.Concern `json:"concern"`
 	Action  policy.Action  `json:"action"`
 	// Pin is the one that keeps the path the user's, or would if it were not expired.

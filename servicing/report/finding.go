@@ -7,7 +7,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
 )
 
-// PinReport tells of a pin.
+// PinReport is what became of a pin.
 type PinReport struct {
 	policy.Pin
 	Expired bool `json:"expired,omitempty"` // it was ignored

@@ -55,7 +55,9 @@ var holdCodes = []HoldInfo{
 	{
 		Code:  HoldDependency,
 		Means: "a package of the user and one of the new base do not go together",
-		Do:    "bring the package to the version that goes with the new base inside the container, or remove it there, and update again; or let `--policy dependency=keep` keep what it needs at the version that it needs, so that those fixes wait",
+		Do: "bring the package to the version that goes with the new base inside the container, or remove it there, " +
+			"and update again; or let `--policy dependency=keep` keep what it needs at the version that it needs, " +
+			"so that those fixes wait",
 	},
 	{
 		Code:  HoldInterrupted,
@@ -90,7 +92,8 @@ var holdCodes = []HoldInfo{
 	{
 		Code:  HoldAccounts,
 		Means: "files of one account would belong to another account, or to none",
-		Do:    "unpin the account files, or give the account another id and its files to that id in the container, or in the new base",
+		Do: "unpin the account files, or give the account another id and its files to that id in the container, " +
+			"or in the new base",
 	},
 	{
 		Code:  HoldAttributes,
@@ -131,7 +134,9 @@ func (r Reason) Forceable() bool { return !r.Code.info().Always }
 
 // Complete returns the reason with what a person can do about it, and with texts that JSON can hold.
 func (r Reason) Complete() Reason {
-	r.Message, r.Path, r.Package, r.Version = Printable(r.Message), Printable(r.Path), Printable(r.Package), Printable(r.Version)
+	for _, text := range []*string{&r.Message, &r.Path, &r.Package, &r.Version} {
+		*text = Printable(*text)
+	}
 	r.Do = r.Code.info().Do
 	return r
 }
@@ -152,6 +157,7 @@ func Refused(err error) (*Report, bool) {
 	}
 	return &Report{
 		Version: Version, Counts: make(map[Verdict]int), Paths: []PathReport{}, Effects: []EffectReport{},
-		Packages: []PackageReport{}, IDs: []IDRemap{}, Holds: []Reason{held.Complete()}, Findings: []CheckFinding{}, Pins: []PinReport{},
+		Packages: []PackageReport{}, IDs: []IDRemap{}, Holds: []Reason{held.Complete()},
+		Findings: []CheckFinding{}, Pins: []PinReport{},
 	}, true
 }

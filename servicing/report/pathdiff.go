@@ -3,16 +3,16 @@
 
 package report
 
-// PathDiff tells how one path changed in an update. Fields may be added without a new version of reports.
+// PathDiff shows how one path changed in an update. Fields may be added without a new version of reports.
 type PathDiff struct {
 	Version   int    `json:"version"` // that of reports
 	Path      string `json:"path"`
 	PathBytes []byte `json:"path_bytes,omitempty"`
 	// Why says why nothing can be told of the sides, empty if something can.
 	Why string `json:"why,omitempty"`
-	// Sides tells what is there: "old base", "new base", "storage" and, if the update was applied, "result".
+	// Sides lists what is there: "old base", "new base", "storage" and, if the update was applied, "result".
 	Sides []PathSide `json:"sides"`
-	// Diffs tells what the base changed, what the user changed, and what the result is against what the user had.
+	// Diffs shows what the base changed, what the user changed, and what the result is against what the user had.
 	Diffs []TextDiff `json:"diffs"`
 }
 
@@ -38,5 +38,8 @@ type TextDiff struct {
 
 // NewPathDiff returns what is said of a path when its sides cannot be looked at.
 func NewPathDiff(name, why string) *PathDiff {
-	return &PathDiff{Version: Version, Path: Printable(name), PathBytes: RawBytes(name), Why: why, Sides: []PathSide{}, Diffs: []TextDiff{}}
+	return &PathDiff{
+		Version: Version, Path: Printable(name), PathBytes: RawBytes(name), Why: why, Sides: []PathSide{},
+		Diffs: []TextDiff{},
+	}
 }

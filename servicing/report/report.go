@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package report holds what servicing finds out and decides, as data: the report of a plan, of an audit, the explanation of a
-// path, how a path changed, and the codes of the reasons to hold a storage. It decides nothing.
+// Package report holds what servicing finds out and decides, as data: the report of a plan, of an audit, the
+// explanation of a path, how a path changed, and the codes of the reasons to hold a storage. It decides nothing.
 package report
 
 import (
@@ -16,8 +16,8 @@ import (
 // Version is the version of the form of Report.
 const Version = 1
 
-// Report is what was decided, as data. The same inputs give the same report, byte for byte when it is encoded. Fields may
-// be added without a new version.
+// Report is what was decided, as data. The same inputs give the same report, byte for byte when it is encoded. Fields
+// may be added without a new version.
 type Report struct {
 	Version int `json:"version"`
 	// Counts holds by verdict how many paths there were; also those that are not listed because there is nothing to tell
@@ -28,10 +28,12 @@ type Report struct {
 	Holds    []Reason        `json:"holds"`
 	Findings []CheckFinding  `json:"findings"` // what would not work any more, in order of the paths
 	Pins     []PinReport     `json:"pins"`     // those that were given, the expired ones included
-	// Waiting lists the packages whose new version waits, because the user's packages need the old one; for the next servicing, too.
-	Waiting  []Waiting  `json:"waiting,omitempty"`
-	Withheld []Withheld `json:"withheld,omitempty"` // what only a pin, or a package that waits, keeps; for the next servicing
-	Forced   bool       `json:"forced,omitempty"`   // there are holds, but Options.Force was given
+	// Waiting lists the packages whose new version waits, because the user's packages need the old one; for the next
+	// servicing, too.
+	Waiting []Waiting `json:"waiting,omitempty"`
+	// Withheld is what only a pin, or a package that waits, keeps; for the next servicing.
+	Withheld []Withheld `json:"withheld,omitempty"`
+	Forced   bool       `json:"forced,omitempty"` // there are holds, but Options.Force was given
 	// HiddenFixes is how many versions of packages of the new base are hidden at some path, and do not wait.
 	HiddenFixes int      `json:"hidden_fixes,omitempty"`
 	Unread      []Unread `json:"unread,omitempty"` // what a look at a storage in use passed over
@@ -59,8 +61,8 @@ type PathReport struct {
 	Hidden    []Fix   `json:"hidden,omitempty"`  // changes of the new base that are not effective here
 }
 
-// Content tells what is at a path: the digest of a regular file, "size:<bytes>" for one of more than 4 GiB, "symlink:<target>",
-// "unread" for a file that a look could not read, else the kind; "" for nothing.
+// Content says what is at a path: the digest of a regular file, "size:<bytes>" for one of more than 4 GiB,
+// "symlink:<target>", "unread" for a file that a look could not read, else the kind; "" for nothing.
 type Content string
 
 // Digest returns the digest of a regular file. It reports false for everything else.
@@ -93,7 +95,7 @@ type PackageReport struct {
 	Reason    string    `json:"reason"`
 }
 
-// IDRemap tells that files of the new base that belong to one id belong to another one in the result.
+// IDRemap says that files of the new base that belong to one id belong to another one in the result.
 type IDRemap struct {
 	Kind string `json:"kind"` // "uid" or "gid"
 	From uint32 `json:"from"`

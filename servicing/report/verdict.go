@@ -3,7 +3,7 @@
 
 package report
 
-// Verdict tells what becomes of a path.
+// Verdict is what becomes of a path.
 type Verdict string
 
 // The verdicts.

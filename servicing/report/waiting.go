@@ -11,9 +11,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// Waiting is a package of the new base that waits: the user's version of it stays, because other packages of the user need that
-// version. It does not count as the user's choice: a later servicing that is given it, see [Input], brings the new version as soon
-// as nothing needs the old one.
+// Waiting is a package of the new base that waits: the user's version of it stays, because other packages of the user
+// need that version. It does not count as the user's choice: a later servicing that is given it, see [Input], brings
+// the new version as soon as nothing needs the old one.
 type Waiting struct {
 	Package string `json:"package"`
 	Arch    string `json:"arch,omitempty"`

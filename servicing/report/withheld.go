@@ -3,9 +3,10 @@
 
 package report
 
-// Withheld is a path that only a pin, or a package that waits, keeps as it is: the user had what the old base had, or nothing as
-// the old base had. A later servicing that is given it, see [Input], takes the path for unchanged by the user, if it still is as
-// described here. So the path follows the base again when the pin is over, or when the package no longer waits.
+// Withheld is a path that only a pin, or a package that waits, keeps as it is: the user had what the old base had, or
+// nothing as the old base had. A later servicing that is given it, see [Input], takes the path for unchanged by the
+// user, if it still is as described here. So the path follows the base again when the pin is over, or when the
+// package no longer waits.
 type Withheld struct {
 	Path      string  `json:"path"`
 	PathBytes []byte  `json:"path_bytes,omitempty"`

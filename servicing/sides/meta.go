@@ -95,8 +95,8 @@ func permissions(n Node) permission {
 	return permission{n.Mode, list}
 }
 
-// withoutBits removes permission bits from an access control list in its stored form: a version, then for each entry its
-// tag, its permissions and an id. The bits of the group are in the mask if there is one.
+// withoutBits removes permission bits from an access control list in its stored form: a version, then for each entry
+// its tag, its permissions and an id. The bits of the group are in the mask if there is one.
 func withoutBits(acl []byte, bits uint32) []byte {
 	const header, size = 4, 8
 	const owner, group, mask, other = 0x01, 0x04, 0x10, 0x20
@@ -151,7 +151,7 @@ func mergeXattrs(t Three, content Node) map[string]tree.Value {
 	return out
 }
 
-// SameMeta tells whether two have the same metadata. Times and labels do not count.
+// SameMeta reports whether two have the same metadata. Times and labels do not count.
 func SameMeta(kind tree.Kind, a, b tree.Meta) bool {
 	if a.UID != b.UID || a.GID != b.GID || a.Flags != b.Flags || kind != tree.Symlink && a.Mode != b.Mode {
 		return false
@@ -164,13 +164,15 @@ func SameMeta(kind tree.Kind, a, b tree.Meta) bool {
 	return maps.EqualFunc(unlabelled(a), unlabelled(b), tree.Value.Equal)
 }
 
-// MetaConflict tells whether both sides changed mode, owner or an attribute, and not to the same.
+// MetaConflict reports whether both sides changed mode, owner or an attribute, and not to the same.
 func MetaConflict(t Three) bool {
 	if !t.O.Is(t.U.Kind) || !t.N.Is(t.U.Kind) || t.U.Absent() {
 		return false
 	}
 	clash := func(on, ou, nu bool) bool { return !on && !ou && !nu }
-	if clash(t.O.UID == t.N.UID, t.O.UID == t.U.UID, t.N.UID == t.U.UID) || clash(t.O.GID == t.N.GID, t.O.GID == t.U.GID, t.N.GID == t.U.GID) {
+	if clash(
+		t.O.UID == t.N.UID, t.O.UID == t.U.UID, t.N.UID == t.U.UID,
+	) || clash(t.O.GID == t.N.GID, t.O.GID == t.U.GID, t.N.GID == t.U.GID) {
 		return true
 	}
 	o, n, u := permissions(t.O), permissions(t.N), permissions(t.U)
@@ -184,7 +186,9 @@ func MetaConflict(t Three) bool {
 	maps.Copy(names, t.N.Xattrs)
 	maps.Copy(names, t.O.Xattrs)
 	for name := range names {
-		if name != LabelXattr && name != ACLXattr && clash(sameXattr(name, t.O, t.N), sameXattr(name, t.O, t.U), sameXattr(name, t.N, t.U)) {
+		if name != LabelXattr && name != ACLXattr && clash(
+			sameXattr(name, t.O, t.N), sameXattr(name, t.O, t.U), sameXattr(name, t.N, t.U),
+		) {
 			return true
 		}
 	}

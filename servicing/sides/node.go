@@ -25,8 +25,8 @@ type Node struct {
 	tree.Entry
 }
 
-// Lookup returns what a view shows at a path. Nothing stands at what cannot be a path, or has too long a name: databases and
-// links of a user hold anything.
+// Lookup returns what a view shows at a path. Nothing stands at what cannot be a path, or has too long a name:
+// databases and links of a user hold anything.
 func Lookup(view *tree.View, path string) (Node, error) {
 	e, err := view.Lookup(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, unix.ENAMETOOLONG) {
@@ -52,7 +52,7 @@ func (n Node) Dir() bool { return n.Is(tree.Directory) }
 // File reports whether there is something that is not a directory.
 func (n Node) File() bool { return n.View != nil && n.Kind != tree.Directory }
 
-// SameContent tells whether two nodes have the same content. Nothing has the same content as nothing.
+// SameContent reports whether two nodes have the same content. Nothing has the same content as nothing.
 func SameContent(a, b Node) (bool, error) {
 	if a.Absent() || b.Absent() {
 		return a.Absent() && b.Absent(), nil
@@ -60,7 +60,7 @@ func SameContent(a, b Node) (bool, error) {
 	return tree.SameContent(a.View, a.Entry, b.View, b.Entry)
 }
 
-// SameBacking tells whether two nodes are one file, or both nothing.
+// SameBacking reports whether two nodes are one file, or both nothing.
 func SameBacking(a, b Node) bool {
 	if a.Absent() || b.Absent() {
 		return a.Absent() && b.Absent()
@@ -102,7 +102,7 @@ func DigestOf(n Node, h hash.Hash) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// IsBinary tells whether a regular file begins like something that is not a text.
+// IsBinary reports whether a regular file begins like something that is not a text.
 func IsBinary(n Node) (bool, error) {
 	if !n.Is(tree.Regular) {
 		return false, nil
@@ -125,7 +125,7 @@ func (n Node) WithoutAttributes() Node {
 	return n
 }
 
-// Describe tells a content in a few characters.
+// Describe describes a content in a few characters.
 func Describe(n Node) (report.Content, error) {
 	switch {
 	case n.Absent():
@@ -149,6 +149,6 @@ func Describe(n Node) (report.Content, error) {
 	return report.Content(digest.NewDigest(digest.SHA256, h)), nil
 }
 
-// maxDigested is the size up to which a file is read to be told apart in a report. A file with holes costs its owner nothing
-// and may be so large that reading it takes hours.
+// maxDigested is the size up to which a file is read to be told apart in a report. A file with holes costs its owner
+// nothing and may be so large that reading it takes hours.
 const maxDigested = 4 << 30

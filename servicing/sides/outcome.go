@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// Outcome is what shall stand at a path: nothing, or a node, whose metadata may have been changed, perhaps with a content
-// of its own or as a hard link to another path.
+// Outcome is what shall stand at a path: nothing, or a node, whose metadata may have been changed, perhaps with a
+// content of its own or as a hard link to another path.
 type Outcome struct {
 	Node
 	Made    bool // content is the content, not the node's

@@ -9,11 +9,11 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// Owner tells which package has a path in its list, on each side; nil for none.
+// Owner says which package has a path in its list, on each side; nil for none.
 type Owner [3]*unit.Choice
 
-// Pinned tells whether a path belongs to a package whose version is the user's, and so is the user's as well.
-func (o Owner) Pinned(p string) bool {
+// UsersVersion reports whether a path belongs to a package whose version is the user's, and so is the user's as well.
+func (o Owner) UsersVersion(p string) bool {
 	c := o[User]
 	if c == nil && o[Old] != nil && o[Old].User.Residual() {
 		c = o[Old] // its configuration files are left
@@ -27,14 +27,14 @@ func (o Owner) Pinned(p string) bool {
 	return c.User.Installed()
 }
 
-// Returns tells whether a path that the user does not have is one that the user's version of its package does not have,
-// while that of the new base counts and has it.
+// Returns reports whether a path that the user does not have is one that the user's version of its package does not
+// have, while that of the new base counts and has it.
 func (o Owner) Returns() bool {
 	c := o[New]
 	return c.Replaces() && o[User] == nil
 }
 
-// Removed tells whether a path belongs to a package that is not in the result because the new base does not have it.
+// Removed reports whether a path belongs to a package that is not in the result because the new base does not have it.
 func (o Owner) Removed() bool {
 	c := o[Old]
 	if o[User] != nil {
@@ -43,13 +43,13 @@ func (o Owner) Removed() bool {
 	return c != nil && c.Side == unit.Base && !c.New.Installed() && o[New] == nil
 }
 
-// SameVersion tells whether a path belongs to a package that the user brought to the same version as the new base.
+// SameVersion reports whether a path belongs to a package that the user brought to the same version as the new base.
 func (o Owner) SameVersion() bool {
 	c := o[User]
 	return c.Replaces() && c == o[New] && c.User.Version == c.New.Version
 }
 
-// Owned tells whether a path belongs to a package in one of the bases.
+// Owned reports whether a path belongs to a package in one of the bases.
 func (o Owner) Owned() bool { return o[Old] != nil || o[New] != nil }
 
 // Name returns the name of the package that has a path: in the new base, else in the old one, else for the user.

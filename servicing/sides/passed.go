@@ -54,7 +54,9 @@ func (s Passed) Note(err error) bool {
 // List returns what was passed over, in order.
 func (s Passed) List() (out []report.Unread) {
 	for _, name := range slices.SortedFunc(maps.Keys(s), ComparePaths) {
-		out = append(out, report.Unread{Path: report.Printable(name), PathBytes: report.RawBytes(name), Why: s[name].String()})
+		out = append(out, report.Unread{
+			Path: report.Printable(name), PathBytes: report.RawBytes(name), Why: s[name].String(),
+		})
 	}
 	return out
 }
@@ -86,8 +88,9 @@ func (s Passed) names() string {
 	return strings.Join(out, ", ")
 }
 
-// Over notes a path of a storage that cannot be looked at because of an error, and returns nil; any other error it returns. Only a
-// look at a storage that may be in use passes over anything: where side effects are to be written, nobody else may write.
+// Over notes a path of a storage that cannot be looked at because of an error, and returns nil; any other error it
+// returns. Only a look at a storage that may be in use passes over anything: where side effects are to be written,
+// nobody else may write.
 func (s Passed) Over(live bool, name string, err error) error {
 	if err == nil || !live || !s.Note(err) {
 		return err

@@ -15,10 +15,12 @@ import (
 var (
 	// DataPaths hold the user's data, or what may be lost at any time: a conflict there leaves no file beside.
 	DataPaths = PathTable{
-		"home", "root", "run", "srv", "tmp", "var/backups", "var/cache", "var/lib/apt/lists", "var/log", "var/mail", "var/spool",
+		"home", "root", "run", "srv", "tmp", "var/backups", "var/cache", "var/lib/apt/lists", "var/log", "var/mail",
+		"var/spool",
 		"var/tmp", "var/lib/dpkg/available", "var/lib/dpkg/available-old", "var/lib/dpkg/status-old",
 		"var/lib/dpkg/diversions-old", "var/lib/dpkg/statoverride-old", "var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend",
-		"var/lib/dpkg/triggers/Lock", "var/lib/dpkg/cmethopt", "lib/apk/db/lock", "usr/lib/apk/db/lock", "etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-",
+		"var/lib/dpkg/triggers/Lock", "var/lib/dpkg/cmethopt", "lib/apk/db/lock", "usr/lib/apk/db/lock", "etc/passwd-",
+		"etc/shadow-", "etc/group-", "etc/gshadow-",
 		"etc/subuid-", "etc/subgid-", "etc/.pwd.lock",
 	}
 	// ConfigPaths are kept when the new base does not have them any more and the user changed them.
@@ -28,7 +30,7 @@ var (
 // PathTable is a set of paths.
 type PathTable []string
 
-// Has tells whether a path is in the table.
+// Has reports whether a path is in the table.
 func (t PathTable) Has(p string) bool {
 	return slices.ContainsFunc(t, func(entry string) bool {
 		switch {
@@ -51,7 +53,7 @@ func Matches(pattern, p string) bool {
 	return err == nil && ok
 }
 
-// Within tells whether a path is a directory or below it.
+// Within reports whether a path is a directory or below it.
 func Within(p, dir string) bool {
 	return dir == "." || p == dir || strings.HasPrefix(p, dir) && p[len(dir)] == '/'
 }
@@ -68,7 +70,7 @@ func TrimRoot(p string) string {
 	return p
 }
 
-// PossiblePath tells whether a path that a database names could be one below the root.
+// PossiblePath reports whether a path that a database names could be one below the root.
 func PossiblePath(p string) bool {
 	for name := range strings.SplitSeq(p, "/") {
 		if name == "" || name == "." || name == ".." || len(name) > 255 || strings.IndexByte(name, 0) >= 0 {
@@ -78,7 +80,7 @@ func PossiblePath(p string) bool {
 	return true
 }
 
-// PossibleTarget tells whether a symbolic link could have a target, or whether there is none.
+// PossibleTarget reports whether a symbolic link could have a target, or whether there is none.
 func PossibleTarget(target string) bool {
 	return len(target) < 4096 && strings.IndexByte(target, 0) < 0
 }
@@ -93,5 +95,7 @@ func ComparePaths(a, b string) int {
 	case b == ".":
 		return 1
 	}
-	return slices.Compare(bytes.ReplaceAll([]byte(a), []byte("/"), []byte{0}), bytes.ReplaceAll([]byte(b), []byte("/"), []byte{0}))
+	return slices.Compare(
+		bytes.ReplaceAll([]byte(a), []byte("/"), []byte{0}), bytes.ReplaceAll([]byte(b), []byte("/"), []byte{0}),
+	)
 }

@@ -16,9 +16,9 @@ const (
 	bothIDs = setUID | setGID
 )
 
-// WithoutGain takes from an outcome what would let a program do more than either side lets it: setuid and setgid bits and
-// capabilities are the user's, for the same owner, or go with the content that the new base gives them to. Attributes are
-// merged one by one, so without this a program that a user wrote could become that of root.
+// WithoutGain takes from an outcome what would let a program do more than either side lets it: setuid and setgid bits
+// and capabilities are the user's, for the same owner, or go with the content that the new base gives them to.
+// Attributes are merged one by one, so without this a program that a user wrote could become that of root.
 func WithoutGain(t Three, o Outcome) (Outcome, error) {
 	if !o.privileged() {
 		return o, nil
@@ -36,8 +36,8 @@ func WithoutGain(t Three, o Outcome) (Outcome, error) {
 	return o.limited(t.U), nil
 }
 
-// privileged tells whether an outcome is a file that lets a program do more than who starts it. What the bits mean for a
-// directory is harmless.
+// privileged reports whether an outcome is a file that lets a program do more than who starts it. What the bits mean
+// for a directory is harmless.
 func (o Outcome) privileged() bool {
 	_, capable := o.Xattrs[CapabilityXattr]
 	return o.Is(tree.Regular) && (o.Mode&bothIDs != 0 || capable)
@@ -68,13 +68,13 @@ func (o Outcome) limited(by ...Node) Outcome {
 	return o
 }
 
-// Gains tells whether an outcome has a privilege that a file does not have.
+// Gains reports whether an outcome has a privilege that a file does not have.
 func (o Outcome) Gains(over Node) bool {
 	return o.privileged() && !SameMeta(o.Kind, o.limited(over).Meta, o.Meta)
 }
 
-// NotAsRoot takes the setuid and setgid bits that would count for root now, because a user gave root's id to an account of the
-// new base, and did not before.
+// NotAsRoot takes the setuid and setgid bits that would count for root now, because a user gave root's id to an
+// account of the new base, and did not before.
 func NotAsRoot(before, after tree.Meta) tree.Meta {
 	if after.UID == 0 && before.UID != 0 {
 		after.Mode &^= setUID

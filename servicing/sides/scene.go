@@ -10,7 +10,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// Scene is a system as a program in it would see it, without a mount: a view, perhaps with planned side effects over it.
+// Scene is a system as a program in it would see it, without a mount: a view, perhaps with planned side effects over
+// it.
 type Scene struct {
 	view    *tree.View
 	effects map[string]Effect
@@ -63,7 +64,7 @@ func (s *Scene) Follow(name string) (where string, o Outcome, err error) {
 	return where, o, err
 }
 
-// Has tells whether a path leads to a regular file.
+// Has reports whether a path leads to a regular file.
 func (s *Scene) Has(name string) (bool, error) {
 	_, o, err := s.Follow(name)
 	return o.Is(tree.Regular), err
@@ -94,8 +95,8 @@ func (s *Scene) Names(name string) ([]string, error) {
 	return out, nil
 }
 
-// Read returns the content of the regular file that a path leads to, of at most limit bytes; nil when it leads to none, or
-// to a larger one.
+// Read returns the content of the regular file that a path leads to, of at most limit bytes; nil when it leads to
+// none, or to a larger one.
 func (s *Scene) Read(name string, limit int64) ([]byte, error) {
 	_, o, err := s.Follow(name)
 	if err != nil || !o.Is(tree.Regular) || o.Length() > limit {

@@ -26,8 +26,8 @@ func (t Three) WithoutAttributes() Three {
 	return t
 }
 
-// Comparison says which contents are the same: of the old base and the new one, of the old base and the user, of the new base and
-// the user.
+// Comparison says which contents are the same: of the old base and the new one, of the old base and the user, of the
+// new base and the user.
 type Comparison struct{ ON, OU, NU bool }
 
 // Compare compares the three contents of a path.
@@ -52,8 +52,8 @@ func Merged(t Three, content Node) Node {
 	return content
 }
 
-// ReadThree reads the contents of a path where both the user and the new base have a regular file; nil if they do not or
-// if one is too large.
+// ReadThree reads the contents of a path where both the user and the new base have a regular file; nil if they do not
+// or if one is too large.
 func ReadThree(t Three, limit int64) ([][]byte, error) {
 	if !t.U.Is(tree.Regular) || !t.N.Is(tree.Regular) || t.O.File() && !t.O.Is(tree.Regular) {
 		return nil, nil

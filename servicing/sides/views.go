@@ -1,9 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sides looks at one path from three sides: the old base, the new base, and the storage over the old base. It says what
-// stands there, what may stand there in the result, with which metadata, and how a system with planned effects would look. It
-// decides nothing.
+// Package sides looks at one path from three sides: the old base, the new base, and the storage over the old base. It
+// says what stands there, what may stand there in the result, with which metadata, and how a system with planned
+// effects would look. It decides nothing.
 package sides
 
 import (
@@ -116,8 +116,8 @@ func (v *Views) Moved(was, p string) (Three, error) {
 	return t, err
 }
 
-// asBefore replaces what the old base has at a path by what an earlier one had, if a servicing has withheld that and the user has
-// not changed it since.
+// asBefore replaces what the old base has at a path by what an earlier one had, if a servicing has withheld that and
+// the user has not changed it since.
 func (v *Views) asBefore(t *Three) error {
 	w, ok := v.Before[t.Was]
 	if !ok {

@@ -166,7 +166,7 @@ func New(problems []Problem, known ...[]Problem) []Problem {
 	return slices.DeleteFunc(problems, func(p Problem) bool { return seen[p.identity()] })
 }
 
-// identity tells whether it is the same problem as another one: versions do not matter.
+// identity reports whether it is the same problem as another one: versions do not matter.
 func (p Problem) identity() string {
 	return strings.Join([]string{p.Package.Name, p.Package.Arch, p.Field, strings.Join(p.Names, "|")}, "\x00")
 }

@@ -24,7 +24,7 @@ type Package struct {
 	Left                []string // the configuration files that a residual package left, relative to the root
 }
 
-// Installed tells whether the package's files are there.
+// Installed reports whether the package's files are there.
 func (p *Package) Installed() bool { return p != nil && p.State == Installed }
 
 // InstalledVersion returns the version of an installed package, "" for any other.
@@ -35,10 +35,10 @@ func (p *Package) InstalledVersion() string {
 	return p.Version
 }
 
-// Residual tells whether the package was removed and its configuration files were left.
+// Residual reports whether the package was removed and its configuration files were left.
 func (p *Package) Residual() bool { return p != nil && p.State == Residual }
 
-// same tells whether both are the same version in the same state of installation. Two nils are.
+// same reports whether both are the same version in the same state of installation. Two nils are.
 func (p *Package) same(other *Package) bool {
 	switch {
 	case p.absent() || other.absent():

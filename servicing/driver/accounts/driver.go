@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package accounts merges the account files as one transaction, lets the files of the new base follow their accounts, and holds
-// the storage where a file would belong to a stranger.
+// Package accounts merges the account files as one transaction, lets the files of the new base follow their accounts,
+// and holds the storage where a file would belong to a stranger.
 package accounts
 
 import (
@@ -64,7 +64,10 @@ func (dr *driver) Finish(ctx context.Context) error {
 		if dr.plan.Numbering().ByFile {
 			err = dr.plan.ByRules(t)
 		} else {
-			err = dr.applyAccounts(t, dr.plan.Numbering().N[i], dr.plan.Numbering().U[i], dr.plan.Numbering().Merged.Files[i], dr.plan.Numbering().Merged.Notes)
+			err = dr.applyAccounts(
+				t, dr.plan.Numbering().N[i], dr.plan.Numbering().U[i], dr.plan.Numbering().Merged.Files[i],
+				dr.plan.Numbering().Merged.Notes,
+			)
 		}
 		if err != nil {
 			return err
@@ -96,8 +99,8 @@ func (dr *driver) applyAccounts(t sides.Three, base, user, content []byte, notes
 	return dr.plan.Decide(t, d)
 }
 
-// remap makes the files of the new base that nothing was decided about follow the ids of the result. It goes through the
-// whole base, and so does nothing where no account of it has moved.
+// remap makes the files of the new base that nothing was decided about follow the ids of the result. It goes through
+// the whole base, and so does nothing where no account of it has moved.
 func (dr *driver) remap(ctx context.Context) error {
 	if !dr.plan.Numbering().Moves() || dr.plan.Views().SameBase {
 		return nil
@@ -139,8 +142,8 @@ func (dr *driver) reportMoves(files map[report.IDRemap]int) {
 	}
 }
 
-// remapOne gives a file of the new base the owners of the result, unless the user's stands in its place. It reports whether
-// the base's stands there.
+// remapOne gives a file of the new base the owners of the result, unless the user's stands in its place. It reports
+// whether the base's stands there.
 func (dr *driver) remapOne(name string) (bool, error) {
 	if decided, ok := dr.plan.At(name); ok {
 		return decided.View == dr.plan.Views().New, nil // in the numbering of the result

@@ -25,7 +25,10 @@ func (dr *driver) Verify(ctx context.Context, effects []sides.Effect) error {
 	for _, k := range ids.Kinds() {
 		var names [4]map[uint32][]string
 		result := sides.NewScene(dr.plan.Views().Plain, effects)
-		for i, s := range []*sides.Scene{sides.NewScene(dr.plan.Views().Old, nil), sides.NewScene(dr.plan.Views().New, nil), sides.NewScene(dr.plan.Views().User, nil), result} {
+		for i, s := range []*sides.Scene{
+			sides.NewScene(dr.plan.Views().Old, nil), sides.NewScene(dr.plan.Views().New, nil),
+			sides.NewScene(dr.plan.Views().User, nil), result,
+		} {
 			var err error
 			if names[i], err = ids.AccountNames(s, k); err != nil {
 				return fmt.Errorf("read /%s: %w", k.Path(), err)
@@ -49,8 +52,9 @@ func (dr *driver) Verify(ctx context.Context, effects []sides.Effect) error {
 // sideNames are the names by id on all sides.
 type sideNames struct{ old, new, user, result map[uint32][]string }
 
-// leaves reports whether files of the new base with an id, which is perhaps another one in the result, would belong to a
-// stranger. Where the user gave the id of an account of the old base to somebody else, its files are theirs, as they were.
+// leaves reports whether files of the new base with an id, which is perhaps another one in the result, would belong
+// to a stranger. Where the user gave the id of an account of the old base to somebody else, its files are theirs, as
+// they were.
 func (n sideNames) leaves(id, to uint32) bool {
 	if ids.Overlap(n.result[to], n.new[id]) || to == id && len(n.result[id]) == 0 {
 		return false
@@ -102,5 +106,7 @@ func (dr *driver) holdStranger(k ids.Kind, to []string, name string, id uint32, 
 	if len(to) > 0 {
 		becomes = "the result gives that id to " + to[0]
 	}
-	dr.plan.Hold(report.HoldAccounts, k.Path(), fmt.Sprintf("%s belong to the %s %s (%d), but %s", files, k.What, name, id, becomes))
+	dr.plan.Hold(
+		report.HoldAccounts, k.Path(), fmt.Sprintf("%s belong to the %s %s (%d), but %s", files, k.What, name, id, becomes),
+	)
 }

@@ -125,16 +125,20 @@ func (dr *driver) settleCompiled(t sides.Three) error {
 			return nil
 		}
 		return shared.Again(dr.plan, t, plan.Decision{
-			Verdict: report.Take, Rule: byteCodeRule, Driver: driverName, Reason: "compiled from the source in the result", Result: sides.Shows(candidate),
+			Verdict: report.Take, Rule: byteCodeRule, Driver: driverName, Reason: "compiled from the source in the result",
+			Result: sides.Shows(candidate),
 		})
 	}
-	d := plan.Decision{Verdict: report.Drop, Rule: byteCodeRule, Driver: driverName, Reason: "compiled from a source that is another one now, or gone", Result: sides.Nothing()}
+	d := plan.Decision{
+		Verdict: report.Drop, Rule: byteCodeRule, Driver: driverName,
+		Reason: "compiled from a source that is another one now, or gone", Result: sides.Nothing(),
+	}
 	dr.plan.Reopen(t.Path)
 	return dr.plan.DecideAlways(t, d)
 }
 
-// sameSource reports whether the source that something was compiled from has the content of another one. Time and size, which
-// Python looks at, may be the same where contents are not.
+// sameSource reports whether the source that something was compiled from has the content of another one. Time and
+// size, which Python looks at, may be the same where contents are not.
 func (dr *driver) sameSource(t sides.Three, compiled, before, after sides.Node) (bool, error) {
 	source := before // of the user's
 	if sides.SameBacking(compiled, t.N) {
@@ -149,8 +153,8 @@ func (dr *driver) sameSource(t sides.Three, compiled, before, after sides.Node) 
 	return sides.SameContent(source, after)
 }
 
-// compiledFrom tells whether something was compiled from a source, as Python does: by the source's time and size. If it has a
-// hash instead, the source is looked at, or nobody cares.
+// compiledFrom reports whether something was compiled from a source, as Python does: by the source's time and size. If
+// it has a hash instead, the source is looked at, or nobody cares.
 func compiledFrom(compiled, source sides.Node) (bool, error) {
 	const size, hashed, checked = 16, 1, 2
 	if !compiled.Is(tree.Regular) || !source.Is(tree.Regular) {
@@ -172,7 +176,8 @@ func compiledFrom(compiled, source sides.Node) (bool, error) {
 	if flags&hashed != 0 {
 		return flags&checked != 0, nil
 	}
-	return binary.LittleEndian.Uint32(header[8:]) == uint32(source.Mtime.Sec) && binary.LittleEndian.Uint32(header[12:]) == uint32(source.Size), nil
+	time, length := binary.LittleEndian.Uint32(header[8:]), binary.LittleEndian.Uint32(header[12:])
+	return time == uint32(source.Mtime.Sec) && length == uint32(source.Size), nil
 }
 
 // dropEmpty drops directories in which nothing is left, if the new base does not have them.

@@ -51,7 +51,9 @@ func (dr *driver) Takes(name string) bool { return name == cacerts.BundlePath }
 
 // Resolve keeps the user's bundle for the time being: mergeCertificates makes it anew.
 func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
-	return plan.Decision{Verdict: report.Keep, Rule: certificatesRule, Reason: "changed on both sides", Result: sides.Shows(t.U)}, true, nil
+	return plan.Decision{
+		Verdict: report.Keep, Rule: certificatesRule, Reason: "changed on both sides", Result: sides.Shows(t.U),
+	}, true, nil
 }
 
 // Finish makes the store of trusted certificates anew, where both sides changed something about it.
@@ -78,7 +80,7 @@ func (dr *driver) remakeCertificates() error {
 	return dr.linkCertificates(files)
 }
 
-// certificatesConcerned tells whether both the storage and the base have something to say about certificates.
+// certificatesConcerned reports whether both the storage and the base have something to say about certificates.
 func (dr *driver) certificatesConcerned() (bool, error) {
 	touched := false
 	for _, dir := range []string{cacerts.StoreDir, cacerts.SystemDir, cacerts.LocalDir} {
@@ -134,7 +136,8 @@ func (dr *driver) trustedFiles(s *sides.Scene) ([]certificateFile, error) {
 	return readCertificates(s, append(names, own...))
 }
 
-// mergeBundle makes the bundle of the trusted files and what the user put into it by hand, without what the user took out.
+// mergeBundle makes the bundle of the trusted files and what the user put into it by hand, without what the user took
+// out.
 func (dr *driver) mergeBundle(files []certificateFile) error {
 	t, err := dr.plan.Look(cacerts.BundlePath)
 	if err != nil {
@@ -240,7 +243,8 @@ func (dr *driver) applyStoreLinks(changes map[string]string) error {
 			continue
 		}
 		if err := shared.ShowLink(dr.plan, t, changes[name], plan.Decision{
-			Verdict: report.Regenerate, Rule: certificatesRule, Driver: driverName, Reason: "a link to a certificate that is trusted in the result",
+			Verdict: report.Regenerate, Rule: certificatesRule, Driver: driverName,
+			Reason: "a link to a certificate that is trusted in the result",
 		}); err != nil {
 			return err
 		}

@@ -24,19 +24,26 @@ var configFormats = []struct {
 	{sides.PathTable{"*.yaml", "*.yml"}, config.YAML},
 	{sides.PathTable{"*.toml"}, config.TOML},
 	{sides.PathTable{
-		"etc/ssh/sshd_config", "etc/ssh/sshd_config.d/*.conf", "etc/ssh/ssh_config", "etc/ssh/ssh_config.d/*.conf", "etc/login.defs",
+		"etc/ssh/sshd_config", "etc/ssh/sshd_config.d/*.conf", "etc/ssh/ssh_config", "etc/ssh/ssh_config.d/*.conf",
+		"etc/login.defs",
 		"etc/nsswitch.conf", "etc/host.conf", "etc/redis/*.conf", "etc/chrony/chrony.conf", "etc/vsftpd.conf",
 	}, config.Words},
 	{sides.PathTable{
-		"*.ini", "*.desktop", "*.service", "*.socket", "*.timer", "*.mount", "*.automount", "*.path", "*.target", "*.slice", "*.swap",
-		"*.network", "*.netdev", "*.link", "*.repo", "*.cnf", "etc/systemd/*.conf", "etc/systemd/*/*.conf", "etc/systemd/system/*/*.conf",
-		"etc/NetworkManager/*.conf", "etc/NetworkManager/conf.d/*.conf", "etc/gitconfig", "etc/pip.conf", "etc/dnf/*.conf", "etc/yum.conf",
-		"etc/php/*/*/php.ini", "etc/samba/smb.conf", "etc/fail2ban/*.conf", "etc/fail2ban/*.local", "etc/nfs.conf", "etc/idmapd.conf",
+		"*.ini", "*.desktop", "*.service", "*.socket", "*.timer", "*.mount", "*.automount", "*.path", "*.target", "*.slice",
+		"*.swap",
+		"*.network", "*.netdev", "*.link", "*.repo", "*.cnf", "etc/systemd/*.conf", "etc/systemd/*/*.conf",
+		"etc/systemd/system/*/*.conf",
+		"etc/NetworkManager/*.conf", "etc/NetworkManager/conf.d/*.conf", "etc/gitconfig", "etc/pip.conf", "etc/dnf/*.conf",
+		"etc/yum.conf",
+		"etc/php/*/*/php.ini", "etc/samba/smb.conf", "etc/fail2ban/*.conf", "etc/fail2ban/*.local", "etc/nfs.conf",
+		"etc/idmapd.conf",
 		"etc/supervisor/*.conf", "etc/supervisor/conf.d/*.conf", "etc/odbc.ini", "etc/odbcinst.ini",
 	}, config.INI},
 	{sides.PathTable{
-		"etc/default/*", "etc/conf.d/*", "etc/sysconfig/*", "etc/environment", "etc/environment.d/*.conf", "etc/locale.conf", "etc/vconsole.conf",
-		"etc/sysctl.conf", "etc/sysctl.d/*.conf", "etc/adduser.conf", "etc/deluser.conf", "etc/rc.conf", "etc/security/pwquality.conf",
+		"etc/default/*", "etc/conf.d/*", "etc/sysconfig/*", "etc/environment", "etc/environment.d/*.conf",
+		"etc/locale.conf", "etc/vconsole.conf",
+		"etc/sysctl.conf", "etc/sysctl.d/*.conf", "etc/adduser.conf", "etc/deluser.conf", "etc/rc.conf",
+		"etc/security/pwquality.conf",
 		"etc/security/faillock.conf", "etc/postgresql/*/*/postgresql.conf", "etc/os-release", "etc/lsb-release",
 	}, config.Assignments},
 }
@@ -98,7 +105,8 @@ func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 	lines, byLines := diff3.Merge(old, base, user)
 	switch {
 	case byKey == nil && (byLines != nil || len(declared) > 0 || format.Agrees(lines, old, base, user) != nil):
-		return plan.Decision{Verdict: report.Merge, Rule: "A4", Reason: "merged by key", Result: sides.Makes(t, content)}, true, nil //nolint:nilerr // that the lines conflict is why the keys decide
+		d := plan.Decision{Verdict: report.Merge, Rule: "A4", Reason: "merged by key", Result: sides.Makes(t, content)}
+		return d, true, nil //nolint:nilerr // that the lines conflict is why the keys decide
 	case errors.Is(byKey, config.ErrConflict) && byLines == nil && !format.Sound(lines, base, user):
 		d, err := dr.plan.KeepUsers(t)
 		d.Reason += "; the lines are apart, but say the same thing twice"

@@ -67,14 +67,14 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 	}, true, nil
 }
 
-// inDatabase tells whether a path belongs to a database that is a directory.
+// inDatabase reports whether a path belongs to a database that is a directory.
 func (dr *driver) inDatabase(t sides.Three) (bool, error) {
 	root, err := dr.dataRoot(path.Dir(t.Path))
 	return root != "", err
 }
 
-// dataRoot returns the outermost directory of the database that a directory belongs to; "" for none, or when neither base
-// has that directory: then nobody else has anything to say about it.
+// dataRoot returns the outermost directory of the database that a directory belongs to; "" for none, or when neither
+// base has that directory: then nobody else has anything to say about it.
 func (dr *driver) dataRoot(dir string) (string, error) {
 	if dir == "." {
 		return "", nil

@@ -109,7 +109,8 @@ func kindOf(names []string) string {
 	return ""
 }
 
-// systemDirs hold what is of many packages. A work tree there, as etckeeper has one, is no store: what git knows of it is.
+// systemDirs hold what is of many packages. A work tree there, as etckeeper has one, is no store: what git knows of
+// it is.
 var systemDirs = []string{"etc", "usr", "var", "opt", "srv", "home", "root", "usr/local", "var/lib", "var/www"}
 
 // isStore returns the kind of store that a directory is, "" for none.

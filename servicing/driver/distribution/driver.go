@@ -1,7 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package distribution holds a storage whose new base is another system: another distribution, architecture or C library.
+// Package distribution holds a storage whose new base is another system: another distribution, architecture or C
+// library.
 package distribution
 
 import (
@@ -38,8 +39,8 @@ func (dr *driver) Name() string { return driverName }
 // Takes takes no path: the driver decides when the walk is over.
 func (dr *driver) Takes(string) bool { return false }
 
-// Finish holds a storage with content of its own when the new base is of another distribution or architecture, or has another
-// C library: its programs would not find what they need.
+// Finish holds a storage with content of its own when the new base is of another distribution or architecture, or has
+// another C library: its programs would not find what they need.
 func (dr *driver) Finish(context.Context) error {
 	if !dr.plan.Touched() {
 		return nil
@@ -57,14 +58,16 @@ func (dr *driver) Finish(context.Context) error {
 	}
 	oldArch, baseArch := dr.plan.Packages().Architecture(sides.Old), dr.plan.Packages().Architecture(sides.New)
 	if oldArch != "" && baseArch != "" && oldArch != baseArch {
-		dr.plan.Hold(report.HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch))
+		dr.plan.Hold(
+			report.HoldArchitecture, "", fmt.Sprintf("the new base is for %s, the old one for %s", baseArch, oldArch),
+		)
 		return nil
 	}
 	return dr.holdOtherLoader()
 }
 
-// holdOtherLoader holds a storage when none of the loaders of the old base, by which its programs are started, is in the new one. A
-// loader is named after the C library and the architecture.
+// holdOtherLoader holds a storage when none of the loaders of the old base, by which its programs are started, is in
+// the new one. A loader is named after the C library and the architecture.
 func (dr *driver) holdOtherLoader() error {
 	old, err := loaders(dr.plan.Views().Old)
 	if err != nil {
@@ -74,14 +77,18 @@ func (dr *driver) holdOtherLoader() error {
 	if err != nil {
 		return err
 	}
-	if len(old) == 0 || len(base) == 0 || slices.ContainsFunc(old, func(name string) bool { return slices.Contains(base, name) }) {
+	shared := func(name string) bool { return slices.Contains(base, name) }
+	if len(old) == 0 || len(base) == 0 || slices.ContainsFunc(old, shared) {
 		return nil
 	}
 	code := report.HoldArchitecture
 	if isMusl(old[0]) != isMusl(base[0]) {
 		code = report.HoldLibrary
 	}
-	dr.plan.Hold(code, "", fmt.Sprintf("programs of the new base are started by %s, those of the old one by %s", strings.Join(base, ", "), strings.Join(old, ", ")))
+	dr.plan.Hold(code, "", fmt.Sprintf(
+		"programs of the new base are started by %s, those of the old one by %s", strings.Join(base, ", "),
+		strings.Join(old, ", "),
+	))
 	return nil
 }
 

@@ -76,7 +76,7 @@ func (dr *driver) readDiversions() error {
 	return nil
 }
 
-// isDiverted tells whether the user diverted a path, or diverted one to it.
+// isDiverted reports whether the user diverted a path, or diverted one to it.
 func (dr *driver) isDiverted(name string) (bool, error) {
 	if err := dr.readDiversions(); err != nil {
 		return false, err
@@ -112,7 +112,8 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 	}
 	if _, away := dr.diverted.to[t.Path]; away && !t.U.Dir() && !t.N.Dir() {
 		return plan.Decision{
-			Verdict: report.Keep, Rule: "D8", Reason: "the user diverted the base's file", Result: sides.Shows(t.U), Quiet: t.N.Absent(),
+			Verdict: report.Keep, Rule: "D8", Reason: "the user diverted the base's file", Result: sides.Shows(t.U),
+			Quiet: t.N.Absent(),
 		}, true, nil
 	}
 	from, ok := dr.diverted.from[t.Path]
@@ -124,7 +125,7 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 	there.O, errs[0] = sides.Lookup(dr.plan.Views().Old, from)
 	there.N, errs[1] = sides.Lookup(dr.plan.Views().New, from)
 	there.Own, errs[2] = dr.plan.Packages().OwnerOf(sides.Three{Path: from, Was: from})
-	if err := errors.Join(errs[:]...); err != nil || !there.O.File() || there.N.Dir() || there.Own.Pinned(from) {
+	if err := errors.Join(errs[:]...); err != nil || !there.O.File() || there.N.Dir() || there.Own.UsersVersion(from) {
 		return plan.Decision{}, false, err
 	}
 	d, err := dr.plan.ThreeWay(there)

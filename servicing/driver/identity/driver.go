@@ -21,7 +21,8 @@ import (
 // identityPaths make an instance what it is.
 var identityPaths = sides.PathTable{
 	"etc/machine-id", "etc/hostname", "etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub", "var/lib/dbus/machine-id",
-	"var/lib/dhcp/*.duid", "var/lib/dhcpcd/duid", "etc/dhcpcd.duid", "var/lib/NetworkManager/secret_key", "var/lib/systemd/random-seed",
+	"var/lib/dhcp/*.duid", "var/lib/dhcpcd/duid", "etc/dhcpcd.duid", "var/lib/NetworkManager/secret_key",
+	"var/lib/systemd/random-seed",
 	"var/lib/urandom/random-seed", "var/lib/random-seed", "etc/hostid", "etc/iscsi/initiatorname.iscsi",
 }
 
@@ -77,7 +78,7 @@ func (dr *driver) Finish(context.Context) error {
 			return err
 		}
 		for _, name := range names {
-			if err := dr.pinIdentity(name); err != nil {
+			if err := dr.keepIdentity(name); err != nil {
 				return err
 			}
 		}
@@ -104,13 +105,14 @@ func expand(view *tree.View, pattern string) ([]string, error) {
 	return out, nil
 }
 
-func (dr *driver) pinIdentity(name string) error {
+func (dr *driver) keepIdentity(name string) error {
 	t, err := dr.plan.Look(name)
 	if err != nil {
 		return err
 	}
 	untouched := t.U.File() && sides.SameBacking(t.U, t.O)
-	if _, decided := dr.plan.At(name); decided || !untouched || t.N.Dir() || dr.plan.Policy()[policy.ConcernIdentity] == policy.ActionTake {
+	_, decided := dr.plan.At(name)
+	if decided || !untouched || t.N.Dir() || dr.plan.Policy()[policy.ConcernIdentity] == policy.ActionTake {
 		return nil
 	}
 	if same, err := sides.SameContent(t.O, t.N); err != nil || same {
@@ -131,7 +133,7 @@ func (dr *driver) pinIdentity(name string) error {
 	}))
 }
 
-// isBlank tells whether an identity is still to be made.
+// isBlank reports whether an identity is still to be made.
 func isBlank(n sides.Node) (bool, error) {
 	content, err := sides.Read(n, 4096)
 	if errors.Is(err, tree.ErrTooLarge) {

@@ -22,8 +22,8 @@ var lineSets = []struct {
 	key   lineset.Key
 }{
 	{sides.PathTable{
-		"etc/shells", "etc/securetty", "etc/ftpusers", "etc/cron.allow", "etc/cron.deny", "etc/at.allow", "etc/at.deny", "etc/hosts.allow",
-		"etc/hosts.deny", "etc/ld.so.conf", "etc/ld.so.conf.d/*.conf",
+		"etc/shells", "etc/securetty", "etc/ftpusers", "etc/cron.allow", "etc/cron.deny", "etc/at.allow", "etc/at.deny",
+		"etc/hosts.allow", "etc/hosts.deny", "etc/ld.so.conf", "etc/ld.so.conf.d/*.conf",
 	}, lineset.Whole},
 	{sides.PathTable{"etc/modules", "etc/modules-load.d/*.conf"}, lineset.First},
 	{sides.PathTable{cacerts.ConfigPath}, cacerts.Key},
@@ -74,7 +74,10 @@ func (driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 			content = byLines
 		}
 	}
-	return plan.Decision{Verdict: report.Merge, Rule: "A4", Reason: "a set of lines: what both added, without what one removed", Result: sides.Makes(t, content)}, true, nil
+	return plan.Decision{
+		Verdict: report.Merge, Rule: "A4", Reason: "a set of lines: what both added, without what one removed",
+		Result: sides.Makes(t, content),
+	}, true, nil
 }
 
 // entries returns the entries of a line set, sorted; with those that are there twice.

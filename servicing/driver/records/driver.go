@@ -50,5 +50,7 @@ func (driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 	} else {
 		content, ok = dpkg.MergeRecords(t.Path, o, n, u)
 	}
-	return plan.Decision{Verdict: report.Merge, Rule: "D8", Reason: "merged by record", Result: sides.Makes(t, content)}, ok, nil
+	return plan.Decision{
+		Verdict: report.Merge, Rule: "D8", Reason: "merged by record", Result: sides.Makes(t, content),
+	}, ok, nil
 }

@@ -12,7 +12,9 @@ import (
 )
 
 // runtimePaths are mounted over by whoever runs the container; what is below is an empty stub.
-var runtimePaths = sides.PathTable{"etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/", "proc/", "sys/", ".dockerenv"}
+var runtimePaths = sides.PathTable{
+	"etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/", "proc/", "sys/", ".dockerenv",
+}
 
 // driverName is what the driver is called in reports.
 const driverName = "runtime"
@@ -37,7 +39,9 @@ func (driver) First(t sides.Three) (plan.Decision, bool, error) {
 	if t.U.Dir() || t.U.Absent() {
 		return plan.Decision{}, false, nil
 	}
-	d := plan.Decision{Verdict: report.Keep, Rule: "F9", Reason: "mounted by the runtime", Result: sides.Shows(t.U), Quiet: true}
+	d := plan.Decision{
+		Verdict: report.Keep, Rule: "F9", Reason: "mounted by the runtime", Result: sides.Shows(t.U), Quiet: true,
+	}
 	stub := t.U.Is(tree.Regular) && t.U.Size == 0 && (t.O.Absent() || t.O.Is(tree.Regular) && t.O.Size == 0)
 	if stub && t.N.File() {
 		d = plan.Decision{Verdict: report.Take, Rule: "F9", Reason: "an empty stub of the runtime", Result: sides.Shows(t.N)}

@@ -23,8 +23,8 @@ const (
 	unitDir      = "etc/systemd/system"
 )
 
-// startLinks are the links by which services are started, of one side: by the directory and the service, their names. The
-// links of systemd are called like their service; those of System V have a letter and a number before.
+// startLinks are the links by which services are started, of one side: by the directory and the service, their names.
+// The links of systemd are called like their service; those of System V have a letter and a number before.
 type startLinks map[[2]string][]string
 
 // driverName is what the driver is called in reports.
@@ -82,7 +82,10 @@ func findStartLinks(view *tree.View) (startLinks, error) {
 		}
 		for _, dir := range dirs {
 			sysv := parent == "etc"
-			if sysv && !sides.Matches("rc?.d", dir) || !sysv && !strings.HasSuffix(dir, ".wants") && !strings.HasSuffix(dir, ".requires") {
+			if sysv && !sides.Matches("rc?.d", dir) {
+				continue
+			}
+			if !sysv && !strings.HasSuffix(dir, ".wants") && !strings.HasSuffix(dir, ".requires") {
 				continue
 			}
 			names, err := sides.ReadDir(view, path.Join(parent, dir))
@@ -127,12 +130,12 @@ func (dr *driver) startLinkArrives(name string, key [2]string, links [3]startLin
 	return shared.Again(dr.plan, t, d)
 }
 
-// disabled tells whether the user removed all links of a service.
+// disabled reports whether the user removed all links of a service.
 func disabled(service string, links [3]startLinks) bool {
 	return links[sides.Old].starts(service) && !links[sides.User].starts(service)
 }
 
-// starts tells whether there is a link for a service.
+// starts reports whether there is a link for a service.
 func (s startLinks) starts(service string) bool {
 	for key := range s {
 		if key[1] == service {

@@ -15,15 +15,15 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/unit"
 )
 
-// SettlePackages makes the files of each package those of its side: what the user's version has is kept, and what only the new
-// base's version has is hidden.
+// SettlePackages makes the files of each package those of its side: what the user's version has is kept, and what
+// only the new base's version has is hidden.
 func SettlePackages(p plan.Plan, driver string, choices []unit.Choice) error {
 	for i := range choices {
 		c := &choices[i]
 		if !c.Differs() {
 			continue
 		}
-		if err := pinFiles(p, c); err != nil {
+		if err := keepFiles(p, c); err != nil {
 			return err
 		}
 		if err := hideFiles(p, driver, c); err != nil {
@@ -33,9 +33,9 @@ func SettlePackages(p plan.Plan, driver string, choices []unit.Choice) error {
 	return withholdKept(p, choices)
 }
 
-// pinFiles keeps the files of the user's version, and its directories that the new base does not have, where the storage does not
-// have them itself. It has all files of a package that is not in the old base.
-func pinFiles(p plan.Plan, c *unit.Choice) error {
+// keepFiles keeps the files of the user's version, and its directories that the new base does not have, where the
+// storage does not have them itself. It has all files of a package that is not in the old base.
+func keepFiles(p plan.Plan, c *unit.Choice) error {
 	if !c.Old.Installed() && !c.Old.Residual() {
 		return nil
 	}
@@ -106,7 +106,7 @@ func hideFiles(p plan.Plan, driver string, c *unit.Choice) error {
 	return nil
 }
 
-// onlyOf tells that no package whose version is the new base's has a path as well.
+// onlyOf reports whether no package whose version is the new base's has a path as well.
 func onlyOf(c *unit.Choice, t sides.Three) bool {
 	other := t.Own[sides.New]
 	return other == nil || other == c || other.Differs()
@@ -129,8 +129,8 @@ func hideEmpty(p plan.Plan, dir string) error {
 	return nil
 }
 
-// HoldBroken holds a storage in which relations between packages would no longer hold; problems are the new ones, and refused says
-// why what they need cannot stay.
+// HoldBroken holds a storage in which relations between packages would no longer hold; problems are the new ones, and
+// refused says why what they need cannot stay.
 func HoldBroken(p plan.Plan, problems []unit.Problem, choices []unit.Choice, refused unit.Refused) {
 	for _, problem := range problems {
 		why := refused.Why(problem)
@@ -145,7 +145,7 @@ func HoldBroken(p plan.Plan, problems []unit.Problem, choices []unit.Choice, ref
 	}
 }
 
-// versionsOf tells which versions the result would have of the packages in a relation.
+// versionsOf says which versions the result would have of the packages in a relation.
 func versionsOf(problem unit.Problem, choices []unit.Choice) string {
 	var out strings.Builder
 	for _, name := range problem.Names {

@@ -21,10 +21,13 @@ func Again(p plan.Plan, t sides.Three, d plan.Decision) error {
 	return p.Decide(t, d)
 }
 
-// ShowLink makes a path a symbolic link, or nothing, as the result of a decision. Something else than a link in its place is
-// left alone.
+// ShowLink makes a path a symbolic link, or nothing, as the result of a decision. Something else than a link in its
+// place is left alone.
 func ShowLink(p plan.Plan, t sides.Three, target string, d plan.Decision) error {
-	if t.U.File() && !t.U.Is(tree.Symlink) || t.U.Dir() || t.N.Dir() || !sides.PossiblePath(t.Path) || !sides.PossibleTarget(target) {
+	if t.U.File() && !t.U.Is(tree.Symlink) || t.U.Dir() || t.N.Dir() {
+		return nil
+	}
+	if !sides.PossiblePath(t.Path) || !sides.PossibleTarget(target) {
 		return nil
 	}
 	if target != "" {
@@ -32,7 +35,10 @@ func ShowLink(p plan.Plan, t sides.Three, target string, d plan.Decision) error 
 		if like.Absent() {
 			like = t.N
 		}
-		d.Result = sides.Outcome{Node: sides.Node{View: p.Views().User, Entry: tree.Entry{Path: t.Path, Kind: tree.Symlink, Link: target, Size: int64(len(target)), Meta: like.Meta}}}
+		d.Result = sides.Outcome{Node: sides.Node{
+			View:  p.Views().User,
+			Entry: tree.Entry{Path: t.Path, Kind: tree.Symlink, Link: target, Size: int64(len(target)), Meta: like.Meta},
+		}}
 		d.Result.Mode = 0o777
 	}
 	if t.U.Link == target && t.N.Link == target || target == "" && t.U.Absent() && t.N.Absent() {

@@ -44,8 +44,8 @@ func (dr *driver) Name() string { return driverName }
 // Takes takes files of sources.
 func (dr *driver) Takes(name string) bool { return sources.FormOf(name) != sources.None }
 
-// Resolve merges the user's mirrors and components with the release of the base. Where that cannot be, the user's stay as they
-// are: lines of both would be two releases.
+// Resolve merges the user's mirrors and components with the release of the base. Where that cannot be, the user's
+// stay as they are: lines of both would be two releases.
 func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 	contents, err := sides.ReadThree(t, maxSources)
 	if err != nil {
@@ -157,7 +157,8 @@ func anySources(n sides.Node) (bool, error) {
 	return sources.Any(sources.FormOf(path.Clean(n.Path)), content), err
 }
 
-// move has the base's new file say what the user did to the one before, which is set aside. It reports false where that cannot be.
+// move has the base's new file say what the user did to the one before, which is set aside. It reports false where
+// that cannot be.
 func (dr *driver) move(from, to sides.Three) (bool, error) {
 	var contents [3][]byte
 	for i, n := range []sides.Node{from.O, to.N, from.U} {

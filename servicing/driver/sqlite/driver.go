@@ -17,7 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// sqliteCompanions are the suffixes of the files that belong to a database: what they hold is part of it, and only of it.
+// sqliteCompanions are the suffixes of the files that belong to a database: what they hold is part of it, and only of
+// it.
 var sqliteCompanions = []string{"-journal", "-wal"}
 
 // driverName is what the driver is called in reports.
@@ -82,10 +83,12 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 // Resolve keeps a database that both sides changed.
 func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 	is, err := isSQLite(t.U)
-	return plan.Decision{Verdict: report.Keep, Rule: "G1", Reason: "a database: data of the user", Result: sides.Shows(sides.Merged(t, t.U))}, is, err
+	return plan.Decision{
+		Verdict: report.Keep, Rule: "G1", Reason: "a database: data of the user", Result: sides.Shows(sides.Merged(t, t.U)),
+	}, is, err
 }
 
-// isSQLite tells whether a file is a database of SQLite.
+// isSQLite reports whether a file is a database of SQLite.
 func isSQLite(n sides.Node) (bool, error) {
 	const magic = "SQLite format 3\x00"
 	if !n.Is(tree.Regular) || n.Size < int64(len(magic)) {

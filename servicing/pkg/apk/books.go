@@ -78,8 +78,8 @@ func Read(v *sides.Views, t pkg.Ties) (pkg.Manager, error) {
 	return b, nil
 }
 
-// broken returns what tells which relations would not hold between packages and with a world, but for those that do not hold on a
-// side either.
+// broken returns a function that finds which relations would not hold between packages and with a world, but for
+// those that do not hold on a side either.
 func (b *books) broken(world []byte) func([]*unit.Package) []unit.Problem {
 	known := func(side int) []unit.Problem { return apk.Problems(b.bases[side].Packages, b.worlds[side]) }
 	user, base := known(sides.User), known(sides.New)
@@ -137,7 +137,7 @@ func (b *books) Digests(c *unit.Choice) (map[string]string, error) {
 	return apk.Digests(c.User), nil
 }
 
-// Matches tells whether a file has a digest as the database writes them.
+// Matches reports whether a file has a digest as the database writes them.
 func (b *books) Matches(n sides.Node, digest string) (bool, error) {
 	for prefix, h := range map[string]hash.Hash{"Q1": sha1.New(), "Q2": sha256.New()} { //nolint:gosec // see the import
 		if want, ok := strings.CutPrefix(digest, prefix); ok {
@@ -163,8 +163,9 @@ func (b *books) Upgrade(names []string) string {
 	return "apk update && apk add --upgrade " + strings.Join(names, " ")
 }
 
-// has tells whether a path is one of the files of the database.
+// has reports whether a path is one of the files of the database.
 func (b *books) has(name string) bool {
 	dir, file := path.Split(name)
-	return (dir == apkDirs[0]+"/" || dir == apkDirs[1]+"/") && (file == apkInstalled || file == apkTriggers || file == apkScripts)
+	ours := dir == apkDirs[0]+"/" || dir == apkDirs[1]+"/"
+	return ours && (file == apkInstalled || file == apkTriggers || file == apkScripts)
 }

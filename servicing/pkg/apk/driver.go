@@ -1,7 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apk is Alpine's package manager: its databases on all sides, and how they, and the files of packages, are merged.
+// Package apk is Alpine's package manager: its databases on all sides, and how they, and the files of packages, are
+// merged.
 package apk
 
 import (
@@ -60,7 +61,9 @@ func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 		return plan.Decision{}, false, err
 	}
 	content := apk.MergeWorld(contents[sides.Old], contents[sides.New], contents[sides.User])
-	return plan.Decision{Verdict: report.Merge, Rule: apkRule, Reason: "merged by name", Result: sides.Makes(t, content)}, true, nil
+	return plan.Decision{
+		Verdict: report.Merge, Rule: apkRule, Reason: "merged by name", Result: sides.Makes(t, content),
+	}, true, nil
 }
 
 // Finish makes Alpine's packages units: the records, the scripts and the files of each are one side's.
@@ -122,10 +125,15 @@ func (dr *driver) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	if err != nil {
 		return err
 	}
-	kept := plan.Decision{Verdict: report.Hold, Rule: apkRule, Driver: driverName, Reason: "cannot be merged", Result: sides.Shows(t.U)}
+	kept := plan.Decision{
+		Verdict: report.Hold, Rule: apkRule, Driver: driverName, Reason: "cannot be merged", Result: sides.Shows(t.U),
+	}
 	if contents == nil {
 		if file == apkInstalled || !t.N.Absent() {
-			dr.plan.Hold(report.HoldPackageDatabase, t.Path, "/"+t.Path+": the package database was changed, and the new base has none that can be merged with it")
+			dr.plan.Hold(
+				report.HoldPackageDatabase, t.Path,
+				"/"+t.Path+": the package database was changed, and the new base has none that can be merged with it",
+			)
 		}
 		return dr.plan.Decide(t, kept)
 	}
@@ -134,7 +142,10 @@ func (dr *driver) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 		dr.plan.Hold(report.HoldPackageDatabase, t.Path, "/"+t.Path+": not understood")
 		return dr.plan.Decide(t, kept)
 	}
-	return dr.plan.Decide(t, plan.Decision{Verdict: report.Merge, Rule: apkRule, Driver: driverName, Reason: "merged by package", Result: sides.Makes(t, content)})
+	return dr.plan.Decide(t, plan.Decision{
+		Verdict: report.Merge, Rule: apkRule, Driver: driverName, Reason: "merged by package",
+		Result: sides.Makes(t, content),
+	})
 }
 
 // holdApkBroken holds a storage in which a dependency or what was asked for would not hold any more.
@@ -164,8 +175,8 @@ func (dr *driver) resultContent(t sides.Three) ([]byte, error) {
 	return sides.Read(n, pkg.MaxDatabase)
 }
 
-// holdApkInterrupted holds a storage whose package manager was interrupted, or left a package broken, whatever the update is
-// about: nobody can tell which files are half written.
+// holdApkInterrupted holds a storage whose package manager was interrupted, or left a package broken, whatever the
+// update is about: nobody can tell which files are half written.
 func (dr *driver) holdApkInterrupted() error {
 	b := dr.books
 	known := make(map[string]bool)

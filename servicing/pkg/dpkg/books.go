@@ -93,7 +93,8 @@ func (b *books) read() error {
 	return nil
 }
 
-// broken returns what tells which relations would not hold between packages, but for those that do not hold on a side either.
+// broken returns a function that finds which relations would not hold between packages, but for those that do not
+// hold on a side either.
 func (b *books) broken() func([]*unit.Package) []unit.Problem {
 	user, base := dpkg.Problems(b.bases[sides.User].Packages), dpkg.Problems(b.bases[sides.New].Packages)
 	return func(all []*unit.Package) []unit.Problem { return unit.New(dpkg.Problems(all), user, base) }
@@ -125,7 +126,7 @@ func (b *books) Digests(c *unit.Choice) (map[string]string, error) {
 	return out, nil
 }
 
-// Matches tells whether a file has an MD5 digest; they tell what was shipped, not what is trusted.
+// Matches reports whether a file has an MD5 digest; they tell what was shipped, not what is trusted.
 func (b *books) Matches(n sides.Node, digest string) (bool, error) {
 	got, err := sides.DigestOf(n, md5.New()) //nolint:gosec // dpkg has no others
 	return hex.EncodeToString(got) == digest, err
@@ -164,7 +165,8 @@ func (b *books) info(c *unit.Choice, side int, kind string) ([]byte, error) {
 	return nil, nil
 }
 
-// The costs of what is read from the info directory: all of it is in memory together, and each line becomes a path there.
+// The costs of what is read from the info directory: all of it is in memory together, and each line becomes a path
+// there.
 const (
 	maxInfo  = 160 << 20 // on one side
 	maxOne   = 16 << 20

@@ -1,7 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dpkg is Debian's package manager: its databases on all sides, and how they, and the files of packages, are merged.
+// Package dpkg is Debian's package manager: its databases on all sides, and how they, and the files of packages, are
+// merged.
 package dpkg
 
 import (
@@ -100,12 +101,15 @@ func (dr *driver) mergeStatus() error {
 	if t.N.Absent() {
 		dr.plan.Hold(report.HoldPackageDatabase, t.Path, "the new base has no package database, the storage's was changed")
 		return dr.plan.Decide(t, plan.Decision{
-			Verdict: report.Hold, Rule: "D6", Driver: driverName, Reason: "the new base has no package database", Result: sides.Shows(t.U),
+			Verdict: report.Hold, Rule: "D6", Driver: driverName, Reason: "the new base has no package database",
+			Result: sides.Shows(t.U),
 		})
 	}
 	b := dr.books
 	content := dpkg.Status(b.choices, b.bases[sides.New], b.bases[sides.User])
-	return dr.plan.Decide(t, plan.Decision{Verdict: report.Merge, Rule: "D1", Driver: driverName, Reason: "merged by package", Result: sides.Makes(t, content)})
+	return dr.plan.Decide(t, plan.Decision{
+		Verdict: report.Merge, Rule: "D1", Driver: driverName, Reason: "merged by package", Result: sides.Makes(t, content),
+	})
 }
 
 // mergeInfo makes what the info directory has about a package that of its side.
@@ -143,7 +147,10 @@ func (dr *driver) followPackage(name string, c *unit.Choice) error {
 	if err != nil {
 		return err
 	}
-	d := plan.Decision{Verdict: report.Take, Rule: "D1", Driver: driverName, Reason: "follows its package", Result: sides.Shows(t.N), Quiet: true}
+	d := plan.Decision{
+		Verdict: report.Take, Rule: "D1", Driver: driverName, Reason: "follows its package", Result: sides.Shows(t.N),
+		Quiet: true,
+	}
 	if c.Differs() {
 		d.Verdict, d.Result = report.Keep, sides.Shows(t.U)
 	}
@@ -153,7 +160,8 @@ func (dr *driver) followPackage(name string, c *unit.Choice) error {
 	return dr.plan.DecideAlways(t, d)
 }
 
-// holdDamaged holds a storage whose package database lacks packages that are there: their lists are, and dpkg removes those.
+// holdDamaged holds a storage whose package database lacks packages that are there: their lists are, and dpkg removes
+// those.
 func (dr *driver) holdDamaged() error {
 	for _, c := range dr.books.choices {
 		if !c.Differs() || c.User != nil || c.Old == nil {
@@ -165,15 +173,18 @@ func (dr *driver) holdDamaged() error {
 				return err
 			}
 			if !n.Absent() {
-				dr.plan.Hold(report.HoldPackageDatabase, statusPath, "the package database is damaged: it does not have "+c.Key+", whose files are there")
+				dr.plan.Hold(
+					report.HoldPackageDatabase, statusPath,
+					"the package database is damaged: it does not have "+c.Key+", whose files are there",
+				)
 			}
 		}
 	}
 	return nil
 }
 
-// holdInterrupted holds a storage whose package manager was interrupted, whatever the update is about: nobody can tell which
-// files are half written.
+// holdInterrupted holds a storage whose package manager was interrupted, whatever the update is about: nobody can
+// tell which files are half written.
 func (dr *driver) holdInterrupted() error {
 	b := dr.books
 	known := make(map[string]bool)

@@ -46,8 +46,8 @@ func (dr *driver) Claims(name string) bool {
 	return slices.ContainsFunc(rpmDirs, func(dir string) bool { return name != dir && sides.Within(name, dir) })
 }
 
-// Finish decides on the database of rpm as a whole: the one side's that changed it. Where both did, the storage is held:
-// the files of packages would not be what the database says.
+// Finish decides on the database of rpm as a whole: the one side's that changed it. Where both did, the storage is
+// held: the files of packages would not be what the database says.
 func (dr *driver) Finish(context.Context) error {
 	for _, dir := range rpmDirs {
 		if err := dr.settleRPMDir(dir); err != nil {
@@ -80,16 +80,25 @@ func (dr *driver) settleRPMDir(dir string) error {
 		return nil
 	case byUser:
 		reason := "the package database was changed on both sides and cannot be merged"
-		dr.plan.Hold(report.HoldPackageDatabase, dir, fmt.Sprintf("/%s: %s: undo the user's installations, or install again on the new base", dir, reason))
-		return shared.ShowUnit(dr.plan, all, sides.User, plan.Decision{Verdict: report.Hold, Rule: "D11", Driver: driverName, Reason: reason})
+		dr.plan.Hold(
+			report.HoldPackageDatabase, dir,
+			fmt.Sprintf("/%s: %s: undo the user's installations, or install again on the new base", dir, reason),
+		)
+		return shared.ShowUnit(dr.plan, all, sides.User, plan.Decision{
+			Verdict: report.Hold, Rule: "D11", Driver: driverName, Reason: reason,
+		})
 	default:
-		return shared.ShowUnit(dr.plan, all, sides.New, plan.Decision{Verdict: report.Take, Rule: "D11", Driver: driverName, Reason: "the package database, which the user did not change"})
+		return shared.ShowUnit(dr.plan, all, sides.New, plan.Decision{
+			Verdict: report.Take, Rule: "D11", Driver: driverName,
+			Reason: "the package database, which the user did not change",
+		})
 	}
 }
 
-// scratchOfRPM tells whether a file says nothing about packages: what a look at the database leaves.
+// scratchOfRPM reports whether a file says nothing about packages: what a look at the database leaves.
 func scratchOfRPM(t sides.Three) bool {
 	name := path.Base(t.Path)
 	empty := !t.U.Is(tree.Regular) || t.U.Size == 0
-	return name == ".rpm.lock" || strings.HasPrefix(name, "__db.") || strings.HasSuffix(name, "-shm") || strings.HasSuffix(name, "-wal") && empty && t.O.Absent()
+	return name == ".rpm.lock" || strings.HasPrefix(name, "__db.") || strings.HasSuffix(name, "-shm") ||
+		strings.HasSuffix(name, "-wal") && empty && t.O.Absent()
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // kindCase is a case of a kind of conflict that strangers met.
@@ -279,6 +281,54 @@ func TestK24(t *testing.T) {
 	if !equal(before, s.shown(s.nodes[0], s.old)) {
 		t.Error("what a rollback returns to has changed")
 	}
+}
+
+// TestSameFileInTwoPackages has the base bring a package with a file that is in one of the user's: dpkg would refuse it.
+func TestSameFileInTwoPackages(t *testing.T) {
+	for name, c := range map[string]struct {
+		fields string // of the base's package
+		held   bool
+	}{
+		"without a word":      {"", true},
+		"it replaces it":      {"Replaces: own\nConflicts: other\n", false},
+		"it replaces another": {"Replaces: other\n", true},
+		"it replaces earlier": {"Replaces: own (<< 1)\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scenario{
+				t: t, old: debianRoot(t, lib("1.0")),
+				base: debianRoot(t, lib("1.1"), deb{name: "tool", version: "1", fields: c.fields, files: files{"usr/bin/tool": "0755 base"}}),
+			}
+			s.work(s.old, func(root string) {
+				sh{t, root}.install(deb{name: "own", version: "1", files: files{"usr/bin/tool": "0755 own", "usr/share/doc/own/x": "1"}})
+			})
+			held := s.plan(Options{}).Held()
+			if len(held) > 0 != c.held || c.held && (held[0].Code != HoldDependency || held[0].Package != "own") {
+				t.Errorf("held: %v", held)
+			}
+		})
+	}
+}
+
+// TestK17 has the base take the permissions of group and others from a file to which the user gave an access control list.
+func TestK17(t *testing.T) {
+	const list = "system.posix_acl_access"
+	acl := func(mask, other byte) string {
+		const any = "\xff\xff\xff\xff"
+		return "\x02\x00\x00\x00" + "\x01\x00\x06\x00" + any + "\x02\x00\x06\x00\xe8\x03\x00\x00" + "\x04\x00\x04\x00" + any +
+			"\x10\x00" + string([]byte{mask, 0}) + any + "\x20\x00" + string([]byte{other, 0}) + any
+	}
+	s := newScenario(t, files{"etc/a": "0644 1"}, files{"etc/a": "0600 1"}, func(root string) {
+		must(t, unix.Setxattr(filepath.Join(root, "etc/a"), list, []byte(acl(6, 4)), 0))
+	})
+	s.serviced(func(root string) {
+		files{"etc/a": "0600 1"}.check(t, root)
+		buffer := make([]byte, 100)
+		n, err := unix.Getxattr(filepath.Join(root, "etc/a"), list, buffer)
+		if err != nil || string(buffer[:n]) != acl(0, 0) {
+			t.Errorf("the list is %x, %v, want %x", buffer[:max(n, 0)], err, acl(0, 0))
+		}
+	})
 }
 
 // TestK11 has Python compile a module whose next version is as long and as old: what was compiled goes.

@@ -41,6 +41,18 @@ func Problems(all []*unit.Package) []unit.Problem {
 	return out
 }
 
+// Replace reports whether a package says that it replaces files of another one.
+func Replace(p, other *unit.Package) bool {
+	for _, g := range relations(stanza(p).Get("Replaces")) {
+		for _, r := range g.alternatives {
+			if r.name == other.Name && r.holds(other.Version) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // relation is one alternative: a package, perhaps with a version.
 type relation struct {
 	name, arch        string // arch: what follows the colon

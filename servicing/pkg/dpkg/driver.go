@@ -82,6 +82,9 @@ func (dr *driver) Finish(context.Context) error {
 	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return c.Differs() }) {
 		shared.HoldBroken(dr.plan, b.broken()(unit.Effective(b.choices)), b.choices, b.refused)
 	}
+	if err := dr.holdClashes(); err != nil {
+		return err
+	}
 	return dr.holdDamaged()
 }
 

@@ -4,13 +4,16 @@
 package servicing
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -329,6 +332,55 @@ func TestK17(t *testing.T) {
 			t.Errorf("the list is %x, %v, want %x", buffer[:max(n, 0)], err, acl(0, 0))
 		}
 	})
+}
+
+// TestK10 has a record of an account with a high number in a file that both bases have: it says that it is 400 GiB large, and has a
+// few blocks. Reading it would take minutes each time.
+func TestK10(t *testing.T) {
+	const at = 292 * 1_500_000_000
+	s := newScenario(t, files{"var/log/lastlog": "old record", "etc/x": "1"}, files{"var/log/lastlog": "new record", "etc/x": "2"}, func(root string) {
+		f, err := os.OpenFile(filepath.Join(root, "var/log/lastlog"), os.O_WRONLY, 0)
+		must(t, err)
+		_, err = f.WriteAt([]byte("a login"), at)
+		must(t, errors.Join(err, f.Close()))
+	})
+	look := func(root string) {
+		info, err := os.Stat(filepath.Join(root, "var/log/lastlog"))
+		must(t, err)
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || info.Size() != at+int64(len("a login")) || st.Blocks > 1000 {
+			t.Errorf("it has %d bytes in %d blocks", info.Size(), st.Blocks)
+		}
+	}
+	s.serviced(look)
+	// Back, with what was written since: all of it is compared with a copy of itself.
+	before := slices.Concat(s.nodes, []string{s.old})
+	p := s.plan(Options{})
+	now := slices.Concat(s.delta(p), s.nodes, []string{s.base})
+	back := &scenario{t: t, old: "", base: ""}
+	back.work(s.base, func(root string) { sh{t, root}.put("var/log/own", "1") })
+	carried, err := NewPlan(t.Context(), Input{Old: now, New: before, User: back.nodes})
+	must(t, err)
+	defer func() { must(t, carried.Close()) }()
+	if len(carried.Held()) > 0 {
+		t.Errorf("held: %v", carried.Held())
+	}
+}
+
+// TestPlanEnds: what reads a large content stops when the plan is no longer wanted.
+func TestPlanEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newScenario(t, files{"srv/a": "1"}, files{"srv/a": "2"}, func(root string) {
+		must(t, os.Truncate(filepath.Join(root, "srv/a"), 4<<30-1))
+	})
+	time.AfterFunc(50*time.Millisecond, cancel) // while four gigabytes are summed up for the report
+	p, err := NewPlan(ctx, s.input(Options{}))
+	if !errors.Is(err, context.Canceled) {
+		if err == nil {
+			must(t, p.Close())
+		}
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestK11 has Python compile a module whose next version is as long and as old: what was compiled goes.

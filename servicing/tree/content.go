@@ -56,6 +56,27 @@ func sameBytes(a *View, ea Entry, b *View, eb Entry) (bool, error) {
 	return same, nil
 }
 
+// Feed writes the content of a regular file to something that takes it, such as a digest. It ends with the context of the view.
+func (v *View) Feed(to io.Writer, e Entry) error {
+	file, err := v.OpenEntry(e)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for {
+		n, err := io.CopyN(to, file, atOnce)
+		switch {
+		case n < atOnce && errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read %s: %w", Shown(e.Path), err)
+		}
+		if err := v.context().Err(); err != nil {
+			return err
+		}
+	}
+}
+
 // sameFiles compares two files of a size, extent by extent: where both have a hole nothing is read.
 func sameFiles(ctx context.Context, a, b *os.File, size int64) (bool, error) {
 	for at := int64(0); at < size; {

@@ -87,8 +87,10 @@ var kindCases = []kindCase{
 	},
 	{
 		name: "K7 another mirror and a component, in stanzas", old: files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "bookworm", "main")},
-		new:  files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
-		user: func(u sh) { u.put("etc/apt/sources.list.d/debian.sources", aptStanza(mirror, "bookworm", "main contrib")) },
+		new: files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) {
+			u.put("etc/apt/sources.list.d/debian.sources", aptStanza(mirror, "bookworm", "main contrib"))
+		},
 		want: files{"etc/apt/sources.list.d/debian.sources": aptStanza(mirror, "trixie", "main contrib")},
 	},
 	{
@@ -99,14 +101,16 @@ var kindCases = []kindCase{
 	},
 	{
 		name: "K7 lines that become a comment, and stanzas in the base", old: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
-		new: files{"etc/apt/sources.list": "# see debian.sources\n", "etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		new:  files{"etc/apt/sources.list": "# see debian.sources\n", "etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
 		user: func(u sh) { u.put("etc/apt/sources.list", aptLines(mirror, "bookworm", "main")) },
 		want: files{"etc/apt/sources.list.d/debian.sources": aptStanza(mirror, "trixie", "main"), "etc/apt/sources.list": "# see debian.sources\n"},
 	},
 	{
 		name: "K7 lines with an archive of others, and stanzas in the base", old: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
-		new:  files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
-		user: func(u sh) { u.put("etc/apt/sources.list", aptLines(cdn, "bookworm", "main")+"deb https://x/apt stable main\n") },
+		new: files{"etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) {
+			u.put("etc/apt/sources.list", aptLines(cdn, "bookworm", "main")+"deb https://x/apt stable main\n")
+		},
 		want: files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main") + "deb https://x/apt stable main\n", "etc/apt/sources.list.d/debian.sources": ""},
 		told: []string{"stay in force"},
 	},

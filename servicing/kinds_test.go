@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,64 @@ func aptLines(host, release, components string) string {
 
 func aptStanza(host, release, components string) string {
 	return "Types: deb\nURIs: " + host + "debian\nSuites: " + release + " " + release + "-updates\nComponents: " + components + "\n"
+}
+
+// keyCases are keys that the base has under another name.
+var keyCases = []kindCase{
+	{
+		name: "K23 a key renamed, without a word", old: files{"etc/app.ini": "OldName = 1\nother = a\n"}, new: files{"etc/app.ini": "NewName = 1\nother = b\n"},
+		user: func(u sh) { u.put("etc/app.ini", "OldName = 7\nother = a\n") },
+		want: files{"etc/app.ini": "OldName = 7\nother = a\n"}, told: []string{"no OldName any longer, and NewName with the value that it had"},
+	},
+	{
+		name: "K23 a key renamed, and declared", old: files{"etc/app.ini": "OldName = 1\nother = a\n"},
+		new: files{
+			"etc/app.ini": "NewName = 1\nother = b\n", "usr/share/molt/renames.d/app": "# of the second version\n/etc/app.ini OldName -> NewName\n",
+		},
+		user: func(u sh) { u.put("etc/app.ini", "OldName = 7\nother = a\n") }, want: files{"etc/app.ini": "NewName = 7\nother = b\n"},
+	},
+	{
+		name: "K23 a key renamed in a section, and declared", old: files{"etc/app.ini": "[s]\nold = 1\nx = 1\n[t]\nold = 3\n"},
+		new: files{
+			"etc/app.ini": "[s]\nnew = 1\nx = 1\n[t]\nold = 4\n", "usr/share/molt/renames.d/app": "/etc/app.ini [s] old -> new\n/etc/app.ini nonsense\n",
+		},
+		user: func(u sh) { u.put("etc/app.ini", "[s]\nold = 7\nx = 2\n[t]\nold = 3\n") },
+		want: files{"etc/app.ini": "[s]\nnew = 7\nx = 2\n[t]\nold = 4\n"},
+	},
+}
+
+// renameCases are files that the base has under another name.
+var renameCases = []kindCase{
+	{
+		name: "K25 a file renamed by the base", old: files{"etc/app/old.conf": oldText, "etc/app/x": "1"}, new: files{"etc/app/new.conf": oldText, "etc/app/x": "2"},
+		user: func(u sh) { u.put("etc/app/old.conf", userText) },
+		want: files{"etc/app/new.conf": userText, "etc/app/old.conf": "", "etc/app/x": "2"}, told: []string{"renamed to \\\"/etc/app/new.conf\\\" by the base"},
+	},
+	{
+		name: "K25 only its mode was changed", old: files{"etc/app/old.conf": oldText}, new: files{"etc/app/new.conf": oldText},
+		user: func(u sh) { u.chmod("etc/app/old.conf", 0o600) },
+		want: files{"etc/app/new.conf": "0600 " + oldText, "etc/app/old.conf": ""},
+	},
+	{
+		name: "K25 two that could be it", old: files{"etc/app/old.conf": oldText}, new: files{"etc/app/a.conf": oldText, "etc/app/b.conf": oldText},
+		user: func(u sh) { u.put("etc/app/old.conf", userText) },
+		want: files{"etc/app/old.conf": userText, "etc/app/a.conf": oldText, "etc/app/b.conf": oldText},
+	},
+	{
+		name: "K25 the user has a file there", old: files{"etc/app/old.conf": oldText}, new: files{"etc/app/new.conf": oldText},
+		user: func(u sh) { u.put("etc/app/old.conf", userText); u.put("etc/app/new.conf", "mine") },
+		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": "mine"},
+	},
+	{
+		name: "K25 a few bytes say nothing", old: files{"etc/app/old.conf": "1\n"}, new: files{"etc/app/new.conf": "1\n"},
+		user: func(u sh) { u.put("etc/app/old.conf", userText) },
+		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": "1\n"},
+	},
+	{
+		name: "K25 it was there before", old: files{"etc/app/old.conf": oldText, "etc/app/new.conf": oldText}, new: files{"etc/app/new.conf": oldText},
+		user: func(u sh) { u.put("etc/app/old.conf", userText) },
+		want: files{"etc/app/old.conf": userText, "etc/app/new.conf": oldText},
+	},
 }
 
 // kindCases are those that need nothing but files.
@@ -201,6 +260,27 @@ func TestStoresOfManyKinds(t *testing.T) {
 	}
 }
 
+// TestK24 has a package move its configuration file, as its scripts say.
+func TestK24(t *testing.T) {
+	was := deb{name: "srv", version: "1", files: files{"etc/srv.conf": oldText, "usr/bin/srv": "0755 1"}, conffiles: []string{"etc/srv.conf"}}
+	is := deb{name: "srv", version: "2", files: files{"etc/srv/main.conf": baseText, "usr/bin/srv": "0755 2"}, conffiles: []string{"etc/srv/main.conf"}}
+	s := &scenario{t: t, old: debianRoot(t, was), base: debianRoot(t, is)}
+	call := "#!/bin/sh\ndpkg-maintscript-helper mv_conffile /etc/srv.conf /etc/srv/main.conf 2~ srv -- \"$@\"\n"
+	files{"var/lib/dpkg/info/srv.preinst": "0755 " + call, "var/lib/dpkg/info/srv.postinst": "0755 " + call}.build(t, s.base)
+	s.work(s.old, func(root string) { sh{t, root}.put("etc/srv.conf", userText) })
+	before := s.shown(s.nodes[0], s.old)
+	report := s.serviced(func(root string) {
+		files{"etc/srv.conf": "", "etc/srv/main.conf": bothText, "usr/bin/srv": "0755 2"}.check(t, root)
+		checkDebian(t, root, map[string]string{"srv": "2"}, "??5?????? c /etc/srv/main.conf\n")
+	})
+	if verdictOf(report, "etc/srv.conf") != Relocate {
+		t.Errorf("the report says %q", verdictOf(report, "etc/srv.conf"))
+	}
+	if !equal(before, s.shown(s.nodes[0], s.old)) {
+		t.Error("what a rollback returns to has changed")
+	}
+}
+
 // TestK11 has Python compile a module whose next version is as long and as old: what was compiled goes.
 func TestK11(t *testing.T) {
 	same := func(root string) string { return filepath.Join(root, "usr/lib/python3/m.py") }
@@ -222,7 +302,7 @@ func TestK11(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	for _, c := range kindCases {
+	for _, c := range slices.Concat(kindCases, renameCases, keyCases) {
 		t.Run(c.name, c.run)
 	}
 }

@@ -30,7 +30,7 @@ func newChecks(s *Snapshotter) *Checks {
 func (c *Checks) Deep(ctx context.Context) ([]state.Problem, error) { return c.state.Deep(ctx) }
 
 // Check compares the graph, the database, the directories, the mounts and what containerd knows with each other, and
-// returns what is wrong. It changes nothing. Work that is going on meanwhile is no problem.
+// returns what is wrong. It changes nothing. Work in progress is no problem.
 func (c *Checks) Check(ctx context.Context) ([]state.Problem, error) {
 	var all []state.Problem
 	for _, part := range []struct {

@@ -37,7 +37,7 @@ func (c hostCheck) check(ctx context.Context) (found []state.Problem, _ error) {
 	}
 	ask, cancel := context.WithTimeout(ctx, use.AskTimeout)
 	defer cancel()
-	// The names are looked at before and after containerd is asked: what comes and goes meanwhile is no problem.
+	// The names are read before and after containerd is asked: what comes and goes in between is no problem.
 	before := binding.NamesByKey(c.state)
 	theirs, err := c.host.Snapshots(ask)
 	if err != nil {
@@ -118,7 +118,7 @@ func (e Elsewhere) problem() state.Problem {
 
 func ofKey(k keys.Key) string { return fmt.Sprintf("key %q in namespace %q", k.Key, k.Namespace) }
 
-// unknown is a key that containerd does not know any more. It removes such keys itself when it next collects
+// unknown is a key that containerd no longer knows. It removes such keys itself when it next collects
 // garbage; what was written under one without a storage of its own would go with it.
 func (c hostCheck) unknown(k keys.Key, names []dag.Name) state.Problem {
 	p := state.Problem{

@@ -13,8 +13,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/snapshottertest"
 )
 
-// TestHalfWrittenWithoutRecord: a layer that was not on disk when the power went is refused also when there was no room to record
-// that at the start; check finds it, and repair records it.
+// TestHalfWrittenWithoutRecord: a layer that was not on disk when the power went is refused also when there was no
+// room to record that at the start; check finds it, and repair records it.
 func TestHalfWrittenWithoutRecord(t *testing.T) {
 	i := snapshottertest.New(t)
 	_, err := i.Prepare(t.Context(), "extract", "")

@@ -11,9 +11,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/use"
 )
 
-// Host is the containerd that the snapshotter serves. Those of its methods that are called while containerd waits for the
-// snapshotter only read; MarkHeld and Rehome write. Keys are those that containerd itself uses, without the parts that its
-// metadata store adds.
+// Host is the containerd that the snapshotter serves. Those of its methods that are called while containerd waits for
+// the snapshotter only read; MarkHeld and Rehome write. Keys are those that containerd itself uses, without the parts
+// that its metadata store adds.
 type Host interface {
 	binding.Host
 	updates.Host
@@ -31,7 +31,7 @@ type Elsewhere struct {
 	Namespace, Container string
 	// Pod is the pod, as NAMESPACE/NAME, whose annotation it is; empty for a label of the container.
 	Pod string
-	// Snapshotter is that of the container, empty if it has none; Ours is what containerd calls molt.
+	// Snapshotter is the snapshotter of the container, empty if it has none; Ours is what containerd calls molt.
 	Snapshotter, Ours string
 	Label, Value      string
 }

@@ -11,7 +11,7 @@ import (
 
 // maintain does, until the context ends, what nobody waits for: it has storages join standing updates, carries out
 // what waited for a use to end, takes labels away that are no longer true, puts layers on disk, forgets rollback
-// points that are too old or too many, merges what nothing keeps apart any more, and deletes what nothing needs.
+// points that are too old or too many, merges what nothing keeps apart any longer, and deletes what nothing needs.
 func (s *Snapshotter) maintain(ctx context.Context) {
 	s.tasks.Maintain(ctx, []background.Step{
 		{What: "copy the records of the graph", Do: func(context.Context) error { return s.state.CatchUp() }},

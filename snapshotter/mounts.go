@@ -69,7 +69,7 @@ func (s *Snapshotter) atStart(ctx context.Context, key string) (mounts []mount.M
 // handOut returns the mounts of an active key after binding it to the storage that it claims, if any, and after
 // carrying out what waits for its storage to be free. It may be the start of the container, see
 // [binding.Placer.Begin], or not, while the key is being prepared. The storage's lock is held until the mounts are on
-// record as handed out: whoever has it knows that nobody is given the storage meanwhile. Nothing is handed out when
+// record as handed out: a caller that has it knows that nobody is given the storage. Nothing is handed out when
 // it reports that the key is to be prepared again first.
 func (s *Snapshotter) handOut(
 	ctx context.Context, n dag.Name, claim binding.Claim, start bool,

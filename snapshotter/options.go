@@ -65,7 +65,7 @@ func defaults() config {
 // Opt sets an option of [New].
 type Opt func(*config) error
 
-// Validate tells whether [New] would accept the options.
+// Validate reports whether [New] would accept the options.
 func Validate(opts ...Opt) error {
 	_, err := configured(opts)
 	return err

@@ -15,8 +15,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/snapshottertest"
 )
 
-// TestAnotherOfTheName: while the key of a container is to be prepared again, another container of its name gets a storage of its
-// own; what is prepared for the re-homing gets the one that waits.
+// TestAnotherOfTheName: while the key of a container is to be prepared again, another container of its name gets a
+// storage of its own; what is prepared for the re-homing gets the one that waits.
 func TestAnotherOfTheName(t *testing.T) {
 	for how, c := range map[string]struct {
 		labels map[string]string

@@ -15,7 +15,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/snapshottertest"
 )
 
-// TestWorkDeletedLater: a work directory that cannot be deleted when its node is frozen is deleted later, without a restart.
+// TestWorkDeletedLater: a work directory that cannot be deleted when its node is frozen is deleted later, without a
+// restart.
 func TestWorkDeletedLater(t *testing.T) {
 	i := snapshottertest.New(t)
 	base := i.Layer("default/1/base", "", "file")

@@ -67,7 +67,7 @@ func findingsOf() (names []string) {
 func TestEveryCodeIsExplained(t *testing.T) {
 	for kind, names := range map[string][]string{
 		kindState: constantsOf(t, "dag", "State"), kindUse: constantsOf(t, "snapshotter/use", "Code"),
-		kindHold: constantsOf(t, "servicing/report", "HoldCode"), kindFinding: findingsOf(), kindFate: constantsOf(t, "snapshotter", "Fate"),
+		kindHold: constantsOf(t, "servicing/report", "HoldCode"), kindFinding: findingsOf(), kindFate: constantsOf(t, "snapshotter/updates", "Fate"),
 	} {
 		var explained []string
 		for _, c := range allCodes() {

@@ -310,6 +310,27 @@ func (k *Packages) Order(c *unit.Choice, a, b string) (int, error) { return k.by
 // Resolved returns where a path of a side is when symbolic links in the root are followed.
 func (k *Packages) Resolved(side int, p string) string { return resolveAlias(k.alias[side], p) }
 
+// Renamer is a package manager whose packages say where their files went.
+type Renamer interface {
+	// Renamed returns where the new base's version of a package has a file that earlier versions had at a path, as far as the
+	// package says so; "" for nowhere.
+	Renamed(p string) (string, error)
+}
+
+// Renamed returns where a package of the new base says that a file of its earlier versions is now; "" for nowhere.
+func (k *Packages) Renamed(p string) (string, error) {
+	for _, m := range k.managers {
+		r, ok := m.(Renamer)
+		if !ok {
+			continue
+		}
+		if to, err := r.Renamed(p); err != nil || to != "" {
+			return to, err
+		}
+	}
+	return "", nil
+}
+
 // Find returns the package manager of a type among those that were given; the zero one if there is none.
 func Find[M Manager](k *Packages) (found M) {
 	for _, m := range k.managers {

@@ -182,6 +182,12 @@ func (w *walk) file(t sides.Three) error {
 	if t.N.Dir() {
 		return w.directoryOverFile(t)
 	}
+	if to, err := w.fileRenamedTo(t); err != nil || to != "" {
+		if err != nil {
+			return err
+		}
+		return w.followFile(t, to)
+	}
 	d, err := w.rules.threeWay(t)
 	if err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestFailuresBackOff: a step that fails for ever is tried at the usual pace and logged ever more rarely; another error is
-// logged at once, and so is the same after a success.
+// TestFailuresBackOff: a step that fails for ever is tried at the usual pace and logged ever more rarely; another
+// error is logged at once, and so is the same after a success.
 func TestFailuresBackOff(t *testing.T) {
 	f, at := failures{}, time.Now()
 	logged, tries := 0, 0

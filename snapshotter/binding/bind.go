@@ -178,7 +178,7 @@ func (bd *Binder) bindForward(ctx context.Context, b pairing) (err error) {
 		return bd.bindHeld(ctx, b, held)
 	}
 	b.as.Stay = true // where it then stands is what the key asks for
-	// Whoever held the storage stays on the base that its key was prepared on: nobody asked for that to change.
+	// The container that held the storage stays on the base that its key was prepared on: nothing asked for another one.
 	release := dag.Release{Storage: b.storage.Name}
 	if err := bd.updates.Stager.Commit(staged, release, staged.Switched(b.storage.Name), b.as); err != nil {
 		return bd.updates.Runner.GiveUp(u.ID, b.storage.Name, err)

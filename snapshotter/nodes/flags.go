@@ -17,16 +17,22 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// Beside the content of a node two empty files say what there is about inode flags (see [tree.Flags]): flagged is there if
-// files may have some, shown if those that overlayfs noted are set on the inodes.
+// Beside the content of a node two empty files say what there is about inode flags (see [tree.Flags]): flagged is
+// there if files may have some, shown if those that overlayfs noted are set on the inodes.
 const (
 	flagged = "flagged"
 	shown   = "flags-shown"
 )
 
-// Flagged reports whether files of a node may have inode flags that protect them.
-func (d *Dir) Flagged(id dag.NodeID) (bool, error) {
-	return exists(filepath.Join(d.path(published, id), flagged))
+// Flags are the inode flags that containers give to their files, by node.
+type Flags struct{ dir *Dir }
+
+// Flags returns the inode flags of the files in the nodes.
+func (d *Dir) Flags() Flags { return Flags{d} }
+
+// Has reports whether files of a node may have inode flags that protect them.
+func (f Flags) Has(id dag.NodeID) (bool, error) {
+	return exists(filepath.Join(f.dir.path(published, id), flagged))
 }
 
 func exists(path string) (bool, error) {
@@ -37,21 +43,21 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
-// MarkFlagged notes that files of a published node may have inode flags that protect them. The note is on disk with the next
+// Mark notes that files of a published node may have inode flags that protect them. The note is on disk with the next
 // [Dir.Sync].
-func (d *Dir) MarkFlagged(id dag.NodeID) error {
-	return touch(filepath.Join(d.path(published, id), flagged))
+func (f Flags) Mark(id dag.NodeID) error {
+	return touch(filepath.Join(f.dir.path(published, id), flagged))
 }
 
-// InheritFlagged notes the same of a staged node whose files come from other, published ones, if it is noted of one of them.
-func (d *Dir) InheritFlagged(id dag.NodeID, from ...dag.NodeID) error {
+// Inherit notes the same of a staged node whose files come from other, published ones, if it is noted of one of them.
+func (f Flags) Inherit(id dag.NodeID, from ...dag.NodeID) error {
 	for _, of := range from {
-		is, err := d.Flagged(of)
+		is, err := f.Has(of)
 		if err != nil {
 			return fmt.Errorf("inode flags of %v: %w", of, err)
 		}
 		if is {
-			return touch(filepath.Join(d.path(staging, id), flagged))
+			return touch(filepath.Join(f.dir.path(staging, id), flagged))
 		}
 	}
 	return nil
@@ -59,51 +65,51 @@ func (d *Dir) InheritFlagged(id dag.NodeID, from ...dag.NodeID) error {
 
 // touch makes an empty file, unless there is one.
 func touch(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	return file.Close()
 }
 
-// ShowFlags makes a published node that is immutable ready to be mounted as a lower directory: the flags that a container has
-// given to its files are set on them. After a crash it is done again.
-func (d *Dir) ShowFlags(ctx context.Context, id dag.NodeID) error {
-	is, err := d.Flagged(id)
+// Show makes a published node that is immutable ready to be mounted as a lower directory: the flags that a container
+// has given to its files are set on them. After a crash it is done again.
+func (f Flags) Show(ctx context.Context, id dag.NodeID) error {
+	is, err := f.Has(id)
 	if err != nil || !is {
 		return err
 	}
-	mark := filepath.Join(d.path(published, id), shown)
+	mark := filepath.Join(f.dir.path(published, id), shown)
 	if done, err := exists(mark); err != nil || done {
 		return err
 	}
-	if err := tree.ShowFlags(ctx, d.FS(id)); err != nil {
+	if err := tree.ShowFlags(ctx, f.dir.FS(id)); err != nil {
 		return fmt.Errorf("%v: %w", id, err)
 	}
 	return touch(mark) // on disk after the flags, or not at all: both are metadata, written in order
 }
 
-// HideFlags makes a published node that is open ready to be mounted as an upper directory, in which overlayfs itself notes
+// Hide makes a published node that is open ready to be mounted as an upper directory, in which overlayfs itself notes
 // flags. Only a node that was immutable before has something to be undone.
-func (d *Dir) HideFlags(ctx context.Context, id dag.NodeID) error {
-	mark := filepath.Join(d.path(published, id), shown)
+func (f Flags) Hide(ctx context.Context, id dag.NodeID) error {
+	mark := filepath.Join(f.dir.path(published, id), shown)
 	is, err := exists(mark)
 	if err != nil || !is {
 		return err
 	}
-	if err := tree.HideFlags(ctx, d.FS(id)); err != nil {
+	if err := tree.HideFlags(ctx, f.dir.FS(id)); err != nil {
 		return fmt.Errorf("%v: %w", id, err)
 	}
-	return d.Remove(mark)
+	return f.dir.Remove(mark)
 }
 
-// CanFlag returns an error if inode flags cannot be set here.
-func (d *Dir) CanFlag() (err error) {
-	dir, err := d.Scratch()
+// Able returns an error if inode flags cannot be set here.
+func (f Flags) Able() (err error) {
+	dir, err := f.dir.Scratch()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.Delete(dir)) }()
+	defer func() { err = errors.Join(err, f.dir.Delete(dir)) }()
 	file := filepath.Join(dir, "file")
 	if err := touch(file); err != nil {
 		return err

@@ -6,7 +6,7 @@
 //	n/<id>/fs      the content of a node
 //	n/<id>/work    overlayfs's work directory of an open node; a frozen one has none
 //	n/<id>/node.json   the record of the node, should the database ever be lost
-//	n/<id>/flagged, n/<id>/flags-shown   see [Dir.ShowFlags]
+//	n/<id>/flagged, n/<id>/flags-shown   see [Flags.Show]
 //	n/<id>/manifest    a sum for each path of the content as it was when the node was frozen, without what is in files
 //	n/<id>/contents    the same over what is in files
 //	staging/<id>   a node in the making; worthless after a crash
@@ -192,7 +192,7 @@ func (d *Dir) Incomplete(id dag.NodeID) bool { return d.disk.lost(id) }
 // SyncEmpty puts a published node without content on disk, at less cost than [Dir.Sync].
 func (d *Dir) SyncEmpty(id dag.NodeID) error {
 	for _, dir := range []string{d.FS(id), d.path(published, id), d.Published()} {
-		if err := d.withDir(dir, unix.Fsync); err != nil {
+		if err := withDir(dir, unix.Fsync); err != nil {
 			return err
 		}
 	}
@@ -200,7 +200,7 @@ func (d *Dir) SyncEmpty(id dag.NodeID) error {
 	return nil
 }
 
-func (d *Dir) withDir(path string, fn func(fd int) error) error {
+func withDir(path string, fn func(fd int) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err

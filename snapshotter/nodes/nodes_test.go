@@ -302,30 +302,30 @@ func TestWork(t *testing.T) {
 	must(t, d.Publish(7))
 	expect := func(what string, ready, away bool) {
 		t.Helper()
-		if r, a := d.HasWork(7); r != ready || a != away {
+		if r, a := d.WorkDirs().Has(7); r != ready || a != away {
 			t.Errorf("%s: there is a work directory %t, one withdrawn %t", what, r, a)
 		}
 	}
 	must(t, os.Mkdir(filepath.Join(d.Work(7), "work"), 0))
 	for _, renew := range []bool{false, true} {
-		must(t, d.WithdrawWork(7))
+		must(t, d.WorkDirs().Withdraw(7))
 		expect("withdrawn", false, true)
 		if renew {
-			must(t, d.RenewWork(7))
+			must(t, d.WorkDirs().Renew(7))
 			expect("renewed", false, true)
 		}
-		must(t, d.RestoreWork(7))
-		must(t, d.RestoreWork(7))
+		must(t, d.WorkDirs().Restore(7))
+		must(t, d.WorkDirs().Restore(7))
 		expect("restored", true, false)
 	}
 	if entries, err := os.ReadDir(d.Work(7)); err != nil || len(entries) > 0 {
 		t.Errorf("a renewed directory has %v, %v", entries, err)
 	}
-	must(t, d.DropWork(7))
+	must(t, d.WorkDirs().Drop(7))
 	expect("dropped", false, false)
-	must(t, d.WithdrawWork(7))
-	must(t, d.RestoreWork(7))
+	must(t, d.WorkDirs().Withdraw(7))
+	must(t, d.WorkDirs().Restore(7))
 	expect("restored from nothing", true, false)
-	must(t, d.RestoreWork(8))
-	must(t, d.DropWork(8))
+	must(t, d.WorkDirs().Restore(8))
+	must(t, d.WorkDirs().Drop(8))
 }

@@ -199,22 +199,22 @@ func TestFlagged(t *testing.T) {
 	d := opened(t)
 	publish(t, d, 1)
 	publish(t, d, 2)
-	must(t, d.MarkFlagged(2))
+	must(t, d.Flags().Mark(2))
 	for id, from := range map[dag.NodeID][]dag.NodeID{3: {1}, 4: {1, 2}, 5: {}} {
 		_, err := d.Stage(id)
 		must(t, err)
-		must(t, d.InheritFlagged(id, from...))
+		must(t, d.Flags().Inherit(id, from...))
 		must(t, d.Publish(id))
-		if got, err := d.Flagged(id); err != nil || got != (id == 4) {
+		if got, err := d.Flags().Has(id); err != nil || got != (id == 4) {
 			t.Errorf("%v is flagged: %v, %v", id, got, err)
 		}
 	}
 	for _, id := range []dag.NodeID{1, 2} {
 		for range 2 {
-			must(t, d.ShowFlags(t.Context(), id))
+			must(t, d.Flags().Show(t.Context(), id))
 		}
 		for range 2 {
-			must(t, d.HideFlags(t.Context(), id))
+			must(t, d.Flags().Hide(t.Context(), id))
 		}
 	}
 }
@@ -222,7 +222,7 @@ func TestFlagged(t *testing.T) {
 // TestCanFlag: without the capability it is an error that names it.
 func TestCanFlag(t *testing.T) {
 	d := opened(t)
-	if err := d.CanFlag(); err != nil {
+	if err := d.Flags().Able(); err != nil {
 		t.Skipf("no inode flags (chattr) here: %v", err)
 	}
 	done := make(chan error)
@@ -236,7 +236,7 @@ func TestCanFlag(t *testing.T) {
 			err = unix.Capset(&header, &data[0])
 		}
 		if err == nil {
-			err = d.CanFlag()
+			err = d.Flags().Able()
 		}
 		done <- err
 	}()

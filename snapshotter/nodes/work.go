@@ -27,7 +27,15 @@ const (
 	workMode  = 0o711
 )
 
-func (d *Dir) withdrawn(id dag.NodeID) string { return filepath.Join(d.path(published, id), withdrawn) }
+// WorkDirs are the work directories of published nodes.
+type WorkDirs struct{ dir *Dir }
+
+// WorkDirs returns the work directories of the nodes.
+func (d *Dir) WorkDirs() WorkDirs { return WorkDirs{d} }
+
+func (w WorkDirs) withdrawn(id dag.NodeID) string {
+	return filepath.Join(w.dir.path(published, id), withdrawn)
+}
 
 // StageOpen begins an open node, which has a work directory, and returns where its content goes.
 func (d *Dir) StageOpen(id dag.NodeID) (string, error) {
@@ -41,22 +49,22 @@ func (d *Dir) StageOpen(id dag.NodeID) (string, error) {
 	return dir, nil
 }
 
-// WithdrawWork renames the work directory of a published node away: mounts that exist go on, new ones fail with ENOENT.
+// Withdraw renames the work directory of a published node away: mounts that exist go on, new ones fail with ENOENT.
 // A node without one is no error.
-func (d *Dir) WithdrawWork(id dag.NodeID) error {
-	if err := os.Rename(d.Work(id), d.withdrawn(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (w WorkDirs) Withdraw(id dag.NodeID) error {
+	if err := os.Rename(w.dir.Work(id), w.withdrawn(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("withdraw the work directory of %v: %w", id, err)
 	}
 	failpoint.WorkWithdrawn.Hit()
 	return nil
 }
 
-// RestoreWork gives an open node its work directory back: the one that was withdrawn, or a new one. It is also what the
+// Restore gives an open node its work directory back: the one that was withdrawn, or a new one. It is also what the
 // start does after a crash. A node that is not there is no error.
-func (d *Dir) RestoreWork(id dag.NodeID) error {
-	err := os.Rename(d.withdrawn(id), d.Work(id))
+func (w WorkDirs) Restore(id dag.NodeID) error {
+	err := os.Rename(w.withdrawn(id), w.dir.Work(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		err = os.Mkdir(d.Work(id), workMode)
+		err = os.Mkdir(w.dir.Work(id), workMode)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("restore the work directory of %v: %w", id, err)
@@ -64,17 +72,17 @@ func (d *Dir) RestoreWork(id dag.NodeID) error {
 	return nil
 }
 
-// RenewWork puts an empty directory in the place of a work directory that was withdrawn, and deletes that. A mount that
+// Renew puts an empty directory in the place of a work directory that was withdrawn, and deletes that. A mount that
 // was begun with it before it was withdrawn fails now, or can only be read. On a full disk the old one stays.
-func (d *Dir) RenewWork(id dag.NodeID) error {
-	empty := filepath.Join(d.path(published, id), renewed)
+func (w WorkDirs) Renew(id dag.NodeID) error {
+	empty := filepath.Join(w.dir.path(published, id), renewed)
 	err := os.Mkdir(empty, workMode)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return nil
 	}
 	if err == nil || errors.Is(err, fs.ErrExist) {
-		if err = d.Delete(d.withdrawn(id)); err == nil {
-			err = os.Rename(empty, d.withdrawn(id))
+		if err = w.dir.Delete(w.withdrawn(id)); err == nil {
+			err = os.Rename(empty, w.withdrawn(id))
 		}
 	}
 	if err != nil {
@@ -84,11 +92,11 @@ func (d *Dir) RenewWork(id dag.NodeID) error {
 	return nil
 }
 
-// DropWork deletes the work directory of a node that is, or is about to be, frozen. A node without one is no error.
-func (d *Dir) DropWork(id dag.NodeID) error {
+// Drop deletes the work directory of a node that is, or is about to be, frozen. A node without one is no error.
+func (w WorkDirs) Drop(id dag.NodeID) error {
 	var errs []error
 	for _, name := range []string{work, withdrawn, renewed} {
-		errs = append(errs, d.Delete(filepath.Join(d.path(published, id), name)))
+		errs = append(errs, w.dir.Delete(filepath.Join(w.dir.path(published, id), name)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("delete the work directory of %v: %w", id, err)
@@ -97,15 +105,15 @@ func (d *Dir) DropWork(id dag.NodeID) error {
 	return nil
 }
 
-// HasWork reports whether a published node has a work directory, and whether it has one that is withdrawn.
-func (d *Dir) HasWork(id dag.NodeID) (ready, away bool) {
-	_, err := os.Lstat(d.Work(id))
-	_, awayErr := os.Lstat(d.withdrawn(id))
+// Has reports whether a published node has a work directory, and whether it has one that is withdrawn.
+func (w WorkDirs) Has(id dag.NodeID) (ready, away bool) {
+	_, err := os.Lstat(w.dir.Work(id))
+	_, awayErr := os.Lstat(w.withdrawn(id))
 	return err == nil, awayErr == nil
 }
 
-// StageProbe returns a new directory for a mount by which the kernel is asked something, and what removes it. What of it
-// cannot be removed goes to the trash; after a crash [Dir.DropStaging] removes it.
+// StageProbe returns a new directory for a mount by which the kernel is asked something, and what removes it. What of
+// it cannot be removed goes to the trash; after a crash [Dir.DropStaging] removes it.
 func (d *Dir) StageProbe() (dir string, remove func() error, err error) {
 	if dir, err = os.MkdirTemp(filepath.Join(d.root, staging), "probe-"); err != nil {
 		return "", nil, fmt.Errorf("stage a probe: %w", err)

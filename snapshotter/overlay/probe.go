@@ -45,7 +45,7 @@ func acceptedOptions(try func(option string) error) (accepted []string, err erro
 	return accepted, nil
 }
 
-// unknown tells whether an option failed because the kernel does not know it. Whatever else fails says nothing of
+// unknown reports whether an option failed because the kernel does not know it. Whatever else fails says nothing of
 // that: one that were left out for want of memory would be on.
 func unknown(err error) bool { return errors.Is(err, unix.EINVAL) }
 

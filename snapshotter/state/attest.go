@@ -122,7 +122,7 @@ func (w *witness) readContents(ctx context.Context) {
 }
 
 // readContent sums up the files of a frozen node, which must be what it was when it was frozen as far as that is known.
-// One that has gone meanwhile is no error.
+// A node that is gone by then is no error.
 func (w *witness) readContent(ctx context.Context, id dag.NodeID) error {
 	defer w.state.LeaseNodes(id)()
 	var (

@@ -29,7 +29,7 @@ type Problem struct {
 	Grave bool
 	// Remedy is what Repair does about it, empty if only a person can decide; then What says between which ways.
 	Remedy string
-	// Repaired tells that this was done.
+	// Repaired reports that the remedy was carried out.
 	Repaired bool
 
 	// Repair does what Remedy says; nil if there is none.
@@ -115,12 +115,12 @@ func (c *Checker) Nodes(context.Context) (found []Problem, _ error) {
 func (c *Checker) checkWork(id dag.NodeID, subject string) []Problem {
 	// Where it is being found out whether the node is in use, it is away for that time.
 	claimed := c.claimed(id)
-	if ready, _ := c.nodes.HasWork(id); ready || claimed || c.claimed(id) || !c.state.IsOpen(id) {
+	if ready, _ := c.nodes.WorkDirs().Has(id); ready || claimed || c.claimed(id) || !c.state.IsOpen(id) {
 		return nil
 	}
 	return []Problem{{
 		Subject: subject, What: "its work directory is missing", Grave: true, Remedy: "it is made anew",
-		Repair: func(context.Context) error { return c.nodes.RestoreWork(id) },
+		Repair: func(context.Context) error { return c.nodes.WorkDirs().Restore(id) },
 	}}
 }
 
@@ -132,7 +132,7 @@ func (c *Checker) Directories(context.Context) (found []Problem, _ error) {
 	}
 	leaving := c.state.doomed.List()
 	for _, id := range present {
-		// Nodes that are being made are not yet in the graph; those that are to be deleted are not any more.
+		// Nodes that are being made are not yet in the graph; those that are to be deleted are no longer in it.
 		if c.state.has(id) || slices.Contains(leaving, id) || c.state.leases.leased(id) || c.making(id) {
 			continue
 		}
@@ -145,7 +145,7 @@ func (c *Checker) Directories(context.Context) (found []Problem, _ error) {
 	return found, nil
 }
 
-// making tells whether a node has come to be since the snapshotter was started: it may be about to be committed.
+// making reports whether a node has come to be since the snapshotter was started: it may be about to be committed.
 func (c *Checker) making(id dag.NodeID) bool { return id > c.state.first }
 
 // Mounts looks for mounts that write where nobody may.

@@ -42,7 +42,7 @@ func (d *Draft) Make() (id dag.NodeID, dir string, err error) {
 }
 
 // MakeOpen stages an empty open node. Its root gets the metadata of the root that is seen below it, because an
-// overlay shows that of its upper directory.
+// overlay shows the root of its upper directory.
 func (d *Draft) MakeOpen(below tree.Stack) (id dag.NodeID, err error) {
 	id = d.add()
 	dir, err := d.s.nodes.StageOpen(id)

@@ -11,8 +11,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/clock"
 )
 
-// TestDraft: what a draft made is gone when it is closed, staged or published, unless it was committed; the nodes that it was made
-// from are leased until then.
+// TestDraft: what a draft made is gone when it is closed, staged or published, unless it was committed; the nodes
+// that it was made from are leased until then.
 func TestDraft(t *testing.T) {
 	b := newBench(t)
 	base := b.node(b.layer("base", "", "file"))
@@ -53,8 +53,8 @@ func TestDraft(t *testing.T) {
 	}
 }
 
-// TestDraftTakesItsAccountAlong: what a draft wrote down of a node that it was to freeze is not taken by a change that freezes the
-// node later: it may have been written to in between.
+// TestDraftTakesItsAccountAlong: what a draft wrote down of a node that it was to freeze is not taken by a change
+// that freezes the node later: it may have been written to in between.
 func TestDraftTakesItsAccountAlong(t *testing.T) {
 	b := newBench(t)
 	b.bound("test/1/c", b.layer("base", ""), "web")

@@ -29,9 +29,9 @@ func (s *State) SettleFlags(ctx context.Context, key string) error {
 		return stack
 	})()
 	for _, id := range stack {
-		settle := s.nodes.ShowFlags
+		settle := s.nodes.Flags().Show
 		if id == st.Head {
-			settle = s.nodes.HideFlags
+			settle = s.nodes.Flags().Hide
 		}
 		// one that is damaged is refused with the reason
 		if err := settle(ctx, id); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -9,7 +9,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// leases counts who is reading or making a node, so that its directory is not deleted meanwhile.
+// leases counts who is reading or making a node, so that its directory is not deleted.
 type leases struct {
 	mu    sync.Mutex
 	count map[dag.NodeID]int

@@ -98,7 +98,7 @@ func (r *Merger) PlanLayers() (all LayerMerge) {
 	return all
 }
 
-// MergeFree merges the nodes that nothing keeps apart any more: of storages, when no rollback point does, and delta
+// MergeFree merges the nodes that nothing keeps apart any longer: of storages, when no rollback point does, and delta
 // layers, when they have no name in containerd either. So the stack of a storage that is updated often stays bounded.
 func (r *Merger) MergeFree(ctx context.Context) error {
 	_, _, err := r.mergeAll(ctx, func(dag.Node) bool { return true })
@@ -233,7 +233,7 @@ func (r *Merger) mergePair(ctx context.Context, m merging) (err error) {
 	if err := tree.Merge(ctx, r.nodes.FS(p.Upper), r.nodes.FS(p.Lower), below, dir); err != nil {
 		return fmt.Errorf("merge %v into %v: %w", p.Upper, p.Lower, err)
 	}
-	if err := r.nodes.InheritFlagged(into, p.Upper, p.Lower); err != nil {
+	if err := r.nodes.Flags().Inherit(into, p.Upper, p.Lower); err != nil {
 		return err
 	}
 	size, inodes, err := tree.Usage(ctx, dir)

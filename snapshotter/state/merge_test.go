@@ -19,8 +19,8 @@ import (
 
 func ofStorages(n dag.Node) bool { return n.Kind != dag.Layer }
 
-// TestMergeForOtherViews: two nodes are not merged for the bases over which they were seen when the merge began, if they have
-// come to be seen over another one since. Here, that one has a file which the upper node deletes.
+// TestMergeForOtherViews: two nodes are not merged for the bases over which they were seen when the merge began, if
+// they have come to be seen over another one since. Here, that one has a file which the upper node deletes.
 func TestMergeForOtherViews(t *testing.T) {
 	b := newBench(t)
 	one := b.layer("one", "")

@@ -177,7 +177,7 @@ func describe(n dag.Node, headOf dag.Storage) *nodeRecord {
 	return &nodeRecord{Node: n, Storage: headOf.Name, Key: headOf.Key}
 }
 
-// copyNode writes the record of a node, nil for one that the graph does not have any more. One without a directory,
+// copyNode writes the record of a node, nil for one that the graph no longer has. One without a directory,
 // which is damaged, has no place for it.
 func (m *mirror) copyNode(sequence uint64, id dag.NodeID, n *nodeRecord) error {
 	if n == nil {
@@ -341,7 +341,8 @@ func (m *mirror) catchUpAtStart() error {
 	return nil
 }
 
-// catchUpIfLate makes the files say what the graph says if some could not be written, be it that the disk was full.
+// catchUpIfLate makes the files say what the graph says if some could not be written, for example because the disk
+// was full.
 func (m *mirror) catchUpIfLate() error {
 	m.mu.Lock()
 	late := m.behind

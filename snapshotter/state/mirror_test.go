@@ -39,9 +39,9 @@ func storageNames(g *dag.Graph) (names []string) {
 	return names
 }
 
-// TestHealWhileCatchingUp: the daemon dies before the records of a change are copied, and the database is lost after any of the
-// steps by which the next one corrects them, while the directories of nodes that are gone are still in use. Nothing is
-// damaged, and once all is corrected nothing that is gone comes back.
+// TestHealWhileCatchingUp: the daemon dies before the records of a change are copied, and the database is lost after
+// any of the steps by which the next one corrects them, while the directories of nodes that are gone are still in
+// use. Nothing is damaged, and once all is corrected nothing that is gone comes back.
 func TestHealWhileCatchingUp(t *testing.T) {
 	b := newBench(t)
 	base := b.layer("default/1/base", "", "file")
@@ -97,8 +97,8 @@ func TestHealWhileCatchingUp(t *testing.T) {
 	}
 }
 
-// TestRemovedInUse: the daemon died before the records of a removal were copied, and what was removed is still in use at the
-// next start. When the database is lost after that the storage stays removed.
+// TestRemovedInUse: the daemon died before the records of a removal were copied, and what was removed is still in use
+// at the next start. When the database is lost after that the storage stays removed.
 func TestRemovedInUse(t *testing.T) {
 	b := newBench(t)
 	base := b.layer("default/1/base", "", "file")
@@ -134,8 +134,8 @@ func opened(t *testing.T, root string) (*mirror, func()) {
 	}
 }
 
-// TestDatabaseOneChangeBehind: bbolt goes by its other meta page when the one of the last change is damaged. The graph is rebuilt
-// if a record tells of that change; if none does the records are made to say what the database says.
+// TestDatabaseOneChangeBehind: bbolt goes by its other meta page when the one of the last change is damaged. The
+// graph is rebuilt if a record tells of that change; if none does the records are made to say what the database says.
 func TestDatabaseOneChangeBehind(t *testing.T) {
 	for name, told := range map[string]bool{"a record was written": true, "a record was deleted": false} {
 		t.Run(name, func(t *testing.T) {

@@ -38,8 +38,8 @@ type opening struct {
 }
 
 // openGraph opens the database. When it is lost, damaged or older than the files beside it, the graph is rebuilt from
-// those: what is on disk is newer than any backup of the database, and whatever a backup knows of that has no
-// directory any more is of no use.
+// those: what is on disk is newer than any backup of the database, and a node that a backup has and
+// that no longer has a directory is of no use.
 func openGraph(dir *nodes.Dir) (*store.Store, *records.Dir, []dag.NodeID, error) {
 	o := opening{nodes: dir, database: filepath.Join(dir.Root(), "graph.db")}
 	older, err := o.look()
@@ -88,7 +88,8 @@ func (o *opening) look() (older bool, err error) {
 	if older, err = store.MayBeOlder(o.database); err != nil {
 		return older, err
 	}
-	// The number is 0 when it is lost or damaged, or when there never was a change; an older one ends before what is copied.
+	// The number is 0 when it is lost or damaged, or when there never was a change; an older one ends before what is
+	// copied.
 	if o.recorded = position.Sequence; o.recorded == 0 || older {
 		newest, err := o.newest()
 		if err != nil {
@@ -143,7 +144,7 @@ func (o opening) untrusted(st *store.Store, err error) string {
 }
 
 // rebuild makes a database out of the records beside it. The old one is kept under another name, and directories that
-// nothing knows are set aside: nothing is deleted. After a crash it begins anew.
+// nothing knows are set aside: nothing is deleted. After a crash it begins again.
 func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
 	log.L.WithField("why", why).Warn("the graph is rebuilt from the directories of its nodes and the records beside them")
 	remains, unread, err := o.remains()
@@ -227,7 +228,7 @@ type unreadable struct {
 	err  error
 }
 
-// isDamage tells whether a record could not be read because of what it is. What the machine lacks, or does not let
+// isDamage reports whether a record could not be read because of what it is. What the machine lacks, or does not let
 // this process do, says nothing of the record: with that repaired, it can be read.
 func isDamage(err error) bool { return errdefs.IsDataLoss(err) || errors.Is(err, unix.EIO) }
 
@@ -264,8 +265,8 @@ type Rebuilt struct {
 	Aside []dag.NodeID `json:"aside,omitempty"`
 }
 
-// keep sets a damaged record aside, which else would be written anew or removed: there may be something to be read
-// from it.
+// keep sets a damaged record aside, which would otherwise be written again or removed: there may be something to be
+// read from it.
 func (o opening) keep(path string) error {
 	rest, err := filepath.Rel(o.nodes.Root(), path)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // Untouched reports whether nothing was written in an open node since it was made: it is empty, and its root is the
-// same as that of the nodes under it, which it was made with.
+// same as the root of the nodes under it, with which it was made.
 func (s *State) Untouched(
 	id dag.NodeID, under []dag.NodeID, same func(own, made tree.Meta) bool,
 ) (empty bool, err error) {

@@ -22,10 +22,10 @@ func (s *State) Seal(ctx context.Context, id dag.NodeID) error {
 	if err != nil || !flagged {
 		return err
 	}
-	if err := s.nodes.CanFlag(); err != nil {
+	if err := s.nodes.Flags().Able(); err != nil {
 		return FlagsLostError{err}
 	}
-	return s.nodes.MarkFlagged(id)
+	return s.nodes.Flags().Mark(id)
 }
 
 // FlagsLostError refuses a node whose files have inode flags that molt cannot keep.

@@ -124,7 +124,7 @@ func (s *State) StorageOf(key string) (st dag.Storage, ok bool) {
 	return st, ok
 }
 
-// has tells whether the graph has a node.
+// has reports whether the graph has a node.
 func (s *State) has(id dag.NodeID) (ok bool) {
 	s.Graph(func(g *dag.Graph) { _, ok = g.Node(id) })
 	return ok
@@ -228,13 +228,13 @@ func (s *State) CatchUp() error { return s.mirror.catchUpIfLate() }
 // SumUp sums up what is in frozen nodes, in the background.
 func (s *State) SumUp(ctx context.Context) error { return s.witness.attestContents(ctx) }
 
-// Failed returns a channel that is closed when no change can be made any more until the state is opened again, which
+// Failed returns a channel that is closed when no change can be made until the state is opened again, which
 // mends what is the matter: the database is damaged, or the disk failed while it was written to. What exists can
 // still be mounted.
 func (s *State) Failed() <-chan struct{} { return s.store.Failed() }
 
 // Do carries out transformations as one change of the graph, copies the records that changed, and dooms the
-// directories of what nothing needs any more.
+// directories of what nothing needs any longer.
 func (s *State) Do(ts ...dag.Transformation) error {
 	change, err := s.mirror.do(ts...)
 	if err != nil {
@@ -252,10 +252,10 @@ func (s *State) Do(ts ...dag.Transformation) error {
 	return nil
 }
 
-// Backup writes the graph as it is now to a database at path, in the place of what is there. Changes go on meanwhile.
-// The content of nodes is not part of it: restored over a state directory it is taken only if that has no newer
-// graph.
+// Backup writes the graph as it is now to a database at path, in the place of what is there. Changes go on in the
+// meantime. The content of nodes is not part of it: restored over a state directory it is taken only if that has no
+// newer graph.
 func (s *State) Backup(_ context.Context, path string) error { return s.store.Backup(path) }
 
-// Graph calls fn with the graph, which does not change meanwhile. fn must neither keep it nor block.
+// Graph calls fn with the graph, which does not change until fn returns. fn must neither keep it nor block.
 func (s *State) Graph(fn func(*dag.Graph)) { s.store.View(fn) }

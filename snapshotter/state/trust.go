@@ -86,11 +86,11 @@ const (
 	diskFailed  = "the disk failed before the layer was on it"
 )
 
-// halfWritten tells whether a power cut may have left a layer incomplete.
+// halfWritten reports whether a power cut may have left a layer incomplete.
 func (s *State) halfWritten(n dag.Node) bool { return n.Unsynced != "" && n.Unsynced != s.boot }
 
-// unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is not on
-// disk any more after it: such a layer stays damaged, as does one that the disk failed in, see [State.distrust].
+// unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is no longer on
+// disk after it: such a layer stays damaged, as does one that the disk failed in, see [State.distrust].
 func (s *State) unsynced(g *dag.Graph) []dag.NodeID {
 	return slices.DeleteFunc(g.Unsynced(), func(id dag.NodeID) bool {
 		n, _ := g.Node(id)

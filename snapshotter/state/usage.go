@@ -71,7 +71,7 @@ func (m *Meter) Measure(ctx context.Context) error {
 		if err == nil {
 			err = m.state.Do(dag.Measure{Node: id, Size: size, Inodes: inodes})
 		}
-		// The node may have gone meanwhile.
+		// The node may be gone by now.
 		if err != nil && !errdefs.IsNotFound(err) && !errors.Is(err, fs.ErrNotExist) {
 			m.unmeasured.failed(id, time.Now())
 			errs = append(errs, fmt.Errorf("node %v: %w", id, err))

@@ -139,7 +139,7 @@ type fateOf func(*dag.Graph, RollbackRequest, string) Undone
 // nothingToUndo: the update neither has moved the storage nor will.
 const nothingToUndo Fate = ""
 
-// undoFate is that of [Rollbacks.Undo].
+// undoFate is the fate of a storage in [Rollbacks.Undo].
 func undoFate(g *dag.Graph, r RollbackRequest, name string) (one Undone) {
 	one.Storage = name
 	u, _ := g.Update(r.Update)
@@ -172,7 +172,7 @@ func undoFate(g *dag.Graph, r RollbackRequest, name string) (one Undone) {
 	return one
 }
 
-// cancelFate is that of [Rollbacks.Cancel].
+// cancelFate is the fate of a storage in [Rollbacks.Cancel].
 func cancelFate(g *dag.Graph, r RollbackRequest, name string) Undone {
 	st, _ := g.Storage(name)
 	if st.AwaitsRollback(r.Update) {

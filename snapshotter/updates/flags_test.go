@@ -17,8 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
-// TestFlagsLostHold: a storage whose inode flags cannot be kept is held with the reason, it is not given up; other operations are
-// refused as things stand.
+// TestFlagsLostHold: a storage whose inode flags cannot be kept is held with the reason, it is not given up; other
+// operations are refused as things stand.
 func TestFlagsLostHold(t *testing.T) {
 	i := snapshottertest.New(t)
 	p := &updates.Staged{Draft: i.State().Begin(state.Nothing)}

@@ -52,7 +52,7 @@ func (r *Reports) Check(context.Context) (found []state.Problem, _ error) {
 // keepUpdates is how many records of updates that are history are kept for people to look at.
 const keepUpdates = 100
 
-// Forget drops the records of the oldest updates that are history, and the reports that no record names any more.
+// Forget drops the records of the oldest updates that are history, and the reports that no record names any longer.
 func (r *Reports) Forget(context.Context) error {
 	var old []dag.UpdateID
 	r.state.Graph(func(g *dag.Graph) {

@@ -13,7 +13,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
-// TestReportsOutliveNothing: a report is kept while it is in the making and while a record names it, and goes at once after that.
+// TestReportsOutliveNothing: a report is kept while it is in the making and while a record names it, and goes at once
+// after that.
 func TestReportsOutliveNothing(t *testing.T) {
 	i := snapshottertest.New(t)
 	stage := func(head dag.NodeID) (*updates.Staged, string) {

@@ -41,7 +41,7 @@ func (rn *Runner) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.Stat
 	return dag.Applied, errors.Join(err, again)
 }
 
-// rollbackFree rolls a storage back, as it was asked for, that is free and whose lock the caller holds.
+// rollbackFree rolls back a storage that is free and whose lock the caller holds.
 func (rn *Runner) rollbackFree(ctx context.Context, st dag.Storage, how dag.Pending) (err error) {
 	p, err := rn.stager.Rollback(ctx, st, how.Carry)
 	defer func() { err = errors.Join(err, p.Close()) }()
@@ -94,7 +94,7 @@ func (s *Stager) Rollback(ctx context.Context, st dag.Storage, carry bool) (*Sta
 	if err := s.squash(ctx, written, s.nodes.Stack(k.next), dir); err != nil {
 		return p, err
 	}
-	if err := s.nodes.InheritFlagged(p.carried, written...); err != nil {
+	if err := s.nodes.Flags().Inherit(p.carried, written...); err != nil {
 		return p, err
 	}
 	k.below = append([]dag.NodeID{}, k.next...)

@@ -69,8 +69,8 @@ func (rn *Runner) giveUpBinds() error {
 	return rn.state.Do(records...)
 }
 
-// Run services the storages of an update that are not yet done. What the end of the context leaves undone, which is
-// that of the daemon, goes on after a restart. What somebody else is at work with is left to them.
+// Run services the storages of an update that are not yet done. The context ends with the daemon; what is undone then
+// goes on after a restart. A storage that is being serviced already is left alone.
 func (rn *Runner) Run(ctx context.Context, id dag.UpdateID) {
 	tried := map[task]bool{}
 	for rn.runExclusively(ctx, id, tried) && len(rn.untried(id, tried)) > 0 {
@@ -186,8 +186,8 @@ func (rn *Runner) unfinished(id dag.UpdateID) (names []string) {
 	return names
 }
 
-// updateOne services one storage, or leaves it to be serviced at its next start when it is in use. That there is no
-// such storage any more needs no record: whoever ended it, or gave it another name, has seen to that.
+// updateOne services one storage, or leaves it to be serviced at its next start when it is in use. A missing storage
+// needs no record: ending or renaming it updated the outcome.
 func (rn *Runner) updateOne(ctx context.Context, name string, id dag.UpdateID) (state dag.State, err error) {
 	state = dag.Staging
 	err = rn.tracker.WhenFree(ctx, name, rn.assumesFree(id), func(st dag.Storage, u use.Use) (err error) {
@@ -227,8 +227,8 @@ func (rn *Runner) goesUntil(id dag.UpdateID, storage string) (until dag.State) {
 	return until
 }
 
-// concerned returns how far an update has come for a storage, and why it does not concern it any more: it may have been
-// moved since the update began.
+// concerned returns how far an update has come for a storage. The error says why the update no longer concerns it: the
+// storage may have been moved since the update began.
 func (rn *Runner) concerned(st dag.Storage, id dag.UpdateID) (state dag.State, err error) {
 	rn.state.Graph(func(g *dag.Graph) {
 		u, _ := g.Update(id)
@@ -281,7 +281,7 @@ func (rn *Runner) updateFailed(st dag.Storage, id dag.UpdateID, why error) (dag.
 	return dag.Planned, errors.Join(why, rn.state.Do(again))
 }
 
-// mayPass tells whether something failed for want of what there may be enough of later.
+// mayPass reports whether something failed because of a shortage that may pass.
 func mayPass(err error) bool {
 	return slices.ContainsFunc([]unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO},
 		func(lack unix.Errno) bool { return errors.Is(err, lack) })

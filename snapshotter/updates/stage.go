@@ -169,7 +169,7 @@ func (s *Stager) writeDelta(ctx context.Context, st dag.Storage, p *Staged, k st
 	if err := plan.Write(ctx, dir); err != nil {
 		return fmt.Errorf("write side effects: %w", err)
 	}
-	return s.nodes.InheritFlagged(p.delta, k.user...)
+	return s.nodes.Flags().Inherit(p.delta, k.user...)
 }
 
 func (s *Stager) input(st dag.Storage, k stacks) (servicing.Input, error) {

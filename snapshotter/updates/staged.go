@@ -17,7 +17,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
-// Staged is what is written for a storage and not yet shown. Whoever has it closes its draft, also when it is held.
+// Staged is what is written for a storage and not yet shown. The caller closes its draft, also when the storage is
+// held.
 type Staged struct {
 	*state.Draft
 	update               dag.UpdateID

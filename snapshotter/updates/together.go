@@ -75,7 +75,7 @@ func (rn *Runner) whenAllFree(ctx context.Context, id dag.UpdateID) error {
 	}
 }
 
-// switchTogether services storages that were found to be free. It reports false when that has changed meanwhile.
+// switchTogether services storages that were found to be free. It reports false when that has changed in the meantime.
 func (rn *Runner) switchTogether(ctx context.Context, id dag.UpdateID, names []string) (done bool, err error) {
 	var (
 		parts   []*state.Draft

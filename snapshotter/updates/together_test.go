@@ -14,7 +14,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
-// TestNotStarted: the reason why several storages were not updated together is given once, with the storage that it is about.
+// TestNotStarted: the reason why several storages were not updated together is given once, with the storage that it
+// is about.
 func TestNotStarted(t *testing.T) {
 	blocked := &keptBackError{"default/web", fmt.Errorf("container web is running: %w", errdefs.ErrFailedPrecondition)}
 	if !errdefs.IsFailedPrecondition(blocked) {

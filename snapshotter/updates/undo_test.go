@@ -16,8 +16,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
-// TestRollbackWithdrawnMeanwhile: a rollback that is withdrawn after somebody began to carry it out does not happen, and is not
-// waited for again, whether it succeeds or fails. One that was carried out first cannot be withdrawn.
+// TestRollbackWithdrawnMeanwhile: a rollback that is withdrawn after somebody began to carry it out does not happen,
+// and is not waited for again, whether it succeeds or fails. One that was carried out first cannot be withdrawn.
 func TestRollbackWithdrawnMeanwhile(t *testing.T) {
 	i := snapshottertest.New(t)
 	one := i.Layer("default/1/one", "", "a")

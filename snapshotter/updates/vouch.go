@@ -49,7 +49,7 @@ func (a *Announcer) unvouched() (ids []dag.UpdateID) {
 }
 
 // vouch has updates that images announced go as far as those of trusted sources do, once containerd has a name from
-// such a source for the image. What is withdrawn or asked for meanwhile is left alone.
+// such a source for the image. What an operator withdraws or asks for in the meantime is left alone.
 func (a *Announcer) vouch(ctx context.Context, ids []dag.UpdateID) {
 	asked := map[dag.UpdateID]bool{}
 	for _, id := range ids {
@@ -87,8 +87,8 @@ func (a *Announcer) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 		if err := a.state.Do(renewed); err != nil {
 			return err
 		}
-		log.G(ctx).WithField("update", id.String()).WithField("image",
-			name).Info("an image of a trusted source announces the update")
+		log.G(ctx).WithFields(log.Fields{"update": id.String(), "image": name}).
+			Info("an image of a trusted source announces the update")
 		a.tasks.Go(func(ctx context.Context) { a.runner.Run(ctx, id) })
 	}
 	return nil

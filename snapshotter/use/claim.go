@@ -20,8 +20,8 @@ type Claim struct {
 	head    dag.NodeID // 0 for none
 }
 
-// Close gives a head that is still open its work directory back, and deletes that of one that was frozen. A second call
-// does nothing.
+// Close gives a head that is still open its work directory back, and deletes the work directory of one that was
+// frozen. A second call does nothing.
 func (c *Claim) Close() error {
 	head := c.head
 	if head == 0 {
@@ -30,9 +30,9 @@ func (c *Claim) Close() error {
 	c.head = 0
 	defer c.tracker.claims.Remove(head)
 	if c.tracker.state.IsOpen(head) {
-		return c.tracker.nodes.RestoreWork(head)
+		return c.tracker.nodes.WorkDirs().Restore(head)
 	}
-	if err := c.tracker.nodes.DropWork(head); err != nil { // the storage has moved all the same
+	if err := c.tracker.nodes.WorkDirs().Drop(head); err != nil { // the storage has moved all the same
 		log.L.WithError(err).Warn("a frozen node keeps its work directory; it is deleted later")
 		c.tracker.kept.Add(head)
 	}
@@ -72,7 +72,7 @@ func (t *Tracker) ClaimNow(ctx context.Context, st dag.Storage, assumeFree bool)
 		return c, Use{}
 	}
 	// A mount may have found the directory before it was renamed, and not have come further when the kernel was asked.
-	if err := t.nodes.RenewWork(st.Head); err != nil {
+	if err := t.nodes.WorkDirs().Renew(st.Head); err != nil {
 		return Claim{}, t.unclaimed(&c, unanswered(st, err))
 	}
 	if asked := t.asked(st, table); !asked.Free() && !assumeFree {
@@ -91,7 +91,7 @@ func (t *Tracker) beginClaim(
 	t.claims.Add(st.Head)
 	layered := t.layered(st)
 	if layered {
-		if err := t.nodes.WithdrawWork(st.Head); err != nil {
+		if err := t.nodes.WorkDirs().Withdraw(st.Head); err != nil {
 			return c, table, u, err
 		}
 	}

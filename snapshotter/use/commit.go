@@ -51,7 +51,7 @@ func (t *Tracker) ClaimCommit(ctx context.Context, n dag.Name) (done func() erro
 	if keys.Parse(n.Key).Extraction() {
 		t.claims.Add(st.Head)
 		c := Claim{tracker: t, head: st.Head}
-		return c.Close, t.nodes.WithdrawWork(st.Head)
+		return c.Close, t.nodes.WorkDirs().Withdraw(st.Head)
 	}
 	unlock, err := t.state.TryLock(ctx, st.Name)
 	if err != nil {

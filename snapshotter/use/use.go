@@ -42,7 +42,7 @@ type Process struct {
 
 func (p Process) String() string { return fmt.Sprintf("process %d (%s)", p.PID, p.Name) }
 
-// Use is how a storage is in use at a moment. The zero value is that of a free one.
+// Use is how a storage is in use at a moment. The zero value means that it is free.
 type Use struct {
 	Code Code
 	// Container is the key of the container that has the storage, empty if none has.

@@ -22,7 +22,7 @@ func (t *Tracker) restoreWork() error {
 	})
 	var errs []error
 	for _, head := range heads {
-		errs = append(errs, t.nodes.RestoreWork(head))
+		errs = append(errs, t.nodes.WorkDirs().Restore(head))
 	}
 	return errors.Join(errs...)
 }
@@ -31,7 +31,7 @@ func (t *Tracker) restoreWork() error {
 func (t *Tracker) DropKept() error {
 	var errs []error
 	for _, id := range t.kept.List() {
-		if err := t.nodes.DropWork(id); err != nil {
+		if err := t.nodes.WorkDirs().Drop(id); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -54,12 +54,12 @@ func (t *Tracker) DropWork(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if ready, away := t.nodes.HasWork(id); !ready && !away {
+		if ready, away := t.nodes.WorkDirs().Has(id); !ready && !away {
 			continue
 		}
-		if err := t.nodes.DropWork(id); err != nil {
-			log.G(ctx).WithError(err).WithField("node",
-				id.String()).Warn("failed to delete the work directory of a frozen node; it is tried again")
+		if err := t.nodes.WorkDirs().Drop(id); err != nil {
+			log.G(ctx).WithError(err).WithField("node", id.String()).
+				Warn("failed to delete the work directory of a frozen node; it is tried again")
 			t.kept.Add(id)
 		}
 	}

@@ -55,10 +55,13 @@ const driverName = "config"
 var _ plan.Resolver = (*driver)(nil)
 
 // driver merges configuration files by key.
-type driver struct{ plan plan.Plan }
+type driver struct {
+	plan    plan.Plan
+	renames map[string][]config.Renaming // by file, as the base declares them; nil until they are read
+}
 
 // New makes the driver of a plan.
-func New(p plan.Plan) plan.Driver { return &driver{p} }
+func New(p plan.Plan) plan.Driver { return &driver{plan: p} }
 
 // Name returns what the driver is called.
 func (dr *driver) Name() string { return driverName }
@@ -91,17 +94,28 @@ func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 	}
 	old, base, user := contents[sides.Old], contents[sides.New], contents[sides.User]
 	format, _ := configFormat(t.Path)
+	declared, err := dr.declared(t.Path)
+	if err != nil {
+		return plan.Decision{}, false, err
+	}
+	for _, r := range declared {
+		old, user = format.Renamed(old, r), format.Renamed(user, r)
+	}
 	content, byKey := format.Merge(old, base, user)
 	lines, byLines := diff3.Merge(old, base, user)
 	switch {
-	case byKey == nil && (byLines != nil || format.Agrees(lines, old, base, user) != nil):
+	case byKey == nil && (byLines != nil || len(declared) > 0 || format.Agrees(lines, old, base, user) != nil):
 		d := plan.Decision{Verdict: report.Merge, Rule: "A4", Reason: "merged by key", Result: sides.Makes(t, content)}
 		return d, true, nil //nolint:nilerr // that the lines conflict is why the keys decide
 	case errors.Is(byKey, config.ErrConflict) && byLines == nil && !format.Sound(lines, base, user):
 		d, err := dr.plan.KeepUsers(t)
 		d.Reason += "; the lines are apart, but say the same thing twice"
 		return d, true, err
-	default:
-		return plan.Decision{}, false, nil
 	}
+	if renamed := perhaps(format.PerhapsRenamed(old, base, user)); renamed != "" && byKey != nil && byLines != nil {
+		d, err := dr.plan.KeepUsers(t)
+		d.Reason += renamed
+		return d, true, err
+	}
+	return plan.Decision{}, false, nil
 }

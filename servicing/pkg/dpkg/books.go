@@ -39,7 +39,8 @@ type books struct {
 	abandoned  bool     // the user removed the database
 	changed    bool     // the new base's database is not that of the old one
 
-	refused unit.Refused // the ties that could not be kept
+	refused unit.Refused      // the ties that could not be kept
+	moves   map[string]string // of configuration files, see Renamed; nil until they are read
 }
 
 // Read reads the databases and decides on each package.

@@ -69,7 +69,8 @@ func (m *merger) sameGroup(o, n string) bool {
 	return o == n && slices.Equal(groups.o.withID(uint32Of(o)), groups.n.withID(uint32Of(n)))
 }
 
-// mergeSets merges comma-separated names: the user's, in their order, with what the base added and without what it removed.
+// mergeSets merges comma-separated names: the user's, in their order, with what the base added and without what it
+// removed.
 func mergeSets(o, n, u string) string {
 	switch o {
 	case n:

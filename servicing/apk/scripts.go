@@ -70,8 +70,8 @@ func text(field []byte) string {
 	return string(before)
 }
 
-// MergeScripts makes the archive of the scripts of the result's packages out of those of both sides. It reports false when
-// one of them is not understood.
+// MergeScripts makes the archive of the scripts of the result's packages out of those of both sides. It reports false
+// when one of them is not understood.
 func MergeScripts(choices []unit.Choice, base, user []byte) ([]byte, bool) {
 	ofBase, okBase := members(base)
 	ofUser, okUser := members(user)

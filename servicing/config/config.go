@@ -1,9 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config merges structured configuration files by key where a merge by lines cannot: the user's file gets what the
-// base changed, and every byte of everything else stays as it is, comments, order and spaces included. What comes out is
-// read again, and must say what it shall; else there is no merge.
+// Package config merges structured configuration files by key where a merge by lines cannot: the user's file gets
+// what the base changed, and every byte of everything else stays as it is, comments, order and spaces included. What
+// comes out is read again, and must say what it shall; else there is no merge.
 package config
 
 import (
@@ -95,8 +95,8 @@ func (f Format) Agrees(merged, old, base, user []byte) error {
 	return nil
 }
 
-// Sound tells whether a file that was merged otherwise is understood, and has no key more than once that neither side has
-// more than once.
+// Sound tells whether a file that was merged otherwise is understood, and has no key more than once that neither side
+// has more than once.
 func (f Format) Sound(merged, base, user []byte) bool {
 	if _, err := f.says(merged); err != nil || f.values != nil || f.entries == nil {
 		return err == nil // a key that is there twice is not understood
@@ -224,9 +224,10 @@ func (f Format) parse(content []byte) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
+	separated := func(part string) bool { return strings.Contains(part, separator) }
 	for i := range all {
 		e := &all[i]
-		if len(e.path) > maxDepth || slices.ContainsFunc(e.path, func(part string) bool { return strings.Contains(part, separator) }) {
+		if len(e.path) > maxDepth || slices.ContainsFunc(e.path, separated) {
 			return nil, ErrForm
 		}
 		if known := d.byKey[e.key()]; known != nil {

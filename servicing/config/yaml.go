@@ -32,8 +32,8 @@ func yamlRoot(content []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-// plainYAML tells whether there are no anchors, aliases, merged mappings, keys that are no texts, keys that are there twice,
-// and nothing nested too deeply.
+// plainYAML tells whether there are no anchors, aliases, merged mappings, keys that are no texts, keys that are there
+// twice, and nothing nested too deeply.
 func plainYAML(n *yaml.Node, depth int) bool {
 	if depth > maxDepth || n.Anchor != "" || n.Kind == yaml.AliasNode {
 		return false
@@ -77,7 +77,8 @@ func yamlMapping(mapping *yaml.Node, path []string, lines []string, end int) []e
 		}
 		e := entry{path: append(slices.Clip(path), key.Value), first: key.Line - 1, last: lastOf(lines, key.Line-1, next)}
 		e.value = text(lines[e.first : e.last+1])
-		e.container = value.Kind == yaml.MappingNode && value.Style&yaml.FlowStyle == 0 && len(value.Content) > 0 && value.Line > key.Line
+		e.container = value.Kind == yaml.MappingNode && value.Style&yaml.FlowStyle == 0 &&
+			len(value.Content) > 0 && value.Line > key.Line
 		out = append(out, e)
 		if e.container {
 			out = append(out, yamlMapping(value, e.path, lines, next)...)
@@ -86,8 +87,8 @@ func yamlMapping(mapping *yaml.Node, path []string, lines []string, end int) []e
 	return out
 }
 
-// lastOf returns the last line of what begins at a line and ends before another: comments and empty lines belong to what
-// comes next.
+// lastOf returns the last line of what begins at a line and ends before another: comments and empty lines belong to
+// what comes next.
 func lastOf(lines []string, first, next int) int {
 	last := max(next-1, first)
 	for last > first && (strings.TrimSpace(lines[last]) == "" || isComment(lines[last])) {

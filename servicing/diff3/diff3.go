@@ -4,10 +4,11 @@
 // Package diff3 merges two changed versions of a text with the version that both come from.
 //
 // It is the algorithm of Khanna, Kunal and Pierce ("A Formal Investigation of Diff3", 2007) with git's notion of a
-// conflict: changes that overlap or touch are in conflict unless both sides made the same one. It is stricter than git in
-// one respect: where equal lines make it ambiguous which place a change belongs to, all these places count as changed.
-// Whoever merges by hand sees what came out; here nobody looks, so a merge must not depend on a guess. A diff library
-// returns one of the shortest edit scripts; this needs to know what all of them have in common, so it finds its own.
+// conflict: changes that overlap or touch are in conflict unless both sides made the same one. It is stricter than
+// git in one respect: where equal lines make it ambiguous which place a change belongs to, all these places count as
+// changed. Whoever merges by hand sees what came out; here nobody looks, so a merge must not depend on a guess. A
+// diff library returns one of the shortest edit scripts; this needs to know what all of them have in common, so it
+// finds its own.
 //
 // Bytes are preserved: line ends (LF and CRLF) and a missing newline at the end are part of the lines.
 package diff3

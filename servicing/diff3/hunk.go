@@ -29,8 +29,8 @@ func hunks(o, side []int) ([]hunk, bool) {
 	return out, true
 }
 
-// region is a range of o, lo to hi, with all the changes in it. Its ends lie outside every hunk, or at the edge of one, so
-// that each side has a range that corresponds to it.
+// region is a range of o, lo to hi, with all the changes in it. Its ends lie outside every hunk, or at the edge of
+// one, so that each side has a range that corresponds to it.
 type region struct {
 	lo, hi int
 	a, b   span

@@ -87,8 +87,8 @@ func Parse(content []byte) *Database {
 	return db
 }
 
-// Unfinished returns the packages that the package manager was working on when it was interrupted: neither installed nor
-// removed, or with triggers that were not processed.
+// Unfinished returns the packages that the package manager was working on when it was interrupted: neither installed
+// nor removed, or with triggers that were not processed.
 func (db *Database) Unfinished() []*unit.Package {
 	var out []*unit.Package
 	for _, p := range db.Packages {

@@ -162,7 +162,8 @@ func (w *world) clashes(of *unit.Package, r relation) bool {
 	})
 }
 
-// outOfStep returns the same package of another architecture, where both can be there only in one version and are not; nil for none.
+// outOfStep returns the same package of another architecture, where both can be there only in one version and are
+// not; nil for none.
 func (w *world) outOfStep(of *unit.Package) *unit.Package {
 	if stanza(of).Get("Multi-Arch") != "same" {
 		return nil

@@ -65,7 +65,9 @@ func rewriteStanza(b block, s *source) string {
 		name     string
 		was, now []string
 	}{
-		{"uris", b.source.places, s.places}, {"suites", b.source.suites, s.suites}, {"components", b.source.components, s.components},
+		{"uris", b.source.places, s.places},
+		{"suites", b.source.suites, s.suites},
+		{"components", b.source.components, s.components},
 	} {
 		if slices.Equal(f.was, f.now) {
 			continue

@@ -74,14 +74,15 @@ type Result struct {
 	// UIDs and GIDs map ids as the new base has them to those of the result, where they differ: files of the new base
 	// that belong to the first must belong to the second.
 	UIDs, GIDs map[uint32]uint32
-	// StandingUIDs and StandingGIDs are the same for ids that differed before: only files of the new base that the old one
-	// did not have, or had with another owner, must follow.
+	// StandingUIDs and StandingGIDs are the same for ids that differed before: only files of the new base that the old
+	// one did not have, or had with another owner, must follow.
 	StandingUIDs, StandingGIDs map[uint32]uint32
-	// Kept holds the accounts and groups that the new base dropped and that stay because files of the user belong to them.
+	// Kept holds the accounts and groups that the new base dropped and that stay because files of the user belong to
+	// them.
 	Kept  []Account
 	Notes []Note
-	// Shared says which accounts of the new base have the id of somebody else, because no id is free: files of one would
-	// belong to the other.
+	// Shared says which accounts of the new base have the id of somebody else, because no id is free: files of one
+	// would belong to the other.
 	Shared []Note
 }
 

@@ -38,7 +38,8 @@ func (m *merger) mergeFields(f File, name string) []string {
 	o, stored, u := t.o.get(name), t.n.get(name), t.u.get(name)
 	n := m.translated(f, t.n.records[t.n.index[name]]).fields
 	if f == Passwd && o != nil && m.sameGroup(o[groupID], stored[groupID]) {
-		n[groupID] = o[groupID] // it means what it meant: that the user gave the group another id is no change of the base's
+		// it means what it meant: that the user gave the group another id is no change of the base's
+		n[groupID] = o[groupID]
 	}
 	out := slices.Clone(u)
 	for i, kind := range fieldKinds[f] {

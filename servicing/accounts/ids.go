@@ -69,7 +69,8 @@ func (m *merger) mapCommon(f File, present map[string]bool, out, standing map[ui
 		if other, mapped := out[base]; mapped && other != user {
 			m.note(
 				f, name,
-				fmt.Sprintf("keeps id %d; the base's files of id %d go to id %d, as those of another name", user, base, other),
+				fmt.Sprintf("keeps id %d; the base's files of id %d go to id %d, as those of another name", user, base,
+					other),
 			)
 			continue
 		}

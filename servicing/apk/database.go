@@ -26,7 +26,8 @@ func Parse(content []byte) *Database {
 	db := &Database{}
 	for _, record := range records(string(content)) {
 		p := &unit.Package{
-			Name: get(record, 'P'), Arch: get(record, 'A'), Version: get(record, 'V'), State: unit.Installed, Record: record,
+			Name: get(record, 'P'), Arch: get(record, 'A'), Version: get(record, 'V'), State: unit.Installed,
+			Record: record,
 		}
 		if p.Name == "" || p.Version == "" {
 			db.unknown = append(db.unknown, record)

@@ -65,7 +65,8 @@ func Find(ctx context.Context, in Input) ([]report.CheckFinding, error) {
 		}
 	}
 	slices.SortFunc(c.findings, func(a, b report.CheckFinding) int {
-		return cmp.Or(sides.ComparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
+		return cmp.Or(sides.ComparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check),
+			cmp.Compare(a.Message, b.Message))
 	})
 	return slices.CompactFunc(c.findings, func(a, b report.CheckFinding) bool {
 		return a.Path == b.Path && a.Check == b.Check && a.Message == b.Message

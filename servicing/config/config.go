@@ -18,7 +18,8 @@ import (
 var (
 	// ErrConflict tells that both sides changed one key to something else.
 	ErrConflict = errors.New("both sides changed one key")
-	// ErrForm tells that one of the files is not understood, too large, or of a form in which keys cannot be told apart.
+	// ErrForm tells that one of the files is not understood, too large, or of a form in which keys cannot be told
+	// apart.
 	ErrForm = errors.New("not a file that can be merged by key")
 )
 

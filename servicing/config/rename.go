@@ -56,7 +56,8 @@ func (f Format) PerhapsRenamed(old, base, user []byte) (found []Renaming) {
 		var to []string
 		for candidate := range n {
 			in, other := splitKey(candidate)
-			if _, before := o[candidate]; !before && in == section && plain(n[candidate], other) == plain(o[key], name) {
+			if _, before := o[candidate]; !before && in == section &&
+				plain(n[candidate], other) == plain(o[key], name) {
 				to = append(to, other)
 			}
 		}

@@ -42,7 +42,8 @@ func plainYAML(n *yaml.Node, depth int) bool {
 	for i, child := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 0 {
 			key := child.Tag + child.Value
-			if child.Kind != yaml.ScalarNode || child.Tag == "!!merge" || seen[key] || strings.Contains(child.Value, "\n") {
+			if child.Kind != yaml.ScalarNode || child.Tag == "!!merge" || seen[key] ||
+				strings.Contains(child.Value, "\n") {
 				return false
 			}
 			seen[key] = true
@@ -75,7 +76,8 @@ func yamlMapping(mapping *yaml.Node, path []string, lines []string, end int) []e
 		if i+2 < len(mapping.Content) {
 			next = mapping.Content[i+2].Line - 1
 		}
-		e := entry{path: append(slices.Clip(path), key.Value), first: key.Line - 1, last: lastOf(lines, key.Line-1, next)}
+		e := entry{path: append(slices.Clip(path), key.Value), first: key.Line - 1,
+			last: lastOf(lines, key.Line-1, next)}
 		e.value = text(lines[e.first : e.last+1])
 		e.container = value.Kind == yaml.MappingNode && value.Style&yaml.FlowStyle == 0 &&
 			len(value.Content) > 0 && value.Line > key.Line

@@ -55,7 +55,8 @@ func regions(a, b []hunk) []region {
 		h := (*next)[0]
 		*next = (*next)[1:]
 		if last := len(out) - 1; last < 0 || h.start > out[last].hi {
-			out = append(out, region{lo: h.start, hi: h.end, a: span{from: h.start + grownA}, b: span{from: h.start + grownB}})
+			out = append(out, region{lo: h.start, hi: h.end, a: span{from: h.start + grownA},
+				b: span{from: h.start + grownB}})
 		}
 		r := &out[len(out)-1]
 		r.hi = max(r.hi, h.end)

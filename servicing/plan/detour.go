@@ -26,7 +26,8 @@ type detour struct {
 func (w *walk) beginDetour(t sides.Three) error {
 	d := &detour{from: t.Was, made: make(map[string]bool)}
 	decided := Decision{
-		Verdict: report.Take, Rule: "C5", Reason: "no directory in the base any more; what the user has in it is set aside",
+		Verdict: report.Take, Rule: "C5",
+		Reason: "no directory in the base any more; what the user has in it is set aside",
 		Result: sides.Shows(t.N),
 	}
 	if t.N.Is(tree.Symlink) {

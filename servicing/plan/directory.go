@@ -106,7 +106,8 @@ func (w *walk) directoryOverFile(t sides.Three) error {
 		}
 	default:
 		if err := w.result.Decide(t, w.result.Settle(policy.ConcernTypeByBase, t, Decision{
-			Verdict: report.Take, Rule: "C7", Reason: "a directory in the base now; the user's file is set aside", Aside: true,
+			Verdict: report.Take, Rule: "C7", Reason: "a directory in the base now; the user's file is set aside",
+			Aside:  true,
 			Result: sides.Shows(t.N),
 		})); err != nil {
 			return err

@@ -35,7 +35,8 @@ type walk struct {
 
 func newWalk(p *Planner) *walk {
 	return &walk{
-		views: p.views, policy: p.policy, pins: p.pins, paths: p.paths, result: p.result, rules: p.rules, links: p.links,
+		views: p.views, policy: p.policy, pins: p.pins, paths: p.paths, result: p.result, rules: p.rules,
+		links:  p.links,
 		owners: p.owners,
 		hidden: make(map[string]bool), renames: &renames{views: p.views, arrived: make(map[string][]string)},
 	}

@@ -115,14 +115,16 @@ const (
 	ConcernDeletedByBase Concern = "deleted-by-base" // changed by the user, not in the new base
 	ConcernDeletedByUser Concern = "deleted-by-user" // deleted by the user, changed by the new base
 	ConcernTypeByUser    Concern = "type-by-user"    // replaced by the user with another kind of file
-	ConcernTypeByBase    Concern = "type-by-base"    // replaced by the base with another kind of file, changed by the user
-	ConcernIdentity      Concern = "identity"        // what makes the instance itself, different in the new base
-	ConcernDependency    Concern = "dependency"      // a package of the user's needs another version than the base's
+	// replaced by the base with another kind of file, changed by the user
+	ConcernTypeByBase Concern = "type-by-base"
+	ConcernIdentity   Concern = "identity"   // what makes the instance itself, different in the new base
+	ConcernDependency Concern = "dependency" // a package of the user's needs another version than the base's
 )
 
 // The kinds of findings.
 const (
-	ConcernPackagedProgram Concern = "packaged-program" // a program of a package lacks a library, a version or its loader
+	// a program of a package lacks a library, a version or its loader
+	ConcernPackagedProgram Concern = "packaged-program"
 	ConcernOwnProgram      Concern = "own-program"      // the same for a program of no package
 	ConcernReplacedLibrary Concern = "replaced-library" // a library of the user's lacks symbol versions of the base's
 	ConcernScript          Concern = "script"           // the interpreter of a script is gone
@@ -162,7 +164,8 @@ func Concerns() []ConcernInfo {
 		{ConcernIdentity, ActionKeep, whole, ""},
 		{
 			ConcernDependency, ActionKeepSource, []Action{ActionKeepSource, ActionKeep, ActionHold},
-			"keep-source keeps what is needed, with all packages of its source, where what needs it is of that source, too; " +
+			"keep-source keeps what is needed, with all packages of its source, where what needs it is of that " +
+				"source, too; " +
 				"keep does so whatever the source; the fixes of what is kept wait",
 		},
 		{ConcernPackagedProgram, ActionHold, finding, ""},
@@ -206,11 +209,13 @@ func (p Policy) validate() error {
 				names = append(names, info.Concern)
 			}
 			errs = append(errs, fmt.Errorf(
-				"%w: policy for %q: there is no such kind of conflict or finding; there are %s", ErrOptions, c, join(names),
+				"%w: policy for %q: there is no such kind of conflict or finding; there are %s", ErrOptions, c,
+				join(names),
 			))
 		case !slices.Contains(info.Allowed, p[c]):
 			errs = append(
-				errs, fmt.Errorf("%w: policy for %q: it cannot be %q; allowed are %s", ErrOptions, c, p[c], join(info.Allowed)),
+				errs, fmt.Errorf("%w: policy for %q: it cannot be %q; allowed are %s", ErrOptions, c, p[c],
+					join(info.Allowed)),
 			)
 		}
 	}

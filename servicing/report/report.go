@@ -20,8 +20,8 @@ const Version = 1
 // may be added without a new version.
 type Report struct {
 	Version int `json:"version"`
-	// Counts holds by verdict how many paths there were; also those that are not listed because there is nothing to tell
-	// of them: the user's own, and those that neither side changed.
+	// Counts holds by verdict how many paths there were; also those that are not listed because there is nothing to
+	// tell of them: the user's own, and those that neither side changed.
 	Counts   map[Verdict]int `json:"counts"`
 	Packages []PackageReport `json:"packages"` // those that differ between the sides
 	IDs      []IDRemap       `json:"ids"`

@@ -85,8 +85,8 @@ func mergeMode(t Three, xattrs map[string]tree.Value) uint32 {
 	return mode
 }
 
-// takenAway returns the bits that the new base takes away from the user's mode. A class that has nothing left in the base loses all,
-// and one that may no longer read does not write: nobody means that.
+// takenAway returns the bits that the new base takes away from the user's mode. A class that has nothing left in the
+// base loses all, and one that may no longer read does not write: nobody means that.
 func takenAway(o, n, u uint32) uint32 {
 	removed := o &^ n
 	for shift := range 3 {

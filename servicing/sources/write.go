@@ -26,7 +26,8 @@ func rewrite(form Form, b block, s *source) string {
 }
 
 func equal(a, b *source) bool {
-	return slices.Equal(a.places, b.places) && slices.Equal(a.suites, b.suites) && slices.Equal(a.components, b.components)
+	return slices.Equal(a.places, b.places) && slices.Equal(a.suites, b.suites) &&
+		slices.Equal(a.components, b.components)
 }
 
 // comment returns what follows an entry in its line, with the end of the line.

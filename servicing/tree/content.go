@@ -14,8 +14,8 @@ import (
 
 // SameContent reports whether two entries have the same content, metadata aside: regular files by their bytes, symbolic
 // links by target, devices by number; directories, FIFOs and sockets have no content of their own. Entries of different
-// kinds differ. Regular files are read with bounded memory, without their holes, and not at all if their sizes differ or if they are
-// one file. It ends with the context of the first view, see [View.Within].
+// kinds differ. Regular files are read with bounded memory, without their holes, and not at all if their sizes differ
+// or if they are one file. It ends with the context of the first view, see [View.Within].
 func SameContent(a *View, ea Entry, b *View, eb Entry) (bool, error) {
 	if ea.Kind != eb.Kind {
 		return false, nil
@@ -56,7 +56,8 @@ func sameBytes(a *View, ea Entry, b *View, eb Entry) (bool, error) {
 	return same, nil
 }
 
-// Feed writes the content of a regular file to something that takes it, such as a digest. It ends with the context of the view.
+// Feed writes the content of a regular file to something that takes it, such as a digest. It ends with the context of
+// the view.
 func (v *View) Feed(to io.Writer, e Entry) error {
 	file, err := v.OpenEntry(e)
 	if err != nil {

@@ -28,8 +28,9 @@ type copied struct {
 }
 
 // Copy writes an entry of a view, with its content and metadata, at its path. The metadata of the entry may have been
-// changed. Blocks are shared with the original where the file system can do that, and holes are kept. Of several names of
-// one file in the view, the second and further ones become hard links to the first one copied with the same metadata.
+// changed. Blocks are shared with the original where the file system can do that, and holes are kept. Of several names
+// of one file in the view, the second and further ones become hard links to the first one copied with the same
+// metadata.
 func (w *Writer) Copy(from *View, e Entry) error { return w.CopyAs(from, e, e.Path) }
 
 // CopyAs is Copy to another path.

@@ -85,8 +85,8 @@ func (p *part) has(attr string) (bool, error) {
 }
 
 // whiteout tells whether this is one, in either of the two forms: a character device 0:0, or an empty regular file with
-// an extended attribute. The kernel takes the second form for a whiteout in every directory; that the directory should be
-// marked as having such ones (opaque "x") matters only for what its readdir lists.
+// an extended attribute. The kernel takes the second form for a whiteout in every directory; that the directory should
+// be marked as having such ones (opaque "x") matters only for what its readdir lists.
 func (p *part) whiteout() (bool, error) {
 	switch kindOf(p.st.Mode) {
 	case CharDevice:
@@ -108,12 +108,13 @@ func (p *part) opaque() (bool, error) {
 
 // place is what a view has at a path.
 type place struct {
-	view  *View
-	path  string
-	parts []*part // as far down as they count, topmost first: directories that merge, or one part of another kind, or none
-	gone  bool    // the one part is a whiteout
-	cut   bool    // nothing that stands below the last part shows
-	inner bool    // it is in a directory below which nothing shows
+	view *View
+	path string
+	// as far down as they count, topmost first: directories that merge, or one part of another kind, or none
+	parts []*part
+	gone  bool // the one part is a whiteout
+	cut   bool // nothing that stands below the last part shows
+	inner bool // it is in a directory below which nothing shows
 }
 
 // look finds out what stands at a name in a directory. Only the layers at the given positions of d.layers are asked,

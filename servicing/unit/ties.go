@@ -51,7 +51,8 @@ func (r Refused) Why(p Problem) string { return r[p.identity()] }
 // the new base.
 func KeepTied(choices []Choice, r Relations) Refused {
 	k := keeper{
-		choices: choices, Relations: r, kept: make(map[string][]undo), refused: make(map[string]string), out: make(Refused),
+		choices: choices, Relations: r, kept: make(map[string][]undo), refused: make(map[string]string),
+		out: make(Refused),
 	}
 	for {
 		problems := r.Broken(Effective(choices))
@@ -204,9 +205,8 @@ func (k *keeper) keepOne(i int, source Source) {
 func (k *keeper) checkLibrary(source Source) {
 	for _, u := range k.kept[source.Name] {
 		if c := k.choices[u.at]; c.New != nil && k.OtherLibrary(c.User, c.New) {
-			k.refuse(
-				source.Name, "the C library would stay at "+c.User.Version+", which is of another release than "+c.New.Version,
-			)
+			why := "the C library would stay at " + c.User.Version + ", of another release than " + c.New.Version
+			k.refuse(source.Name, why)
 			return
 		}
 	}

@@ -36,7 +36,8 @@ type driver struct {
 
 // New makes the driver of a plan.
 func New(p plan.Plan) plan.Driver {
-	return &driver{plan: p, changed: make(map[string]bool), roots: make(map[string]string), kinds: make(map[string]string)}
+	return &driver{plan: p, changed: make(map[string]bool), roots: make(map[string]string),
+		kinds: make(map[string]string)}
 }
 
 // Name returns what the driver is called.
@@ -137,7 +138,8 @@ func (dr *driver) tooLarge(root string, all []sides.Three) bool {
 	}
 	dr.plan.Hold(report.HoldConflict, root, fmt.Sprintf(
 		"the store in %s (%s) was changed on both sides, and %d MiB of the old base belong to it: "+
-			"that is too much to copy; move it out of the image, or pin it", tree.Shown(root), dr.kinds[root], bytes>>20))
+			"that is too much to copy; move it out of the image, or pin it", tree.Shown(root), dr.kinds[root],
+		bytes>>20))
 	return true
 }
 

@@ -28,7 +28,8 @@ var derivedFiles = []struct {
 	{sides.PathTable{
 		"usr/lib/udev/hwdb.bin", "etc/udev/hwdb.bin", "lib/udev/hwdb.bin",
 	}, true, "made anew when the system starts; programs do without"},
-	{sides.PathTable{"var/lib/systemd/catalog/database"}, true, "made anew when the system starts; programs do without"},
+	{sides.PathTable{"var/lib/systemd/catalog/database"}, true,
+		"made anew when the system starts; programs do without"},
 	{sides.PathTable{
 		"var/cache/man/index.db", "var/cache/man/*/index.db",
 	}, true, "the manual pages are looked for instead"},

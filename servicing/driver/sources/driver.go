@@ -144,7 +144,8 @@ func (dr *driver) left() (out []sides.Three, err error) {
 func (dr *driver) arrived() (out []sides.Three, err error) {
 	all, err := dr.all()
 	for _, t := range all {
-		if err == nil && dr.Takes(t.Path) && t.O.Absent() && t.U.Absent() && t.N.Is(tree.Regular) && !dr.plan.Settled(t) {
+		if err == nil && dr.Takes(t.Path) && t.O.Absent() && t.U.Absent() && t.N.Is(tree.Regular) &&
+			!dr.plan.Settled(t) {
 			out = append(out, t)
 		}
 	}

@@ -180,7 +180,8 @@ func (b *builder) defines() []byte {
 		if i == len(all)-1 {
 			next = 0
 		}
-		b.put(&out, uint16(1), flags, uint16(i+1), uint16(1), uint32(0), uint32(20), next, uint32(b.name(version)), uint32(0))
+		b.put(&out, uint16(1), flags, uint16(i+1), uint16(1), uint32(0), uint32(20), next, uint32(b.name(version)),
+			uint32(0))
 	}
 	return out.Bytes()
 }

@@ -70,7 +70,8 @@ func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 func (dr *driver) Finish(context.Context) error {
 	b := dr.books
 	if b.unreadable && b.changed {
-		dr.plan.Hold(report.HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
+		dr.plan.Hold(report.HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled),
+			"the package database cannot be read")
 	}
 	if err := dr.holdApkInterrupted(); err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 
 const diversionsPath = "var/lib/dpkg/diversions"
 
-// holdClashes holds the storage where a package of the user's and a new one of the base have the same file: dpkg would refuse to
-// install the second one, unless one says that it replaces files of the other.
+// holdClashes holds the storage where a package of the user's and a new one of the base have the same file: dpkg would
+// refuse to install the second one, unless one says that it replaces files of the other.
 func (dr *driver) holdClashes() error {
 	diverted, err := dr.diversions()
 	if err != nil {
@@ -42,7 +42,8 @@ func (dr *driver) holdClashes() error {
 			}
 			dr.plan.HoldFor(report.Reason{
 				Code: report.HoldDependency, Path: p, Package: c.Key, Version: c.User.Version,
-				Message: fmt.Sprintf("%s is in %s %s of the user's and in %s %s of the new base: dpkg would not install both",
+				Message: fmt.Sprintf("%s is in %s %s of the user's and in %s %s of the new base: dpkg would not "+
+					"install both",
 					tree.Shown(p), c.Key, c.User.Version, other.Key, other.New.Version),
 			})
 			break
@@ -61,7 +62,8 @@ func (dr *driver) diversions() (string, error) {
 	return string(content), err
 }
 
-// clashing returns the package of the new base that has a file of one of the user's packages, and had not before; nil for none.
+// clashing returns the package of the new base that has a file of one of the user's packages, and had not before; nil
+// for none.
 func (dr *driver) clashing(c *unit.Choice, p string) (*unit.Choice, error) {
 	t, err := dr.plan.Look(p)
 	if err != nil {

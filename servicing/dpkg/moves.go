@@ -26,7 +26,7 @@ func Moves(script string) (moves []Move) {
 		if end := strings.IndexAny(call, ";|&"); end >= 0 {
 			call = call[:end]
 		}
-		for _, word := range strings.FieldsSeq(call) {
+		for word := range strings.FieldsSeq(call) {
 			if word == "--" {
 				break
 			}

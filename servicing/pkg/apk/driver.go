@@ -149,7 +149,7 @@ func (dr *driver) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	})
 }
 
-// holdApkBroken holds a storage in which a dependency or what was asked for would not hold any more.
+// holdApkBroken holds a storage in which a dependency or what was asked for would not hold any longer.
 func (dr *driver) holdApkBroken() error {
 	b := dr.books
 	t, err := dr.plan.Look(apkWorld)

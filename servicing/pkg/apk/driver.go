@@ -117,11 +117,13 @@ func (dr *driver) mergeScripts(merge func(base, user []byte) ([]byte, bool)) err
 		return err
 	}
 	return dr.plan.Decide(t, plan.Decision{
-		Verdict: report.Take, Rule: apkRule, Driver: driverName, Reason: "its scripts are in " + after + " now", Result: sides.Nothing(),
+		Verdict: report.Take, Rule: apkRule, Driver: driverName, Reason: "its scripts are in " + after + " now",
+		Result: sides.Nothing(),
 	})
 }
 
-// mergeApkFile merges one file of the database, which may have another name in the new base, unless only one side changed it.
+// mergeApkFile merges one file of the database, which may have another name in the new base, unless only one side
+// changed it.
 func (dr *driver) mergeApkFile(before, after string, merge func(base, user []byte) ([]byte, bool)) error {
 	b := dr.books
 	was := path.Join(b.dirs[sides.User], before)

@@ -88,6 +88,27 @@ var keyCases = []kindCase{
 	},
 }
 
+// databaseCases are databases of package managers that are not understood.
+var databaseCases = []kindCase{
+	{
+		name: "J4 pacman, installed on both sides", old: files{"var/lib/pacman/local/a-1/desc": "a 1"}, new: files{"var/lib/pacman/local/a-2/desc": "a 2"},
+		user: func(u sh) { u.put("var/lib/pacman/local/b-1/desc", "b 1") }, held: true, told: []string{"the package database of pacman"},
+	},
+	{
+		name: "J4 dpkg in pieces, installed on both sides", old: files{"var/lib/dpkg/status.d/a": "1"}, new: files{"var/lib/dpkg/status.d/a": "2"},
+		user: func(u sh) { u.put("var/lib/dpkg/status.d/b", "1") }, held: true, told: []string{"package-database"},
+	},
+	{
+		name: "J4 opkg, installed by the user only", old: files{"usr/lib/opkg/status": "a 1", "etc/x": "1"}, new: files{"usr/lib/opkg/status": "a 1", "etc/x": "2"},
+		user: func(u sh) { u.put("usr/lib/opkg/status", "a 1\nb 1") }, want: files{"usr/lib/opkg/status": "a 1\nb 1", "etc/x": "2"},
+	},
+	{
+		name: "J4 Portage, touched by the user", old: files{"var/db/pkg/c/a-1/CONTENTS": "1"}, new: files{"var/db/pkg/c/a-2/CONTENTS": "2"},
+		user: func(u sh) { u.touch("var/db/pkg/c/a-1/CONTENTS") },
+		want: files{"var/db/pkg/c/a-2/CONTENTS": "2", "var/db/pkg/c/a-1/CONTENTS": ""},
+	},
+}
+
 // renameCases are files that the base has under another name.
 var renameCases = []kindCase{
 	{
@@ -404,7 +425,7 @@ func TestK11(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	for _, c := range slices.Concat(kindCases, renameCases, keyCases) {
+	for _, c := range slices.Concat(kindCases, renameCases, keyCases, databaseCases) {
 		t.Run(c.name, c.run)
 	}
 }

@@ -416,7 +416,7 @@ func (s *scenario) scanned(lower ...string) (out *thing) {
 }
 
 // TestOracle compares the result, through a mount, with what an independent oracle makes of whole trees: content and types,
-// modes, owners and attributes, directories that were deleted, made anew or replaced, and hard links.
+// modes, owners and attributes, directories that were deleted, made again or replaced, and hard links.
 func TestOracle(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount")

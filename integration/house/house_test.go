@@ -80,7 +80,7 @@ func TestNoBehaviourByName(t *testing.T) {
 	}
 }
 
-// TestFigures compares the figures of the house with what is on record. UPDATE_GOLDEN=1 writes them anew: look at the difference.
+// TestFigures compares the figures of the house with what is on record. UPDATE_GOLDEN=1 writes them again: look at the difference.
 func TestFigures(t *testing.T) {
 	var got bytes.Buffer
 	if err := opened(t).print(&got); err != nil {

@@ -64,7 +64,7 @@ func (m *merger) mergeFields(f File, name string) []string {
 // groupID is the field in which a user has the gid of the primary group.
 const groupID = 3
 
-// sameGroup tells whether a gid in the old base and one in the new base are the same number and mean the same groups.
+// sameGroup reports whether a gid in the old base and one in the new base are the same number and mean the same groups.
 func (m *merger) sameGroup(o, n string) bool {
 	groups := m.files[Group]
 	return o == n && slices.Equal(groups.o.withID(uint32Of(o)), groups.n.withID(uint32Of(n)))

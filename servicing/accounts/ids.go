@@ -79,7 +79,7 @@ func (m *merger) mapCommon(f File, present map[string]bool, out, standing map[ui
 	}
 }
 
-// collides tells whether the user has an id for somebody else than the new base, who is in the result or has files.
+// collides reports whether the user has an id for somebody else than the new base, who is in the result or has files.
 // Accounts that share an id on purpose (root and toor) do not collide.
 func (m *merger) collides(f File, id uint32, present map[string]bool, busy bool) bool {
 	t := m.files[f]

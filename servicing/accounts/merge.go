@@ -82,7 +82,7 @@ func (m *merger) arrivals(f File) []record {
 	return out
 }
 
-// present tells whether a record is in the result. shadow follows passwd and gshadow follows group, so that the pairs
+// present reports whether a record is in the result. shadow follows passwd and gshadow follows group, so that the pairs
 // stay consistent; records without a counterpart, and those of subuid and subgid, are decided on their own.
 func (m *merger) present(f File, name string) bool {
 	t := m.files[f]
@@ -192,7 +192,7 @@ func render(records []record) []byte {
 	return out.Bytes()
 }
 
-// sameRecords tells whether two files hold the same lines, in whatever order: then the existing one is as good.
+// sameRecords reports whether two files hold the same lines, in whatever order: then the existing one is as good.
 func sameRecords(a, b []byte) bool {
 	if b == nil {
 		return false

@@ -109,7 +109,7 @@ func tokens(version string) ([]token, error) {
 	return append(out, token{kind: end}), nil
 }
 
-// before tells whether it makes a version one that comes before the one without it.
+// before reports whether it makes a version one that comes before the one without it.
 func (t token) before() bool {
 	return t.kind == suffix && slices.Index(suffixes, t.text) <= slices.Index(suffixes, "rc")
 }

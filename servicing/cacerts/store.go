@@ -17,14 +17,14 @@ type File struct {
 	Content []byte
 }
 
-// IsHash tells whether a name in the store is that of a link by the hash of a subject: eight digits and a number.
+// IsHash reports whether a name in the store is that of a link by the hash of a subject: eight digits and a number.
 func IsHash(name string) bool {
 	hash, number, ok := strings.Cut(name, ".")
 	return ok && len(hash) == 8 && strings.Trim(hash, "0123456789abcdef") == "" &&
 		number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// IsCertificate tells whether a name in the store is one that openssl rehash looks at.
+// IsCertificate reports whether a name in the store is one that openssl rehash looks at.
 func IsCertificate(name string) bool {
 	return slices.Contains([]string{".pem", ".crt", ".cer", ".crl"}, path.Ext(name))
 }

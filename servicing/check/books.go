@@ -115,7 +115,7 @@ func (c *checker) checkPackageFiles() error {
 	return nil
 }
 
-// lostPath reports whether something was at a path and is not any more, not even by way of a directory that is a link
+// lostPath reports whether something was at a path and is not any longer, not even by way of a directory that is a link
 // now.
 func (c *checker) lostPath(name string) (bool, error) {
 	before, err := c.before.At(name)

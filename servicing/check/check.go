@@ -156,7 +156,7 @@ func (c *checker) look(change tree.Change) error {
 	}
 }
 
-// checkLink finds a link that leads nowhere any more.
+// checkLink finds a link that leads nowhere any longer.
 func (c *checker) checkLink(t sides.Three, o sides.Outcome) error {
 	if o.Link != t.U.Link || c.ignores(policy.ConcernLink) {
 		return nil

@@ -16,9 +16,9 @@ import (
 
 // The reasons why there is no merged file.
 var (
-	// ErrConflict tells that both sides changed one key to something else.
+	// ErrConflict reports that both sides changed one key to something else.
 	ErrConflict = errors.New("both sides changed one key")
-	// ErrForm tells that one of the files is not understood, too large, or of a form in which keys cannot be told
+	// ErrForm reports that one of the files is not understood, too large, or of a form in which keys cannot be told
 	// apart.
 	ErrForm = errors.New("not a file that can be merged by key")
 )
@@ -83,7 +83,7 @@ func (f Format) Merge(old, base, user []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Agrees tells whether a merged file says, by key, what it shall.
+// Agrees reports whether a merged file says, by key, what it shall.
 func (f Format) Agrees(merged, old, base, user []byte) error {
 	want, err := f.expected(old, base, user)
 	if err != nil {
@@ -96,7 +96,7 @@ func (f Format) Agrees(merged, old, base, user []byte) error {
 	return nil
 }
 
-// Sound tells whether a file that was merged otherwise is understood, and has no key more than once that neither side
+// Sound reports whether a file that was merged otherwise is understood, and has no key more than once that neither side
 // has more than once.
 func (f Format) Sound(merged, base, user []byte) bool {
 	if _, err := f.says(merged); err != nil || f.values != nil || f.entries == nil {

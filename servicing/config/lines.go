@@ -71,7 +71,7 @@ func (e *edit) change(in *entry) error {
 	return nil
 }
 
-// inserted tells whether what an entry is in was put in as a whole.
+// inserted reports whether what an entry is in was put in as a whole.
 func (e *edit) inserted(in *entry) bool {
 	for depth := 1; depth < len(in.path); depth++ {
 		if _, ok := e.at[strings.Join(in.path[:depth], separator)]; ok {

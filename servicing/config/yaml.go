@@ -32,7 +32,7 @@ func yamlRoot(content []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-// plainYAML tells whether there are no anchors, aliases, merged mappings, keys that are no texts, keys that are there
+// plainYAML reports whether there are no anchors, aliases, merged mappings, keys that are no texts, keys that are there
 // twice, and nothing nested too deeply.
 func plainYAML(n *yaml.Node, depth int) bool {
 	if depth > maxDepth || n.Anchor != "" || n.Kind == yaml.AliasNode {

@@ -22,12 +22,12 @@ import (
 
 // The reasons why there is no merged text.
 var (
-	// ErrConflict tells that both sides changed the same place, or places too close to tell apart.
+	// ErrConflict reports that both sides changed the same place, or places too close to tell apart.
 	ErrConflict = errors.New("changes overlap")
-	// ErrBinary tells that one of the versions holds a NUL byte.
+	// ErrBinary reports that one of the versions holds a NUL byte.
 	ErrBinary = errors.New("not a text")
-	// ErrTooLarge tells that one of the versions is larger than MaxSize or has more than MaxLines lines, or that there
-	// are thousands of changes.
+	// ErrTooLarge reports that one of the versions is larger than MaxSize or has more than MaxLines lines, or that
+	// there are thousands of changes.
 	ErrTooLarge = errors.New("too large to be merged as text")
 )
 
@@ -121,8 +121,8 @@ func reversed(in []int) []int {
 	return out
 }
 
-// wellFormed tells whether only the last line lacks its newline: a line without one that ends up in the middle would be
-// glued to the next.
+// wellFormed reports whether only the last line lacks its newline: a line without one that ends up in the middle would
+// be glued to the next.
 func wellFormed(all []string) bool {
 	for i, line := range all {
 		if i < len(all)-1 && !strings.HasSuffix(line, "\n") {

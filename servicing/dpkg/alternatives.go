@@ -103,7 +103,7 @@ func (a *Alternatives) Render() []byte {
 }
 
 // MergeAlternatives merges three-way by choice. current is what the name stands for on the user's side: if it was
-// chosen by hand and is not there any more, the result is automatic again.
+// chosen by hand and is not there any longer, the result is automatic again.
 func MergeAlternatives(old, base, user *Alternatives, current string) *Alternatives {
 	out := &Alternatives{
 		Status:  choose(old.Status, base.Status, user.Status),

@@ -148,14 +148,14 @@ func newWorld(all []*unit.Package) *world {
 	return w
 }
 
-// satisfied tells whether something installed satisfies a relation of a package.
+// satisfied reports whether something installed satisfies a relation of a package.
 func (w *world) satisfied(of *unit.Package, r relation) bool {
 	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
 		return reaches(of, r, p.Package) && r.holds(p.version)
 	})
 }
 
-// clashes tells whether something installed, other than the package itself, is what the relation speaks against.
+// clashes reports whether something installed, other than the package itself, is what the relation speaks against.
 func (w *world) clashes(of *unit.Package, r relation) bool {
 	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
 		return p.Name != of.Name && r.holds(p.version)
@@ -176,7 +176,7 @@ func (w *world) outOfStep(of *unit.Package) *unit.Package {
 	return nil
 }
 
-// reaches tells whether a package of one architecture can satisfy a dependency of another.
+// reaches reports whether a package of one architecture can satisfy a dependency of another.
 func reaches(of *unit.Package, r relation, p *unit.Package) bool {
 	switch {
 	case r.arch == "any":
@@ -188,7 +188,7 @@ func reaches(of *unit.Package, r relation, p *unit.Package) bool {
 	}
 }
 
-// holds tells whether a version satisfies the relation. One that cannot be compared does not.
+// holds reports whether a version satisfies the relation. One that cannot be compared does not.
 func (r relation) holds(version string) bool {
 	if r.operator == "" {
 		return true

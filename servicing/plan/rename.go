@@ -24,7 +24,7 @@ type renames struct {
 	arrived map[string][]string // by directory, the directories in it that are new in the base
 }
 
-// renamedTo returns where the new base has a directory that it does not have any more at its path: beside it under
+// renamedTo returns where the new base has a directory that it does not have any longer at its path: beside it under
 // another name, or under its name elsewhere, with the very same in it. "" when there is none, or more than one.
 func (r *renames) renamedTo(t sides.Three) (string, error) {
 	if t.Was != t.Path {

@@ -106,7 +106,7 @@ func (r *rules) unchanged(t sides.Three, sameAsOld bool) Decision {
 	}
 }
 
-// removedByBase decides on what the user changed and the new base does not have any more.
+// removedByBase decides on what the user changed and the new base does not have any longer.
 func (r *rules) removedByBase(t sides.Three) Decision {
 	if t.Own.Removed() && !sides.ConfigPaths.Has(t.Path) {
 		return Decision{

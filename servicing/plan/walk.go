@@ -28,7 +28,7 @@ type walk struct {
 
 	touched bool            // the storage says something
 	detours []*detour       // what the walk is inside of, the innermost last
-	orphans []sides.Three   // directories of the storage that the new base does not have any more
+	orphans []sides.Three   // directories of the storage that the new base does not have any longer
 	hidden  map[string]bool // directories of the storage with whiteouts
 	renames *renames
 }

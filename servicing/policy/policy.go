@@ -129,9 +129,9 @@ const (
 	ConcernReplacedLibrary Concern = "replaced-library" // a library of the user's lacks symbol versions of the base's
 	ConcernScript          Concern = "script"           // the interpreter of a script is gone
 	ConcernModules         Concern = "modules"          // the interpreter that modules are installed for is gone
-	ConcernLink            Concern = "link"             // a symbolic link leads nowhere any more
-	ConcernAccount         Concern = "account"          // an owner of files has no name any more
-	ConcernPackageFiles    Concern = "package-files"    // a file of a package is not there any more
+	ConcernLink            Concern = "link"             // a symbolic link leads nowhere any longer
+	ConcernAccount         Concern = "account"          // an owner of files has no name any longer
+	ConcernPackageFiles    Concern = "package-files"    // a file of a package is not there any longer
 )
 
 // ConcernInfo describes a concern.
@@ -144,9 +144,9 @@ type ConcernInfo struct {
 }
 
 // Concerns returns all concerns, with their defaults and what is allowed. A program of a package that does not start
-// any more holds the storage: its dependencies hold, or else dpkg's relations would have held it, so that nobody would
-// be told by anything else. What belongs to no package warns only: it may be a leftover, and must not keep out every
-// later fix.
+// any longer holds the storage: its dependencies hold, or else dpkg's relations would have held it, so that nobody
+// would be told by anything else. What belongs to no package warns only: it may be a leftover, and must not keep out
+// every later fix.
 func Concerns() []ConcernInfo {
 	conflict := []Action{ActionKeep, ActionTake, ActionBeside, ActionHold}
 	whole := []Action{ActionKeep, ActionTake, ActionHold}

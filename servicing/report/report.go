@@ -26,7 +26,7 @@ type Report struct {
 	Packages []PackageReport `json:"packages"` // those that differ between the sides
 	IDs      []IDRemap       `json:"ids"`
 	Holds    []Reason        `json:"holds"`
-	Findings []CheckFinding  `json:"findings"` // what would not work any more, in order of the paths
+	Findings []CheckFinding  `json:"findings"` // what would not work any longer, in order of the paths
 	Pins     []PinReport     `json:"pins"`     // those that were given, the expired ones included
 	// Waiting lists the packages whose new version waits, because the user's packages need the old one; for the next
 	// servicing, too.

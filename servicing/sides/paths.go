@@ -24,7 +24,7 @@ var (
 		"etc/shadow-", "etc/group-", "etc/gshadow-",
 		"etc/subuid-", "etc/subgid-", "etc/.pwd.lock",
 	}
-	// ConfigPaths are kept when the new base does not have them any more and the user changed them.
+	// ConfigPaths are kept when the new base does not have them any longer and the user changed them.
 	ConfigPaths = PathTable{"etc", "usr/local", "opt", "boot"}
 )
 

@@ -20,7 +20,7 @@ var ErrViewsDiffer = errors.New("no single node serves all views")
 // it: a node may be seen over several bases. Where that is not possible the error wraps ErrViewsDiffer; with one below
 // it always is. Files are hard links to those of the nodes, so these must be immutable for ever; where links are not
 // possible (another file system, too many links), and where flags protect a file, files are copied, with the hard links
-// among them. Whiteouts and opaque marks are made anew: there are only those that hide something which one of below
+// among them. Whiteouts and opaque marks are made again: there are only those that hide something which one of below
 // shows.
 //
 // The nodes must be sealed; what Seal refuses is refused with a *RefusedError as far as it matters to a View. When
@@ -99,7 +99,7 @@ func (m *merger) whiteout(c Change) error {
 	return m.writer.Whiteout(c.Path)
 }
 
-// shown tells whether any of the views below shows an entry at a path for which want holds.
+// shown reports whether any of the views below shows an entry at a path for which want holds.
 func (m *merger) shown(path string, want func(Entry) bool) (bool, error) {
 	for _, v := range m.below {
 		e, err := v.Lookup(path)

@@ -136,7 +136,7 @@ func strip(p *place) error {
 const blockSize = 512
 
 // Usage returns the disk space in bytes and the number of inodes that a directory takes, itself and whiteouts included,
-// hard links counted once. The directory may be in use: what vanishes meanwhile is not counted.
+// hard links counted once. The directory may be in use: what vanishes in the meantime is not counted.
 func Usage(ctx context.Context, dir string) (size, inodes int64, err error) {
 	v, err := Tolerance{Changes: true}.Open(Stack{dir})
 	if err != nil {

@@ -153,7 +153,7 @@ func attrCall(trap uintptr, dir int, name, attr string, value []byte) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	// The kernel sees the value through a number in args: the pin keeps the value from moving meanwhile.
+	// The kernel sees the value through a number in args: the pin keeps the value from moving in the meantime.
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	args := xattrArgs{size: uint32(len(value))}

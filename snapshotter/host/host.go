@@ -63,7 +63,7 @@ func New(address, name string, options ...Option) (*Host, error) {
 // Close ends the connection.
 func (h *Host) Close() error { return h.client.Close() }
 
-// Running tells whether a container has a task that has not ended.
+// Running reports whether a container has a task that has not ended.
 func (h *Host) Running(ctx context.Context, namespace, key string) (bool, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	r, err := h.client.TaskService().Get(ctx, &tasksapi.GetRequest{ContainerID: key})

@@ -19,7 +19,7 @@
 // Every change on disk has the same shape: a node gets a directory in staging, is written, is published by one rename,
 // and is put on disk together with that rename; then one transaction of the graph makes it part of what is seen. Until
 // that nothing refers to it, and a crash leaves a directory that no graph knows, which the next start deletes. What the
-// graph does not need any more is renamed to the trash, and deleted there. The moments in between are failpoints.
+// graph does not need any longer is renamed to the trash, and deleted there. The moments in between are failpoints.
 //
 // The paths of nodes are short, so that stacks of hundreds of them fit in the options of a mount.
 package nodes
@@ -187,7 +187,7 @@ func (d *Dir) Sync(ids ...dag.NodeID) error {
 	return err
 }
 
-// Incomplete tells whether the disk has failed since a node was staged, as far as this process knows.
+// Incomplete reports whether the disk has failed since a node was staged, as far as this process knows.
 func (d *Dir) Incomplete(id dag.NodeID) bool { return d.disk.lost(id) }
 
 // SyncEmpty puts a published node without content on disk, at less cost than [Dir.Sync].

@@ -8,8 +8,9 @@
 //	records/sequence       of the newest change that is in the files
 //	n/<id>/node.json       the record of a node, next to its content
 //
-// Each file is replaced as a whole and tells whether its content is what was written. They are written after the change
-// is in the database, and not put on disk one by one: after a power cut some may be older, which their sequence tells.
+// Each file is replaced as a whole and reports whether its content is what was written. They are written after the
+// change is in the database, and not put on disk one by one: after a power cut some may be older, which their sequence
+// tells.
 package records
 
 import (
@@ -188,7 +189,7 @@ func ReadFile(path string, record any) (sequence uint64, err error) {
 	return sequence, nil
 }
 
-// Same tells whether a file holds a record, of whatever change.
+// Same reports whether a file holds a record, of whatever change.
 func Same(path string, record any) bool {
 	data, err := os.ReadFile(path)
 	if err != nil {

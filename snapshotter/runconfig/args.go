@@ -56,7 +56,7 @@ func moved(args []string, was, now command) []string {
 	return slices.Concat(now.entrypoint, args[len(was.entrypoint):])
 }
 
-// settled tells whether a command begins with what the new image says, though the old one says a part of it.
+// settled reports whether a command begins with what the new image says, though the old one says a part of it.
 func settled(args []string, was, now command) bool {
 	return slices.Equal(args, now.whole) || len(now.entrypoint) > 0 && hasPrefix(now.entrypoint, was.entrypoint) &&
 		hasPrefix(args, now.entrypoint) ||

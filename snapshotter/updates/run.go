@@ -126,7 +126,12 @@ func (rn *Runner) runExclusively(ctx context.Context, id dag.UpdateID, tried map
 		var wg sync.WaitGroup
 		for _, t := range tasks {
 			tried[t] = true
-			rn.turns <- struct{}{}
+			select {
+			case rn.turns <- struct{}{}:
+			case <-ctx.Done(): // the daemon ends, or nobody wants the update any longer
+				wg.Wait()
+				return false
+			}
 			wg.Go(func() {
 				defer func() { <-rn.turns }()
 				state, err := rn.updateOne(ctx, t.storage, id)

@@ -46,6 +46,7 @@ type checker struct {
 	before, after *sides.Scene
 	programs      [2]*loader        // before and after
 	modules       map[string]string // directories of modules, with a path that shows that they are in use
+	clusters      map[string]bool   // directories that PostgreSQL wrote
 	findings      []report.CheckFinding
 }
 
@@ -53,13 +54,13 @@ type checker struct {
 func Find(ctx context.Context, in Input) ([]report.CheckFinding, error) {
 	c := &checker{
 		in: in, before: sides.NewScene(in.Views.User, nil), after: sides.NewScene(in.Views.Plain, in.Effects),
-		modules: make(map[string]string),
+		modules: make(map[string]string), clusters: make(map[string]bool),
 	}
 	c.programs = [2]*loader{newLoader(c.before), newLoader(c.after)}
 	if err := in.Views.Said.Walk(ctx, c.visit); err != nil {
 		return nil, fmt.Errorf("check the result: %w", err)
 	}
-	for _, check := range []func() error{c.checkModules, c.checkAccounts, c.checkPackageFiles} {
+	for _, check := range []func() error{c.checkModules, c.checkServers, c.checkAccounts, c.checkPackageFiles} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("check the result: %w", err)
 		}
@@ -152,6 +153,7 @@ func (c *checker) look(change tree.Change) error {
 		return c.checkLink(t, o)
 	default:
 		c.noteModules(t)
+		c.noteCluster(t.Path)
 		return c.checkExecutable(t, o)
 	}
 }

@@ -120,6 +120,11 @@ func (w *walk) byDriver(t sides.Three) (bool, error) {
 		if c, ok := d.(Claimer); ok && c.Claims(t.Path) {
 			return true, nil
 		}
+		if f, ok := d.(Deferrer); ok && d.Takes(t.Path) {
+			if deferred, err := f.Defers(t); deferred || err != nil {
+				return deferred, err
+			}
+		}
 		first, ok := d.(Decider)
 		if !ok || !d.Takes(t.Path) {
 			continue

@@ -129,6 +129,7 @@ const (
 	ConcernReplacedLibrary Concern = "replaced-library" // a library of the user's lacks symbol versions of the base's
 	ConcernScript          Concern = "script"           // the interpreter of a script is gone
 	ConcernModules         Concern = "modules"          // the interpreter that modules are installed for is gone
+	ConcernServerData      Concern = "server-data"      // the server of some data is gone, or too old for them
 	ConcernLink            Concern = "link"             // a symbolic link leads nowhere any longer
 	ConcernAccount         Concern = "account"          // an owner of files has no name any longer
 	ConcernPackageFiles    Concern = "package-files"    // a file of a package is not there any longer
@@ -173,6 +174,7 @@ func Concerns() []ConcernInfo {
 		{ConcernReplacedLibrary, ActionWarn, finding, ""},
 		{ConcernScript, ActionWarn, finding, ""},
 		{ConcernModules, ActionWarn, finding, ""},
+		{ConcernServerData, ActionWarn, finding, ""},
 		{ConcernLink, ActionWarn, finding, ""},
 		{ConcernAccount, ActionWarn, finding, ""},
 		{ConcernPackageFiles, ActionHold, finding, ""},

@@ -54,7 +54,7 @@ func TestPolicy(t *testing.T) {
 	}{
 		"configured": {exit: 0, want: "workers = 9\n/etc/app.conf\n"},
 		"storage":    {storage: "text=hold", exit: 3, want: "workers = 9\n/etc/app.conf\n"},
-		"update":     {storage: "text=hold", update: "text=beside", exit: 0, want: "workers = 9\n/etc/app.conf\n/etc/app.conf.molt-new\n"},
+		"update":     {storage: "text=hold", update: "text=beside", exit: 0, want: "workers = 9\n/etc/app.conf\n/var/lib/molt/beside/new/etc/app.conf\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := h.For(t)
@@ -72,7 +72,7 @@ func TestPolicy(t *testing.T) {
 				t.Errorf("exit code %d, not %d: %+v", r.ExitCode, step.exit, r)
 			}
 			c.Start()
-			expect(t, c, "tail -n 1 /etc/app.conf; ls /etc/app.conf*", step.want)
+			expect(t, c, "tail -n 1 /etc/app.conf; ls /etc/app.conf*; ls /var/lib/molt/beside/new/etc/app.conf 2>/dev/null || true", step.want)
 		})
 	}
 }

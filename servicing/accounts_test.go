@@ -168,7 +168,7 @@ func TestE10AccountsOnBothSides(t *testing.T) {
 				t.Errorf("%s: %q", name, lines)
 			}
 		}
-		files{"etc/passwd.molt-new": ""}.check(t, root)
+		files{"var/lib/molt/beside/new/etc/passwd": ""}.check(t, root)
 	})
 	if verdictOf(report, "etc/shadow") != Merge {
 		t.Errorf("shadow: %s", verdictOf(report, "etc/shadow"))

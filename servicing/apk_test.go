@@ -286,7 +286,7 @@ var alpineCases = []struct {
 			files{"etc/scripted.conf": userText}.build(a.t, a.root)
 		},
 		versions: map[string]string{"lib": "1.1-r0", "app": "1.0-r0", "scripted": "2", "script-own": "1"}, edited: []string{"etc/scripted.conf"},
-		want: files{"usr/lib/lib-1.0-r0": "", "usr/bin/app": "0755 app 1.0-r0", "etc/scripted.conf": bothText, "etc/apk/world": "app\nlib\nscript-own\nscripted\n", "lib/apk/db/installed.molt-new": ""},
+		want: files{"usr/lib/lib-1.0-r0": "", "usr/bin/app": "0755 app 1.0-r0", "etc/scripted.conf": bothText, "etc/apk/world": "app\nlib\nscript-own\nscripted\n", "var/lib/molt/beside/new/lib/apk/db/installed": ""},
 	},
 	{
 		name: "D10 asked for on both sides", old: []apkPackage{alpineLib("1")}, new: []apkPackage{alpineLib("1"), scripted("1", oldText)}, worlds: [2]string{"lib", "lib scripted"},

@@ -70,7 +70,7 @@ func TestF4CertificatesOfBothSides(t *testing.T) {
 	})
 	report := s.serviced(func(root string) {
 		files{
-			cacerts.BundlePath: a + fresh + own + byHand, cacerts.BundlePath + putBeside: "", cacerts.ConfigPath: "# x\nm/a.crt\nm/fresh.crt\n!m/unwanted.crt\n",
+			cacerts.BundlePath: a + fresh + own + byHand, newTree + cacerts.BundlePath: "", cacerts.ConfigPath: "# x\nm/a.crt\nm/fresh.crt\n!m/unwanted.crt\n",
 			"etc/ssl/certs/a.pem": "-> /" + dir + "a.crt", "etc/ssl/certs/fresh.pem": "-> /" + dir + "fresh.crt", "etc/ssl/certs/own.pem": "-> /" + local + "own.crt", "etc/ssl/certs/bad.pem": "", "etc/ssl/certs/unwanted.pem": "",
 			hash(a): "-> a.pem", hash(fresh): "-> fresh.pem", hash(own): "-> own.pem", hash(bad): "", hash(unwanted): "",
 		}.check(t, root)

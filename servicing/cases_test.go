@@ -60,7 +60,7 @@ var fileCases = []fileCase{
 	},
 	{
 		name: "A4 hunks apart", old: files{"etc/a": oldText}, new: files{"etc/a": baseText},
-		user: func(u sh) { u.put("etc/a", userText) }, want: files{"etc/a": bothText, "etc/a.molt-new": ""}, verdicts: map[string]Verdict{"etc/a": Merge},
+		user: func(u sh) { u.put("etc/a", userText) }, want: files{"etc/a": bothText, "var/lib/molt/beside/new/etc/a": ""}, verdicts: map[string]Verdict{"etc/a": Merge},
 	},
 	{
 		name: "A4 hunks apart and modes changed", old: files{"etc/a": "0644 " + oldText}, new: files{"etc/a": "0640 " + baseText},
@@ -68,20 +68,20 @@ var fileCases = []fileCase{
 	},
 	{
 		name: "A5 hunks overlap", old: files{"etc/a": oldText}, new: files{"etc/a": baseText},
-		user: func(u sh) { u.put("etc/a", clashText) }, want: files{"etc/a": clashText, "etc/a.molt-new": baseText}, verdicts: map[string]Verdict{"etc/a": Beside},
+		user: func(u sh) { u.put("etc/a", clashText) }, want: files{"etc/a": clashText, "var/lib/molt/beside/new/etc/a": baseText}, verdicts: map[string]Verdict{"etc/a": Beside},
 	},
 	{
 		name: "A5 made by both", old: files{"etc/x": "1"}, new: files{"etc/x": "1", "etc/a": "new"},
-		user: func(u sh) { u.put("etc/a", "mine") }, want: files{"etc/a": "mine", "etc/a.molt-new": "new"}, verdicts: map[string]Verdict{"etc/a": Beside},
+		user: func(u sh) { u.put("etc/a", "mine") }, want: files{"etc/a": "mine", "var/lib/molt/beside/new/etc/a": "new"}, verdicts: map[string]Verdict{"etc/a": Beside},
 	},
 	{
 		name: "R11 data", old: files{"var/log/a": oldText, "home/x/a": "1"}, new: files{"var/log/a": baseText, "home/x/a": "2"},
 		user: func(u sh) { u.put("var/log/a", clashText); u.put("home/x/a", "3") },
-		want: files{"var/log/a": clashText, "var/log/a.molt-new": "", "home/x/a": "3", "home/x/a.molt-new": ""}, verdicts: map[string]Verdict{"var/log/a": Keep}, empty: true,
+		want: files{"var/log/a": clashText, "var/lib/molt/beside/new/var/log/a": "", "home/x/a": "3", "var/lib/molt/beside/new/home/x/a": ""}, verdicts: map[string]Verdict{"var/log/a": Keep}, empty: true,
 	},
 	{
 		name: "A6 binary of no package", old: files{"opt/a": elfOld}, new: files{"opt/a": elfNew},
-		user: func(u sh) { u.put("opt/a", elfOwn) }, want: files{"opt/a": elfOwn, "opt/a.molt-new": elfNew}, verdicts: map[string]Verdict{"opt/a": Beside},
+		user: func(u sh) { u.put("opt/a", elfOwn) }, want: files{"opt/a": elfOwn, "var/lib/molt/beside/new/opt/a": elfNew}, verdicts: map[string]Verdict{"opt/a": Beside},
 	},
 	{
 		name: "A7 only the mode changed", old: files{"usr/bin/a": "0755 old"}, new: files{"usr/bin/a": "0755 new"},
@@ -143,11 +143,11 @@ var fileCases = []fileCase{
 		name: "C1 both directories had a file of the name", old: files{"etc/b/x": "1", "etc/b/y": "1", "etc/b/z": "1", "etc/a/x": "one", "etc/a/y": "one", "etc/a/z": "one"},
 		new:  files{"etc/b": "-> a", "etc/a/x": "one", "etc/a/y": "two", "etc/a/z": "two"},
 		user: func(u sh) { u.rm("etc/b/x"); u.put("etc/b/y", "mine"); u.touch("etc/b/z") },
-		want: files{"etc/b": "-> a", "etc/a/x": "one", "etc/a/y": "two", "etc/a/y.molt-old": "mine", "etc/a/z": "two", "etc/a/z.molt-old": ""},
+		want: files{"etc/b": "-> a", "etc/a/x": "one", "etc/a/y": "two", "var/lib/molt/beside/old/etc/a/y": "mine", "etc/a/z": "two", "var/lib/molt/beside/old/etc/a/z": ""},
 	},
 	{
 		name: "C3 file replaced by a link", old: files{"etc/a": "old"}, new: files{"etc/a": "new"},
-		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "-> b") }, want: files{"etc/a": "-> b", "etc/a.molt-new": ""}, verdicts: map[string]Verdict{"etc/a": Keep}, empty: true,
+		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "-> b") }, want: files{"etc/a": "-> b", "var/lib/molt/beside/new/etc/a": ""}, verdicts: map[string]Verdict{"etc/a": Keep}, empty: true,
 	},
 	{
 		name: "C4 directory replaced by a link", old: files{"var/www/a": "1"}, new: files{"var/www/a": "2", "var/www/b": "1"},
@@ -156,16 +156,16 @@ var fileCases = []fileCase{
 	{
 		name: "C5 directory became a file", old: files{"etc/d/a": "1", "etc/d/b": "1", "etc/d/s/c": "1"}, new: files{"etc/d": "file"},
 		user: func(u sh) { u.touch("etc/d/a"); u.put("etc/d/b", "edited"); u.put("etc/d/s/mine", "1") },
-		want: files{"etc/d": "file", "etc/d.molt-old/a": "", "etc/d.molt-old/b": "edited", "etc/d.molt-old/s/mine": "1"}, verdicts: map[string]Verdict{"etc/d": Take},
+		want: files{"etc/d": "file", "var/lib/molt/beside/old/etc/d/a": "", "var/lib/molt/beside/old/etc/d/b": "edited", "var/lib/molt/beside/old/etc/d/s/mine": "1"}, verdicts: map[string]Verdict{"etc/d": Take},
 	},
 	{
 		name: "C5 directory became a file, nothing of the user's inside", old: files{"etc/d/a": "1"}, new: files{"etc/d": "file"},
-		user: func(u sh) { u.touch("etc/d/a") }, want: files{"etc/d": "file", "etc/d.molt-old": ""},
+		user: func(u sh) { u.touch("etc/d/a") }, want: files{"etc/d": "file", "var/lib/molt/beside/old/etc/d": ""},
 	},
 	{
 		name: "C7 file became a directory", old: files{"etc/a": "1", "etc/b": "1"}, new: files{"etc/a/x/y": "1", "etc/b/z": "1"},
 		user: func(u sh) { u.put("etc/a", "edited"); u.touch("etc/b") },
-		want: files{"etc/a/x/y": "1", "etc/a.molt-old": "edited", "etc/b/z": "1", "etc/b.molt-old": ""}, verdicts: map[string]Verdict{"etc/a": Take},
+		want: files{"etc/a/x/y": "1", "var/lib/molt/beside/old/etc/a": "edited", "etc/b/z": "1", "var/lib/molt/beside/old/etc/b": ""}, verdicts: map[string]Verdict{"etc/a": Take},
 	},
 	{
 		name: "C11 special files", old: files{"etc/x": "1"}, new: files{"etc/x": "2"},
@@ -180,11 +180,11 @@ var fileCases = []fileCase{
 	},
 	{
 		name: "F9 stubs of the runtime", old: files{"etc/x": "1"}, new: files{"etc/hosts": "127.0.0.1 localhost\n", "etc/x": "1"},
-		user: func(u sh) { u.put("etc/hosts", ""); u.put("etc/resolv.conf", "") }, want: files{"etc/hosts": "127.0.0.1 localhost\n", "etc/hosts.molt-new": ""}, verdicts: map[string]Verdict{"etc/hosts": Take},
+		user: func(u sh) { u.put("etc/hosts", ""); u.put("etc/resolv.conf", "") }, want: files{"etc/hosts": "127.0.0.1 localhost\n", "var/lib/molt/beside/new/etc/hosts": ""}, verdicts: map[string]Verdict{"etc/hosts": Take},
 	},
 	{
 		name: "F3 derived", old: files{"usr/share/mime/mime.cache": "1"}, new: files{"usr/share/mime/mime.cache": "2"},
-		user: func(u sh) { u.put("usr/share/mime/mime.cache", "3") }, want: files{"usr/share/mime/mime.cache": "", "usr/share/mime/mime.cache.molt-new": ""}, verdicts: map[string]Verdict{"usr/share/mime/mime.cache": Drop},
+		user: func(u sh) { u.put("usr/share/mime/mime.cache", "3") }, want: files{"usr/share/mime/mime.cache": "", "var/lib/molt/beside/new/usr/share/mime/mime.cache": ""}, verdicts: map[string]Verdict{"usr/share/mime/mime.cache": Drop},
 	},
 	{
 		name: "F3 derived, needed", old: files{"usr/share/glib-2.0/schemas/gschemas.compiled": "1", "usr/lib/locale/locale-archive": "1"}, new: files{"usr/share/glib-2.0/schemas/gschemas.compiled": "2", "usr/lib/locale/locale-archive": "1"},
@@ -192,7 +192,7 @@ var fileCases = []fileCase{
 			u.put("usr/share/glib-2.0/schemas/gschemas.compiled", "3")
 			u.put("usr/lib/locale/locale-archive", "3")
 		},
-		want: files{"usr/share/glib-2.0/schemas/gschemas.compiled": "3", "usr/share/glib-2.0/schemas/gschemas.compiled.molt-new": "", "usr/lib/locale/locale-archive": "3"}, verdicts: map[string]Verdict{"usr/share/glib-2.0/schemas/gschemas.compiled": Keep}, empty: true,
+		want: files{"usr/share/glib-2.0/schemas/gschemas.compiled": "3", "var/lib/molt/beside/new/usr/share/glib-2.0/schemas/gschemas.compiled": "", "usr/lib/locale/locale-archive": "3"}, verdicts: map[string]Verdict{"usr/share/glib-2.0/schemas/gschemas.compiled": Keep}, empty: true,
 	},
 	{
 		name: "F3 derived, changed by the base only", old: files{"usr/share/mime/mime.cache": "1"}, new: files{"usr/share/mime/mime.cache": "2"},
@@ -201,11 +201,11 @@ var fileCases = []fileCase{
 	{
 		name: "F5 package lists and caches", old: files{"var/lib/apt/lists/a": "1", "var/cache/apt/archives/x.deb": "1"}, new: files{"var/lib/apt/lists/a": "2", "var/lib/apt/lists/b": "2", "var/cache/apt/archives/x.deb": "2"},
 		user: func(u sh) { u.put("var/lib/apt/lists/a", "3"); u.put("var/cache/apt/archives/x.deb", "3") },
-		want: files{"var/lib/apt/lists/a": "3", "var/lib/apt/lists/b": "2", "var/lib/apt/lists/a.molt-new": "", "var/cache/apt/archives/x.deb.molt-new": ""}, empty: true,
+		want: files{"var/lib/apt/lists/a": "3", "var/lib/apt/lists/b": "2", "var/lib/molt/beside/new/var/lib/apt/lists/a": "", "var/lib/molt/beside/new/var/cache/apt/archives/x.deb": ""}, empty: true,
 	},
 	{
 		name: "G1 database changed on both sides", old: files{"var/lib/a.db": sqlite + "1"}, new: files{"var/lib/a.db": sqlite + "2"},
-		user: func(u sh) { u.put("var/lib/a.db", sqlite+"3") }, want: files{"var/lib/a.db": sqlite + "3", "var/lib/a.db.molt-new": ""}, verdicts: map[string]Verdict{"var/lib/a.db": Keep}, empty: true,
+		user: func(u sh) { u.put("var/lib/a.db", sqlite+"3") }, want: files{"var/lib/a.db": sqlite + "3", "var/lib/molt/beside/new/var/lib/a.db": ""}, verdicts: map[string]Verdict{"var/lib/a.db": Keep}, empty: true,
 	},
 	{
 		name: "G1 only the journal of a database is in the storage", old: files{"var/lib/a.db": sqlite + "1", "var/lib/b.db": sqlite + "1"}, new: files{"var/lib/a.db": sqlite + "2", "var/lib/b.db": sqlite + "2"},

@@ -86,9 +86,9 @@ func TestPackageFilePolicies(t *testing.T) {
 	s := &scenario{t: t, old: debianRoot(t, lib("1.0")), base: debianRoot(t, lib("1.1"))}
 	s.work(s.old, func(root string) { sh{t, root}.put("usr/lib/lib.so", "\x00mine") })
 	for action, want := range map[Action]files{
-		ActionKeep:   {"usr/lib/lib.so": "\x00mine", "usr/lib/lib.so.molt-new": "", "usr/lib/lib.so.molt-old": ""},
-		ActionTake:   {"usr/lib/lib.so": "\x00lib 1.1", "usr/lib/lib.so.molt-old": "\x00mine"},
-		ActionBeside: {"usr/lib/lib.so": "\x00mine", "usr/lib/lib.so.molt-new": "\x00lib 1.1"},
+		ActionKeep:   {"usr/lib/lib.so": "\x00mine", "var/lib/molt/beside/new/usr/lib/lib.so": "", "var/lib/molt/beside/old/usr/lib/lib.so": ""},
+		ActionTake:   {"usr/lib/lib.so": "\x00lib 1.1", "var/lib/molt/beside/old/usr/lib/lib.so": "\x00mine"},
+		ActionBeside: {"usr/lib/lib.so": "\x00mine", "var/lib/molt/beside/new/usr/lib/lib.so": "\x00lib 1.1"},
 		ActionHold:   nil,
 	} {
 		t.Run(string(action), func(t *testing.T) {

@@ -63,7 +63,7 @@ func TestConfigCases(t *testing.T) {
 	for _, c := range configCases {
 		t.Run(c.name, func(t *testing.T) {
 			s := newScenario(t, files{c.path: c.old}, files{c.path: c.new}, func(root string) { sh{t, root}.put(c.path, c.user) })
-			report := s.serviced(func(root string) { files{c.path: c.want, c.path + putBeside: c.beside}.check(t, root) })
+			report := s.serviced(func(root string) { files{c.path: c.want, newTree + c.path: c.beside}.check(t, root) })
 			if len(report.Paths) != 1 || report.Paths[0].Driver != c.driver {
 				t.Errorf("decided by %v", report.Paths)
 			}

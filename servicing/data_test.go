@@ -16,8 +16,8 @@ var dataCases = []fileCase{
 			u.touch("var/lib/pg/base/1/b")
 		},
 		want: files{
-			"var/lib/pg/PG_VERSION": "15\n", "var/lib/pg/base/1/PG_VERSION": "15\n", "var/lib/pg/base/1/a": "3", "var/lib/pg/base/1/b": "1", "var/lib/pg/base/2/c": "", "var/lib/pg/conf": userText, "var/lib/pg/conf.molt-new": "",
-			"var/lib/pg/base/1/a.molt-new": "", "var/lib/pg/pg_wal/0001": "3", "var/lib/x": "2",
+			"var/lib/pg/PG_VERSION": "15\n", "var/lib/pg/base/1/PG_VERSION": "15\n", "var/lib/pg/base/1/a": "3", "var/lib/pg/base/1/b": "1", "var/lib/pg/base/2/c": "", "var/lib/pg/conf": userText, "var/lib/molt/beside/new/var/lib/pg/conf": "",
+			"var/lib/molt/beside/new/var/lib/pg/base/1/a": "", "var/lib/pg/pg_wal/0001": "3", "var/lib/x": "2",
 		},
 		verdicts: map[string]Verdict{"var/lib/pg/base/1/a": Keep, "var/lib/pg/base/1/b": Keep, "var/lib/pg/PG_VERSION": Keep},
 	},
@@ -32,7 +32,7 @@ var dataCases = []fileCase{
 	{
 		name: "G1 a database directory of the user's where the base brings a seed", old: files{"var/lib/pg": "dir", "etc/x": "1"}, new: files{"var/lib/pg/PG_VERSION": "16\n", "var/lib/pg/seed": "2", "etc/x": "1"},
 		user: func(u sh) { u.put("var/lib/pg/PG_VERSION", "15\n"); u.put("var/lib/pg/a", "3") },
-		want: files{"var/lib/pg/PG_VERSION": "15\n", "var/lib/pg/PG_VERSION.molt-new": "", "var/lib/pg/seed": "", "var/lib/pg/a": "3"},
+		want: files{"var/lib/pg/PG_VERSION": "15\n", "var/lib/molt/beside/new/var/lib/pg/PG_VERSION": "", "var/lib/pg/seed": "", "var/lib/pg/a": "3"},
 	},
 	{
 		name: "G1 a database that only the user has", old: files{"etc/x": "1"}, new: files{"etc/x": "2"},
@@ -93,7 +93,7 @@ func TestC1TargetUnderAWhiteout(t *testing.T) {
 		u.put("etc/b/y", "1")
 	})
 	s.serviced(func(root string) {
-		files{"etc/b": "-> a", "etc/a/x": "2", "etc/a/y": "1", "etc/b.molt-old": ""}.check(t, root)
+		files{"etc/b": "-> a", "etc/a/x": "2", "etc/a/y": "1", "var/lib/molt/beside/old/etc/b": ""}.check(t, root)
 	})
 	unchangedBase(t, s)
 }

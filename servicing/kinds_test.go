@@ -146,6 +146,25 @@ var renameCases = []kindCase{
 // kindCases are those that need nothing but files.
 var kindCases = []kindCase{
 	{
+		name: "K8 a directory of which every file counts", old: files{"etc/logrotate.d/app": "/var/log/app {\n rotate 4\n}\n", "var/lib": "dir"},
+		new:  files{"etc/logrotate.d/app": "/var/log/app {\n rotate 8\n}\n", "var/lib": "dir"},
+		user: func(u sh) { u.put("etc/logrotate.d/app", "/var/log/app {\n rotate 90\n}\n") },
+		want: files{
+			"etc/logrotate.d/app": "/var/log/app {\n rotate 90\n}\n", "etc/logrotate.d/app.molt-new": "",
+			newTree + "etc/logrotate.d/app": "/var/log/app {\n rotate 8\n}\n",
+		},
+		told: []string{`"beside": "/var/lib/molt/beside/new/etc/logrotate.d/app"`},
+	},
+	{
+		name: "K8 a site of which every file is a server", old: files{"etc/nginx/sites-enabled/default": "server {\n listen 80;\n}\n"},
+		new:  files{"etc/nginx/sites-enabled/default": "server {\n listen 80 default_server;\n}\n"},
+		user: func(u sh) { u.put("etc/nginx/sites-enabled/default", "server {\n listen 8080;\n}\n") },
+		want: files{
+			"etc/nginx/sites-enabled/default": "server {\n listen 8080;\n}\n", "etc/nginx/sites-enabled/default.molt-new": "",
+			newTree + "etc/nginx/sites-enabled/default": "server {\n listen 80 default_server;\n}\n",
+		},
+	},
+	{
 		name: "K6 a repository appended", old: files{"etc/apk/repositories": repositories(cdn, "v3.19")}, new: files{"etc/apk/repositories": repositories(cdn, "v3.20")},
 		user: func(u sh) { u.put("etc/apk/repositories", repositories(cdn, "v3.19")+cdn+"edge/testing\n") },
 		want: files{"etc/apk/repositories": repositories(cdn, "v3.20") + cdn + "edge/testing\n"},

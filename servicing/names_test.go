@@ -11,8 +11,8 @@ const (
 	aptStates          = "var/lib/apt/extended_states"
 	libraryCache       = "etc/ld.so.cache"
 
-	putBeside = ".molt-new"
-	setAside  = ".molt-old"
+	newTree = "var/lib/molt/beside/new/"
+	oldTree = "var/lib/molt/beside/old/"
 
 	heldUpdate = "the update that brings it is held"
 

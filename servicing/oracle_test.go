@@ -211,6 +211,59 @@ func oracle(o, n, u, result *thing) {
 	}
 }
 
+// What begins the names of what is put beside until the oracle has decided on the whole tree.
+const putBeside, setAside = "(new)", "(old)"
+
+// shelved moves what is put beside to where it stands in a container.
+func shelved(result *thing) {
+	private := func() *thing { return &thing{what: "dir", meta: meta{mode: 0o700}, children: map[string]*thing{}} }
+	shelf := private()
+	var collect func(at string, t *thing)
+	collect = func(at string, t *thing) {
+		for _, name := range slices.Sorted(maps.Keys(t.children)) {
+			kind, is := "new", strings.HasPrefix(name, putBeside)
+			if strings.HasPrefix(name, setAside) {
+				kind, is = "old", true
+			}
+			if !is {
+				collect(path.Join(at, name), t.children[name])
+				continue
+			}
+			dir := shelf
+			for step := range strings.SplitSeq(path.Join(kind, at), "/") {
+				if dir.children[step] == nil {
+					dir.children[step] = private()
+				}
+				dir = dir.children[step]
+			}
+			if t.children[name] != nil {
+				dir.children[name[len(putBeside):]] = t.children[name].onlyForRoot()
+			}
+			delete(t.children, name)
+		}
+	}
+	collect("", result)
+	if len(shelf.children) > 0 {
+		molt := private()
+		molt.children["beside"] = shelf
+		lib := &thing{what: "dir", meta: meta{mode: 0o755}, children: map[string]*thing{"molt": molt}}
+		result.children["var"] = &thing{what: "dir", meta: meta{mode: 0o755}, children: map[string]*thing{"lib": lib}}
+	}
+}
+
+// onlyForRoot returns a tree with directories that only root may enter.
+func (t *thing) onlyForRoot() *thing {
+	out := *t
+	if !t.dir() {
+		return &out
+	}
+	out.meta, out.children = meta{mode: 0o700}, map[string]*thing{}
+	for name, child := range t.children {
+		out.children[name] = child.onlyForRoot()
+	}
+	return &out
+}
+
 // oracleFile decides where neither the base nor the user has a directory.
 func oracleFile(name string, o, n, u *thing, put func(string, *thing)) {
 	switch {
@@ -228,7 +281,7 @@ func oracleFile(name string, o, n, u *thing, put func(string, *thing)) {
 	default:
 		put(name, of(u, o, n, u))
 		if !o.dir() && !strings.HasPrefix(u.what, "->") {
-			put(name+putBeside, n.limited())
+			put(putBeside+name, n.limited())
 		}
 	}
 }
@@ -252,11 +305,11 @@ func oracleDir(name string, o, n, u *thing, put func(string, *thing)) {
 		}
 	case u.dir() && o.dir(): // a file in the base now
 		put(name, n)
-		put(name+setAside, changedIn(o, u))
+		put(setAside+name, changedIn(o, u))
 	case u.dir():
 		put(name, u)
 		if n != nil && !same(o, n) && !strings.HasPrefix(n.what, "->") {
-			put(name+putBeside, n.limited())
+			put(putBeside+name, n.limited())
 		}
 	case u == nil && o.dir():
 		arrived := &thing{what: "dir", meta: n.meta, children: map[string]*thing{}}
@@ -270,7 +323,7 @@ func oracleDir(name string, o, n, u *thing, put func(string, *thing)) {
 		put(name, u)
 	default:
 		put(name, n)
-		put(name+setAside, u.limited())
+		put(setAside+name, u.limited())
 	}
 }
 
@@ -435,6 +488,7 @@ func TestOracle(t *testing.T) {
 		want := &thing{what: "dir", children: map[string]*thing{}}
 		oracle(o, n, u, want)
 		followLinks(o, n, u, want)
+		shelved(want)
 		if got.String() != want.String() {
 			rt.Fatalf("old  %v\nbase %v\nuser %v\ngot  %v\nwant %v\n%s", o, n, u, got, want, encoded(rt, p.Report()))
 		}

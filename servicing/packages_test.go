@@ -151,7 +151,7 @@ var packageCases = []packageCase{
 	{
 		name: "D4 both have the same version, a file of which was changed", old: []deb{conf("1.0", oldText)}, new: []deb{conf("1.1", baseText)},
 		user:     func(u sh) { u.install(conf("1.1", baseText)); u.put("etc/conf", clashText) },
-		versions: map[string]string{"conf": "1.1"}, want: files{"etc/conf": clashText, "etc/conf.molt-new": ""}, verify: "??5?????? c /etc/conf\n",
+		versions: map[string]string{"conf": "1.1"}, want: files{"etc/conf": clashText, "var/lib/molt/beside/new/etc/conf": ""}, verify: "??5?????? c /etc/conf\n",
 	},
 	{
 		name: "D5 removed by the user", old: []deb{lib("1.0"), app("1.0", "")}, new: []deb{lib("1.1"), app("1.0", "")}, user: func(u sh) { u.dpkg("--purge", "lib") },
@@ -184,11 +184,11 @@ var packageCases = []packageCase{
 			u.install(deb{name: "own", version: "1"})
 		},
 		versions: map[string]string{"lib": "", "conf": "", "app": "1.1", "own": "1"},
-		want:     files{"usr/lib/lib.so": "", "etc/conf": userText, "usr/bin/conf": "", "usr/bin/conf.molt-old": "0755 mine"},
+		want:     files{"usr/lib/lib.so": "", "etc/conf": userText, "usr/bin/conf": "", "var/lib/molt/beside/old/usr/bin/conf": "0755 mine"},
 	},
 	{
 		name: "A6 a program replaced by hand", old: []deb{lib("1.0")}, new: []deb{lib("1.1")}, user: func(u sh) { u.put("usr/lib/lib.so", "\x00mine") },
-		versions: map[string]string{"lib": "1.1"}, want: files{"usr/lib/lib.so": "\x00mine", "usr/lib/lib.so.molt-new": ""}, verify: "??5??????   /usr/lib/lib.so\n",
+		versions: map[string]string{"lib": "1.1"}, want: files{"usr/lib/lib.so": "\x00mine", "var/lib/molt/beside/new/usr/lib/lib.so": ""}, verify: "??5??????   /usr/lib/lib.so\n",
 	},
 	{
 		name: "A7 the mode of a program", old: []deb{app("1.0", "")}, new: []deb{app("1.1", "")}, user: func(u sh) { u.chmod("usr/bin/app", 0o700) },

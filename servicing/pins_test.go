@@ -178,7 +178,9 @@ func TestH11PinEnds(t *testing.T) {
 		t.Errorf("still withheld: %v", report.Withheld)
 	}
 	s.nodes = slices.Insert(s.nodes, 0, edited(t, s, "etc/p/edited", "mine"))
-	report = s.serviced(func(root string) { files{"etc/p/edited": "mine", "etc/p/edited.molt-new": "3"}.check(t, root) })
+	report = s.serviced(func(root string) {
+		files{"etc/p/edited": "mine", "var/lib/molt/beside/new/etc/p/edited": "3"}.check(t, root)
+	})
 }
 
 // edited returns a node in which the user has put a file.

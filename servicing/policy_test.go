@@ -24,9 +24,9 @@ var policyCases = []struct {
 		name: "A5", concern: ConcernText, old: files{"etc/a": oldText}, new: files{"etc/a": baseText},
 		user: func(u sh) { u.put("etc/a", clashText) }, path: "etc/a",
 		want: map[Action]files{
-			ActionKeep:   {"etc/a": clashText, "etc/a.molt-new": "", "etc/a.molt-old": ""},
-			ActionTake:   {"etc/a": baseText, "etc/a.molt-new": "", "etc/a.molt-old": clashText},
-			ActionBeside: {"etc/a": clashText, "etc/a.molt-new": baseText, "etc/a.molt-old": ""},
+			ActionKeep:   {"etc/a": clashText, "var/lib/molt/beside/new/etc/a": "", "var/lib/molt/beside/old/etc/a": ""},
+			ActionTake:   {"etc/a": baseText, "var/lib/molt/beside/new/etc/a": "", "var/lib/molt/beside/old/etc/a": clashText},
+			ActionBeside: {"etc/a": clashText, "var/lib/molt/beside/new/etc/a": baseText, "var/lib/molt/beside/old/etc/a": ""},
 		},
 		verdicts: map[Action]Verdict{ActionKeep: Keep, ActionTake: Take, ActionBeside: Beside},
 	},
@@ -34,16 +34,16 @@ var policyCases = []struct {
 		name: "A6", concern: ConcernBinary, old: files{"opt/a": elfOld}, new: files{"opt/a": elfNew},
 		user: func(u sh) { u.put("opt/a", elfOwn) }, path: "opt/a",
 		want: map[Action]files{
-			ActionKeep: {"opt/a": elfOwn, "opt/a.molt-new": ""}, ActionTake: {"opt/a": elfNew, "opt/a.molt-old": elfOwn},
-			ActionBeside: {"opt/a": elfOwn, "opt/a.molt-new": elfNew},
+			ActionKeep: {"opt/a": elfOwn, "var/lib/molt/beside/new/opt/a": ""}, ActionTake: {"opt/a": elfNew, "var/lib/molt/beside/old/opt/a": elfOwn},
+			ActionBeside: {"opt/a": elfOwn, "var/lib/molt/beside/new/opt/a": elfNew},
 		},
 	},
 	{
 		name: "data", concern: ConcernData, old: files{"srv/a": oldText}, new: files{"srv/a": baseText},
 		user: func(u sh) { u.put("srv/a", clashText) }, path: "srv/a",
 		want: map[Action]files{
-			ActionKeep: {"srv/a": clashText, "srv/a.molt-new": ""}, ActionTake: {"srv/a": baseText, "srv/a.molt-old": clashText},
-			ActionBeside: {"srv/a": clashText, "srv/a.molt-new": baseText},
+			ActionKeep: {"srv/a": clashText, "var/lib/molt/beside/new/srv/a": ""}, ActionTake: {"srv/a": baseText, "var/lib/molt/beside/old/srv/a": clashText},
+			ActionBeside: {"srv/a": clashText, "var/lib/molt/beside/new/srv/a": baseText},
 		},
 	},
 	{
@@ -54,7 +54,7 @@ var policyCases = []struct {
 	{
 		name: "B3", concern: ConcernDeletedByBase, old: files{"etc/a": "1"}, new: files{"etc/b": "1"},
 		user: func(u sh) { u.put("etc/a", "mine") }, path: "etc/a",
-		want: map[Action]files{ActionKeep: {"etc/a": "mine"}, ActionTake: {"etc/a": "", "etc/a.molt-old": "mine"}},
+		want: map[Action]files{ActionKeep: {"etc/a": "mine"}, ActionTake: {"etc/a": "", "var/lib/molt/beside/old/etc/a": "mine"}},
 	},
 	{
 		name: "B1", concern: ConcernDeletedByUser, old: files{"etc/a": "1", "etc/d/x": "1"}, new: files{"etc/a": "2", "etc/d/x": "2"},
@@ -64,37 +64,37 @@ var policyCases = []struct {
 	{
 		name: "C3", concern: ConcernTypeByUser, old: files{"etc/a": "1"}, new: files{"etc/a": "2"},
 		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "-> b") }, path: "etc/a",
-		want: map[Action]files{ActionKeep: {"etc/a": "-> b"}, ActionTake: {"etc/a": "2", "etc/a.molt-old": "-> b"}},
+		want: map[Action]files{ActionKeep: {"etc/a": "-> b"}, ActionTake: {"etc/a": "2", "var/lib/molt/beside/old/etc/a": "-> b"}},
 	},
 	{
 		name: "C4", concern: ConcernTypeByUser, old: files{"var/www/a": "1"}, new: files{"var/www/a": "2", "var/www/s/b": "1"},
 		user: func(u sh) { u.rm("var/www"); u.put("var/www", "-> /srv") }, path: "var/www",
-		want: map[Action]files{ActionKeep: {"var/www": "-> /srv"}, ActionTake: {"var/www/a": "2", "var/www/s/b": "1", "var/www.molt-old": "-> /srv"}},
+		want: map[Action]files{ActionKeep: {"var/www": "-> /srv"}, ActionTake: {"var/www/a": "2", "var/www/s/b": "1", "var/lib/molt/beside/old/var/www": "-> /srv"}},
 	},
 	{
 		name: "a directory of the user's", concern: ConcernTypeByUser, old: files{"etc/x": "1"}, new: files{"etc/a": "2"},
 		user: func(u sh) { u.put("etc/a/mine", "1") }, path: "etc/a",
-		want: map[Action]files{ActionKeep: {"etc/a/mine": "1", "etc/a.molt-new": ""}, ActionTake: {"etc/a": "2", "etc/a.molt-old/mine": "1"}},
+		want: map[Action]files{ActionKeep: {"etc/a/mine": "1", "var/lib/molt/beside/new/etc/a": ""}, ActionTake: {"etc/a": "2", "var/lib/molt/beside/old/etc/a/mine": "1"}},
 	},
 	{
 		name: "C7", concern: ConcernTypeByBase, old: files{"etc/a": "1"}, new: files{"etc/a/x": "1"},
 		user: func(u sh) { u.put("etc/a", "mine") }, path: "etc/a",
-		want: map[Action]files{ActionTake: {"etc/a/x": "1", "etc/a.molt-old": "mine"}},
+		want: map[Action]files{ActionTake: {"etc/a/x": "1", "var/lib/molt/beside/old/etc/a": "mine"}},
 	},
 	{
 		name: "C5", concern: ConcernTypeByBase, old: files{"etc/d/a": "1"}, new: files{"etc/d": "file"},
 		user: func(u sh) { u.put("etc/d/mine", "1") }, path: "etc/d",
-		want: map[Action]files{ActionTake: {"etc/d": "file", "etc/d.molt-old/mine": "1"}},
+		want: map[Action]files{ActionTake: {"etc/d": "file", "var/lib/molt/beside/old/etc/d/mine": "1"}},
 	},
 	{
 		name: "F8", concern: ConcernIdentity, old: files{"etc/machine-id": "aaaa\n"}, new: files{"etc/machine-id": "bbbb\n"},
 		user: func(u sh) { u.put("etc/machine-id", "cccc\n") }, path: "etc/machine-id",
-		want: map[Action]files{ActionKeep: {"etc/machine-id": "cccc\n"}, ActionTake: {"etc/machine-id": "bbbb\n", "etc/machine-id.molt-old": "cccc\n"}},
+		want: map[Action]files{ActionKeep: {"etc/machine-id": "cccc\n"}, ActionTake: {"etc/machine-id": "bbbb\n", "var/lib/molt/beside/old/etc/machine-id": "cccc\n"}},
 	},
 	{
 		name: "F8 not touched", concern: ConcernIdentity, old: files{"etc/machine-id": "aaaa\n"}, new: files{"etc/machine-id": "bbbb\n"},
 		user: func(u sh) {}, path: "etc/machine-id",
-		want: map[Action]files{ActionKeep: {"etc/machine-id": "aaaa\n"}, ActionTake: {"etc/machine-id": "bbbb\n", "etc/machine-id.molt-old": ""}},
+		want: map[Action]files{ActionKeep: {"etc/machine-id": "aaaa\n"}, ActionTake: {"etc/machine-id": "bbbb\n", "var/lib/molt/beside/old/etc/machine-id": ""}},
 	},
 }
 

@@ -25,7 +25,7 @@ var serviceCases = []fileCase{
 	},
 	{
 		name: "R14 masked by the user", old: files{unitsDir + "a.service": "1"}, new: files{unitsDir + "a.service": "2", "etc/systemd/system/a.service": "3", "etc/systemd/system/x.target.wants/a.service": unitLink("a.service")},
-		user: func(u sh) { u.put("etc/systemd/system/a.service", "-> /dev/null") }, want: files{"etc/systemd/system/a.service": "-> /dev/null", "etc/systemd/system/a.service.molt-new": ""},
+		user: func(u sh) { u.put("etc/systemd/system/a.service", "-> /dev/null") }, want: files{"etc/systemd/system/a.service": "-> /dev/null", "var/lib/molt/beside/new/etc/systemd/system/a.service": ""},
 		verdicts: map[string]Verdict{"etc/systemd/system/a.service": Keep}, empty: true,
 	},
 	{

@@ -218,7 +218,7 @@ func TestF6Alternatives(t *testing.T) {
 			s.serviced(func(root string) {
 				files{
 					"etc/alternatives/editor": "-> /usr/bin/" + c.best, "etc/alternatives/editor.1": "-> /usr/share/" + c.best + ".1",
-					"usr/bin/editor": "-> /etc/alternatives/editor", "var/lib/dpkg/alternatives/editor.molt-new": "",
+					"usr/bin/editor": "-> /etc/alternatives/editor", "var/lib/molt/beside/new/var/lib/dpkg/alternatives/editor": "",
 				}.check(t, root)
 				before := content(t, root, alternativeRecords+"/editor")
 				out := run(t, "update-alternatives", "--root", root, "--log", "/dev/null", "--query", "editor")
@@ -255,7 +255,7 @@ func TestF1LoaderCache(t *testing.T) {
 			u.put(libraryCache, cache("libold.so.1", "libmine.so.1", "libgone.so.1", "libc.so.6"))
 		})
 	report := s.serviced(func(root string) {
-		files{libraryCache: cache("libnew.so.2", "libmine.so.1", "libc.so.6"), libraryCache + putBeside: ""}.check(t, root)
+		files{libraryCache: cache("libnew.so.2", "libmine.so.1", "libc.so.6"), newTree + libraryCache: ""}.check(t, root)
 	})
 	if verdictOf(report, libraryCache) != Regenerate {
 		t.Errorf("the verdict is %s", verdictOf(report, libraryCache))
@@ -288,9 +288,9 @@ func TestR1SeveralUpdates(t *testing.T) {
 	}
 	third := strings.Replace(baseText, "one", "1ne", 1)
 	next(files{"etc/a": third, "etc/d/x": "3", "etc/d/y": "2", "etc/d/z": "1", "etc/gone": "again"},
-		files{"etc/a": clashText, "etc/a.molt-new": third, "etc/gone": "again", "etc/d/x": "", "etc/d/y": "2", "etc/d/z": "1"})
-	report := next(files{"etc/a": clashText, "etc/d/x": "3"}, files{"etc/a": clashText, "etc/a.molt-new": "", "etc/d/x": "", "etc/d/y": "", "etc/gone": ""})
-	if verdictOf(report, "etc/a.molt-new") != Drop {
+		files{"etc/a": clashText, "var/lib/molt/beside/new/etc/a": third, "etc/gone": "again", "etc/d/x": "", "etc/d/y": "2", "etc/d/z": "1"})
+	report := next(files{"etc/a": clashText, "etc/d/x": "3"}, files{"etc/a": clashText, "var/lib/molt/beside/new/etc/a": "", "etc/d/x": "", "etc/d/y": "", "etc/gone": ""})
+	if verdictOf(report, "var/lib/molt/beside/new/etc/a") != Drop {
 		t.Errorf("what was put beside: %s", encoded(t, report))
 	}
 }

@@ -78,7 +78,7 @@ func checkSmall(t *testing.T, root, version string, versions map[string]string) 
 	other := map[string]string{"1.0": "1.1", "1.1": "1.0", "1.2": "1.0"}[version]
 	files{
 		"usr/bin/small": "0755 small " + version, "usr/lib/small-" + version: version, "usr/lib/small-" + other: "",
-		"etc/small": "small " + version + "\n", "usr/lib/small": "-> small-" + version, "etc/small.molt-new": "", "etc/small.molt-old": "",
+		"etc/small": "small " + version + "\n", "usr/lib/small": "-> small-" + version, "var/lib/molt/beside/new/etc/small": "", "var/lib/molt/beside/old/etc/small": "",
 	}.check(t, root)
 	checkDebian(t, root, versions, "")
 }

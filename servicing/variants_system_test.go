@@ -31,11 +31,11 @@ var systemVariants = []variant{
 	{fileCase: fileCase{
 		name: "R4 the same line changed on both sides, other hunks apart", old: files{"etc/a": oldText}, new: files{"etc/a": strings.Replace(baseText, "5", "five", 1)},
 		user: func(u sh) { u.put("etc/a", strings.Replace(clashText, "8", "eight", 1)) },
-		want: files{"etc/a": strings.Replace(clashText, "8", "eight", 1), "etc/a.molt-new": strings.Replace(baseText, "5", "five", 1)},
+		want: files{"etc/a": strings.Replace(clashText, "8", "eight", 1), "var/lib/molt/beside/new/etc/a": strings.Replace(baseText, "5", "five", 1)},
 	}},
 	{fileCase: fileCase{
 		name: "R9 a derived text is not merged", old: files{"usr/share/applications/mimeinfo.cache": oldText}, new: files{"usr/share/applications/mimeinfo.cache": baseText},
-		user: func(u sh) { u.put("usr/share/applications/mimeinfo.cache", userText) }, want: files{"usr/share/applications/mimeinfo.cache.molt-new": ""},
+		user: func(u sh) { u.put("usr/share/applications/mimeinfo.cache", userText) }, want: files{"var/lib/molt/beside/new/usr/share/applications/mimeinfo.cache": ""},
 	}, look: func(u sh) {
 		if look(u.t, u.root, "usr/share/applications/mimeinfo.cache", "") == bothText {
 			u.t.Error("it was merged")
@@ -54,7 +54,7 @@ var systemVariants = []variant{
 			u.put("etc/passwd", "fifo")
 			u.touch("etc/b")
 		},
-		want: files{"etc/a.json": "{ not json", "etc/a.json.molt-new": "{\"a\": 2}\n", "etc/passwd": "fifo", "etc/b": "2"},
+		want: files{"etc/a.json": "{ not json", "var/lib/molt/beside/new/etc/a.json": "{\"a\": 2}\n", "etc/passwd": "fifo", "etc/b": "2"},
 	}},
 	{fileCase: fileCase{
 		name: "E1 accounts added on both sides, in all files", old: accountBase(nil, "www:33"), new: accountBase(nil, "www:33", "redis:101"),
@@ -332,7 +332,7 @@ func TestD8DivertedFile(t *testing.T) {
 		sh{t, root}.put("usr/bin/app", "0755 wrapper")
 	})
 	s.serviced(func(root string) {
-		files{"usr/bin/app": "0755 wrapper", "usr/bin/app.real": "0755 app 1.1", "usr/bin/app.molt-new": ""}.check(t, root)
+		files{"usr/bin/app": "0755 wrapper", "usr/bin/app.real": "0755 app 1.1", "var/lib/molt/beside/new/usr/bin/app": ""}.check(t, root)
 		checkDebian(t, root, map[string]string{"app": "1.1"}, "")
 	})
 	unchangedBase(t, s)
@@ -354,7 +354,7 @@ func TestB3ProgramOfRemovedPackage(t *testing.T) {
 	s := &scenario{t: t, old: debianRoot(t, lib("1.0"), conf("1.0", oldText)), base: debianRoot(t, lib("1.0"))}
 	s.work(s.old, func(root string) { u := sh{t, root}; u.put("usr/bin/conf", "0755 mine"); u.put("etc/conf", "mine") })
 	s.serviced(func(root string) {
-		files{"usr/bin/conf": "", "usr/bin/conf.molt-old": "0755 mine", "etc/conf": "mine"}.check(t, root)
+		files{"usr/bin/conf": "", "var/lib/molt/beside/old/usr/bin/conf": "0755 mine", "etc/conf": "mine"}.check(t, root)
 		checkDebian(t, root, map[string]string{"lib": "1.0", "conf": ""}, "")
 	})
 	unchangedBase(t, s)
@@ -369,7 +369,7 @@ func TestD4EditedConfiguration(t *testing.T) {
 		u.install(conf("2.0", oldText))
 	})
 	s.serviced(func(root string) {
-		files{"etc/conf": userText, "usr/bin/conf": "0755 conf 2.0", "etc/conf.molt-new": ""}.check(t, root)
+		files{"etc/conf": userText, "usr/bin/conf": "0755 conf 2.0", "var/lib/molt/beside/new/etc/conf": ""}.check(t, root)
 	})
 	unchangedBase(t, s)
 }
@@ -384,7 +384,7 @@ func TestD5AddedRemovedHeld(t *testing.T) {
 		u.put("etc/conf", userText)
 	})
 	s.serviced(func(root string) {
-		files{"usr/bin/app": "", "usr/bin/new": "0755 1", "usr/bin/own": "0755 1", "etc/conf": userText, "etc/conf.molt-new": ""}.check(t, root)
+		files{"usr/bin/app": "", "usr/bin/new": "0755 1", "usr/bin/own": "0755 1", "etc/conf": userText, "var/lib/molt/beside/new/etc/conf": ""}.check(t, root)
 		checkDebian(t, root, map[string]string{"lib": "1.1", "app": "", "conf": "1.0", "new": "1", "own": "1"}, "??5?????? c /etc/conf\n")
 	})
 	unchangedBase(t, s)

@@ -192,7 +192,7 @@ var variants = []variant{
 	}},
 	{fileCase: fileCase{
 		name: "A5 emptied by the user", old: files{"etc/a": oldText}, new: files{"etc/a": baseText},
-		user: func(u sh) { u.put("etc/a", "") }, want: files{"etc/a.molt-new": baseText},
+		user: func(u sh) { u.put("etc/a", "") }, want: files{"var/lib/molt/beside/new/etc/a": baseText},
 	}, look: func(u sh) {
 		if content(u.t, u.root, "etc/a") != "" {
 			u.t.Error("not empty any more")
@@ -200,15 +200,15 @@ var variants = []variant{
 	}},
 	{fileCase: fileCase{
 		name: "A5 a link of the base's, replaced by a file, leads elsewhere now", old: files{"etc/a": "-> b"}, new: files{"etc/a": "-> c"},
-		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "mine") }, want: files{"etc/a": "mine", "etc/a.molt-new": "-> c"},
+		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "mine") }, want: files{"etc/a": "mine", "var/lib/molt/beside/new/etc/a": "-> c"},
 	}},
 	{fileCase: fileCase{
 		name: "A5 the name beside is the user's own", old: files{"etc/a": oldText}, new: files{"etc/a": baseText},
-		user: func(u sh) { u.put("etc/a", clashText); u.put("etc/a.molt-new", "mine") }, want: files{"etc/a": clashText, "etc/a.molt-new": "mine", "etc/a.molt-new.1": baseText},
+		user: func(u sh) { u.put("etc/a", clashText); u.put("etc/a.molt-new", "mine") }, want: files{"etc/a": clashText, "etc/a.molt-new": "", "var/lib/molt/beside/old/etc/a.molt-new": "mine", "var/lib/molt/beside/new/etc/a": baseText},
 	}},
 	{fileCase: fileCase{
 		name: "A5 the name beside would be too long", old: files{"etc/" + longName: oldText}, new: files{"etc/" + longName: baseText},
-		user: func(u sh) { u.put("etc/"+longName, clashText) }, want: files{"etc/" + longName: clashText, "etc/" + longName[:238] + ".molt-new": baseText},
+		user: func(u sh) { u.put("etc/"+longName, clashText) }, want: files{"etc/" + longName: clashText, "var/lib/molt/beside/new/etc/" + longName: baseText},
 	}},
 	{fileCase: fileCase{
 		name: "A7 owner changed", old: files{"usr/bin/a": "0755 old"}, new: files{"usr/bin/a": "0755 new"},
@@ -321,15 +321,15 @@ var variants = []variant{
 	}},
 	{fileCase: fileCase{
 		name: "C1 links in a circle", old: files{"a/x": "1", "b/x": "1"}, new: files{"a": "-> b", "b": "-> a"},
-		user: func(u sh) { u.put("a/mine", "1"); u.put("b/mine", "2") }, want: files{"a": "-> b", "b": "-> a", "a.molt-old/mine": "1", "b.molt-old/mine": "2"},
+		user: func(u sh) { u.put("a/mine", "1"); u.put("b/mine", "2") }, want: files{"a": "-> b", "b": "-> a", "var/lib/molt/beside/old/a/mine": "1", "var/lib/molt/beside/old/b/mine": "2"},
 	}},
 	{fileCase: fileCase{
 		name: "A5 YAML, one key changed on both sides", old: files{"etc/a.yaml": "a: 1\nb: 1\n"}, new: files{"etc/a.yaml": "a: 2\nb: 2\n"},
-		user: func(u sh) { u.put("etc/a.yaml", "a: 3\nb: 1\n") }, want: files{"etc/a.yaml": "a: 3\nb: 1\n", "etc/a.yaml.molt-new": "a: 2\nb: 2\n"},
+		user: func(u sh) { u.put("etc/a.yaml", "a: 3\nb: 1\n") }, want: files{"etc/a.yaml": "a: 3\nb: 1\n", "var/lib/molt/beside/new/etc/a.yaml": "a: 2\nb: 2\n"},
 	}},
 	{fileCase: fileCase{
 		name: "C1 conflicts at the target", old: files{"bin/a": "1", "usr/bin/x": "1"}, new: files{"bin": "-> usr/bin", "usr/bin/a": "2", "usr/bin/mine": "base", "usr/bin/x": "1"},
-		user: func(u sh) { u.put("bin/a", "one"); u.put("bin/mine", "m1"); u.put("usr/bin/other", "1") }, want: files{"bin": "-> usr/bin", "usr/bin/a": "one", "usr/bin/a.molt-new": "2", "usr/bin/mine": "m1", "usr/bin/mine.molt-new": "base", "usr/bin/other": "1"},
+		user: func(u sh) { u.put("bin/a", "one"); u.put("bin/mine", "m1"); u.put("usr/bin/other", "1") }, want: files{"bin": "-> usr/bin", "usr/bin/a": "one", "var/lib/molt/beside/new/usr/bin/a": "2", "usr/bin/mine": "m1", "var/lib/molt/beside/new/usr/bin/mine": "base", "usr/bin/other": "1"},
 	}},
 	{fileCase: fileCase{
 		name: "C1 links, devices and holes move along", old: files{"lib/a": "1", "usr/lib/x": "1"}, new: files{"lib": "-> usr/lib", "usr/lib/a": "1", "usr/lib/x": "1"},
@@ -369,7 +369,7 @@ var variants = []variant{
 	}},
 	{fileCase: fileCase{
 		name: "C3 a file replaced by a directory", old: files{"etc/a": "old"}, new: files{"etc/a": "new"},
-		user: func(u sh) { u.rm("etc/a"); u.put("etc/a/x", "1") }, want: files{"etc/a/x": "1", "etc/a.molt-new": "new"},
+		user: func(u sh) { u.rm("etc/a"); u.put("etc/a/x", "1") }, want: files{"etc/a/x": "1", "var/lib/molt/beside/new/etc/a": "new"},
 	}},
 	{fileCase: fileCase{
 		name: "C4 a directory replaced by a link to its copy", old: files{"var/lib/app/a": "1", "var/lib/app/d/b": "1"}, new: files{"var/lib/app/a": "2", "var/lib/app/d/c": "1"},
@@ -377,13 +377,13 @@ var variants = []variant{
 	}},
 	{fileCase: fileCase{
 		name: "C5 a directory became a link to nothing", old: files{"opt/d/a": "1"}, new: files{"opt/d": "-> /nowhere"},
-		user: func(u sh) { u.put("opt/d/mine", "1") }, want: files{"opt/d": "-> /nowhere", "opt/d.molt-old/mine": "1", "opt/d.molt-old/a": ""},
+		user: func(u sh) { u.put("opt/d/mine", "1") }, want: files{"opt/d": "-> /nowhere", "var/lib/molt/beside/old/opt/d/mine": "1", "var/lib/molt/beside/old/opt/d/a": ""},
 	}},
 	{fileCase: fileCase{
 		name: "C5 a directory became a link to itself from above", old: files{"opt/d/a": "1"}, new: files{"opt/d": "-> ..", "opt/e": "1"},
 		user: func(u sh) { u.put("opt/d/mine", "1") }, want: files{"opt/d": "-> .."},
 	}, look: func(u sh) {
-		if look(u.t, u.root, "opt/d.molt-old/mine", "") == "" && look(u.t, u.root, "mine", "") == "" {
+		if look(u.t, u.root, "var/lib/molt/beside/old/opt/d/mine", "") == "" && look(u.t, u.root, "mine", "") == "" {
 			u.t.Error("what the user had is lost")
 		}
 	}},
@@ -395,14 +395,14 @@ var variants = []variant{
 			u.link("opt/d/x", "opt/d/s/y")
 			u.set("opt/d/x", "user.mine", []byte("1"))
 			u.chmod("opt/d/s", 0o711)
-		}, want: files{"opt/d": "file", "opt/d.molt-old/x": "0600 mine", "opt/d.molt-old/s/y": "= opt/d.molt-old/x", "opt/d.molt-old/s": "dir 0711"},
+		}, want: files{"opt/d": "file", "var/lib/molt/beside/old/opt/d/x": "0600 mine", "var/lib/molt/beside/old/opt/d/s/y": "= var/lib/molt/beside/old/opt/d/x", "var/lib/molt/beside/old/opt/d/s": "dir 0700"},
 	}, look: func(u sh) {
-		u.isSparse("opt/d.molt-old/s/big", "end")
-		u.has("opt/d.molt-old/x", "user.mine", []byte("1"))
+		u.isSparse("var/lib/molt/beside/old/opt/d/s/big", "end")
+		u.has("var/lib/molt/beside/old/opt/d/x", "user.mine", []byte("1"))
 	}},
 	{fileCase: fileCase{
 		name: "C7 a link of the user's where the base has a directory now", old: files{"etc/a": "1"}, new: files{"etc/a/x": "1"},
-		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "-> b") }, want: files{"etc/a/x": "1", "etc/a.molt-old": "-> b"},
+		user: func(u sh) { u.rm("etc/a"); u.put("etc/a", "-> b") }, want: files{"etc/a/x": "1", "var/lib/molt/beside/old/etc/a": "-> b"},
 	}},
 	{fileCase: fileCase{
 		name: "C7 deleted by the user, a directory in the base now", old: files{"etc/a": "1"}, new: files{"etc/a/x/y": "1"},
@@ -459,7 +459,7 @@ var variants = []variant{
 	}},
 	{fileCase: fileCase{
 		name: "R14 hard links of the base's, parted by an edit", old: files{"usr/bin/a": "old", "usr/bin/b": "= usr/bin/a"}, new: files{"usr/bin/a": "new", "usr/bin/b": "= usr/bin/a"},
-		user: func(u sh) { u.rm("usr/bin/a"); u.put("usr/bin/a", "mine") }, want: files{"usr/bin/a": "mine", "usr/bin/b": "new", "usr/bin/a.molt-new": "new"},
+		user: func(u sh) { u.rm("usr/bin/a"); u.put("usr/bin/a", "mine") }, want: files{"usr/bin/a": "mine", "usr/bin/b": "new", "var/lib/molt/beside/new/usr/bin/a": "new"},
 	}},
 	{fileCase: fileCase{
 		name: "F8 keys made on the first start, where the base brings one", old: files{"etc/ssh/sshd_config": "1"}, new: files{"etc/ssh/sshd_config": "1", "etc/ssh/ssh_host_ed25519_key": "0600 base", "etc/ssh/ssh_host_ed25519_key.pub": "base"},
@@ -467,11 +467,11 @@ var variants = []variant{
 			u.put("etc/ssh/ssh_host_ed25519_key", "0600 mine")
 			u.put("etc/ssh/ssh_host_ed25519_key.pub", "mine")
 		},
-		want: files{"etc/ssh/ssh_host_ed25519_key": "0600 mine", "etc/ssh/ssh_host_ed25519_key.pub": "mine", "etc/ssh/ssh_host_ed25519_key.molt-new": ""},
+		want: files{"etc/ssh/ssh_host_ed25519_key": "0600 mine", "etc/ssh/ssh_host_ed25519_key.pub": "mine", "var/lib/molt/beside/new/etc/ssh/ssh_host_ed25519_key": ""},
 	}},
 	{fileCase: fileCase{
 		name: "F9 files of the runtime that the user wrote to", old: files{"etc/hosts": "1\n"}, new: files{"etc/hosts": "2\n"},
-		user: func(u sh) { u.put("etc/hosts", "1\nmine\n"); u.put("etc/hostname", "me\n") }, want: files{"etc/hosts": "1\nmine\n", "etc/hostname": "me\n", "etc/hosts.molt-new": ""},
+		user: func(u sh) { u.put("etc/hosts", "1\nmine\n"); u.put("etc/hostname", "me\n") }, want: files{"etc/hosts": "1\nmine\n", "etc/hostname": "me\n", "var/lib/molt/beside/new/etc/hosts": ""},
 	}},
 	{fileCase: fileCase{
 		name: "G1 a database with its log, deleted by the base", old: files{"var/lib/a.db": sqlite + "1", "etc/x": "1"}, new: files{"etc/x": "1"},

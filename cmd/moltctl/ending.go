@@ -173,8 +173,8 @@ func (e *ending) show(t *table, update string) error {
 		one, many string
 	}{
 		{e.merged, "file holds your changes and the base's", "files hold your changes and the base's"},
-		{e.beside, "file is yours, with the new one beside it as *.molt-new",
-			"files are yours, with the new ones beside them as *.molt-new"},
+		{e.beside, "file is yours, with the new one below /var/lib/molt/beside",
+			"files are yours, with the new ones below /var/lib/molt/beside"},
 		{e.moved, "path of yours has moved out of the way of the base",
 			"paths of yours have moved out of the way of the base"},
 		{e.hidden, "fix is hidden by what is yours", "fixes are hidden by what is yours"},

@@ -22,7 +22,7 @@ var verdicts = [...]struct {
 	means   string
 }{
 	{servicing.Hold, "keeps the storage from being updated"},
-	{servicing.Beside, "yours stays, the new one is beside it as *.molt-new"},
+	{servicing.Beside, "yours stays, the new one is below /var/lib/molt/beside"},
 	{servicing.Relocate, "yours has moved, for the base has another kind of file there"},
 	{servicing.Remap, "has got another owner"},
 	{servicing.Merge, "yours and the base's changes are both in it"},

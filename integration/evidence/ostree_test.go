@@ -98,14 +98,17 @@ func marks(name, value string) func(*testing.T, string) {
 	}
 }
 
+// beside is where molt puts the versions that are not in force, as seen from /etc.
+const beside = "../var/lib/molt/beside/"
+
 func etcCases() []etcCase {
 	return []etcCase{
 		{id: "A1", what: "written, not changed", old: files{"a": "old"}, new: files{"a": "new"}, user: touches("a"), right: files{"a": "new"}},
 		{id: "A2", what: "changed by the user", old: files{"a": "old"}, new: files{"a": "old", "b": "new"}, user: puts("a", "mine"), right: files{"a": "mine", "b": "new"}},
 		{id: "A3", what: "changed to the same", old: files{"a": "old"}, new: files{"a": "new"}, user: puts("a", "new"), right: files{"a": "new"}},
 		{id: "A4", what: "text, changes apart", old: files{"a": text}, new: files{"a": textNew}, user: puts("a", textMine), right: files{"a": textBoth}},
-		{id: "A5", what: "text, changes overlap", old: files{"a": text}, new: files{"a": textNew}, user: puts("a", textClash), right: files{"a": textClash, "a.molt-new": textNew}},
-		{id: "A6", what: "binary, changed on both sides", old: files{"a": "\x00old"}, new: files{"a": "\x00new"}, user: puts("a", "\x00mine"), right: files{"a": "\x00mine", "a.molt-new": "\x00new"}},
+		{id: "A5", what: "text, changes overlap", old: files{"a": text}, new: files{"a": textNew}, user: puts("a", textClash), right: files{"a": textClash, beside + "new/etc/a": textNew}},
+		{id: "A6", what: "binary, changed on both sides", old: files{"a": "\x00old"}, new: files{"a": "\x00new"}, user: puts("a", "\x00mine"), right: files{"a": "\x00mine", beside + "new/etc/a": "\x00new"}},
 		{id: "A7", what: "only the mode changed by the user", old: files{"a": "0644 old"}, new: files{"a": "0644 new"}, user: chmods("a", 0o600), right: files{"a": "0600 new"}},
 		{id: "R5", what: "edited by the user, tightened by the base", old: files{"a": "0644 old"}, new: files{"a": "0600 old"}, user: puts("a", "0644 mine"), right: files{"a": "0600 mine"}},
 		{id: "B1", what: "deleted by the user, changed by the base", old: files{"a": "old", "b": "1"}, new: files{"a": "new", "b": "1"}, user: removes("a"), right: files{"a": "", "b": "1"}},
@@ -115,8 +118,8 @@ func etcCases() []etcCase {
 		{id: "C1", what: "directory became a link", old: files{"d/a": "1", "e/x": "1"}, new: files{"d": "-> e", "e/x": "1", "e/a": "2"}, user: puts("d/mine", "1"), right: files{"d": "-> e", "e/a": "2", "e/x": "1", "e/mine": "1"}},
 		{id: "C3", what: "file replaced by a link", old: files{"a": "old"}, new: files{"a": "new"}, user: puts("a", "-> b"), right: files{"a": "-> b"}},
 		{id: "C4", what: "directory replaced by a link", old: files{"d/a": "1", "x": "1"}, new: files{"d/a": "2", "x": "2"}, user: puts("d", "-> srv"), right: files{"d": "-> srv", "x": "2"}},
-		{id: "C5", what: "directory became a file", old: files{"d/a": "1", "x": "1"}, new: files{"d": "file", "x": "2"}, user: puts("d/mine", "1"), right: files{"d": "file", "d.molt-old/mine": "1", "x": "2"}},
-		{id: "C7", what: "file became a directory", old: files{"a": "old", "x": "1"}, new: files{"a/b": "new", "x": "2"}, user: puts("a", "mine"), right: files{"a/b": "new", "a.molt-old": "mine", "x": "2"}},
+		{id: "C5", what: "directory became a file", old: files{"d/a": "1", "x": "1"}, new: files{"d": "file", "x": "2"}, user: puts("d/mine", "1"), right: files{"d": "file", beside + "old/etc/d/mine": "1", "x": "2"}},
+		{id: "C7", what: "file became a directory", old: files{"a": "old", "x": "1"}, new: files{"a/b": "new", "x": "2"}, user: puts("a", "mine"), right: files{"a/b": "new", beside + "old/etc/a": "mine", "x": "2"}},
 		{id: "C11", what: "a FIFO of the user's", old: files{"x": "1"}, new: files{"x": "2"}, user: puts("fifo", "fifo"), right: files{"fifo": "fifo", "x": "2"}},
 		{id: "R14", what: "hard links made by the user", old: files{"x": "1"}, new: files{"x": "2"}, user: does(puts("l1", "1"), links("l2", "l1")), right: files{"l1": "1", "l2": "= l1"}},
 		{id: "R14", what: "a second name for a file that the base changed", old: files{"a": text}, new: files{"a": textNew}, user: does(puts("a", textMine), links("l", "a")), right: files{"a": textBoth, "l": "= a"}},

@@ -170,6 +170,8 @@ var bombs = []struct {
 	{"names that are taken", false, func(s *stage) {
 		s.many("etc/clash.molt-new.", 3000)
 		put(s.t, s.user, "etc/clash.molt-new", "mine", 0o644)
+		s.many("var/lib/molt/beside/new/etc/", 3000)
+		s.many("var/lib/molt/beside/old/etc/clash.molt-new.~", 3000)
 	}},
 	{"merged texts together", true, func(s *stage) {
 		for i := range 300 {

@@ -67,7 +67,7 @@ var rises = []struct {
 	{name: "merged texts", old: program{content: "a\nb\nc\nd\ne\n", mode: 0o755}, new: program{content: "A\nb\nc\nd\ne\n", mode: 0o6755, capable: true},
 		user: program{content: "a\nb\nc\nd\nE\n", mode: 0o755}, path: su, content: "A\nb\nc\nd\nE\n", mode: 0o755},
 	{name: "the base's program beside the user's", old: program{content: "1\n", mode: 0o755}, new: program{content: "2\n", mode: 0o6755, capable: true},
-		user: program{content: "evil\n", mode: 0o755}, path: su + ".molt-new", content: "2\n", mode: 0o755},
+		user: program{content: "evil\n", mode: 0o755}, path: "var/lib/molt/beside/new/" + su, content: "2\n", mode: 0o755},
 	{name: "the user's hard link to a program that becomes setuid", old: program{content: binary, mode: 0o755}, new: program{content: binary, mode: 0o4755},
 		user: program{content: binary, mode: 0o755}, mine: func(t *testing.T, root string) {
 			t.Helper()
@@ -110,7 +110,7 @@ func TestPrivilegeSetAside(t *testing.T) {
 	put(t, s.base, "opt/d", "a file now", 0o644)
 	program{content: "mine", mode: 0o6755, capable: true}.put(t, s.user, "opt/d/x")
 	s.mustService()
-	if e, content := s.result("opt/d.molt-old/x"); content != "mine" || e.Mode != 0o755 || hasCapability(e) {
+	if e, content := s.result("var/lib/molt/beside/old/opt/d/x"); content != "mine" || e.Mode != 0o755 || hasCapability(e) {
 		t.Errorf("set aside: %q, mode %o, capable %t", content, e.Mode, hasCapability(e))
 	}
 	s.noGain()

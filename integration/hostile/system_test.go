@@ -74,6 +74,8 @@ var system = map[string][3]string{
 	"etc/conf":                                      lines("conf"),
 	"etc/conf.molt-new":                             three("", "", "a=9\n"),
 	"etc/clash":                                     three("1\n", "2\n", "3\n"),
+	"var/lib/molt/beside/new/etc/conf":              three("", "", "a=9\n"),
+	"var/lib/molt/beside/old/etc/clash":             three("", "", "9\n"),
 	"etc/clash.molt-old":                            three("", "", "9\n"),
 	"etc/x.json":                                    three(`{"a": 1}`, `{"a": 1, "b": 2}`, `{"a": 1, "c": 3}`),
 	"etc/x.yaml":                                    three("a: 1\n", "a: 1\nb: 2\n", "a: 1\nc: 3\n"),

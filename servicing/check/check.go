@@ -126,7 +126,7 @@ func (c *checker) visit(change tree.Change) error {
 
 func (c *checker) look(change tree.Change) error {
 	switch {
-	case c.in.Excludes(change.Path) && change.Kind == tree.Directory:
+	case (c.in.Excludes(change.Path) || sides.InBeside(change.Path)) && change.Kind == tree.Directory:
 		return fs.SkipDir
 	case c.in.Excludes(change.Path), change.Deleted:
 		return nil
@@ -136,6 +136,9 @@ func (c *checker) look(change tree.Change) error {
 	to := change.Path
 	if moved, ok := c.in.Moved[to]; ok {
 		to = moved
+	}
+	if sides.InBeside(to) { // nothing reads it
+		return nil
 	}
 	o, err := c.after.At(to)
 	if err != nil || o.Absent() || o.Kind != change.Kind {

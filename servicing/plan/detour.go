@@ -42,7 +42,7 @@ func (w *walk) beginDetour(t sides.Three) error {
 		}
 	}
 	if !d.follow {
-		name, err := w.result.freeName(beside(t.Path, asideSuffix))
+		name, err := w.result.aside(t.Path)
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (w *walk) follow(c tree.Change, t sides.Three) error {
 		w.note(c, t)
 		return nil
 	default:
-		name, err := w.result.freeName(beside(t.Path, asideSuffix))
+		name, err := w.result.aside(t.Path)
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (w *walk) follow(c tree.Change, t sides.Three) error {
 	}
 }
 
-// setAside puts what the user made or changed below a directory beside the one that is gone.
+// setAside puts beside what the user made or changed below a directory that is gone.
 func (w *walk) setAside(c tree.Change, t sides.Three, d *detour) error {
 	w.note(c, t)
 	if c.Deleted || c.Kind == tree.Directory && t.O.Dir() {
@@ -127,6 +127,13 @@ func (w *walk) setAside(c tree.Change, t sides.Three, d *detour) error {
 	same, err := sides.SameContent(t.O, t.U)
 	if err != nil || same {
 		return err
+	}
+	if !sides.KeptBeside(t.U) {
+		t.Path = t.Was
+		return w.result.Decide(t, Decision{
+			Verdict: report.Drop, Rule: "C5", Reason: "its directory is no longer one in the base; " + notKept(t.U),
+			Result: sides.Nothing(),
+		})
 	}
 	if err := w.makeParents(d, t.Was, t.Path); err != nil {
 		return err
@@ -137,7 +144,7 @@ func (w *walk) setAside(c tree.Change, t sides.Three, d *detour) error {
 	})
 }
 
-// makeParents makes the directories that something set aside needs, as they were.
+// makeParents makes the directories that something set aside needs.
 func (w *walk) makeParents(d *detour, was, to string) error {
 	for to != d.to {
 		was, to = path.Dir(was), path.Dir(to)

@@ -100,8 +100,11 @@ func (e *effector) rescue(one sides.Effect, obstacle string) error {
 	if one.Whiteout || one.View != e.result.views.User || one.Dir() {
 		return nil
 	}
+	if !sides.KeptBeside(one.Node) || sides.InBeside(one.At) {
+		return nil
+	}
 	if e.aside[obstacle] == "" {
-		name, err := e.result.freeName(beside(obstacle, asideSuffix))
+		name, err := e.result.lateAside(obstacle)
 		if err != nil {
 			return err
 		}
@@ -128,6 +131,9 @@ func (e *effector) parents(dir string) (obstacle string, err error) {
 		return "", nil
 	}
 	o, decided := e.result.want[dir]
+	if sides.MoltDirectory(dir) && (!decided || o.Dir()) {
+		o, decided = sides.Shows(moltDirectory(e.result.views, dir)), true
+	}
 	if !decided {
 		n, err := e.anyDir(dir)
 		if err != nil {

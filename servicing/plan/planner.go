@@ -130,6 +130,10 @@ func (p *Planner) finish(ctx context.Context) error {
 		return err
 	}
 	p.result.keepPins()
+	onShelf := &shelf{views: p.views, pins: p.pins, result: p.result, hidden: p.walk.hidden}
+	if err := onShelf.settle(); err != nil {
+		return err
+	}
 	return p.walk.settleOrphans()
 }
 

@@ -75,11 +75,17 @@ func (p *Planner) reportPath(f finding) (report.PathReport, error) {
 	if !decided {
 		result = f.Result
 	}
+	at, err := p.result.besideOf(f.Path)
+	if err != nil {
+		return r, err
+	}
+	if at != "" {
+		r.Beside = "/" + report.Printable(at)
+	}
 	for _, side := range []struct {
 		sides.Node
 		to *report.Content
 	}{{f.O, &r.Old}, {f.N, &r.New}, {f.U, &r.User}, {result.Node, &r.Result}} {
-		var err error
 		if *side.to, err = p.described(side.Node); err != nil {
 			return r, err
 		}

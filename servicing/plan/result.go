@@ -26,12 +26,13 @@ type result struct {
 	quiet    map[report.Verdict]int // decisions of which there is nothing to tell
 	holds    []report.Reason
 	attrs    attributes // what is held of them
+	beside   besides
 }
 
 func newResult(v *sides.Views, p policy.Policy, s *Pins) *result {
 	return &result{
 		views: v, policy: p, pins: s, want: make(map[string]sides.Outcome), fixed: make(map[string]sides.Outcome),
-		quiet: make(map[report.Verdict]int),
+		quiet: make(map[report.Verdict]int), beside: newBesides(),
 	}
 }
 
@@ -61,12 +62,15 @@ func (r *result) isFixed(name string) bool {
 	return fixed
 }
 
-// Decide records a decision and what follows from it for the paths beside.
+// Decide records a decision, and puts beside what it says.
 func (r *result) Decide(t sides.Three, d Decision) error {
 	if _, fixed := r.fixed[t.Path]; fixed {
 		return nil
 	}
 	d = r.settleMeta(t, d)
+	if d.Aside && !sides.KeptBeside(t.U) && !t.U.Absent() {
+		d.Aside, d.Reason = false, d.Reason+"; "+notKept(t.U)
+	}
 	if d.Verdict != report.Remap { // the same account, by another id
 		var err error
 		if d.Result, err = sides.WithoutGain(t, d.Result); err != nil {
@@ -90,15 +94,9 @@ func (r *result) Decide(t sides.Three, d Decision) error {
 	r.show(t.Path, d.Result)
 	switch {
 	case d.Beside && !t.N.Absent():
-		return r.putBeside(t)
+		r.putBeside(t)
 	case d.Aside && !t.U.Absent():
-		name, err := r.freeName(beside(t.Path, asideSuffix))
-		if err != nil {
-			return err
-		}
-		r.show(name, sides.Shows(t.U).Unprivileged())
-	case d.Verdict == report.Take || d.Verdict == report.Merge:
-		return r.dropBeside(t)
+		return r.putAside(t)
 	}
 	return nil
 }

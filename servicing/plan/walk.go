@@ -67,6 +67,10 @@ func (w *walk) decide(c tree.Change) error {
 		}
 		return nil
 	}
+	if sides.InBeside(c.Path) { // molt's own
+		w.note(c, sides.Three{Path: c.Path, Was: c.Path})
+		return nil
+	}
 	if c.Deleted && c.Covered {
 		w.hidden[path.Dir(c.Path)] = true
 		return nil // the opaque directory says the same
@@ -166,7 +170,7 @@ func (w *walk) note(c tree.Change, t sides.Three) {
 	if c.Path != "." { // the root of a storage is there whoever wrote in it
 		w.owners.found.Add(c.Meta, 1)
 	}
-	if c.Kind != tree.Directory && c.Nlink > 1 {
+	if c.Kind != tree.Directory && c.Nlink > 1 && !sides.InBeside(c.Path) {
 		id := fileID{c.Dev, c.Ino}
 		w.links.groups[id] = append(w.links.groups[id], link{t.Was, t.Path, t.O.Absent() && t.N.Absent()})
 	}
@@ -209,6 +213,9 @@ func (w *walk) ownFile(t sides.Three) error {
 	}
 	if shipped {
 		return w.result.Decide(t, w.rules.unchanged(t, false))
+	}
+	if _, _, earlier := sides.BesideEarlier(t.Path); earlier {
+		w.result.beside.earlier = append(w.result.beside.earlier, t.Path)
 	}
 	return w.result.Decide(t, Decision{
 		Verdict: report.Keep, Rule: "A2", Reason: "the user's own", Result: sides.Shows(t.U), Quiet: true,

@@ -90,8 +90,8 @@ type Action string
 // The actions on conflicts.
 const (
 	ActionKeep   Action = "keep"   // the user's stays
-	ActionTake   Action = "take"   // the new base's is shown; the user's is set aside as <name>.molt-old
-	ActionBeside Action = "beside" // the user's stays, the new base's is put beside it as <name>.molt-new
+	ActionTake   Action = "take"   // the new base's is shown; the user's is put beside
+	ActionBeside Action = "beside" // the user's stays, the new base's is put beside
 	ActionHold   Action = "hold"   // the storage is held; also for findings
 )
 

@@ -57,8 +57,10 @@ type PathReport struct {
 	New       Content `json:"new"`
 	User      Content `json:"user"`
 	Result    Content `json:"result"`
-	Package   string  `json:"package,omitempty"` // whose the path is
-	Hidden    []Fix   `json:"hidden,omitempty"`  // changes of the new base that are not effective here
+	// Beside is where, in the container, the version is that is not in force: the new base's or the user's.
+	Beside  string `json:"beside,omitempty"`
+	Package string `json:"package,omitempty"` // whose the path is
+	Hidden  []Fix  `json:"hidden,omitempty"`  // changes of the new base that are not effective here
 }
 
 // Content says what is at a path: the digest of a regular file, "size:<bytes>" for one of more than 4 GiB,

@@ -28,14 +28,18 @@ type binding struct {
 
 var bindings = []binding{
 	{
-		regexp.MustCompile(`^((?:.*/)?)(?:lib|lib64)/python([0-9]+\.[0-9]+)/`), "python", []string{".py", ".so", ".pth"}, hasPython,
+		regexp.MustCompile(`^((?:.*/)?)(?:lib|lib64)/python([0-9]+\.[0-9]+)/`),
+		"python", []string{".py", ".so", ".pth"}, hasPython,
 	},
 	{
-		regexp.MustCompile(`^((?:.*/)?)(?:ruby/gems|lib/gems|bundle/ruby|ruby/vendor_ruby|ruby/site_ruby)/([0-9]+\.[0-9]+\.[0-9]+)/`),
+		regexp.MustCompile(
+			`^((?:.*/)?)(?:ruby/gems|lib/gems|bundle/ruby|ruby/vendor_ruby|ruby/site_ruby)/([0-9]+\.[0-9]+\.[0-9]+)/`,
+		),
 		"ruby ", []string{".rb", ".so", ".gemspec"}, hasRuby,
 	},
 	{
-		regexp.MustCompile(`^((?:.*/)?)(?:perl|perl5/site_perl)/(5\.[0-9]+\.[0-9]+)/`), "perl", []string{".pm", ".pl", ".so"}, hasPerl,
+		regexp.MustCompile(`^((?:.*/)?)(?:perl|perl5/site_perl)/(5\.[0-9]+\.[0-9]+)/`),
+		"perl", []string{".pm", ".pl", ".so"}, hasPerl,
 	},
 }
 
@@ -52,9 +56,9 @@ func bindingOf(name string) (*binding, []string) {
 	return nil, nil
 }
 
-// noteModules remembers the directory of modules that a file of the user's is in.
+// noteModules remembers the directory of modules that a file of the user's is in which the new base does not have.
 func (c *checker) noteModules(t sides.Three) {
-	if !t.O.Absent() || !t.N.Absent() {
+	if !t.N.Absent() {
 		return
 	}
 	found := ""

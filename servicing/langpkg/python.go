@@ -28,8 +28,8 @@ func PythonName(name string) string { return strings.ToLower(separators.ReplaceA
 
 var eggVersion = regexp.MustCompile(`^(.+?)-([^-]+?)(?:-py[0-9.]+)?$`)
 
-// PythonPackage returns the package that a directory, or file, beside modules of Python is the record of: its name, as PEP
-// 503 normalises it, and its version. It reports false for any other name.
+// PythonPackage returns the package that a directory, or file, beside modules of Python is the record of: its name, as
+// PEP 503 normalises it, and its version. It reports false for any other name.
 func PythonPackage(base string) (name, version string, ok bool) {
 	switch {
 	case strings.HasSuffix(base, DistInfo):

@@ -71,7 +71,9 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 
 // reason says why a path is kept.
 func (dr *driver) reason(root string) string {
-	return fmt.Sprintf("belongs to the store in %s (%s), which stays as the user left it", tree.Shown(root), dr.stores.Kind(root))
+	return fmt.Sprintf(
+		"belongs to the store in %s (%s), which stays as the user left it", tree.Shown(root), dr.stores.Kind(root),
+	)
 }
 
 // maxCopy is how much of the old base is copied to keep a store whole.

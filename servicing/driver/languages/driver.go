@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package languages makes packages of programming languages units: where the user and the new base both changed one, all
-// of it is one side's.
+// Package languages makes packages of programming languages units: where the user and the new base both changed one,
+// all of it is one side's.
 package languages
 
 import (

@@ -44,8 +44,9 @@ func gemIndex(rd *reader, side int, dir string) (map[string]gemVersions, error) 
 	return out, nil
 }
 
-// gemUnits returns the gems in a home that have one of some paths, or that the user removed. Ruby has several versions of a gem side by side: each
-// is a unit, except where every side has just one of them, which then is another version of the same.
+// gemUnits returns the gems in a home that have one of some paths, or that the user removed. Ruby has several versions
+// of a gem side by side: each is a unit, except where every side has just one of them, which then is another version
+// of the same.
 func gemUnits(rd *reader, r root, touched []string) ([]*pack, error) {
 	var index [3]map[string]gemVersions
 	wanted := make(map[string]bool)

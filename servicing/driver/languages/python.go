@@ -31,7 +31,8 @@ func pythonUnits(rd *reader, r root, touched []string) ([]*pack, error) {
 	return out, nil
 }
 
-// pythonIndex returns all packages in a directory of Python modules, by name. A path that several packages have is in none.
+// pythonIndex returns all packages in a directory of Python modules, by name. A path that several packages have is in
+// none.
 func pythonIndex(rd *reader, dir string) (map[string]*pack, error) {
 	all := make(map[string]*pack)
 	for side := range rd.plan.Views().Sides() {
@@ -118,8 +119,8 @@ func ofPython(name, dir string) bool {
 	return slices.Contains(pythonDirs, first)
 }
 
-// pythonFiles returns the files of a package, relative to the directory that its record is in. It reports false when the
-// record cannot be read.
+// pythonFiles returns the files of a package, relative to the directory that its record is in. It reports false when
+// the record cannot be read.
 func pythonFiles(rd *reader, side int, record string) ([]langpkg.File, bool, error) {
 	content, ok, err := rd.read(side, path.Join(record, langpkg.PythonRecord))
 	if err != nil || !ok {

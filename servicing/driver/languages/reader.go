@@ -26,7 +26,8 @@ type reader struct {
 	ctx  context.Context //nolint:containedctx // a reader is for one call of Finish
 }
 
-// read returns the content of a record on one side, nil where there is none. It reports false for one that is too large.
+// read returns the content of a record on one side, nil where there is none. It reports false for one that is too
+// large.
 func (rd *reader) read(side int, name string) ([]byte, bool, error) {
 	n, err := sides.Lookup(rd.plan.Views().Sides()[side], name)
 	if err != nil {

@@ -115,8 +115,8 @@ func (u *pack) compare(ctx context.Context) (d difference, err error) {
 	return d, ctx.Err()
 }
 
-// choose decides whose version of a package is shown. It reports false where the ordinary rules show one: a side did not
-// change it, or both have the same.
+// choose decides whose version of a package is shown. It reports false where the ordinary rules show one: a side did
+// not change it, or both have the same.
 func (u *pack) choose(ctx context.Context) (choice, bool, error) {
 	d, err := u.compare(ctx)
 	if err != nil || !d.user || !d.base || !d.sides {

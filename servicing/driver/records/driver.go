@@ -61,7 +61,8 @@ func (*driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 	}, ok, nil
 }
 
-// Finish keeps what the user installed by hand marked so, where the new base brings the same package for something else.
+// Finish keeps what the user installed by hand marked so, where the new base brings the same package for something
+// else.
 func (dr *driver) Finish(context.Context) error {
 	t, err := dr.plan.Look(extendedStates)
 	if err != nil || dr.plan.Settled(t) {
@@ -84,8 +85,8 @@ func (dr *driver) Finish(context.Context) error {
 		made.U = t.N
 	}
 	return shared.Again(dr.plan, t, plan.Decision{
-		Verdict: report.Merge, Rule: "J14", Driver: driverName, Reason: "what was installed by hand on one side stays marked so",
-		Result: sides.Makes(made, marked),
+		Verdict: report.Merge, Rule: "J14", Driver: driverName,
+		Reason: "what was installed by hand on one side stays marked so", Result: sides.Makes(made, marked),
 	})
 }
 

@@ -66,7 +66,8 @@ func Find(ctx context.Context, in Input) ([]report.CheckFinding, error) {
 		}
 	}
 	slices.SortFunc(c.findings, func(a, b report.CheckFinding) int {
-		return cmp.Or(sides.ComparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
+		return cmp.Or(sides.ComparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check),
+			cmp.Compare(a.Message, b.Message))
 	})
 	return slices.CompactFunc(c.findings, func(a, b report.CheckFinding) bool {
 		return a.Path == b.Path && a.Check == b.Check && a.Message == b.Message
@@ -157,7 +158,7 @@ func (c *checker) look(change tree.Change) error {
 	}
 }
 
-// checkLink finds a link that leads nowhere any more.
+// checkLink finds a link that leads nowhere any longer.
 func (c *checker) checkLink(t sides.Three, o sides.Outcome) error {
 	if o.Link != t.U.Link || c.ignores(policy.ConcernLink) {
 		return nil

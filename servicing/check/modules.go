@@ -28,8 +28,8 @@ type binding struct {
 
 var bindings = []binding{
 	{
-		regexp.MustCompile(`^((?:.*/)?)(?:lib|lib64)/python([0-9]+\.[0-9]+)/`),
-		"python", []string{".py", ".so", ".pth"}, hasPython,
+		regexp.MustCompile(`^((?:.*/)?)(?:lib|lib64)/python([0-9]+\.[0-9]+)/`), "python",
+		[]string{".py", ".so", ".pth"}, hasPython,
 	},
 	{
 		regexp.MustCompile(
@@ -38,8 +38,8 @@ var bindings = []binding{
 		"ruby ", []string{".rb", ".so", ".gemspec"}, hasRuby,
 	},
 	{
-		regexp.MustCompile(`^((?:.*/)?)(?:perl|perl5/site_perl)/(5\.[0-9]+\.[0-9]+)/`),
-		"perl", []string{".pm", ".pl", ".so"}, hasPerl,
+		regexp.MustCompile(`^((?:.*/)?)(?:perl|perl5/site_perl)/(5\.[0-9]+\.[0-9]+)/`), "perl",
+		[]string{".pm", ".pl", ".so"}, hasPerl,
 	},
 }
 
@@ -100,7 +100,8 @@ func (c *checker) checkModules() error {
 		if before && !after {
 			c.find(
 				policy.ConcernModules, strings.TrimSuffix(dir, "/"), "",
-				"holds modules (/%s and others) for %s%s, which is not there any more", c.modules[dir], b.called, version,
+				"holds modules (/%s and others) for %s%s, which is not there any more", c.modules[dir], b.called,
+				version,
 			)
 		}
 	}
@@ -156,7 +157,8 @@ func (c *checker) checkNative(dir string) error {
 	}
 	if abi[0] != "" && abi[1] != "" && abi[0] != abi[1] {
 		c.find(
-			policy.ConcernModules, dir, "", "was compiled (/%s) for version %s of the interface of Node, which is %s now",
+			policy.ConcernModules, dir, "",
+			"was compiled (/%s) for version %s of the interface of Node, which is %s now",
 			c.modules[dir], abi[0], abi[1],
 		)
 	}

@@ -118,7 +118,8 @@ func (c *checker) checkCluster(dir string) error {
 	if err != nil || after {
 		return err
 	}
-	c.find(policy.ConcernServerData, dir, "", "holds data of PostgreSQL %s, whose server is not there any more", version)
+	c.find(policy.ConcernServerData, dir, "", "holds data of PostgreSQL %s, whose server is not there any more",
+		version)
 	return nil
 }
 
@@ -173,18 +174,12 @@ var servers = []server{
 		written:  []string{"var/lib/mysql/mariadb_upgrade_info", "var/lib/mysql/mysql_upgrade_info"},
 		packages: []string{"mariadb-server", "mysql-server", "mysql-community-server", "default-mysql-server"},
 	},
-	{
-		name: "MongoDB", data: []string{"var/lib/mongodb/WiredTiger", "data/db/WiredTiger"},
-		programs: []string{"usr/bin/mongod"},
-	},
-	{
-		name: "Redis", data: []string{"var/lib/redis/dump.rdb"},
-		programs: []string{"usr/bin/redis-server", "usr/local/bin/redis-server"},
-	},
-	{
-		name: "OpenLDAP", data: []string{"var/lib/ldap/data.mdb", "var/lib/openldap/data.mdb"},
-		programs: []string{"usr/sbin/slapd"},
-	},
+	{name: "MongoDB", data: []string{"var/lib/mongodb/WiredTiger", "data/db/WiredTiger"},
+		programs: []string{"usr/bin/mongod"}},
+	{name: "Redis", data: []string{"var/lib/redis/dump.rdb"},
+		programs: []string{"usr/bin/redis-server", "usr/local/bin/redis-server"}},
+	{name: "OpenLDAP", data: []string{"var/lib/ldap/data.mdb", "var/lib/openldap/data.mdb"},
+		programs: []string{"usr/sbin/slapd"}},
 }
 
 // checkServer finds data of a server that is gone, or that is older than what wrote the data.
@@ -202,9 +197,8 @@ func (c *checker) checkServer(one server) error {
 			return err
 		}
 		if lost {
-			c.find(
-				policy.ConcernServerData, path.Dir(data), "", "holds data of %s, whose server is not there any more", one.name,
-			)
+			c.find(policy.ConcernServerData, path.Dir(data), "", "holds data of %s, whose server is not there any more",
+				one.name)
 			continue
 		}
 		if err := c.checkLower(one, path.Dir(data)); err != nil {
@@ -230,9 +224,10 @@ func (c *checker) checkLower(one server, dir string) error {
 		}
 	}
 	for _, choice := range c.in.Packages.All() {
-		if written == "" || !choice.Effective.Installed() || !slices.ContainsFunc(one.packages, func(begin string) bool {
-			return strings.HasPrefix(choice.Effective.Name, begin)
-		}) {
+		if written == "" || !choice.Effective.Installed() ||
+			!slices.ContainsFunc(one.packages, func(begin string) bool {
+				return strings.HasPrefix(choice.Effective.Name, begin)
+			}) {
 			continue
 		}
 		found := release.FindStringSubmatch(choice.Effective.Version)
@@ -240,10 +235,8 @@ func (c *checker) checkLower(one server, dir string) error {
 			continue // as it was
 		}
 		if order, err := langpkg.Dotted(found[1], written); err == nil && order < 0 {
-			c.find(
-				policy.ConcernServerData, dir, choice.Key, "holds data that %s %s wrote; the server here would be %s",
-				one.name, written, found[1],
-			)
+			c.find(policy.ConcernServerData, dir, choice.Key,
+				"holds data that %s %s wrote; the server here would be %s", one.name, written, found[1])
 			return nil
 		}
 	}

@@ -26,8 +26,8 @@ func Compare(a, b string) (int, error) {
 	return version.Compare(va, vb), nil
 }
 
-// Choose decides for each package of the three databases whose version counts, and merges what is wanted. Marks are the packages
-// that an earlier update kept.
+// Choose decides for each package of the three databases whose version counts, and merges what is wanted. Marks are
+// the packages that an earlier update kept.
 func Choose(old, base, user *Database, marks map[unit.Mark]bool) []unit.Choice {
 	out := unit.Choose(old.Packages, base.Packages, user.Packages, marks, Compare)
 	for i := range out {
@@ -45,8 +45,8 @@ func Choose(old, base, user *Database, marks map[unit.Mark]bool) []unit.Choice {
 // marked reports whether a database has a package only for what somebody wants of it: it is held, and not installed.
 func marked(p *unit.Package) bool { return p != nil && p.State == unit.Absent && p.Held }
 
-// want merges the selection state: the user's if the user changed it. A package that the result has because the base has
-// it is not wanted away. A hold of a package that was not installed stays when the base brings it.
+// want merges the selection state: the user's if the user changed it. A package that the result has because the base
+// has it is not wanted away. A hold of a package that was not installed stays when the base brings it.
 func want(c *unit.Choice) string {
 	switch {
 	case c.User == nil:

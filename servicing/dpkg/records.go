@@ -34,8 +34,8 @@ func lastWord(line string) string {
 	return words[len(words)-1]
 }
 
-// MergeRecords merges a file of records three-way by record: diversions, statoverride, arch and the interests in triggers.
-// It reports false when the path is none of them or the content is not understood.
+// MergeRecords merges a file of records three-way by record: diversions, statoverride, arch and the interests in
+// triggers. It reports false when the path is none of them or the content is not understood.
 func MergeRecords(path string, old, base, user []byte) ([]byte, bool) {
 	format, ok := recordFormats[path]
 	if strings.HasPrefix(path, triggerDir) {

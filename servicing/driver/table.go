@@ -27,7 +27,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg/apk"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg/dpkg"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg/rpm"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg/foreign"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
@@ -48,7 +48,7 @@ var rows = []row{
 	{alternatives.New, "after the packages, whose programs the links lead to"},
 	{accounts.New, "after the packages; it gives owners to what is decided until then"},
 	{records.New, "before text: lists of records are texts, too"},
-	{rpm.New, "a database whose files belong together, before any of them is taken for data"},
+	{foreign.New, "a database whose files belong together, before any of them is taken for data"},
 	{data.New, "before sqlite: a database may be in the directory of another one"},
 	{languages.New, "after data: packages in a store are the store's; before all that merge what is in a package"},
 	{sqlite.New, "any name can be that of a database"},

@@ -64,7 +64,8 @@ func (g *pinning) fixPin(was string) error {
 	}
 	if !ok {
 		g.result.Hold(
-			report.HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was, one.reason),
+			report.HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was,
+				one.reason),
 		)
 		return nil
 	}
@@ -76,7 +77,8 @@ func (g *pinning) fixPin(was string) error {
 		if t.U.Absent() {
 			return nil
 		}
-		if t.Path, err = g.result.freeName(beside(to, asideSuffix)); err != nil { // another pinned one is where this would go
+		// another pinned one is where this would go
+		if t.Path, err = g.result.freeName(beside(to, asideSuffix)); err != nil {
 			return err
 		}
 	}

@@ -28,14 +28,15 @@ type walk struct {
 
 	touched bool            // the storage says something
 	detours []*detour       // what the walk is inside of, the innermost last
-	orphans []sides.Three   // directories of the storage that the new base does not have any more
+	orphans []sides.Three   // directories of the storage that the new base does not have any longer
 	hidden  map[string]bool // directories of the storage with whiteouts
 	renames *renames
 }
 
 func newWalk(p *Planner) *walk {
 	return &walk{
-		views: p.views, policy: p.policy, pins: p.pins, paths: p.paths, result: p.result, rules: p.rules, links: p.links,
+		views: p.views, policy: p.policy, pins: p.pins, paths: p.paths, result: p.result, rules: p.rules,
+		links:  p.links,
 		owners: p.owners,
 		hidden: make(map[string]bool), renames: &renames{views: p.views, arrived: make(map[string][]string)},
 	}

@@ -71,9 +71,8 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 
 // reason says why a path is kept.
 func (dr *driver) reason(root string) string {
-	return fmt.Sprintf(
-		"belongs to the store in %s (%s), which stays as the user left it", tree.Shown(root), dr.stores.Kind(root),
-	)
+	return fmt.Sprintf("belongs to the store in %s (%s), which stays as the user left it", tree.Shown(root),
+		dr.stores.Kind(root))
 }
 
 // maxCopy is how much of the old base is copied to keep a store whole.
@@ -90,8 +89,10 @@ func (dr *driver) tooLarge(root string, all []sides.Three) bool {
 	if bytes <= maxCopy {
 		return false
 	}
-	dr.plan.Hold(report.HoldConflict, root, fmt.Sprintf("the store in %s (%s) was changed on both sides, and %d MiB of the old base belong to it: "+
-		"that is too much to copy; move it out of the image, or pin it", tree.Shown(root), dr.stores.Kind(root), bytes>>20))
+	dr.plan.Hold(report.HoldConflict, root,
+		fmt.Sprintf("the store in %s (%s) was changed on both sides, and %d MiB of the old base belong to it: "+
+			"that is too much to copy; move it out of the image, or pin it", tree.Shown(root), dr.stores.Kind(root),
+			bytes>>20))
 	return true
 }
 

@@ -45,8 +45,8 @@ func gemIndex(rd *reader, side int, dir string) (map[string]gemVersions, error) 
 }
 
 // gemUnits returns the gems in a home that have one of some paths, or that the user removed. Ruby has several versions
-// of a gem side by side: each is a unit, except where every side has just one of them, which then is another version
-// of the same.
+// of a gem side by side: each is a unit, except where every side has just one of them, which then is another version of
+// the same.
 func gemUnits(rd *reader, r root, touched []string) ([]*pack, error) {
 	var index [3]map[string]gemVersions
 	wanted := make(map[string]bool)
@@ -216,7 +216,8 @@ func rUnits(rd *reader, r root, touched []string) ([]*pack, error) {
 	for _, name := range slices.Sorted(keys(wanted)) {
 		at := path.Join(r.dir, name)
 		u := &pack{
-			name: name, records: []string{path.Join(at, "DESCRIPTION")}, paths: make(map[string]bool), order: langpkg.Dotted,
+			name: name, records: []string{path.Join(at, "DESCRIPTION")}, paths: make(map[string]bool),
+			order: langpkg.Dotted,
 		}
 		for side := range rd.plan.Views().Sides() {
 			content, _, err := rd.read(side, u.records[0])

@@ -95,7 +95,8 @@ func nodeNames(rd *reader, side int, dir string) (out []string, err error) {
 func nodeUnit(rd *reader, dir, name string) (*pack, error) {
 	at := path.Join(dir, name)
 	u := &pack{
-		name: name, records: []string{path.Join(at, packageJSON)}, paths: make(map[string]bool), order: langpkg.Semantic,
+		name: name, records: []string{path.Join(at, packageJSON)}, paths: make(map[string]bool),
+		order: langpkg.Semantic,
 	}
 	for side := range rd.plan.Views().Sides() {
 		content, ok, err := rd.read(side, u.records[0])

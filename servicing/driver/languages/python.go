@@ -47,7 +47,8 @@ func pythonIndex(rd *reader, dir string) (map[string]*pack, error) {
 			}
 			u := all[name]
 			if u == nil {
-				u = &pack{name: name, paths: make(map[string]bool), digests: make(map[string]string), order: langpkg.PEP440}
+				u = &pack{name: name, paths: make(map[string]bool), digests: make(map[string]string),
+					order: langpkg.PEP440}
 				all[name] = u
 			}
 			if err := addPython(rd, u, side, path.Join(dir, base), version); err != nil {

@@ -85,7 +85,8 @@ var (
 	nodeTreeLocks = []string{"package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml"}
 	// prefixDirs are what conda installs into.
 	prefixDirs = []string{
-		condaMeta, "bin", "sbin", "lib", "lib64", "libexec", "include", "share", "etc", "ssl", "man", "condabin", "shell",
+		condaMeta, "bin", "sbin", "lib", "lib64", "libexec", "include", "share", "etc", "ssl", "man", "condabin",
+		"shell",
 		"compiler_compat",
 	}
 	// gemDirs are in a home of gems.

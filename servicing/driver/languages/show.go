@@ -30,7 +30,8 @@ func (dr *driver) settleUnit(ctx context.Context, u *pack, settled map[string]bo
 	}
 	if u.unread != "" {
 		dr.plan.Hold(report.HoldConflict, u.unread, fmt.Sprintf(
-			"%s was changed on both sides, and its record %s cannot be read; remove it or install it again in the container",
+			"%s was changed on both sides, and its record %s cannot be read; remove it or install it again in the "+
+				"container",
 			u.called(), tree.Shown(u.unread)))
 		return nil
 	}
@@ -39,8 +40,9 @@ func (dr *driver) settleUnit(ctx context.Context, u *pack, settled map[string]bo
 	}
 	if t, mixed := mixedKinds(u.threes); mixed {
 		dr.plan.Hold(report.HoldConflict, t.Path, fmt.Sprintf(
-			"%s was changed on both sides, and %s is a directory on one side only; remove it or install it again in the "+
-				"container", u.called(), tree.Shown(t.Path)))
+			"%s was changed on both sides, and %s is a directory on one side only; remove it or install it again in "+
+				"the container",
+			u.called(), tree.Shown(t.Path)))
 		return nil
 	}
 	return dr.show(u, c, settled)

@@ -86,7 +86,8 @@ func (dr *driver) Finish(context.Context) error {
 	}
 	return shared.Again(dr.plan, t, plan.Decision{
 		Verdict: report.Merge, Rule: "J14", Driver: driverName,
-		Reason: "what was installed by hand on one side stays marked so", Result: sides.Makes(made, marked),
+		Reason: "what was installed by hand on one side stays marked so",
+		Result: sides.Makes(made, marked),
 	})
 }
 

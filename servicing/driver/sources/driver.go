@@ -52,7 +52,8 @@ func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 		return plan.Decision{}, false, err
 	}
 	form := sources.FormOf(t.Path)
-	if contents != nil && t.O.File() && (sources.Any(form, contents[sides.New]) || !sources.Any(form, contents[sides.Old])) {
+	named := contents != nil && (sources.Any(form, contents[sides.New]) || !sources.Any(form, contents[sides.Old]))
+	if t.O.File() && named {
 		merged, told, ok := sources.Merge(form, contents[sides.Old], contents[sides.New], contents[sides.User])
 		if ok {
 			return dr.merged(t, merged, told), true, nil
@@ -68,7 +69,9 @@ func (dr *driver) merged(t sides.Three, content []byte, told string) plan.Decisi
 	if told != "" {
 		reason += "; " + told
 	}
-	return plan.Decision{Verdict: report.Merge, Rule: sourcesRule, Driver: dr.Name(), Reason: reason, Result: sides.Makes(t, content)}
+	return plan.Decision{
+		Verdict: report.Merge, Rule: sourcesRule, Driver: dr.Name(), Reason: reason, Result: sides.Makes(t, content),
+	}
 }
 
 // Finish merges sources that the base writes in another file now, in another form.
@@ -141,7 +144,8 @@ func (dr *driver) left() (out []sides.Three, err error) {
 func (dr *driver) arrived() (out []sides.Three, err error) {
 	all, err := dr.all()
 	for _, t := range all {
-		if err == nil && dr.Takes(t.Path) && t.O.Absent() && t.U.Absent() && t.N.Is(tree.Regular) && !dr.plan.Settled(t) {
+		if err == nil && dr.Takes(t.Path) && t.O.Absent() && t.U.Absent() && t.N.Is(tree.Regular) &&
+			!dr.plan.Settled(t) {
 			out = append(out, t)
 		}
 	}
@@ -167,7 +171,9 @@ func (dr *driver) move(from, to sides.Three) (bool, error) {
 			return false, err
 		}
 	}
-	merged, told, ok := sources.MergeForms(sources.FormOf(from.Path), sources.FormOf(to.Path), contents[0], contents[1], contents[2])
+	merged, told, ok := sources.MergeForms(
+		sources.FormOf(from.Path), sources.FormOf(to.Path), contents[0], contents[1], contents[2],
+	)
 	if !ok {
 		return false, nil
 	}
@@ -177,8 +183,9 @@ func (dr *driver) move(from, to sides.Three) (bool, error) {
 		return false, err
 	}
 	gone := plan.Decision{
-		Verdict: report.Take, Rule: sourcesRule, Driver: dr.Name(), Reason: "its sources are in " + tree.Shown(to.Path) + " now; the user's version is set aside",
-		Aside: true, Result: sides.Nothing(),
+		Verdict: report.Take, Rule: sourcesRule, Driver: dr.Name(),
+		Reason: "its sources are in " + tree.Shown(to.Path) + " now; the user's version is set aside",
+		Aside:  true, Result: sides.Nothing(),
 	}
 	if from.N.File() {
 		gone.Result = sides.Shows(from.N)

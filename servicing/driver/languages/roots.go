@@ -238,4 +238,8 @@ func (dr *driver) any(dir string, names ...string) (bool, error) {
 // ofSystem reports whether a package manager of the system has a package.
 func ofSystem(c *unit.Choice) bool { return c != nil }
 
+// changedBySystem reports whether the user has another version of a package than the old base, by a package manager of
+// the system.
+func changedBySystem(c *unit.Choice) bool { return c != nil && c.UserVersionOnly }
+
 func keys[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }

@@ -190,6 +190,10 @@ var pythonCases = []kindCase{
 		want: together(tool("1.2", "tool/more.py"), infoGone("1.1"), gone(modules+"/tool/mine.py")),
 	},
 	{
+		name: "K2 a directory on one side", old: tool("1.0", "tool/x"), new: tool("1.2", "tool/x/y.py"),
+		user: exchange(tool("1.0", "tool/x"), tool("1.1", "tool/x")), held: true, told: []string{"is a directory on one side only"},
+	},
+	{
 		name: "K2 no versions", old: tool("1.0"), new: tool("abc"), user: exchange(tool("1.0"), tool("1.1")),
 		want: together(tool("1.1"), infoGone("abc")), told: []string{"not versions that can be compared: the user's 1.1 stays whole, the base has abc"},
 	},
@@ -423,6 +427,67 @@ func TestLanguagesOfDpkg(t *testing.T) {
 	})
 	if strings.Contains(encoded(t, report), `"languages"`) {
 		t.Error("decided on what dpkg has")
+	}
+}
+
+// TestLanguagesPinned: a package with a pinned path in it stays the user's.
+func TestLanguagesPinned(t *testing.T) {
+	s := newScenario(t, tool("1.0"), tool("1.2", "tool/more.py"), func(root string) {
+		sh{t, root}.exchange(tool("1.0"), tool("1.1", "tool/mine.py"))
+	})
+	s.options = Options{Pins: []Pin{{Path: modules + "/tool/core.py"}}}
+	report := s.serviced(func(root string) {
+		together(tool("1.1", "tool/mine.py"), infoGone("1.2"), gone(modules+"/tool/more.py")).check(t, root)
+	})
+	if !strings.Contains(encoded(t, report), "a path in it is pinned or excluded: the user's 1.1 stays whole") {
+		t.Error("the report does not say why")
+	}
+}
+
+// TestLanguagesOverDpkg: a package that dpkg has and that the user brought to another version with pip is a unit, too.
+func TestLanguagesOverDpkg(t *testing.T) {
+	const dir = "usr/lib/python3/dist-packages"
+	in := func(version string) files {
+		name := "tool/v" + strings.ReplaceAll(version, ".", "") + ".py"
+		return wheelIn(dir, "tool", version, files{"tool/core.py": oldText + version + "\n", name: version})
+	}
+	of := func(version string) deb { return deb{name: "python3-tool", version: version, files: in(version)} }
+	for _, c := range []struct{ user, want, not string }{{"1.1", "1.2", "1.1"}, {"1.10", "1.10", "1.2"}, {"", "", "1.2"}} {
+		t.Run(c.user, func(t *testing.T) {
+			s := &scenario{t: t, old: debianRoot(t, of("1.0")), base: debianRoot(t, of("1.2"))}
+			s.work(s.old, func(root string) {
+				was, is := in("1.0"), files{}
+				if c.user != "" {
+					is = in(c.user)
+				}
+				sh{t, root}.exchange(was, is)
+			})
+			report := s.serviced(func(root string) {
+				if c.want != "" {
+					in(c.want).check(t, root)
+				}
+				for _, version := range []string{"1.0", c.not} {
+					for name := range in(version) {
+						if c.want == "" || !strings.HasSuffix(name, "core.py") {
+							gone(name, path.Dir(name)).checkOnly(t, root, version)
+						}
+					}
+				}
+			})
+			if !strings.Contains(encoded(t, report), `"languages"`) {
+				t.Error("the report does not name the package")
+			}
+		})
+	}
+}
+
+// checkOnly is check for what has a version in its name.
+func (f files) checkOnly(t tb, root, version string) {
+	t.Helper()
+	for name, what := range f {
+		if strings.Contains(name, version) || strings.Contains(name, "/v"+strings.ReplaceAll(version, ".", "")+".py") {
+			files{name: what}.check(t, root)
+		}
 	}
 }
 

@@ -56,9 +56,9 @@ func bindingOf(name string) (*binding, []string) {
 	return nil, nil
 }
 
-// noteModules remembers the directory of modules that a file of the user's is in.
+// noteModules remembers the directory of modules that a file of the user's is in which the new base does not have.
 func (c *checker) noteModules(t sides.Three) {
-	if !t.O.Absent() || !t.N.Absent() {
+	if !t.N.Absent() {
 		return
 	}
 	found := ""

@@ -127,3 +127,12 @@ func TestSets(t *testing.T) {
 		t.Errorf("%v %v", p, ok)
 	}
 }
+
+func TestNoCrates(t *testing.T) {
+	if got, ok := ParseCrates([]byte("[v1]\n")); !ok || len(got.Versions) != 0 {
+		t.Errorf("%v %v", got, ok)
+	}
+	if got, ok := ParseCrates2([]byte(`{"installs":{}}`)); !ok || len(got.Versions) != 0 {
+		t.Errorf("%v %v", got, ok)
+	}
+}

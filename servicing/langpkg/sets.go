@@ -153,7 +153,7 @@ func ParseCrates(content []byte) (CargoInstalls, bool) {
 		V1 map[string][]string `toml:"v1"`
 	}
 	out := newInstalls()
-	if toml.Unmarshal(content, &said) != nil || said.V1 == nil {
+	if toml.Unmarshal(content, &said) != nil {
 		return out, false
 	}
 	for key, bins := range said.V1 {

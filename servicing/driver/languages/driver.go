@@ -7,13 +7,17 @@ package languages
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/shared"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // driverName is what the driver is called in reports.
@@ -111,9 +115,9 @@ func (dr *driver) noteBelow(dir string) error {
 }
 
 // defers reports whether to decide on a path later: one that only the user has needs no decision unless its package
-// goes, and packages of the system's package managers are theirs.
+// goes, and what the user changed with a package manager of the system is that one's.
 func (dr *driver) defers(t sides.Three) bool {
-	own := slices.ContainsFunc(t.Own[:], ofSystem)
+	own := slices.ContainsFunc(t.Own[:], changedBySystem)
 	return !own && !t.U.Dir() && (t.O.File() || t.N.File())
 }
 
@@ -130,6 +134,13 @@ func (dr *driver) Finish(ctx context.Context) error {
 // settle decides on the packages in a root, and on what is in no package that it decided on as on any other path.
 func (dr *driver) settle(ctx context.Context, r root, touched []string) error {
 	units, err := kinds[r.kind].units(&reader{plan: dr.plan, ctx: ctx}, r, touched)
+	if errors.Is(err, errTooMuch) {
+		dr.plan.Hold(report.HoldConflict, r.dir, fmt.Sprintf(
+			"the packages in %s were changed and are %s; remove what is not needed, or exclude the directory",
+			tree.Shown(r.dir), err,
+		))
+		err = nil
+	}
 	if err != nil {
 		return err
 	}

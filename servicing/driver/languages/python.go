@@ -82,6 +82,9 @@ func addPython(rd *reader, u *pack, side int, record, version string) error {
 	if err := rd.below(record, u.paths, nil); err != nil {
 		return err
 	}
+	if err := rd.count(len(files)); err != nil {
+		return err
+	}
 	hashed := false
 	for _, f := range files {
 		full := path.Join(dir, f.Path)

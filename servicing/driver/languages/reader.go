@@ -6,7 +6,6 @@ package languages
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
@@ -16,14 +15,29 @@ import (
 
 // The bounds on what is read.
 const (
-	maxRecord = 32 << 20 // of one record, in bytes
-	maxFiles  = 1 << 20  // below one directory
+	maxRecord  = 32 << 20 // of one record, in bytes
+	maxRecords = 1 << 30  // of all records of one root, in bytes
+	maxFiles   = 1 << 20  // of the packages of one root
 )
+
+// errTooMuch is the error about a root with more than is read.
+var errTooMuch = errors.New("too much to compare")
 
 // reader reads records and directories of the three sides.
 type reader struct {
 	plan plan.Plan
 	ctx  context.Context //nolint:containedctx // a reader is for one call of Finish
+
+	files int   // how many files were counted
+	bytes int64 // how much of records was read
+}
+
+// count counts files, and returns errTooMuch when there are too many.
+func (rd *reader) count(files int) error {
+	if rd.files += files; rd.files > maxFiles {
+		return errTooMuch
+	}
+	return rd.ctx.Err()
 }
 
 // read returns the content of a record on one side, nil where there is none. It reports false for one that is too
@@ -37,6 +51,9 @@ func (rd *reader) read(side int, name string) ([]byte, bool, error) {
 	if errors.Is(err, tree.ErrTooLarge) {
 		return nil, false, nil
 	}
+	if rd.bytes += int64(len(content)); err == nil && rd.bytes > maxRecords {
+		err = errTooMuch
+	}
 	return content, err == nil, err
 }
 
@@ -48,7 +65,7 @@ func (rd *reader) names(side int, dir string) ([]string, error) {
 // below adds what any side has below a directory and is no directory, or in place of one. Directories that skip
 // reports are passed over.
 func (rd *reader) below(dir string, paths map[string]bool, skip func(dir string) bool) error {
-	if err := rd.ctx.Err(); err != nil {
+	if err := rd.count(1); err != nil {
 		return err
 	}
 	var inner []string
@@ -75,9 +92,6 @@ func (rd *reader) below(dir string, paths map[string]bool, skip func(dir string)
 				inner = append(inner, full)
 			}
 		}
-	}
-	if len(paths)+len(inner) > maxFiles {
-		return fmt.Errorf("read packages in %s: more than %d files", tree.Shown(dir), maxFiles)
 	}
 	for _, full := range inner {
 		if err := rd.below(full, paths, skip); err != nil {

@@ -95,24 +95,38 @@ var (
 
 // rootOf returns the outermost root that a path belongs to; nil for none. What is in a store belongs to that.
 func (dr *driver) rootOf(name string) (*root, error) {
-	names := strings.Split(name, "/")
-	for i, one := range names {
-		at := place{path.Join(append([]string{"."}, names[:i]...)...), one}
-		r, known := dr.found[at]
-		if !known {
-			var err error
-			if r, err = dr.rootAt(at, i+1 < len(names)); err != nil {
-				return nil, err
-			}
-			if i+1 < len(names) {
-				dr.found[at] = r
-			}
+	for begin, end := 0, 0; end < len(name); begin = end + 1 {
+		if i := strings.IndexByte(name[begin:], '/'); i >= 0 {
+			end = begin + i
+		} else {
+			end = len(name)
 		}
-		if r != nil {
-			return r, nil
+		dir, below := ".", end < len(name)
+		if begin > 0 {
+			dir = name[:begin-1]
+		}
+		r, err := dr.rememberedAt(place{dir, name[begin:end]}, below)
+		if r != nil || err != nil {
+			return r, err
 		}
 	}
 	return nil, nil
+}
+
+// rememberedAt is rootAt, which looks once for all that is in a name.
+func (dr *driver) rememberedAt(at place, below bool) (*root, error) {
+	if !below {
+		return dr.rootAt(at, below)
+	}
+	r, known := dr.found[at]
+	if known {
+		return r, nil
+	}
+	r, err := dr.rootAt(at, below)
+	if err == nil {
+		dr.found[at] = r
+	}
+	return r, err
 }
 
 // rootAt returns the root that a name in a directory leads to; below reports whether it is about what is in that name.
@@ -180,8 +194,12 @@ func (dr *driver) prefixRoot(at place) (*root, error) {
 	return nil, nil
 }
 
-// nodeRoot returns a directory of Node packages: a tree if there is a lock for all of it.
+// nodeRoot returns a directory of Node packages: a tree if there is a lock for all of it. What is installed globally,
+// in the lib of a prefix, is no tree.
 func (dr *driver) nodeRoot(dir string) (*root, error) {
+	if path.Base(path.Dir(dir)) == "lib" {
+		return &root{dir, nodePackages}, nil
+	}
 	tree, err := dr.any(dir, nodeLocks...)
 	if tree {
 		return &root{dir, nodeTree}, err
@@ -219,5 +237,9 @@ func (dr *driver) any(dir string, names ...string) (bool, error) {
 
 // ofSystem reports whether a package manager of the system has a package.
 func ofSystem(c *unit.Choice) bool { return c != nil }
+
+// changedBySystem reports whether the user has another version of a package than the old base, by a package manager of
+// the system.
+func changedBySystem(c *unit.Choice) bool { return c != nil && c.UserVersionOnly }
 
 func keys[K comparable, V any](m map[K]V) iter.Seq[K] { return maps.Keys(m) }

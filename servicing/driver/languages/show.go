@@ -6,6 +6,7 @@ package languages
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -48,13 +49,20 @@ func (dr *driver) settleUnit(ctx context.Context, u *pack, settled map[string]bo
 	return dr.show(u, c, settled)
 }
 
-// lookUp looks up the paths of a package. It reports whether a package manager of the system has it.
+// lookUp looks up the paths of a package. It reports whether it is to be left to a package manager of the system, which
+// has it: unless the user brought it to another version with the package manager of the language.
 func (dr *driver) lookUp(ctx context.Context, u *pack) (bool, error) {
+	has, brought := false, !maps.Equal(u.has[sides.Old], u.has[sides.User])
 	for _, name := range u.records {
 		t, err := dr.plan.Look(name)
-		if err != nil || slices.ContainsFunc(t.Own[:], ofSystem) {
-			return err == nil, err
+		if err != nil {
+			return false, err
 		}
+		has = has || slices.ContainsFunc(t.Own[:], ofSystem)
+		brought = brought && !slices.ContainsFunc(t.Own[:], changedBySystem)
+	}
+	if has && !brought {
+		return true, nil
 	}
 	for _, name := range slices.Sorted(keys(u.paths)) {
 		if err := ctx.Err(); err != nil {
@@ -64,7 +72,8 @@ func (dr *driver) lookUp(ctx context.Context, u *pack) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if !slices.ContainsFunc(t.Own[:], ofSystem) && (t.O.File() || t.N.File() || t.U.File()) {
+		own := !has && slices.ContainsFunc(t.Own[:], ofSystem)
+		if !own && (t.O.File() || t.N.File() || t.U.File()) {
 			u.threes = append(u.threes, t)
 		}
 	}

@@ -78,6 +78,9 @@ func addConda(rd *reader, u *pack, side int, dir, record string) error {
 	if !ok || json.Unmarshal(content, &said) != nil {
 		u.unread = record
 	}
+	if err := rd.count(len(said.Files)); err != nil {
+		return err
+	}
 	for _, name := range said.Files {
 		if full := path.Join(dir, name); sides.PossiblePath(name) && sides.Within(full, dir) {
 			u.paths[full] = true

@@ -6,6 +6,7 @@ package records
 
 import (
 	"context"
+	"errors"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/shared"
@@ -13,6 +14,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
 // extendedStates is where apt notes which packages were installed as dependencies.
@@ -91,11 +93,15 @@ func (dr *driver) Finish(context.Context) error {
 	})
 }
 
-// byHand returns the packages that are new on both sides, and that one of them has installed by hand.
+// byHand returns the packages that are new on both sides, and that one of them has installed by hand; none where the
+// marks are larger than any that apt writes.
 func (dr *driver) byHand(t sides.Three) (map[string]bool, error) {
 	var automatic [3]map[string]bool
 	for side, n := range [3]sides.Node{t.O, t.N, t.U} {
 		content, err := sides.Read(n, pkg.MaxDatabase)
+		if errors.Is(err, tree.ErrTooLarge) {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, err
 		}

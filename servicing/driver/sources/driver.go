@@ -152,9 +152,9 @@ func (dr *driver) arrived() (out []sides.Three, err error) {
 	return out, err
 }
 
-// anySources reports whether a file names sources.
+// anySources reports whether a file names sources. One that is larger than is read does not.
 func anySources(n sides.Node) (bool, error) {
-	if !n.Is(tree.Regular) {
+	if !n.Is(tree.Regular) || n.Size > maxSources {
 		return false, nil
 	}
 	content, err := sides.Read(n, maxSources)
@@ -166,6 +166,9 @@ func anySources(n sides.Node) (bool, error) {
 func (dr *driver) move(from, to sides.Three) (bool, error) {
 	var contents [3][]byte
 	for i, n := range []sides.Node{from.O, to.N, from.U} {
+		if n.Size > maxSources {
+			return false, nil
+		}
 		var err error
 		if contents[i], err = sides.Read(n, maxSources); err != nil {
 			return false, err

@@ -4,10 +4,12 @@
 package dpkg
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/dpkg"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/report"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
@@ -52,13 +54,17 @@ func (dr *driver) holdClashes() error {
 	return nil
 }
 
-// diversions returns the diversions of the user's, with an empty line of text where there are none.
+// diversions returns the diversions of the user's; "" where there are none, and where they are larger than any that
+// dpkg writes.
 func (dr *driver) diversions() (string, error) {
 	n, err := sides.Lookup(dr.plan.Views().User, diversionsPath)
 	if err != nil || !n.Is(tree.Regular) {
 		return "", err
 	}
-	content, err := sides.Read(n, 1<<20)
+	content, err := sides.Read(n, pkg.MaxDatabase)
+	if errors.Is(err, tree.ErrTooLarge) {
+		return "", nil
+	}
 	return string(content), err
 }
 

@@ -5,6 +5,7 @@ package servicing
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -224,4 +225,46 @@ func TestBesideEarlier(t *testing.T) {
 			"etc/e.molt-new": "of nothing", "etc/x.molt-new": "mine", newTree + "etc/x.molt-new": "2",
 		}.check(t, root)
 	})
+}
+
+// TestBesideIsListed: what is beside is listed with the path that it is a version of, can be read, and is explained; nothing else
+// can be read that way.
+func TestBesideIsListed(t *testing.T) {
+	s := newScenario(t, files{"etc/a": oldText, "opt/d/x": "1"}, files{"etc/a": baseText, "opt/d": "file"}, func(root string) {
+		u := sh{t, root}
+		u.put("etc/a", clashText)
+		u.put("opt/d/mine", "-> /etc/shadow")
+		u.put("var/lib/molt/beside/new/odd", "fifo")
+	})
+	in := s.input(Options{})
+	in.User = slices.Concat(s.delta(s.plan(Options{})), s.nodes)
+	list := func(under string) (out []string) {
+		must(t, ListBeside(t.Context(), in, under, func(v BesideVersion) error {
+			out = append(out, fmt.Sprintf("%s %s %s %s", v.Kind, v.Path, v.What, v.At))
+			return nil
+		}))
+		return out
+	}
+	etc, opt := "new etc/a regular file "+newTree+"etc/a", "old opt/d/mine symbolic link "+oldTree+"opt/d/mine"
+	for under, want := range map[string][]string{".": {etc, opt}, "etc": {etc}, "etc/a": {etc}, "opt/d": {opt}, "etc/b": nil, "var": nil} {
+		if got := list(under); !slices.Equal(got, want) {
+			t.Errorf("below %s: %q, want %q", under, got, want)
+		}
+	}
+	var content strings.Builder
+	must(t, ReadBeside(t.Context(), in, newTree+"etc/a", &content))
+	if content.String() != baseText {
+		t.Errorf("read %q", &content)
+	}
+	for _, other := range []string{"etc/a", oldTree + "opt/d/mine", oldTree + "opt", newTree + "odd", newTree + "etc/none"} {
+		if err := ReadBeside(t.Context(), in, other, &content); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+	names := make([]string, len(in.User)+len(in.New))
+	e, err := Explain(t.Context(), in, "etc/a", names)
+	must(t, err)
+	if len(e.Beside) != 1 || e.Beside[0].At != newTree+"etc/a" {
+		t.Errorf("explained as %+v", e.Beside)
+	}
 }

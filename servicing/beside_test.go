@@ -195,10 +195,15 @@ func TestBesideEnds(t *testing.T) {
 		u.put("etc/a", "base 2\n")
 		u.rm(newTree + "etc/x/y")
 		u.put("etc/b", "mine")
+		u.chmod("var/lib/molt", 0o777)
+		u.chmod(newTree, 0o777)
 	})
 	since := written.nodes[:1]
 	_, _, third := s.result(in(2, 3, written.nodes))
 	expect("taken", slices.Concat(third, tree.Stack{bases[3]}), "new/etc/x/y=3")
+	s.mounted("", slices.Concat(third, tree.Stack{bases[3]}), func(root string) {
+		files{"var/lib/molt": "dir 0700", newTree: "dir 0700"}.check(t, root)
+	})
 	_, _, carried := s.result(Input{
 		Old: slices.Concat(second, tree.Stack{bases[2]}), New: slices.Concat(s.nodes, tree.Stack{bases[0]}), User: since,
 	})
@@ -215,13 +220,14 @@ func TestBesideEarlier(t *testing.T) {
 				"etc/a": clashText, "etc/a.molt-new": oldText, // a newer one comes
 				"etc/b": "mine", "etc/b.molt-new": "2", // still not in force
 				"etc/c.molt-new": "2", "etc/c": "2", // over
-				"etc/d.molt-old": "set aside", "etc/e.molt-new": "of nothing", "etc/x.molt-new": "mine",
+				"etc/d.molt-old": "set aside", "etc/d.molt-old.1": "another", "etc/e.molt-new": "of nothing", "etc/x.molt-new": "mine",
 			}.build(t, root)
 		})
 	s.serviced(func(root string) {
 		files{
 			"etc/a": clashText, "etc/a.molt-new": "", newTree + "etc/a": baseText, "etc/b": "mine", "etc/b.molt-new": "", newTree + "etc/b": "2",
 			"etc/c": "3", "etc/c.molt-new": "", newTree + "etc/c": "", "etc/d": "2", "etc/d.molt-old": "", oldTree + "etc/d": "set aside",
+			"etc/d.molt-old.1": "", oldTree + "etc/d.molt-old.1": "another",
 			"etc/e.molt-new": "of nothing", "etc/x.molt-new": "mine", newTree + "etc/x.molt-new": "2",
 		}.check(t, root)
 	})

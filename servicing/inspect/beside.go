@@ -59,6 +59,10 @@ type lister struct {
 
 // dir lists those in a directory and below.
 func (l *lister) dir(ctx context.Context, dir string) error {
+	const deep = 8192 // nothing of molt's is that deep
+	if len(dir) > deep {
+		return nil
+	}
 	names, err := sides.ReadDir(l.view, dir)
 	if err != nil {
 		return err

@@ -274,3 +274,23 @@ func TestBesideIsListed(t *testing.T) {
 		t.Errorf("explained as %+v", e.Beside)
 	}
 }
+
+// TestBesideStays: what is still not in force stays beside when the base does not change it.
+func TestBesideStays(t *testing.T) {
+	stanza := aptStanza(cdn, "trixie", "main")
+	const at = "etc/apt/sources.list.d/debian.sources"
+	s := newScenario(t, files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main"), "etc/a": oldText}, files{at: stanza, "etc/a": baseText}, func(root string) {
+		u := sh{t, root}
+		u.put("etc/apt/sources.list", aptLines(cdn, "bookworm", "main")+"deb https://x/apt stable main\n")
+		u.put("etc/a", clashText)
+	})
+	s.nodes = slices.Concat(s.delta(s.plan(Options{})), s.nodes)
+	s.old, s.base = s.base, tempDir(t)
+	files{at: stanza, "etc/a": baseText, "etc/b": "1"}.build(t, s.base)
+	report := s.serviced(func(root string) {
+		files{newTree + at: stanza, at: "", newTree + "etc/a": baseText, "etc/a": clashText}.check(t, root)
+	})
+	if !strings.Contains(encoded(t, report), `"beside": "/var/lib/molt/beside/new/etc/a"`) {
+		t.Error("the second report does not name what is beside")
+	}
+}

@@ -18,8 +18,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// Beside calls fn with each version that is not in force of a path, clean and relative to the root, and of what is below
-// it, as a container sees it whose storage stands on in.New.
+// Beside calls fn with each version that is not in force of a path, clean and relative to the root, and of what is
+// below it, as a container sees it whose storage stands on in.New.
 func Beside(ctx context.Context, in plan.Input, under string, fn func(report.BesideVersion) error) (err error) {
 	view, err := tree.Tolerance{LongLists: true, Changes: true}.Open(slices.Concat(in.User, in.New))
 	if err != nil {
@@ -100,12 +100,13 @@ func (l *lister) at(ctx context.Context, at string) error {
 	}
 	return l.fn(report.BesideVersion{
 		Path: report.Printable(of), PathBytes: report.RawBytes(of), Kind: l.kind,
-		At: report.Printable(at), AtBytes: report.RawBytes(at), What: n.Kind.String(), Link: report.Printable(n.Link), Size: n.Size,
+		At: report.Printable(at), AtBytes: report.RawBytes(at), What: n.Kind.String(),
+		Link: report.Printable(n.Link), Size: n.Size,
 	})
 }
 
-// ReadBeside writes the content of a version that is not in force, as a container sees it whose storage stands on in.New.
-// There is none, which is an error that wraps fs.ErrNotExist, of what is no regular file where such versions are.
+// ReadBeside writes the content of a version that is not in force, as a container sees it whose storage stands on
+// in.New. For what is no regular file where such versions are, the error wraps fs.ErrNotExist.
 func ReadBeside(ctx context.Context, in plan.Input, at string, w io.Writer) (err error) {
 	view, err := tree.Tolerance{LongLists: true, Changes: true}.Open(slices.Concat(in.User, in.New))
 	if err != nil {

@@ -211,8 +211,8 @@ func (s *shelf) bringOne(name string) error {
 	return s.bring(version{kind, of}, t, sides.Three{Path: name, Was: name, U: n})
 }
 
-// bring moves one file to where versions stand that are not in force, or drops it: the new base's where there is a newer one,
-// or the conflict is over. What the user made of it is the user's.
+// bring moves one file to where versions stand that are not in force, or drops it: the new base's where there is a newer
+// one, or the conflict is over. What the user made of it is the user's.
 func (s *shelf) bring(v version, t, file sides.Three) error {
 	const reason = "put into the directory of its path by an earlier version of molt"
 	if v.kind == report.BesideNew {
@@ -252,7 +252,7 @@ func (s *shelf) bring(v version, t, file sides.Three) error {
 // wanted reports whether a version of the new base is still the one that is not in force at a path.
 func (s *shelf) wanted(t sides.Three, file sides.Node) (bool, error) {
 	stands, err := s.after.At(t.Path)
-	if err != nil || stands.Absent() || t.N.Absent() {
+	if err != nil || t.N.Absent() {
 		return false, err
 	}
 	inForce, err := sameAs(t.N, stands)

@@ -72,6 +72,11 @@ func TestPolicy(t *testing.T) {
 				t.Errorf("exit code %d, not %d: %+v", r.ExitCode, step.exit, r)
 			}
 			c.Start()
+			if step.update != "" {
+				if got := h.Moltctl("storage", "beside", "cat", name, "/etc/app.conf"); !strings.Contains(got, "workers = 2") {
+					t.Errorf("beside is %q", got)
+				}
+			}
 			expect(t, c, "tail -n 1 /etc/app.conf; ls /etc/app.conf*; ls /var/lib/molt/beside/new/etc/app.conf 2>/dev/null || true", step.want)
 		})
 	}

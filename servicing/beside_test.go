@@ -5,6 +5,7 @@ package servicing
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -194,10 +195,15 @@ func TestBesideEnds(t *testing.T) {
 		u.put("etc/a", "base 2\n")
 		u.rm(newTree + "etc/x/y")
 		u.put("etc/b", "mine")
+		u.chmod("var/lib/molt", 0o777)
+		u.chmod(newTree, 0o777)
 	})
 	since := written.nodes[:1]
 	_, _, third := s.result(in(2, 3, written.nodes))
 	expect("taken", slices.Concat(third, tree.Stack{bases[3]}), "new/etc/x/y=3")
+	s.mounted("", slices.Concat(third, tree.Stack{bases[3]}), func(root string) {
+		files{"var/lib/molt": "dir 0700", newTree: "dir 0700"}.check(t, root)
+	})
 	_, _, carried := s.result(Input{
 		Old: slices.Concat(second, tree.Stack{bases[2]}), New: slices.Concat(s.nodes, tree.Stack{bases[0]}), User: since,
 	})
@@ -214,14 +220,77 @@ func TestBesideEarlier(t *testing.T) {
 				"etc/a": clashText, "etc/a.molt-new": oldText, // a newer one comes
 				"etc/b": "mine", "etc/b.molt-new": "2", // still not in force
 				"etc/c.molt-new": "2", "etc/c": "2", // over
-				"etc/d.molt-old": "set aside", "etc/e.molt-new": "of nothing", "etc/x.molt-new": "mine",
+				"etc/d.molt-old": "set aside", "etc/d.molt-old.1": "another", "etc/e.molt-new": "of nothing", "etc/x.molt-new": "mine",
 			}.build(t, root)
 		})
 	s.serviced(func(root string) {
 		files{
 			"etc/a": clashText, "etc/a.molt-new": "", newTree + "etc/a": baseText, "etc/b": "mine", "etc/b.molt-new": "", newTree + "etc/b": "2",
 			"etc/c": "3", "etc/c.molt-new": "", newTree + "etc/c": "", "etc/d": "2", "etc/d.molt-old": "", oldTree + "etc/d": "set aside",
+			"etc/d.molt-old.1": "", oldTree + "etc/d.molt-old.1": "another",
 			"etc/e.molt-new": "of nothing", "etc/x.molt-new": "mine", newTree + "etc/x.molt-new": "2",
 		}.check(t, root)
 	})
+}
+
+// TestBesideIsListed: what is beside is listed with the path that it is a version of, can be read, and is explained; nothing else
+// can be read that way.
+func TestBesideIsListed(t *testing.T) {
+	s := newScenario(t, files{"etc/a": oldText, "opt/d/x": "1"}, files{"etc/a": baseText, "opt/d": "file"}, func(root string) {
+		u := sh{t, root}
+		u.put("etc/a", clashText)
+		u.put("opt/d/mine", "-> /etc/shadow")
+		u.put("var/lib/molt/beside/new/odd", "fifo")
+	})
+	in := s.input(Options{})
+	in.User = slices.Concat(s.delta(s.plan(Options{})), s.nodes)
+	list := func(under string) (out []string) {
+		must(t, ListBeside(t.Context(), in, under, func(v BesideVersion) error {
+			out = append(out, fmt.Sprintf("%s %s %s %s", v.Kind, v.Path, v.What, v.At))
+			return nil
+		}))
+		return out
+	}
+	etc, opt := "new etc/a regular file "+newTree+"etc/a", "old opt/d/mine symbolic link "+oldTree+"opt/d/mine"
+	for under, want := range map[string][]string{".": {etc, opt}, "etc": {etc}, "etc/a": {etc}, "opt/d": {opt}, "etc/b": nil, "var": nil} {
+		if got := list(under); !slices.Equal(got, want) {
+			t.Errorf("below %s: %q, want %q", under, got, want)
+		}
+	}
+	var content strings.Builder
+	must(t, ReadBeside(t.Context(), in, newTree+"etc/a", &content))
+	if content.String() != baseText {
+		t.Errorf("read %q", &content)
+	}
+	for _, other := range []string{"etc/a", oldTree + "opt/d/mine", oldTree + "opt", newTree + "odd", newTree + "etc/none"} {
+		if err := ReadBeside(t.Context(), in, other, &content); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+	names := make([]string, len(in.User)+len(in.New))
+	e, err := Explain(t.Context(), in, "etc/a", names)
+	must(t, err)
+	if len(e.Beside) != 1 || e.Beside[0].At != newTree+"etc/a" {
+		t.Errorf("explained as %+v", e.Beside)
+	}
+}
+
+// TestBesideStays: what is still not in force stays beside when the base does not change it.
+func TestBesideStays(t *testing.T) {
+	stanza := aptStanza(cdn, "trixie", "main")
+	const at = "etc/apt/sources.list.d/debian.sources"
+	s := newScenario(t, files{"etc/apt/sources.list": aptLines(cdn, "bookworm", "main"), "etc/a": oldText}, files{at: stanza, "etc/a": baseText}, func(root string) {
+		u := sh{t, root}
+		u.put("etc/apt/sources.list", aptLines(cdn, "bookworm", "main")+"deb https://x/apt stable main\n")
+		u.put("etc/a", clashText)
+	})
+	s.nodes = slices.Concat(s.delta(s.plan(Options{})), s.nodes)
+	s.old, s.base = s.base, tempDir(t)
+	files{at: stanza, "etc/a": baseText, "etc/b": "1"}.build(t, s.base)
+	report := s.serviced(func(root string) {
+		files{newTree + at: stanza, at: "", newTree + "etc/a": baseText, "etc/a": clashText}.check(t, root)
+	})
+	if !strings.Contains(encoded(t, report), `"beside": "/var/lib/molt/beside/new/etc/a"`) {
+		t.Error("the second report does not name what is beside")
+	}
 }

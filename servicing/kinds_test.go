@@ -156,6 +156,14 @@ var kindCases = []kindCase{
 		told: []string{`"beside": "/var/lib/molt/beside/new/etc/logrotate.d/app"`},
 	},
 	{
+		name: "K8 a file of the base's that is not in force stays beside", old: files{"etc/a": "1", "etc/apt/sources.list": aptLines(cdn, "bookworm", "main")},
+		new: files{"etc/a": "2", "etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main")},
+		user: func(u sh) {
+			u.put("etc/apt/sources.list", aptLines(cdn, "bookworm", "main")+"deb https://x/apt stable main\n")
+		},
+		want: files{newTree + "etc/apt/sources.list.d/debian.sources": aptStanza(cdn, "trixie", "main"), "etc/apt/sources.list.d/debian.sources": ""},
+	},
+	{
 		name: "K8 a site of which every file is a server", old: files{"etc/nginx/sites-enabled/default": "server {\n listen 80;\n}\n"},
 		new:  files{"etc/nginx/sites-enabled/default": "server {\n listen 80 default_server;\n}\n"},
 		user: func(u sh) { u.put("etc/nginx/sites-enabled/default", "server {\n listen 8080;\n}\n") },

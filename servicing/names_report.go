@@ -72,6 +72,9 @@ type (
 	// Sight is [report.Sight].
 	Sight = report.Sight
 
+	// BesideVersion is [report.BesideVersion].
+	BesideVersion = report.BesideVersion
+
 	// PathDiff is [report.PathDiff].
 	PathDiff = report.PathDiff
 

@@ -88,6 +88,8 @@ func writeField(b *bytes.Buffer, field protoreflect.FieldDescriptor, m protorefl
 			writeValue(b, field, value.List().Get(i))
 		}
 		b.WriteByte(']')
+	case field.Kind() == protoreflect.BytesKind && len(value.Bytes()) == 0:
+		writeText(b, "")
 	case field.Kind() == protoreflect.BytesKind:
 		writeText(b, strings.ToValidUTF8(string(absolute(value.Bytes())), "\ufffd"))
 		if !utf8.Valid(value.Bytes()) {

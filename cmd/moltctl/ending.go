@@ -27,6 +27,7 @@ type ending struct {
 	merged, beside, moved, warned, hidden amount
 	held                                  map[servicing.HoldCode]int // storages, by cause; one can have several
 	waits                                 map[string]int             // storages, by the kind of use that they wait for
+	shelved                               string                     // the last storage with something beside
 }
 
 // amount is how many things there are, in how many storages.
@@ -142,6 +143,9 @@ func printEnding(ctx context.Context, c *cli.Command, client api.ControlClient, 
 			e.refused(h)
 		} else {
 			e.done(h)
+			if h.counts[servicing.Beside] > 0 {
+				e.shelved = o.GetStorage()
+			}
 		}
 	}
 	t := newTable(c.Root().Writer)
@@ -165,24 +169,27 @@ func fetchHead(ctx context.Context, client api.ControlClient, id uint64, storage
 // show prints what was counted. Of a dry run, which has no update, all is named above.
 func (e *ending) show(t *table, update string) error {
 	report, inspect := ": moltctl update report "+update, ": moltctl update inspect --watch "+update
+	beside := ": moltctl storage beside ls STORAGE"
+	if e.beside.storages == 1 && e.shelved != "" {
+		beside = ": moltctl storage beside ls " + e.shelved
+	}
 	if update == "" {
-		report, inspect = ", see above", ""
+		report, inspect, beside = ", see above", "", ", see above"
 	}
 	for _, row := range []struct {
 		amount
-		one, many string
+		one, many, more string
 	}{
-		{e.merged, "file holds your changes and the base's", "files hold your changes and the base's"},
-		{e.beside, "file is yours, with the new one below /var/lib/molt/beside",
-			"files are yours, with the new ones below /var/lib/molt/beside"},
+		{e.merged, "file holds your changes and the base's", "files hold your changes and the base's", report},
+		{e.beside, "file is yours, and the new one is beside", "files are yours, and the new ones are beside", beside},
 		{e.moved, "path of yours has moved out of the way of the base",
-			"paths of yours have moved out of the way of the base"},
-		{e.hidden, "fix is hidden by what is yours", "fixes are hidden by what is yours"},
-		{e.warned, "warning of the checks", "warnings of the checks"},
+			"paths of yours have moved out of the way of the base", report},
+		{e.hidden, "fix is hidden by what is yours", "fixes are hidden by what is yours", report},
+		{e.warned, "warning of the checks", "warnings of the checks", report},
 	} {
 		if row.things > 0 {
 			t.row("note:", fmt.Sprintf("%d %s, in %s%s", row.things, plural(row.things, row.one, row.many),
-				storagesCount(row.storages), report))
+				storagesCount(row.storages), row.more))
 		}
 	}
 	for _, cause := range slices.SortedFunc(maps.Keys(e.held), e.moreHeld) {

@@ -107,6 +107,9 @@ func explanation(t *table, e *servicing.Explanation) {
 	} else {
 		t.row("on a conflict", "not known: it "+e.Unread)
 	}
+	for _, b := range e.Beside {
+		t.row("not in force", fmt.Sprintf("%s: %s", b.Kind, printable(bytesOf(b.At, b.AtBytes))))
+	}
 	if e.Pin != nil {
 		t.row("pinned", e.Pin.Reason, expired(e.PinExpired))
 	}

@@ -46,6 +46,7 @@ type fakeDaemon struct {
 	codes    []uint32
 	fates    []*api.Undone
 	diff     []*api.DiffStorageResponse
+	beside   []*api.ListBesideResponse
 	pathDiff []byte
 	merged   []*api.MergeLayersResponse_Pair
 	kept     []*api.MergeLayersResponse_Kept
@@ -139,6 +140,19 @@ func (d *fakeDaemon) DiffStorage(r *api.DiffStorageRequest, stream grpc.ServerSt
 		}
 	}
 	return d.note(r)
+}
+
+func (d *fakeDaemon) ListBeside(r *api.ListBesideRequest, stream grpc.ServerStreamingServer[api.ListBesideResponse]) error {
+	for _, v := range d.beside {
+		if err := stream.Send(v); err != nil {
+			return err
+		}
+	}
+	return d.note(r)
+}
+
+func (d *fakeDaemon) ReadBeside(r *api.ReadBesideRequest, stream grpc.ServerStreamingServer[api.ReadBesideResponse]) error {
+	return d.send(r, func() error { return stream.Send(&api.ReadBesideResponse{Data: append(r.GetAt(), '\n')}) })
 }
 
 func (d *fakeDaemon) DiskUsage(_ context.Context, r *api.DiskUsageRequest) (*api.DiskUsageResponse, error) {

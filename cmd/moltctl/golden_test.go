@@ -98,6 +98,7 @@ func TestTablesGolden(t *testing.T) {
 				{Path: []byte("etc/app.conf"), Kind: "file", Size: 4096, Node: 8, Change: "added"},
 				{Path: []byte("etc/\x1b[2J\xff\n"), Kind: "deleted", Node: 7, Change: "deleted"},
 				{Path: []byte("proc"), Kind: "directory", Node: 9, Change: "added", MountPoint: true},
+				{Path: []byte("var/lib/molt"), Kind: "directory", Node: 8, Change: "added", Own: true},
 			},
 		}
 	}
@@ -105,6 +106,22 @@ func TestTablesGolden(t *testing.T) {
 		"version", "storage ls", "storage ls --all", "storage inspect web", "storage history web", "storage diff web", "storage diff --all web", "storage rm web db", "storage ls --outdated", "storage rollback web", "df",
 		"storage fork web copy", "layer ls", "layer merge --dry-run", "update ls", "update inspect u1", "update inspect 1",
 		"update create --from app:1 --to app:2", "update create --from app:1 --to app:2 --detach", "update rollback u1")
+}
+
+func TestBesideGolden(t *testing.T) {
+	const in = "var/lib/molt/beside/"
+	golden(t, "beside.golden", func() *fakeDaemon {
+		return &fakeDaemon{graph: graph(), beside: []*api.ListBesideResponse{
+			{Version: "new", Path: []byte("etc/$(x)\x1b"), At: []byte(in + "new/etc/$(x)\x1b"), Kind: "regular file"},
+			{Version: "new", At: []byte(in + "new/sha256-1"), Kind: "regular file", Size: 1},
+			{Version: "new", Path: []byte("etc/it's"), At: []byte(in + "new/etc/it's"), Kind: "regular file", Size: 4096},
+			{Version: "new", Path: []byte("etc/a"), At: []byte(in + "new/etc/a"), Kind: "regular file", Size: 1},
+			{Version: "old", Path: []byte("etc/a"), At: []byte(in + "old/etc/a"), Kind: "symbolic link", Size: 1, Link: "b"},
+			{Version: "old", Path: []byte("etc/\x1b\xff"), At: []byte(in + "old/etc/\x1b\xff"), Kind: "regular file"},
+		}}
+	}, "storage beside ls web", "storage beside ls web /etc", "--format json storage beside ls web", "storage beside ls", "storage beside cat web /etc/a", "storage beside cat --version old web /etc/a",
+		"storage beside cat web "+in+"old/etc/a", "storage beside cat web etc/b", "storage beside cat web")
+	golden(t, "besidenone.golden", func() *fakeDaemon { return &fakeDaemon{graph: graph()} }, "storage beside ls web")
 }
 
 // tiedWaiting is what waits after an update, as reports and audits have it.

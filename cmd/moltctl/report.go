@@ -22,7 +22,7 @@ var verdicts = [...]struct {
 	means   string
 }{
 	{servicing.Hold, "keeps the storage from being updated"},
-	{servicing.Beside, "yours stays, the new one is below /var/lib/molt/beside"},
+	{servicing.Beside, "yours stays, the new one is beside, where nothing reads it"},
 	{servicing.Relocate, "yours has moved, for the base has another kind of file there"},
 	{servicing.Remap, "has got another owner"},
 	{servicing.Merge, "yours and the base's changes are both in it"},
@@ -104,6 +104,7 @@ type summary struct {
 	begun   bool              // what comes before the paths is shown
 	paths   []servicing.PathReport
 	many    bool // there are too many paths to hold them
+	beside  bool // a version of one of them is not in force
 }
 
 // read shows a report, in which the paths come last.
@@ -144,6 +145,9 @@ func (s *summary) read(from io.Reader) error {
 				s.row(p)
 			}
 		}
+	}
+	if s.beside {
+		s.t.row("  not in force:", "moltctl storage beside ls "+s.storage)
 	}
 	return s.t.err
 }
@@ -187,6 +191,7 @@ func (s *summary) begin() {
 
 // path takes a path.
 func (s *summary) path(p servicing.PathReport) error {
+	s.beside = s.beside || p.Beside != ""
 	if !s.many && len(s.paths) < sortedPaths {
 		s.paths = append(s.paths, p)
 		return nil

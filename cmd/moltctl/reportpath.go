@@ -89,6 +89,7 @@ func detail(t *table, p servicing.PathReport, d *servicing.PathDiff) {
 		t.row("reason", p.Reason)
 		t.row("rule", p.Rule)
 		t.row("decided by", orDash(p.Driver))
+		t.row("not in force", orDash(printable([]byte(p.Beside))))
 		t.row("package", orDash(p.Package))
 		t.row("hidden fix", orDash(strings.TrimPrefix(hidden(p), "hides ")))
 	}

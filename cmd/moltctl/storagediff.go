@@ -18,9 +18,9 @@ func diffCommand() *cli.Command {
 		Name: "diff", Usage: "show what a storage adds to its base, changes in it and deletes from it",
 		ArgsUsage: "STORAGE",
 		Description: "What a runtime makes to mount something there (/proc, /etc/hosts, what the container's " +
-			"specification names) is left out.\n" +
+			"specification names), and what updates put beside, is left out.\n" +
 			"With --format json, one document a line.",
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "also mount points"}},
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "also mount points, and what is beside"}},
 		Action: action(diffStorage),
 	}
 }
@@ -34,7 +34,7 @@ func diffStorage(ctx context.Context, c *cli.Command, client api.ControlClient) 
 	t := newTable(c.Root().Writer)
 	stream, err := client.DiffStorage(ctx, &api.DiffStorageRequest{Name: args[0]})
 	err = api.Each(stream, err, func(d *api.DiffStorageResponse) error {
-		if d.GetMountPoint() && !c.Bool("all") {
+		if (d.GetMountPoint() || d.GetOwn()) && !c.Bool("all") {
 			return nil
 		}
 		if inJSON {

@@ -173,6 +173,10 @@ var bombs = []struct {
 		s.many("var/lib/molt/beside/new/etc/", 3000)
 		s.many("var/lib/molt/beside/old/etc/clash.molt-new.~", 3000)
 	}},
+	{"deep directories where versions are beside", false, func(s *stage) {
+		s.deep("var/lib/molt/beside/old/x", 2000)
+		s.deep("var/lib/molt/beside/new/x", 2000)
+	}},
 	{"merged texts together", true, func(s *stage) {
 		for i := range 300 {
 			s.all(fmt.Sprintf("etc/many/%d", i), numbered("%d\n", 300_000), "x\n"+numbered("%d\n", 300_000), numbered("%d\n", 300_000)+"y\n")

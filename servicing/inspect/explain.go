@@ -44,6 +44,15 @@ func Explain(ctx context.Context, in plan.Input, path string, names []string) (_
 		Version: report.Version, Path: report.Printable(path), PathBytes: report.RawBytes(path),
 		Stack: []report.Sight{},
 	}}
+	err = besideIn(ctx, v.User, path, func(b report.BesideVersion) error {
+		if b.Path == report.Printable(path) {
+			e.Beside = append(e.Beside, b)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("explain %s: %w", tree.Shown(path), err)
+	}
 	if err := e.sights(ctx, stack, len(in.User), path, names); err != nil {
 		return nil, fmt.Errorf("explain %s: %w", tree.Shown(path), err)
 	}
@@ -160,7 +169,7 @@ func (e telling) decided(p *plan.Planner, path string) (err error) {
 		return err
 	}
 	e.Action = p.Policy().Action(e.Concern)
-	e.Excluded = p.Excludes(path)
+	e.Excluded = p.Excludes(path) || sides.InBeside(path)
 	for _, r := range p.PinReports() {
 		if policy.NewSelector(r.Path).Has(path) && (e.Pin == nil || e.PinExpired && !r.Expired) {
 			e.Pin, e.PinExpired = &r.Pin, r.Expired

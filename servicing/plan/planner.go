@@ -3,9 +3,9 @@
 
 // Package plan makes the plan of an update: it goes through what a storage says (walk.go), decides on files
 // (rules.go), on directories (directory.go), and on what lies below a directory that is no longer one in the base
-// (detour.go), asks the drivers about files with a meaning of their own, and compares what shall be seen with what
-// would be seen (effects.go). It knows no driver by name: what a driver is, and what it sees of a plan, stands in
-// driver.go.
+// (detour.go), asks the drivers about files with a meaning of their own, puts beside what is not in force (beside.go,
+// shelf.go), and compares what shall be seen with what would be seen (effects.go). It knows no driver by name: what a
+// driver is, and what it sees of a plan, stands in driver.go.
 package plan
 
 import (
@@ -131,7 +131,7 @@ func (p *Planner) finish(ctx context.Context) error {
 	}
 	p.result.keepPins()
 	onShelf := &shelf{views: p.views, pins: p.pins, result: p.result, hidden: p.walk.hidden}
-	if err := onShelf.settle(); err != nil {
+	if err := onShelf.settle(ctx); err != nil {
 		return err
 	}
 	return p.walk.settleOrphans()

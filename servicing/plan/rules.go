@@ -140,8 +140,8 @@ func (r *rules) conflict(t sides.Three) (Decision, error) {
 	return r.keepUsers(t)
 }
 
-// keepUsers keeps the user's version of what both sides changed and puts the new base's beside it, where that is of
-// use: not among data, and not for a program or library, whose directories are read by what does not know about it.
+// keepUsers keeps the user's version of what both sides changed and puts the new base's beside, where that is of use:
+// not among data, and not for a program or library of a package.
 func (r *rules) keepUsers(t sides.Three) (Decision, error) {
 	d := Decision{
 		Verdict: report.Keep, Rule: "A5", Reason: "changed on both sides", Result: sides.Shows(sides.Merged(t, t.U)),

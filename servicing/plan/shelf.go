@@ -5,6 +5,7 @@ package plan
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"path"
 	"slices"
@@ -26,7 +27,7 @@ type shelf struct {
 }
 
 // settle moves what is put beside to where there is room for it, makes it molt's own, and ends what is over.
-func (s *shelf) settle() error {
+func (s *shelf) settle(ctx context.Context) error {
 	s.after = s.result.SoFar()
 	if !s.views.SameBase {
 		if err := s.bringEarlier(); err != nil {
@@ -44,7 +45,7 @@ func (s *shelf) settle() error {
 		return nil // nothing is over
 	}
 	for _, in := range sides.BesideTrees() {
-		stays, err := s.sweep(in)
+		stays, err := s.sweep(ctx, in)
 		if err != nil {
 			return err
 		}
@@ -62,9 +63,13 @@ func (s *shelf) keepAbove(in string, stays bool) error {
 		if err != nil {
 			return err
 		}
-		if _, decided := s.result.want[dir]; n.Dir() && !decided {
-			s.result.show(dir, sides.Shows(n))
+		if _, decided := s.result.want[dir]; !n.Dir() || decided {
+			continue
 		}
+		if sides.MoltDirectory(dir) {
+			n = moltDirectory(s.views, dir)
+		}
+		s.result.show(dir, sides.Shows(n))
 	}
 	if o, decided := s.result.want[in]; stays || !decided || !o.Absent() {
 		return nil
@@ -147,16 +152,18 @@ func (s *shelf) hasRoom(in string) (bool, error) {
 	return true, nil
 }
 
+// maxPath is up to how long the place of a version can be, in bytes: most programs take no longer path.
+const maxPath = 4000
+
 // makeRoom gives another name to what is put beside where its own path has no room: an element of it is a file there,
 // or it is too long for most programs.
 func (s *shelf) makeRoom() error {
-	const maxPath = 4000
 	b := &s.result.beside
 	for _, at := range slices.SortedFunc(maps.Keys(b.put), sides.ComparePaths) {
 		if b.tree == "" {
 			return nil
 		}
-		room := len(at) <= maxPath
+		room := len(at) < maxPath
 		for dir := path.Dir(at); room && dir != b.tree; dir = path.Dir(dir) {
 			n, err := s.result.Seen(dir)
 			if err != nil {
@@ -226,6 +233,9 @@ func (s *shelf) bring(v version, t, file sides.Three) error {
 			v = version{report.BesideOld, file.Path}
 		}
 	}
+	if sides.BesideLive(v.kind, v.of) != file.Path && v.kind == report.BesideOld {
+		v.of = file.Path // one of many
+	}
 	to := sides.BesideAt(v.kind, v.of)
 	if v.kind == report.BesideOld {
 		var err error
@@ -243,7 +253,7 @@ func (s *shelf) bring(v version, t, file sides.Three) error {
 // wanted reports whether a version of the new base is still the one that is not in force at a path.
 func (s *shelf) wanted(t sides.Three, file sides.Node) (bool, error) {
 	stands, err := s.after.At(t.Path)
-	if err != nil || stands.Absent() || t.N.Absent() {
+	if err != nil || t.N.Absent() {
 		return false, err
 	}
 	inForce, err := sameAs(t.N, stands)
@@ -266,7 +276,13 @@ func sameAs(n sides.Node, o sides.Outcome) (bool, error) {
 }
 
 // sweep ends what earlier updates put beside and what is over, below a directory. It reports whether something stays.
-func (s *shelf) sweep(dir string) (stays bool, err error) {
+func (s *shelf) sweep(ctx context.Context, dir string) (stays bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if len(dir) > maxPath {
+		return true, nil // nothing of molt's is that deep
+	}
 	names, err := sides.ReadDir(s.views.Plain, dir)
 	if err != nil {
 		return false, err
@@ -282,7 +298,7 @@ func (s *shelf) sweep(dir string) (stays bool, err error) {
 		}
 		one := false
 		if n.Dir() {
-			one, err = s.sweep(at)
+			one, err = s.sweep(ctx, at)
 		} else {
 			one, err = s.keep(at, n)
 			err = s.pins.passed.Over(s.views.Live, at, err)
@@ -301,12 +317,14 @@ func (s *shelf) sweep(dir string) (stays bool, err error) {
 	}
 	if !stays {
 		s.result.Hide(dir)
-	} else if s.hidden[dir] { // whiteouts are invisible only where directories merge
-		o := sides.Shows(moltDirectory(s.views, dir))
-		o.Force = true
+		return false, nil
+	}
+	o := sides.Shows(moltDirectory(s.views, dir)) // whoever opened it in the meantime
+	o.Force = s.hidden[dir]                       // whiteouts are invisible only where directories merge
+	if s.result.want[dir].Absent() {
 		s.result.show(dir, o)
 	}
-	return stays, nil
+	return true, nil
 }
 
 // keep keeps what an earlier update put beside, or ends it. It reports whether it stays.

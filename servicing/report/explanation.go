@@ -31,7 +31,9 @@ type Explanation struct {
 	// Pin is the one that keeps the path the user's, or would if it were not expired.
 	Pin        *policy.Pin `json:"pin,omitempty"`
 	PinExpired bool        `json:"pin_expired,omitempty"`
-	Excluded   bool        `json:"excluded,omitempty"` // it is never looked at
+	// Beside lists the versions of the path that are not in force.
+	Beside   []BesideVersion `json:"beside,omitempty"`
+	Excluded bool            `json:"excluded,omitempty"` // it is never looked at
 	// Unread says why it cannot be told who decides about the path, in words that follow the path; then Driver, Concern
 	// and Action are empty.
 	Unread string `json:"unread,omitempty"`

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
@@ -182,7 +183,7 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.D
 		func(c state.Difference) error {
 			d := &api.DiffStorageResponse{
 				Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How),
-				MountPoint: c.MountPoint,
+				MountPoint: c.MountPoint, Own: servicing.MoltsOwn(c.Path),
 			}
 			if !c.Deleted {
 				d.Kind, d.Size = kindNames[c.Kind], c.Size

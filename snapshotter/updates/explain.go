@@ -5,7 +5,10 @@ package updates
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 
 	"github.com/containerd/errdefs"
 
@@ -31,6 +34,27 @@ func (i *Inspector) Explain(ctx context.Context, storage, path string) (e *servi
 		return err
 	})
 	return e, err
+}
+
+// Beside calls fn with each version of a path, and of what is below it, that an update put into a storage and that is
+// not in force.
+func (i *Inspector) Beside(
+	ctx context.Context, storage, path string, fn func(servicing.BesideVersion) error,
+) error {
+	return i.lookInto(storage, func(in servicing.Input, _ []string) error {
+		return servicing.ListBeside(ctx, in, path, fn)
+	})
+}
+
+// ReadBeside writes the content of one of these.
+func (i *Inspector) ReadBeside(ctx context.Context, storage, at string, w io.Writer) error {
+	err := i.lookInto(storage, func(in servicing.Input, _ []string) error {
+		return servicing.ReadBeside(ctx, in, at, w)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("storage %q: %w: %w", storage, err, errdefs.ErrNotFound)
+	}
+	return err
 }
 
 // Audit tells which packages and files of its base a storage hides. What the base changed since the oldest state that

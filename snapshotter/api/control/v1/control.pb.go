@@ -1635,7 +1635,9 @@ type DiffStorageResponse struct {
 	// "added", "changed" or "deleted", compared with the base.
 	Change string `protobuf:"bytes,60,opt,name=change,proto3" json:"change,omitempty"`
 	// A runtime made it to mount something there; nothing says that the container wrote it.
-	MountPoint    bool `protobuf:"varint,61,opt,name=mount_point,json=mountPoint,proto3" json:"mount_point,omitempty"`
+	MountPoint bool `protobuf:"varint,61,opt,name=mount_point,json=mountPoint,proto3" json:"mount_point,omitempty"`
+	// It is molt's own: a version of a file that is not in force, or a directory for such versions.
+	Own           bool `protobuf:"varint,62,opt,name=own,proto3" json:"own,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1715,6 +1717,13 @@ func (x *DiffStorageResponse) GetChange() string {
 func (x *DiffStorageResponse) GetMountPoint() bool {
 	if x != nil {
 		return x.MountPoint
+	}
+	return false
+}
+
+func (x *DiffStorageResponse) GetOwn() bool {
+	if x != nil {
+		return x.Own
 	}
 	return false
 }
@@ -2278,6 +2287,245 @@ func (x *ExplainPathResponse) GetExplanation() []byte {
 	return nil
 }
 
+type ListBesideRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Only versions of this path and of what is below it; empty for all.
+	Path          []byte `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBesideRequest) Reset() {
+	*x = ListBesideRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBesideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBesideRequest) ProtoMessage() {}
+
+func (x *ListBesideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBesideRequest.ProtoReflect.Descriptor instead.
+func (*ListBesideRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListBesideRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListBesideRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+type ListBesideResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path that it is a version of; empty where the place does not say that.
+	Path []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// "new" is the base's, "old" the user's.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Where it is in the container.
+	At []byte `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// As reports name it, for example "regular file".
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	Size int64  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	// Where a symbolic link leads.
+	Link          string `protobuf:"bytes,6,opt,name=link,proto3" json:"link,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBesideResponse) Reset() {
+	*x = ListBesideResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBesideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBesideResponse) ProtoMessage() {}
+
+func (x *ListBesideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBesideResponse.ProtoReflect.Descriptor instead.
+func (*ListBesideResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListBesideResponse) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *ListBesideResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ListBesideResponse) GetAt() []byte {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ListBesideResponse) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ListBesideResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ListBesideResponse) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
+}
+
+type ReadBesideRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Where it is, as ListBeside says.
+	At            []byte `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadBesideRequest) Reset() {
+	*x = ReadBesideRequest{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadBesideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadBesideRequest) ProtoMessage() {}
+
+func (x *ReadBesideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadBesideRequest.ProtoReflect.Descriptor instead.
+func (*ReadBesideRequest) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ReadBesideRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReadBesideRequest) GetAt() []byte {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type ReadBesideResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadBesideResponse) Reset() {
+	*x = ReadBesideResponse{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadBesideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadBesideResponse) ProtoMessage() {}
+
+func (x *ReadBesideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadBesideResponse.ProtoReflect.Descriptor instead.
+func (*ReadBesideResponse) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ReadBesideResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type AuditStorageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2287,7 +2535,7 @@ type AuditStorageRequest struct {
 
 func (x *AuditStorageRequest) Reset() {
 	*x = AuditStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2547,7 @@ func (x *AuditStorageRequest) String() string {
 func (*AuditStorageRequest) ProtoMessage() {}
 
 func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2560,7 @@ func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageRequest.ProtoReflect.Descriptor instead.
 func (*AuditStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AuditStorageRequest) GetName() string {
@@ -2332,7 +2580,7 @@ type AuditStorageResponse struct {
 
 func (x *AuditStorageResponse) Reset() {
 	*x = AuditStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2592,7 @@ func (x *AuditStorageResponse) String() string {
 func (*AuditStorageResponse) ProtoMessage() {}
 
 func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2605,7 @@ func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageResponse.ProtoReflect.Descriptor instead.
 func (*AuditStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AuditStorageResponse) GetAudit() []byte {
@@ -2391,7 +2639,7 @@ type CreateUpdateRequest struct {
 
 func (x *CreateUpdateRequest) Reset() {
 	*x = CreateUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2651,7 @@ func (x *CreateUpdateRequest) String() string {
 func (*CreateUpdateRequest) ProtoMessage() {}
 
 func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2664,7 @@ func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CreateUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CreateUpdateRequest) GetNamespace() string {
@@ -2505,7 +2753,7 @@ type CreateUpdateResponse struct {
 
 func (x *CreateUpdateResponse) Reset() {
 	*x = CreateUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2765,7 @@ func (x *CreateUpdateResponse) String() string {
 func (*CreateUpdateResponse) ProtoMessage() {}
 
 func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2778,7 @@ func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CreateUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateUpdateResponse) GetId() uint64 {
@@ -2564,7 +2812,7 @@ type Preview struct {
 
 func (x *Preview) Reset() {
 	*x = Preview{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2824,7 @@ func (x *Preview) String() string {
 func (*Preview) ProtoMessage() {}
 
 func (x *Preview) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2837,7 @@ func (x *Preview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preview.ProtoReflect.Descriptor instead.
 func (*Preview) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Preview) GetStorage() string {
@@ -2668,7 +2916,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2928,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2941,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PreviewResponse) GetPart() isPreviewResponse_Part {
@@ -2746,7 +2994,7 @@ type ListUpdatesRequest struct {
 
 func (x *ListUpdatesRequest) Reset() {
 	*x = ListUpdatesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2758,7 +3006,7 @@ func (x *ListUpdatesRequest) String() string {
 func (*ListUpdatesRequest) ProtoMessage() {}
 
 func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2771,7 +3019,7 @@ func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesRequest.ProtoReflect.Descriptor instead.
 func (*ListUpdatesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 type ListUpdatesResponse struct {
@@ -2783,7 +3031,7 @@ type ListUpdatesResponse struct {
 
 func (x *ListUpdatesResponse) Reset() {
 	*x = ListUpdatesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +3043,7 @@ func (x *ListUpdatesResponse) String() string {
 func (*ListUpdatesResponse) ProtoMessage() {}
 
 func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +3056,7 @@ func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesResponse.ProtoReflect.Descriptor instead.
 func (*ListUpdatesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListUpdatesResponse) GetUpdates() []*Update {
@@ -2827,7 +3075,7 @@ type GetUpdateRequest struct {
 
 func (x *GetUpdateRequest) Reset() {
 	*x = GetUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2839,7 +3087,7 @@ func (x *GetUpdateRequest) String() string {
 func (*GetUpdateRequest) ProtoMessage() {}
 
 func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2852,7 +3100,7 @@ func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateRequest.ProtoReflect.Descriptor instead.
 func (*GetUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetUpdateRequest) GetId() uint64 {
@@ -2871,7 +3119,7 @@ type GetUpdateResponse struct {
 
 func (x *GetUpdateResponse) Reset() {
 	*x = GetUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3131,7 @@ func (x *GetUpdateResponse) String() string {
 func (*GetUpdateResponse) ProtoMessage() {}
 
 func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3144,7 @@ func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateResponse.ProtoReflect.Descriptor instead.
 func (*GetUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetUpdateResponse) GetUpdate() *Update {
@@ -2918,7 +3166,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2930,7 +3178,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2943,7 +3191,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetReportRequest) GetId() uint64 {
@@ -2977,7 +3225,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3237,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3250,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetReportResponse) GetReport() []byte {
@@ -3024,7 +3272,7 @@ type DiffPathRequest struct {
 
 func (x *DiffPathRequest) Reset() {
 	*x = DiffPathRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3284,7 @@ func (x *DiffPathRequest) String() string {
 func (*DiffPathRequest) ProtoMessage() {}
 
 func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3297,7 @@ func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffPathRequest.ProtoReflect.Descriptor instead.
 func (*DiffPathRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DiffPathRequest) GetId() uint64 {
@@ -3083,7 +3331,7 @@ type DiffPathResponse struct {
 
 func (x *DiffPathResponse) Reset() {
 	*x = DiffPathResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3095,7 +3343,7 @@ func (x *DiffPathResponse) String() string {
 func (*DiffPathResponse) ProtoMessage() {}
 
 func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3108,7 +3356,7 @@ func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffPathResponse.ProtoReflect.Descriptor instead.
 func (*DiffPathResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DiffPathResponse) GetDiff() []byte {
@@ -3136,7 +3384,7 @@ type RollbackUpdateRequest struct {
 
 func (x *RollbackUpdateRequest) Reset() {
 	*x = RollbackUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3396,7 @@ func (x *RollbackUpdateRequest) String() string {
 func (*RollbackUpdateRequest) ProtoMessage() {}
 
 func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3409,7 @@ func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateRequest.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RollbackUpdateRequest) GetId() uint64 {
@@ -3222,7 +3470,7 @@ type RollbackUpdateResponse struct {
 
 func (x *RollbackUpdateResponse) Reset() {
 	*x = RollbackUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3482,7 @@ func (x *RollbackUpdateResponse) String() string {
 func (*RollbackUpdateResponse) ProtoMessage() {}
 
 func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3247,7 +3495,7 @@ func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateResponse.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RollbackUpdateResponse) GetUpdate() *Update {
@@ -3297,7 +3545,7 @@ type Undone struct {
 
 func (x *Undone) Reset() {
 	*x = Undone{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3309,7 +3557,7 @@ func (x *Undone) String() string {
 func (*Undone) ProtoMessage() {}
 
 func (x *Undone) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3322,7 +3570,7 @@ func (x *Undone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Undone.ProtoReflect.Descriptor instead.
 func (*Undone) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Undone) GetStorage() string {
@@ -3371,7 +3619,7 @@ type CancelUpdateRequest struct {
 
 func (x *CancelUpdateRequest) Reset() {
 	*x = CancelUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3383,7 +3631,7 @@ func (x *CancelUpdateRequest) String() string {
 func (*CancelUpdateRequest) ProtoMessage() {}
 
 func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3396,7 +3644,7 @@ func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CancelUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CancelUpdateRequest) GetId() uint64 {
@@ -3422,7 +3670,7 @@ type CancelUpdateResponse struct {
 
 func (x *CancelUpdateResponse) Reset() {
 	*x = CancelUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3434,7 +3682,7 @@ func (x *CancelUpdateResponse) String() string {
 func (*CancelUpdateResponse) ProtoMessage() {}
 
 func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3447,7 +3695,7 @@ func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CancelUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CancelUpdateResponse) GetUndone() []*Undone {
@@ -3468,7 +3716,7 @@ type ApplyUpdateRequest struct {
 
 func (x *ApplyUpdateRequest) Reset() {
 	*x = ApplyUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3480,7 +3728,7 @@ func (x *ApplyUpdateRequest) String() string {
 func (*ApplyUpdateRequest) ProtoMessage() {}
 
 func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3493,7 +3741,7 @@ func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyUpdateRequest.ProtoReflect.Descriptor instead.
 func (*ApplyUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ApplyUpdateRequest) GetId() uint64 {
@@ -3518,7 +3766,7 @@ type ApplyUpdateResponse struct {
 
 func (x *ApplyUpdateResponse) Reset() {
 	*x = ApplyUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +3778,7 @@ func (x *ApplyUpdateResponse) String() string {
 func (*ApplyUpdateResponse) ProtoMessage() {}
 
 func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +3791,7 @@ func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyUpdateResponse.ProtoReflect.Descriptor instead.
 func (*ApplyUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 type MergeLayersRequest struct {
@@ -3555,7 +3803,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3567,7 +3815,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3580,7 +3828,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -3600,7 +3848,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3612,7 +3860,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3625,7 +3873,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -3655,7 +3903,7 @@ type RefreshContainerRequest struct {
 
 func (x *RefreshContainerRequest) Reset() {
 	*x = RefreshContainerRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3667,7 +3915,7 @@ func (x *RefreshContainerRequest) String() string {
 func (*RefreshContainerRequest) ProtoMessage() {}
 
 func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3680,7 +3928,7 @@ func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerRequest.ProtoReflect.Descriptor instead.
 func (*RefreshContainerRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RefreshContainerRequest) GetNamespace() string {
@@ -3727,7 +3975,7 @@ type RefreshContainerResponse struct {
 
 func (x *RefreshContainerResponse) Reset() {
 	*x = RefreshContainerResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3739,7 +3987,7 @@ func (x *RefreshContainerResponse) String() string {
 func (*RefreshContainerResponse) ProtoMessage() {}
 
 func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3752,7 +4000,7 @@ func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RefreshContainerResponse) GetChanges() []*RefreshContainerResponse_Change {
@@ -3776,7 +4024,7 @@ type DiskUsageResponse_Row struct {
 
 func (x *DiskUsageResponse_Row) Reset() {
 	*x = DiskUsageResponse_Row{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3788,7 +4036,7 @@ func (x *DiskUsageResponse_Row) String() string {
 func (*DiskUsageResponse_Row) ProtoMessage() {}
 
 func (x *DiskUsageResponse_Row) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +4090,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3854,7 +4102,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3867,7 +4115,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -3907,7 +4155,7 @@ type MergeLayersResponse_Reason struct {
 
 func (x *MergeLayersResponse_Reason) Reset() {
 	*x = MergeLayersResponse_Reason{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3919,7 +4167,7 @@ func (x *MergeLayersResponse_Reason) String() string {
 func (*MergeLayersResponse_Reason) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3932,7 +4180,7 @@ func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Reason.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Reason) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55, 1}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59, 1}
 }
 
 func (x *MergeLayersResponse_Reason) GetCode() string {
@@ -4010,7 +4258,7 @@ type MergeLayersResponse_Kept struct {
 
 func (x *MergeLayersResponse_Kept) Reset() {
 	*x = MergeLayersResponse_Kept{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4022,7 +4270,7 @@ func (x *MergeLayersResponse_Kept) String() string {
 func (*MergeLayersResponse_Kept) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4035,7 +4283,7 @@ func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Kept.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Kept) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55, 2}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59, 2}
 }
 
 func (x *MergeLayersResponse_Kept) GetLower() uint64 {
@@ -4083,7 +4331,7 @@ type RefreshContainerResponse_Change struct {
 
 func (x *RefreshContainerResponse_Change) Reset() {
 	*x = RefreshContainerResponse_Change{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4095,7 +4343,7 @@ func (x *RefreshContainerResponse_Change) String() string {
 func (*RefreshContainerResponse_Change) ProtoMessage() {}
 
 func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4108,7 +4356,7 @@ func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse_Change.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse_Change) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{57, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{61, 0}
 }
 
 func (x *RefreshContainerResponse_Change) GetSubject() string {
@@ -4280,7 +4528,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05nodes\x18\x02 \x03(\v2\x17.molt.control.v1r3.NodeR\x05nodes\x123\n" +
 	"\aupdates\x18\x03 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdatesJ\x04\b\x04\x10\x05\"(\n" +
 	"\x12DiffStorageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xb6\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xc8\x01\n" +
 	"\x13DiffStorageResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
@@ -4289,7 +4537,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04node\x18\x05 \x01(\x04R\x04node\x12\x16\n" +
 	"\x06change\x18< \x01(\tR\x06change\x12\x1f\n" +
 	"\vmount_point\x18= \x01(\bR\n" +
-	"mountPoint\"\x12\n" +
+	"mountPoint\x12\x10\n" +
+	"\x03own\x18> \x01(\bR\x03own\"\x12\n" +
 	"\x10DiskUsageRequest\"\xd8\x01\n" +
 	"\x11DiskUsageResponse\x12<\n" +
 	"\x04rows\x18\x01 \x03(\v2(.molt.control.v1r3.DiskUsageResponse.RowR\x04rows\x12\x1e\n" +
@@ -4331,7 +4580,22 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\fR\x04path\"7\n" +
 	"\x13ExplainPathResponse\x12 \n" +
-	"\vexplanation\x18\x01 \x01(\fR\vexplanation\")\n" +
+	"\vexplanation\x18\x01 \x01(\fR\vexplanation\";\n" +
+	"\x11ListBesideRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\fR\x04path\"\x8e\x01\n" +
+	"\x12ListBesideResponse\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x0e\n" +
+	"\x02at\x18\x03 \x01(\fR\x02at\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x12\n" +
+	"\x04link\x18\x06 \x01(\tR\x04link\"7\n" +
+	"\x11ReadBesideRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\fR\x02at\"(\n" +
+	"\x12ReadBesideResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\")\n" +
 	"\x13AuditStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
 	"\x14AuditStorageResponse\x12\x14\n" +
@@ -4453,7 +4717,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\tR\x03old\x12\x10\n" +
 	"\x03new\x18\x05 \x01(\tR\x03new\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why2\x97\x13\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why2\xd1\x14\n" +
 	"\aControl\x12P\n" +
 	"\aVersion\x12!.molt.control.v1r3.VersionRequest\x1a\".molt.control.v1r3.VersionResponse\x12L\n" +
 	"\x05Graph\x12\x1f.molt.control.v1r3.GraphRequest\x1a .molt.control.v1r3.GraphResponse0\x01\x12a\n" +
@@ -4465,7 +4729,11 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\rRemoveStorage\x12'.molt.control.v1r3.RemoveStorageRequest\x1a(.molt.control.v1r3.RemoveStorageResponse\x12\\\n" +
 	"\vForkStorage\x12%.molt.control.v1r3.ForkStorageRequest\x1a&.molt.control.v1r3.ForkStorageResponse\x12m\n" +
 	"\x10ConfigureStorage\x12*.molt.control.v1r3.ConfigureStorageRequest\x1a+.molt.control.v1r3.ConfigureStorageResponse0\x01\x12^\n" +
-	"\vExplainPath\x12%.molt.control.v1r3.ExplainPathRequest\x1a&.molt.control.v1r3.ExplainPathResponse0\x01\x12a\n" +
+	"\vExplainPath\x12%.molt.control.v1r3.ExplainPathRequest\x1a&.molt.control.v1r3.ExplainPathResponse0\x01\x12[\n" +
+	"\n" +
+	"ListBeside\x12$.molt.control.v1r3.ListBesideRequest\x1a%.molt.control.v1r3.ListBesideResponse0\x01\x12[\n" +
+	"\n" +
+	"ReadBeside\x12$.molt.control.v1r3.ReadBesideRequest\x1a%.molt.control.v1r3.ReadBesideResponse0\x01\x12a\n" +
 	"\fAuditStorage\x12&.molt.control.v1r3.AuditStorageRequest\x1a'.molt.control.v1r3.AuditStorageResponse0\x01\x12_\n" +
 	"\fCreateUpdate\x12&.molt.control.v1r3.CreateUpdateRequest\x1a'.molt.control.v1r3.CreateUpdateResponse\x12]\n" +
 	"\rPreviewUpdate\x12&.molt.control.v1r3.CreateUpdateRequest\x1a\".molt.control.v1r3.PreviewResponse0\x01\x12^\n" +
@@ -4495,7 +4763,7 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*VersionRequest)(nil),                  // 0: molt.control.v1r3.VersionRequest
 	(*VersionResponse)(nil),                 // 1: molt.control.v1r3.VersionResponse
@@ -4530,53 +4798,57 @@ var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
 	(*ConfigureStorageResponse)(nil),        // 30: molt.control.v1r3.ConfigureStorageResponse
 	(*ExplainPathRequest)(nil),              // 31: molt.control.v1r3.ExplainPathRequest
 	(*ExplainPathResponse)(nil),             // 32: molt.control.v1r3.ExplainPathResponse
-	(*AuditStorageRequest)(nil),             // 33: molt.control.v1r3.AuditStorageRequest
-	(*AuditStorageResponse)(nil),            // 34: molt.control.v1r3.AuditStorageResponse
-	(*CreateUpdateRequest)(nil),             // 35: molt.control.v1r3.CreateUpdateRequest
-	(*CreateUpdateResponse)(nil),            // 36: molt.control.v1r3.CreateUpdateResponse
-	(*Preview)(nil),                         // 37: molt.control.v1r3.Preview
-	(*PreviewResponse)(nil),                 // 38: molt.control.v1r3.PreviewResponse
-	(*ListUpdatesRequest)(nil),              // 39: molt.control.v1r3.ListUpdatesRequest
-	(*ListUpdatesResponse)(nil),             // 40: molt.control.v1r3.ListUpdatesResponse
-	(*GetUpdateRequest)(nil),                // 41: molt.control.v1r3.GetUpdateRequest
-	(*GetUpdateResponse)(nil),               // 42: molt.control.v1r3.GetUpdateResponse
-	(*GetReportRequest)(nil),                // 43: molt.control.v1r3.GetReportRequest
-	(*GetReportResponse)(nil),               // 44: molt.control.v1r3.GetReportResponse
-	(*DiffPathRequest)(nil),                 // 45: molt.control.v1r3.DiffPathRequest
-	(*DiffPathResponse)(nil),                // 46: molt.control.v1r3.DiffPathResponse
-	(*RollbackUpdateRequest)(nil),           // 47: molt.control.v1r3.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),          // 48: molt.control.v1r3.RollbackUpdateResponse
-	(*Undone)(nil),                          // 49: molt.control.v1r3.Undone
-	(*CancelUpdateRequest)(nil),             // 50: molt.control.v1r3.CancelUpdateRequest
-	(*CancelUpdateResponse)(nil),            // 51: molt.control.v1r3.CancelUpdateResponse
-	(*ApplyUpdateRequest)(nil),              // 52: molt.control.v1r3.ApplyUpdateRequest
-	(*ApplyUpdateResponse)(nil),             // 53: molt.control.v1r3.ApplyUpdateResponse
-	(*MergeLayersRequest)(nil),              // 54: molt.control.v1r3.MergeLayersRequest
-	(*MergeLayersResponse)(nil),             // 55: molt.control.v1r3.MergeLayersResponse
-	(*RefreshContainerRequest)(nil),         // 56: molt.control.v1r3.RefreshContainerRequest
-	(*RefreshContainerResponse)(nil),        // 57: molt.control.v1r3.RefreshContainerResponse
-	(*DiskUsageResponse_Row)(nil),           // 58: molt.control.v1r3.DiskUsageResponse.Row
-	nil,                                     // 59: molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
-	nil,                                     // 60: molt.control.v1r3.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil),        // 61: molt.control.v1r3.MergeLayersResponse.Pair
-	(*MergeLayersResponse_Reason)(nil),      // 62: molt.control.v1r3.MergeLayersResponse.Reason
-	(*MergeLayersResponse_Kept)(nil),        // 63: molt.control.v1r3.MergeLayersResponse.Kept
-	(*RefreshContainerResponse_Change)(nil), // 64: molt.control.v1r3.RefreshContainerResponse.Change
-	(*timestamppb.Timestamp)(nil),           // 65: google.protobuf.Timestamp
+	(*ListBesideRequest)(nil),               // 33: molt.control.v1r3.ListBesideRequest
+	(*ListBesideResponse)(nil),              // 34: molt.control.v1r3.ListBesideResponse
+	(*ReadBesideRequest)(nil),               // 35: molt.control.v1r3.ReadBesideRequest
+	(*ReadBesideResponse)(nil),              // 36: molt.control.v1r3.ReadBesideResponse
+	(*AuditStorageRequest)(nil),             // 37: molt.control.v1r3.AuditStorageRequest
+	(*AuditStorageResponse)(nil),            // 38: molt.control.v1r3.AuditStorageResponse
+	(*CreateUpdateRequest)(nil),             // 39: molt.control.v1r3.CreateUpdateRequest
+	(*CreateUpdateResponse)(nil),            // 40: molt.control.v1r3.CreateUpdateResponse
+	(*Preview)(nil),                         // 41: molt.control.v1r3.Preview
+	(*PreviewResponse)(nil),                 // 42: molt.control.v1r3.PreviewResponse
+	(*ListUpdatesRequest)(nil),              // 43: molt.control.v1r3.ListUpdatesRequest
+	(*ListUpdatesResponse)(nil),             // 44: molt.control.v1r3.ListUpdatesResponse
+	(*GetUpdateRequest)(nil),                // 45: molt.control.v1r3.GetUpdateRequest
+	(*GetUpdateResponse)(nil),               // 46: molt.control.v1r3.GetUpdateResponse
+	(*GetReportRequest)(nil),                // 47: molt.control.v1r3.GetReportRequest
+	(*GetReportResponse)(nil),               // 48: molt.control.v1r3.GetReportResponse
+	(*DiffPathRequest)(nil),                 // 49: molt.control.v1r3.DiffPathRequest
+	(*DiffPathResponse)(nil),                // 50: molt.control.v1r3.DiffPathResponse
+	(*RollbackUpdateRequest)(nil),           // 51: molt.control.v1r3.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),          // 52: molt.control.v1r3.RollbackUpdateResponse
+	(*Undone)(nil),                          // 53: molt.control.v1r3.Undone
+	(*CancelUpdateRequest)(nil),             // 54: molt.control.v1r3.CancelUpdateRequest
+	(*CancelUpdateResponse)(nil),            // 55: molt.control.v1r3.CancelUpdateResponse
+	(*ApplyUpdateRequest)(nil),              // 56: molt.control.v1r3.ApplyUpdateRequest
+	(*ApplyUpdateResponse)(nil),             // 57: molt.control.v1r3.ApplyUpdateResponse
+	(*MergeLayersRequest)(nil),              // 58: molt.control.v1r3.MergeLayersRequest
+	(*MergeLayersResponse)(nil),             // 59: molt.control.v1r3.MergeLayersResponse
+	(*RefreshContainerRequest)(nil),         // 60: molt.control.v1r3.RefreshContainerRequest
+	(*RefreshContainerResponse)(nil),        // 61: molt.control.v1r3.RefreshContainerResponse
+	(*DiskUsageResponse_Row)(nil),           // 62: molt.control.v1r3.DiskUsageResponse.Row
+	nil,                                     // 63: molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
+	nil,                                     // 64: molt.control.v1r3.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil),        // 65: molt.control.v1r3.MergeLayersResponse.Pair
+	(*MergeLayersResponse_Reason)(nil),      // 66: molt.control.v1r3.MergeLayersResponse.Reason
+	(*MergeLayersResponse_Kept)(nil),        // 67: molt.control.v1r3.MergeLayersResponse.Kept
+	(*RefreshContainerResponse_Change)(nil), // 68: molt.control.v1r3.RefreshContainerResponse.Change
+	(*timestamppb.Timestamp)(nil),           // 69: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	65, // 0: molt.control.v1r3.Node.created:type_name -> google.protobuf.Timestamp
-	65, // 1: molt.control.v1r3.Point.time:type_name -> google.protobuf.Timestamp
+	69, // 0: molt.control.v1r3.Node.created:type_name -> google.protobuf.Timestamp
+	69, // 1: molt.control.v1r3.Point.time:type_name -> google.protobuf.Timestamp
 	4,  // 2: molt.control.v1r3.Storage.points:type_name -> molt.control.v1r3.Point
 	4,  // 3: molt.control.v1r3.Storage.aside:type_name -> molt.control.v1r3.Point
-	65, // 4: molt.control.v1r3.Storage.created:type_name -> google.protobuf.Timestamp
+	69, // 4: molt.control.v1r3.Storage.created:type_name -> google.protobuf.Timestamp
 	6,  // 5: molt.control.v1r3.Storage.placed:type_name -> molt.control.v1r3.Placement
-	65, // 6: molt.control.v1r3.Storage.last_used:type_name -> google.protobuf.Timestamp
-	65, // 7: molt.control.v1r3.Placement.time:type_name -> google.protobuf.Timestamp
-	65, // 8: molt.control.v1r3.Outcome.time:type_name -> google.protobuf.Timestamp
+	69, // 6: molt.control.v1r3.Storage.last_used:type_name -> google.protobuf.Timestamp
+	69, // 7: molt.control.v1r3.Placement.time:type_name -> google.protobuf.Timestamp
+	69, // 8: molt.control.v1r3.Outcome.time:type_name -> google.protobuf.Timestamp
 	7,  // 9: molt.control.v1r3.Update.outcomes:type_name -> molt.control.v1r3.Outcome
-	65, // 10: molt.control.v1r3.Update.created:type_name -> google.protobuf.Timestamp
-	65, // 11: molt.control.v1r3.Update.updated:type_name -> google.protobuf.Timestamp
+	69, // 10: molt.control.v1r3.Update.created:type_name -> google.protobuf.Timestamp
+	69, // 11: molt.control.v1r3.Update.updated:type_name -> google.protobuf.Timestamp
 	10, // 12: molt.control.v1r3.CheckResponse.problems:type_name -> molt.control.v1r3.Problem
 	2,  // 13: molt.control.v1r3.GraphResponse.nodes:type_name -> molt.control.v1r3.Node
 	3,  // 14: molt.control.v1r3.GraphResponse.names:type_name -> molt.control.v1r3.Name
@@ -4586,23 +4858,23 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	5,  // 18: molt.control.v1r3.GetStorageResponse.storage:type_name -> molt.control.v1r3.Storage
 	2,  // 19: molt.control.v1r3.GetStorageResponse.nodes:type_name -> molt.control.v1r3.Node
 	8,  // 20: molt.control.v1r3.GetStorageResponse.updates:type_name -> molt.control.v1r3.Update
-	58, // 21: molt.control.v1r3.DiskUsageResponse.rows:type_name -> molt.control.v1r3.DiskUsageResponse.Row
-	65, // 22: molt.control.v1r3.Pin.expires:type_name -> google.protobuf.Timestamp
+	62, // 21: molt.control.v1r3.DiskUsageResponse.rows:type_name -> molt.control.v1r3.DiskUsageResponse.Row
+	69, // 22: molt.control.v1r3.Pin.expires:type_name -> google.protobuf.Timestamp
 	28, // 23: molt.control.v1r3.ConfigureStorageRequest.pin:type_name -> molt.control.v1r3.Pin
-	59, // 24: molt.control.v1r3.ConfigureStorageRequest.policy:type_name -> molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
-	60, // 25: molt.control.v1r3.CreateUpdateRequest.policy:type_name -> molt.control.v1r3.CreateUpdateRequest.PolicyEntry
+	63, // 24: molt.control.v1r3.ConfigureStorageRequest.policy:type_name -> molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
+	64, // 25: molt.control.v1r3.CreateUpdateRequest.policy:type_name -> molt.control.v1r3.CreateUpdateRequest.PolicyEntry
 	28, // 26: molt.control.v1r3.CreateUpdateRequest.pin:type_name -> molt.control.v1r3.Pin
-	49, // 27: molt.control.v1r3.Preview.undone:type_name -> molt.control.v1r3.Undone
-	37, // 28: molt.control.v1r3.PreviewResponse.preview:type_name -> molt.control.v1r3.Preview
+	53, // 27: molt.control.v1r3.Preview.undone:type_name -> molt.control.v1r3.Undone
+	41, // 28: molt.control.v1r3.PreviewResponse.preview:type_name -> molt.control.v1r3.Preview
 	8,  // 29: molt.control.v1r3.ListUpdatesResponse.updates:type_name -> molt.control.v1r3.Update
 	8,  // 30: molt.control.v1r3.GetUpdateResponse.update:type_name -> molt.control.v1r3.Update
 	8,  // 31: molt.control.v1r3.RollbackUpdateResponse.update:type_name -> molt.control.v1r3.Update
-	49, // 32: molt.control.v1r3.RollbackUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
-	49, // 33: molt.control.v1r3.CancelUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
-	61, // 34: molt.control.v1r3.MergeLayersResponse.merged:type_name -> molt.control.v1r3.MergeLayersResponse.Pair
-	63, // 35: molt.control.v1r3.MergeLayersResponse.kept:type_name -> molt.control.v1r3.MergeLayersResponse.Kept
-	64, // 36: molt.control.v1r3.RefreshContainerResponse.changes:type_name -> molt.control.v1r3.RefreshContainerResponse.Change
-	62, // 37: molt.control.v1r3.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r3.MergeLayersResponse.Reason
+	53, // 32: molt.control.v1r3.RollbackUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
+	53, // 33: molt.control.v1r3.CancelUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
+	65, // 34: molt.control.v1r3.MergeLayersResponse.merged:type_name -> molt.control.v1r3.MergeLayersResponse.Pair
+	67, // 35: molt.control.v1r3.MergeLayersResponse.kept:type_name -> molt.control.v1r3.MergeLayersResponse.Kept
+	68, // 36: molt.control.v1r3.RefreshContainerResponse.changes:type_name -> molt.control.v1r3.RefreshContainerResponse.Change
+	66, // 37: molt.control.v1r3.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r3.MergeLayersResponse.Reason
 	0,  // 38: molt.control.v1r3.Control.Version:input_type -> molt.control.v1r3.VersionRequest
 	14, // 39: molt.control.v1r3.Control.Graph:input_type -> molt.control.v1r3.GraphRequest
 	16, // 40: molt.control.v1r3.Control.ListStorages:input_type -> molt.control.v1r3.ListStoragesRequest
@@ -4613,50 +4885,54 @@ var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
 	26, // 45: molt.control.v1r3.Control.ForkStorage:input_type -> molt.control.v1r3.ForkStorageRequest
 	29, // 46: molt.control.v1r3.Control.ConfigureStorage:input_type -> molt.control.v1r3.ConfigureStorageRequest
 	31, // 47: molt.control.v1r3.Control.ExplainPath:input_type -> molt.control.v1r3.ExplainPathRequest
-	33, // 48: molt.control.v1r3.Control.AuditStorage:input_type -> molt.control.v1r3.AuditStorageRequest
-	35, // 49: molt.control.v1r3.Control.CreateUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
-	35, // 50: molt.control.v1r3.Control.PreviewUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
-	39, // 51: molt.control.v1r3.Control.ListUpdates:input_type -> molt.control.v1r3.ListUpdatesRequest
-	41, // 52: molt.control.v1r3.Control.GetUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
-	41, // 53: molt.control.v1r3.Control.WatchUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
-	43, // 54: molt.control.v1r3.Control.GetReport:input_type -> molt.control.v1r3.GetReportRequest
-	45, // 55: molt.control.v1r3.Control.DiffPath:input_type -> molt.control.v1r3.DiffPathRequest
-	47, // 56: molt.control.v1r3.Control.RollbackUpdate:input_type -> molt.control.v1r3.RollbackUpdateRequest
-	47, // 57: molt.control.v1r3.Control.PreviewRollback:input_type -> molt.control.v1r3.RollbackUpdateRequest
-	50, // 58: molt.control.v1r3.Control.CancelUpdate:input_type -> molt.control.v1r3.CancelUpdateRequest
-	52, // 59: molt.control.v1r3.Control.ApplyUpdate:input_type -> molt.control.v1r3.ApplyUpdateRequest
-	54, // 60: molt.control.v1r3.Control.MergeLayers:input_type -> molt.control.v1r3.MergeLayersRequest
-	56, // 61: molt.control.v1r3.Control.RefreshContainer:input_type -> molt.control.v1r3.RefreshContainerRequest
-	9,  // 62: molt.control.v1r3.Control.Check:input_type -> molt.control.v1r3.CheckRequest
-	12, // 63: molt.control.v1r3.Control.Backup:input_type -> molt.control.v1r3.BackupRequest
-	1,  // 64: molt.control.v1r3.Control.Version:output_type -> molt.control.v1r3.VersionResponse
-	15, // 65: molt.control.v1r3.Control.Graph:output_type -> molt.control.v1r3.GraphResponse
-	17, // 66: molt.control.v1r3.Control.ListStorages:output_type -> molt.control.v1r3.ListStoragesResponse
-	19, // 67: molt.control.v1r3.Control.GetStorage:output_type -> molt.control.v1r3.GetStorageResponse
-	21, // 68: molt.control.v1r3.Control.DiffStorage:output_type -> molt.control.v1r3.DiffStorageResponse
-	23, // 69: molt.control.v1r3.Control.DiskUsage:output_type -> molt.control.v1r3.DiskUsageResponse
-	25, // 70: molt.control.v1r3.Control.RemoveStorage:output_type -> molt.control.v1r3.RemoveStorageResponse
-	27, // 71: molt.control.v1r3.Control.ForkStorage:output_type -> molt.control.v1r3.ForkStorageResponse
-	30, // 72: molt.control.v1r3.Control.ConfigureStorage:output_type -> molt.control.v1r3.ConfigureStorageResponse
-	32, // 73: molt.control.v1r3.Control.ExplainPath:output_type -> molt.control.v1r3.ExplainPathResponse
-	34, // 74: molt.control.v1r3.Control.AuditStorage:output_type -> molt.control.v1r3.AuditStorageResponse
-	36, // 75: molt.control.v1r3.Control.CreateUpdate:output_type -> molt.control.v1r3.CreateUpdateResponse
-	38, // 76: molt.control.v1r3.Control.PreviewUpdate:output_type -> molt.control.v1r3.PreviewResponse
-	40, // 77: molt.control.v1r3.Control.ListUpdates:output_type -> molt.control.v1r3.ListUpdatesResponse
-	42, // 78: molt.control.v1r3.Control.GetUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
-	42, // 79: molt.control.v1r3.Control.WatchUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
-	44, // 80: molt.control.v1r3.Control.GetReport:output_type -> molt.control.v1r3.GetReportResponse
-	46, // 81: molt.control.v1r3.Control.DiffPath:output_type -> molt.control.v1r3.DiffPathResponse
-	48, // 82: molt.control.v1r3.Control.RollbackUpdate:output_type -> molt.control.v1r3.RollbackUpdateResponse
-	38, // 83: molt.control.v1r3.Control.PreviewRollback:output_type -> molt.control.v1r3.PreviewResponse
-	51, // 84: molt.control.v1r3.Control.CancelUpdate:output_type -> molt.control.v1r3.CancelUpdateResponse
-	53, // 85: molt.control.v1r3.Control.ApplyUpdate:output_type -> molt.control.v1r3.ApplyUpdateResponse
-	55, // 86: molt.control.v1r3.Control.MergeLayers:output_type -> molt.control.v1r3.MergeLayersResponse
-	57, // 87: molt.control.v1r3.Control.RefreshContainer:output_type -> molt.control.v1r3.RefreshContainerResponse
-	11, // 88: molt.control.v1r3.Control.Check:output_type -> molt.control.v1r3.CheckResponse
-	13, // 89: molt.control.v1r3.Control.Backup:output_type -> molt.control.v1r3.BackupResponse
-	64, // [64:90] is the sub-list for method output_type
-	38, // [38:64] is the sub-list for method input_type
+	33, // 48: molt.control.v1r3.Control.ListBeside:input_type -> molt.control.v1r3.ListBesideRequest
+	35, // 49: molt.control.v1r3.Control.ReadBeside:input_type -> molt.control.v1r3.ReadBesideRequest
+	37, // 50: molt.control.v1r3.Control.AuditStorage:input_type -> molt.control.v1r3.AuditStorageRequest
+	39, // 51: molt.control.v1r3.Control.CreateUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
+	39, // 52: molt.control.v1r3.Control.PreviewUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
+	43, // 53: molt.control.v1r3.Control.ListUpdates:input_type -> molt.control.v1r3.ListUpdatesRequest
+	45, // 54: molt.control.v1r3.Control.GetUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
+	45, // 55: molt.control.v1r3.Control.WatchUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
+	47, // 56: molt.control.v1r3.Control.GetReport:input_type -> molt.control.v1r3.GetReportRequest
+	49, // 57: molt.control.v1r3.Control.DiffPath:input_type -> molt.control.v1r3.DiffPathRequest
+	51, // 58: molt.control.v1r3.Control.RollbackUpdate:input_type -> molt.control.v1r3.RollbackUpdateRequest
+	51, // 59: molt.control.v1r3.Control.PreviewRollback:input_type -> molt.control.v1r3.RollbackUpdateRequest
+	54, // 60: molt.control.v1r3.Control.CancelUpdate:input_type -> molt.control.v1r3.CancelUpdateRequest
+	56, // 61: molt.control.v1r3.Control.ApplyUpdate:input_type -> molt.control.v1r3.ApplyUpdateRequest
+	58, // 62: molt.control.v1r3.Control.MergeLayers:input_type -> molt.control.v1r3.MergeLayersRequest
+	60, // 63: molt.control.v1r3.Control.RefreshContainer:input_type -> molt.control.v1r3.RefreshContainerRequest
+	9,  // 64: molt.control.v1r3.Control.Check:input_type -> molt.control.v1r3.CheckRequest
+	12, // 65: molt.control.v1r3.Control.Backup:input_type -> molt.control.v1r3.BackupRequest
+	1,  // 66: molt.control.v1r3.Control.Version:output_type -> molt.control.v1r3.VersionResponse
+	15, // 67: molt.control.v1r3.Control.Graph:output_type -> molt.control.v1r3.GraphResponse
+	17, // 68: molt.control.v1r3.Control.ListStorages:output_type -> molt.control.v1r3.ListStoragesResponse
+	19, // 69: molt.control.v1r3.Control.GetStorage:output_type -> molt.control.v1r3.GetStorageResponse
+	21, // 70: molt.control.v1r3.Control.DiffStorage:output_type -> molt.control.v1r3.DiffStorageResponse
+	23, // 71: molt.control.v1r3.Control.DiskUsage:output_type -> molt.control.v1r3.DiskUsageResponse
+	25, // 72: molt.control.v1r3.Control.RemoveStorage:output_type -> molt.control.v1r3.RemoveStorageResponse
+	27, // 73: molt.control.v1r3.Control.ForkStorage:output_type -> molt.control.v1r3.ForkStorageResponse
+	30, // 74: molt.control.v1r3.Control.ConfigureStorage:output_type -> molt.control.v1r3.ConfigureStorageResponse
+	32, // 75: molt.control.v1r3.Control.ExplainPath:output_type -> molt.control.v1r3.ExplainPathResponse
+	34, // 76: molt.control.v1r3.Control.ListBeside:output_type -> molt.control.v1r3.ListBesideResponse
+	36, // 77: molt.control.v1r3.Control.ReadBeside:output_type -> molt.control.v1r3.ReadBesideResponse
+	38, // 78: molt.control.v1r3.Control.AuditStorage:output_type -> molt.control.v1r3.AuditStorageResponse
+	40, // 79: molt.control.v1r3.Control.CreateUpdate:output_type -> molt.control.v1r3.CreateUpdateResponse
+	42, // 80: molt.control.v1r3.Control.PreviewUpdate:output_type -> molt.control.v1r3.PreviewResponse
+	44, // 81: molt.control.v1r3.Control.ListUpdates:output_type -> molt.control.v1r3.ListUpdatesResponse
+	46, // 82: molt.control.v1r3.Control.GetUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
+	46, // 83: molt.control.v1r3.Control.WatchUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
+	48, // 84: molt.control.v1r3.Control.GetReport:output_type -> molt.control.v1r3.GetReportResponse
+	50, // 85: molt.control.v1r3.Control.DiffPath:output_type -> molt.control.v1r3.DiffPathResponse
+	52, // 86: molt.control.v1r3.Control.RollbackUpdate:output_type -> molt.control.v1r3.RollbackUpdateResponse
+	42, // 87: molt.control.v1r3.Control.PreviewRollback:output_type -> molt.control.v1r3.PreviewResponse
+	55, // 88: molt.control.v1r3.Control.CancelUpdate:output_type -> molt.control.v1r3.CancelUpdateResponse
+	57, // 89: molt.control.v1r3.Control.ApplyUpdate:output_type -> molt.control.v1r3.ApplyUpdateResponse
+	59, // 90: molt.control.v1r3.Control.MergeLayers:output_type -> molt.control.v1r3.MergeLayersResponse
+	61, // 91: molt.control.v1r3.Control.RefreshContainer:output_type -> molt.control.v1r3.RefreshContainerResponse
+	11, // 92: molt.control.v1r3.Control.Check:output_type -> molt.control.v1r3.CheckResponse
+	13, // 93: molt.control.v1r3.Control.Backup:output_type -> molt.control.v1r3.BackupResponse
+	66, // [66:94] is the sub-list for method output_type
+	38, // [38:66] is the sub-list for method input_type
 	38, // [38:38] is the sub-list for extension type_name
 	38, // [38:38] is the sub-list for extension extendee
 	0,  // [0:38] is the sub-list for field type_name
@@ -4667,7 +4943,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 	if File_snapshotter_api_control_v1_control_proto != nil {
 		return
 	}
-	file_snapshotter_api_control_v1_control_proto_msgTypes[38].OneofWrappers = []any{
+	file_snapshotter_api_control_v1_control_proto_msgTypes[42].OneofWrappers = []any{
 		(*PreviewResponse_Preview)(nil),
 		(*PreviewResponse_Report)(nil),
 	}
@@ -4677,7 +4953,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   65,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

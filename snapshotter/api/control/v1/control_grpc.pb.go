@@ -47,6 +47,8 @@ const (
 	Control_ForkStorage_FullMethodName      = "/molt.control.v1r3.Control/ForkStorage"
 	Control_ConfigureStorage_FullMethodName = "/molt.control.v1r3.Control/ConfigureStorage"
 	Control_ExplainPath_FullMethodName      = "/molt.control.v1r3.Control/ExplainPath"
+	Control_ListBeside_FullMethodName       = "/molt.control.v1r3.Control/ListBeside"
+	Control_ReadBeside_FullMethodName       = "/molt.control.v1r3.Control/ReadBeside"
 	Control_AuditStorage_FullMethodName     = "/molt.control.v1r3.Control/AuditStorage"
 	Control_CreateUpdate_FullMethodName     = "/molt.control.v1r3.Control/CreateUpdate"
 	Control_PreviewUpdate_FullMethodName    = "/molt.control.v1r3.Control/PreviewUpdate"
@@ -89,6 +91,11 @@ type ControlClient interface {
 	ConfigureStorage(ctx context.Context, in *ConfigureStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ConfigureStorageResponse], error)
 	// ExplainPath returns where what a container sees at a path comes from. Bound: a part.
 	ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExplainPathResponse], error)
+	// ListBeside streams the versions of files that updates put into a storage, and that are not in force. Bound: two paths, of at
+	// most 4096 names.
+	ListBeside(ctx context.Context, in *ListBesideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListBesideResponse], error)
+	// ReadBeside returns the content of one of these. Bound: 256 KiB.
+	ReadBeside(ctx context.Context, in *ReadBesideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadBesideResponse], error)
 	// AuditStorage returns which fixes of its base a storage hides. Bound: a part.
 	AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditStorageResponse], error)
 	// CreateUpdate records an update and begins it. It returns before the storages are serviced. Bound: an id.
@@ -290,9 +297,47 @@ func (c *controlClient) ExplainPath(ctx context.Context, in *ExplainPathRequest,
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_ExplainPathClient = grpc.ServerStreamingClient[ExplainPathResponse]
 
+func (c *controlClient) ListBeside(ctx context.Context, in *ListBesideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListBesideResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[6], Control_ListBeside_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListBesideRequest, ListBesideResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ListBesideClient = grpc.ServerStreamingClient[ListBesideResponse]
+
+func (c *controlClient) ReadBeside(ctx context.Context, in *ReadBesideRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadBesideResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[7], Control_ReadBeside_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadBesideRequest, ReadBesideResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ReadBesideClient = grpc.ServerStreamingClient[ReadBesideResponse]
+
 func (c *controlClient) AuditStorage(ctx context.Context, in *AuditStorageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AuditStorageResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[6], Control_AuditStorage_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[8], Control_AuditStorage_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +366,7 @@ func (c *controlClient) CreateUpdate(ctx context.Context, in *CreateUpdateReques
 
 func (c *controlClient) PreviewUpdate(ctx context.Context, in *CreateUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[7], Control_PreviewUpdate_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[9], Control_PreviewUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -340,7 +385,7 @@ type Control_PreviewUpdateClient = grpc.ServerStreamingClient[PreviewResponse]
 
 func (c *controlClient) ListUpdates(ctx context.Context, in *ListUpdatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListUpdatesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[8], Control_ListUpdates_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[10], Control_ListUpdates_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -359,7 +404,7 @@ type Control_ListUpdatesClient = grpc.ServerStreamingClient[ListUpdatesResponse]
 
 func (c *controlClient) GetUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[9], Control_GetUpdate_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[11], Control_GetUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -378,7 +423,7 @@ type Control_GetUpdateClient = grpc.ServerStreamingClient[GetUpdateResponse]
 
 func (c *controlClient) WatchUpdate(ctx context.Context, in *GetUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetUpdateResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[10], Control_WatchUpdate_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[12], Control_WatchUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -397,7 +442,7 @@ type Control_WatchUpdateClient = grpc.ServerStreamingClient[GetUpdateResponse]
 
 func (c *controlClient) GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetReportResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[11], Control_GetReport_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[13], Control_GetReport_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -416,7 +461,7 @@ type Control_GetReportClient = grpc.ServerStreamingClient[GetReportResponse]
 
 func (c *controlClient) DiffPath(ctx context.Context, in *DiffPathRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DiffPathResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[12], Control_DiffPath_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[14], Control_DiffPath_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -435,7 +480,7 @@ type Control_DiffPathClient = grpc.ServerStreamingClient[DiffPathResponse]
 
 func (c *controlClient) RollbackUpdate(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RollbackUpdateResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[13], Control_RollbackUpdate_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[15], Control_RollbackUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -454,7 +499,7 @@ type Control_RollbackUpdateClient = grpc.ServerStreamingClient[RollbackUpdateRes
 
 func (c *controlClient) PreviewRollback(ctx context.Context, in *RollbackUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[PreviewResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[14], Control_PreviewRollback_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[16], Control_PreviewRollback_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -473,7 +518,7 @@ type Control_PreviewRollbackClient = grpc.ServerStreamingClient[PreviewResponse]
 
 func (c *controlClient) CancelUpdate(ctx context.Context, in *CancelUpdateRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CancelUpdateResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[15], Control_CancelUpdate_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[17], Control_CancelUpdate_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -502,7 +547,7 @@ func (c *controlClient) ApplyUpdate(ctx context.Context, in *ApplyUpdateRequest,
 
 func (c *controlClient) MergeLayers(ctx context.Context, in *MergeLayersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MergeLayersResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[16], Control_MergeLayers_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[18], Control_MergeLayers_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -521,7 +566,7 @@ type Control_MergeLayersClient = grpc.ServerStreamingClient[MergeLayersResponse]
 
 func (c *controlClient) RefreshContainer(ctx context.Context, in *RefreshContainerRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RefreshContainerResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[17], Control_RefreshContainer_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[19], Control_RefreshContainer_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -540,7 +585,7 @@ type Control_RefreshContainerClient = grpc.ServerStreamingClient[RefreshContaine
 
 func (c *controlClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[18], Control_Check_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[20], Control_Check_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -559,7 +604,7 @@ type Control_CheckClient = grpc.ServerStreamingClient[CheckResponse]
 
 func (c *controlClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[19], Control_Backup_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[21], Control_Backup_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -600,6 +645,11 @@ type ControlServer interface {
 	ConfigureStorage(*ConfigureStorageRequest, grpc.ServerStreamingServer[ConfigureStorageResponse]) error
 	// ExplainPath returns where what a container sees at a path comes from. Bound: a part.
 	ExplainPath(*ExplainPathRequest, grpc.ServerStreamingServer[ExplainPathResponse]) error
+	// ListBeside streams the versions of files that updates put into a storage, and that are not in force. Bound: two paths, of at
+	// most 4096 names.
+	ListBeside(*ListBesideRequest, grpc.ServerStreamingServer[ListBesideResponse]) error
+	// ReadBeside returns the content of one of these. Bound: 256 KiB.
+	ReadBeside(*ReadBesideRequest, grpc.ServerStreamingServer[ReadBesideResponse]) error
 	// AuditStorage returns which fixes of its base a storage hides. Bound: a part.
 	AuditStorage(*AuditStorageRequest, grpc.ServerStreamingServer[AuditStorageResponse]) error
 	// CreateUpdate records an update and begins it. It returns before the storages are serviced. Bound: an id.
@@ -676,6 +726,12 @@ func (UnimplementedControlServer) ConfigureStorage(*ConfigureStorageRequest, grp
 }
 func (UnimplementedControlServer) ExplainPath(*ExplainPathRequest, grpc.ServerStreamingServer[ExplainPathResponse]) error {
 	return status.Error(codes.Unimplemented, "method ExplainPath not implemented")
+}
+func (UnimplementedControlServer) ListBeside(*ListBesideRequest, grpc.ServerStreamingServer[ListBesideResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListBeside not implemented")
+}
+func (UnimplementedControlServer) ReadBeside(*ReadBesideRequest, grpc.ServerStreamingServer[ReadBesideResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadBeside not implemented")
 }
 func (UnimplementedControlServer) AuditStorage(*AuditStorageRequest, grpc.ServerStreamingServer[AuditStorageResponse]) error {
 	return status.Error(codes.Unimplemented, "method AuditStorage not implemented")
@@ -883,6 +939,28 @@ func _Control_ExplainPath_Handler(srv interface{}, stream grpc.ServerStream) err
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_ExplainPathServer = grpc.ServerStreamingServer[ExplainPathResponse]
+
+func _Control_ListBeside_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListBesideRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ControlServer).ListBeside(m, &grpc.GenericServerStream[ListBesideRequest, ListBesideResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ListBesideServer = grpc.ServerStreamingServer[ListBesideResponse]
+
+func _Control_ReadBeside_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadBesideRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ControlServer).ReadBeside(m, &grpc.GenericServerStream[ReadBesideRequest, ReadBesideResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_ReadBesideServer = grpc.ServerStreamingServer[ReadBesideResponse]
 
 func _Control_AuditStorage_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(AuditStorageRequest)
@@ -1135,6 +1213,16 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ExplainPath",
 			Handler:       _Control_ExplainPath_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListBeside",
+			Handler:       _Control_ListBeside_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadBeside",
+			Handler:       _Control_ReadBeside_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -34,7 +34,7 @@ PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative -
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: help deps deps-build deps-demo deps-test deps-debian deps-evidence deps-proto tools test-tools lint-tools proto-tools build test unit integration evidence crash soak failpoints sample-root \
-	lint proto check-proto demo demo-debian install uninstall fuzz clean need-root need-go
+	lint house proto check-proto demo demo-debian install uninstall fuzz clean need-root need-go
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ lint: lint-tools ## Check style, architecture and dependencies: gofmt, go vet, g
 	$(TOOLS)/golangci-lint run --allow-parallel-runners ./...
 	$(GO) mod verify
 	cd integration/crash/blocklog && $(TOOLS)/golangci-lint run --allow-parallel-runners ./... && $(GO) mod verify
+
+house: ## Print the shape of the code: the largest types, packages, functions and files, and arrows that run up
+	@$(GO) run ./integration/house
 
 ##-- generated code
 

@@ -384,7 +384,7 @@ func (x *machine) staged(t *rapid.T, storage string) dag.UpdateID {
 	return 0
 }
 
-// written is what is seen, without what only tells that there are nodes.
+// written is what is seen, without what only reports that there are nodes.
 func written(v view) content {
 	return slices.DeleteFunc(v.all(), func(s string) bool { return strings.HasPrefix(s, "n") })
 }
@@ -506,7 +506,7 @@ func (x *machine) mergePair(t *rapid.T, p dag.Pair) {
 	x.try(t, do, x.m.merge(do))
 }
 
-// mergeAll merges until nothing can be merged any more. Nobody sees any of it.
+// mergeAll merges until nothing can be merged any longer. Nobody sees any of it.
 func (x *machine) mergeAll(t *rapid.T) {
 	for pairs := x.g.Mergeable(); len(pairs) > 0; pairs = x.g.Mergeable() {
 		x.mergePair(t, rapid.SampledFrom(pairs).Draw(t, "pair"))

@@ -20,7 +20,7 @@ type Change struct {
 	Updates  map[UpdateID]*Update
 }
 
-// Unreachable returns the nodes that the change deletes because nothing needs them any more, by rising id.
+// Unreachable returns the nodes that the change deletes because nothing needs them any longer, by rising id.
 func (c Change) Unreachable() []NodeID {
 	var ids []NodeID
 	for id, n := range c.Nodes {
@@ -39,7 +39,7 @@ type Transformation interface {
 }
 
 // Plan computes the change that the transformations make, one after the other, without touching the graph. Each of them
-// sees what the ones before it made, and no nodes that nothing needs any more: those are deleted by the same change.
+// sees what the ones before it made, and no nodes that nothing needs any longer: those are deleted by the same change.
 func (g *Graph) Plan(ts ...Transformation) (Change, error) {
 	d := newDraft(g)
 	for _, t := range ts {

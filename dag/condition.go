@@ -11,7 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Settle notes that everything that was written up to now, layers committed meanwhile included, is on disk.
+// Settle notes that everything that was written up to now, layers committed in the meantime included, is on disk.
 type Settle struct{ Layers []NodeID }
 
 func (t Settle) transform(d *draft) error { //nolint:unparam // other transformations can fail

@@ -104,7 +104,7 @@ func TestQuarantineOfStorageNodes(t *testing.T) {
 	}
 }
 
-// TestMeasure: only what does not change any more is measured, once.
+// TestMeasure: only what does not change any longer is measured, once.
 func TestMeasure(t *testing.T) {
 	w := newWorld(t)
 	w.layer("a", "")

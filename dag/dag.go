@@ -283,7 +283,7 @@ func Down(node NodeLookup, id NodeID) []NodeID {
 // Base returns the layer that a storage stands on, 0 for an empty base.
 func (g *Graph) Base(s Storage) NodeID { return g.nodes[s.Head].Base }
 
-// SameBase tells whether two layers are the same base: one node, or the same image layer unpacked twice.
+// SameBase reports whether two layers are the same base: one node, or the same image layer unpacked twice.
 func (g *Graph) SameBase(a, b NodeID) bool { return sameBase(g.Node, a, b) }
 
 func sameBase(node NodeLookup, a, b NodeID) bool {
@@ -295,7 +295,7 @@ func sameBase(node NodeLookup, a, b NodeID) bool {
 	return la.Origin != "" && la.Origin == lb.Origin
 }
 
-// Extends tells whether the chain of upper contains lower.
+// Extends reports whether the chain of upper contains lower.
 func (g *Graph) Extends(upper, lower NodeID) bool {
 	return lower == 0 || slices.Contains(g.Chain(upper), lower)
 }

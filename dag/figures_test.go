@@ -183,7 +183,7 @@ func TestFigure4B(t *testing.T) {
 }
 
 // Fig. 5: delta layers 541 to 544 over base layer 540, containers standing on 542 and 544. The images of the delta layers
-// are gone, and the containers need no rollback point any more.
+// are gone, and the containers need no rollback point any longer.
 func figure5(t *testing.T, effects bool) *world {
 	w := newWorld(t)
 	w.layer("540", "")

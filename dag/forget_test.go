@@ -10,7 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// TestForget: the record of an update is dropped only when nothing can come of it any more.
+// TestForget: the record of an update is dropped only when nothing can come of it any longer.
 func TestForget(t *testing.T) {
 	g := New()
 	apply := func(ts ...Transformation) {

@@ -54,7 +54,7 @@ func mergeable(d *draft, p Pair) error {
 	return nil
 }
 
-// named tells whether containerd knows a layer by a committed name.
+// named reports whether containerd knows a layer by a committed name.
 func (d *draft) named(id NodeID) bool {
 	for n := range merged(d.Names, d.g.names) {
 		if n.Kind == Committed && n.Node == id {

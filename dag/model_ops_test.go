@@ -530,7 +530,7 @@ func (m *model) withdrawRollback(t dag.WithdrawRollback) bool {
 	return true
 }
 
-// awaitsRollback tells whether a storage waits for the rollback of an update.
+// awaitsRollback reports whether a storage waits for the rollback of an update.
 func (s *modelStorage) awaitsRollback(update dag.UpdateID) bool {
 	return s.pending != nil && s.pending.Rollback && s.pending.Update == update
 }

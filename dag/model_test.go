@@ -17,7 +17,7 @@ type content []string
 
 func symbol(id dag.NodeID) string { return id.String() }
 
-// startsWith tells whether what is seen was seen on top of other things.
+// startsWith reports whether what is seen was seen on top of other things.
 func (c content) startsWith(lower content) bool {
 	return len(c) >= len(lower) && slices.Equal(c[:len(lower)], lower)
 }
@@ -130,7 +130,7 @@ func (m *model) create(id dag.NodeID) string {
 	return symbol(id)
 }
 
-// underWay tells whether some storage still has to move.
+// underWay reports whether some storage still has to move.
 func (u *modelUpdate) underWay() bool {
 	for _, s := range u.outcomes {
 		if s == dag.Planned || s == dag.Staging || s == dag.Staged {
@@ -156,12 +156,12 @@ func (u *modelUpdate) state() dag.State {
 	return dag.Aborted
 }
 
-// effective tells whether new containers of the old base stand on the new one.
+// effective reports whether new containers of the old base stand on the new one.
 func (u *modelUpdate) effective() bool {
 	return u.cause != dag.ByBind && !u.retracted && u.applied()
 }
 
-// applied tells whether an update was applied to some storage, or needed none.
+// applied reports whether an update was applied to some storage, or needed none.
 func (u *modelUpdate) applied() bool {
 	return u.state() == dag.Applied || slices.Contains(slices.Collect(maps.Values(u.outcomes)), dag.Applied)
 }
@@ -238,19 +238,19 @@ func (m *model) needed() []string {
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(m.sights()...))))
 }
 
-// exists tells whether a directory is still needed.
+// exists reports whether a directory is still needed.
 func (m *model) exists(id dag.NodeID) bool {
 	c, ok := m.disk[id]
 	return ok && !m.away[id] && slices.ContainsFunc(m.sights(), func(s content) bool { return slices.Contains(s, c[0]) })
 }
 
-// layer tells whether a node is a layer that is still needed.
+// layer reports whether a node is a layer that is still needed.
 func (m *model) layer(id dag.NodeID) bool {
 	_, ok := m.layers[id]
 	return ok && m.exists(id)
 }
 
-// same tells whether two chains of layers count as the same base.
+// same reports whether two chains of layers count as the same base.
 func (m *model) same(a, b content) bool {
 	if slices.Equal(a, b) {
 		return true
@@ -262,7 +262,7 @@ func (m *model) same(a, b content) bool {
 	return origin != "" && origin == m.origin[b[len(b)-1]]
 }
 
-// moved tells whether an update has moved a storage to where it is, or can be undone in it.
+// moved reports whether an update has moved a storage to where it is, or can be undone in it.
 func (m *model) moved(storage string, update dag.UpdateID) bool {
 	s, u := m.storages[storage], m.updates[update]
 	if slices.ContainsFunc(s.points, func(p modelPoint) bool { return p.update == update }) {
@@ -285,12 +285,12 @@ func (m *model) newest(layer dag.NodeID, after dag.UpdateID) dag.NodeID {
 	return layer
 }
 
-// twins tells whether two layers that are there are the same base.
+// twins reports whether two layers that are there are the same base.
 func (m *model) twins(a, b dag.NodeID) bool {
 	return m.layer(a) && m.layer(b) && m.same(m.layers[a], m.layers[b])
 }
 
-// mergeable tells whether two directories can become one without anybody noticing: wherever the lower one is seen, the
+// mergeable reports whether two directories can become one without anybody noticing: wherever the lower one is seen, the
 // upper one is seen directly on it, and nothing but what is seen depends on the two being two.
 func (m *model) mergeable(lower, upper dag.NodeID) bool {
 	if !m.exists(lower) || !m.exists(upper) || m.damage[lower] != "" || m.damage[upper] != "" {
@@ -319,7 +319,7 @@ func (m *model) mergeable(lower, upper dag.NodeID) bool {
 	return !m.delta[lower] || m.delta[upper] || m.onlyUnder(parent, a[0])
 }
 
-// onlyUnder tells whether a symbol is seen only with another one directly on it.
+// onlyUnder reports whether a symbol is seen only with another one directly on it.
 func (m *model) onlyUnder(lower, upper string) bool {
 	for _, c := range m.sights() {
 		at := slices.Index(c, lower)
@@ -330,7 +330,7 @@ func (m *model) onlyUnder(lower, upper string) bool {
 	return true
 }
 
-// named tells whether containerd knows the layer with a last symbol by name.
+// named reports whether containerd knows the layer with a last symbol by name.
 func (m *model) named(last string) bool {
 	for _, n := range m.names {
 		if n.kind == dag.Committed && n.sees[len(n.sees)-1] == last {

@@ -120,7 +120,7 @@ func clone(g *dag.Graph) *dag.Graph {
 	return c
 }
 
-// refusal tells whether an error is of one of the kinds that transformations are refused with.
+// refusal reports whether an error is of one of the kinds that transformations are refused with.
 func refusal(err error) bool {
 	return slices.ContainsFunc([]error{
 		errdefs.ErrNotFound, errdefs.ErrAlreadyExists, errdefs.ErrInvalidArgument, errdefs.ErrFailedPrecondition, errdefs.ErrAborted,

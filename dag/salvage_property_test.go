@@ -164,7 +164,7 @@ func storagesAreThere(t *rapid.T, g *dag.Graph, r salvage.Remains, healed *dag.G
 	}
 }
 
-// committed tells whether a node was found as a layer and is one that has a name, so that a storage with that head has ended.
+// committed reports whether a node was found as a layer and is one that has a name, so that a storage with that head has ended.
 func committed(healed *dag.Graph, r salvage.Remains, id dag.NodeID) bool {
 	return slices.ContainsFunc(r.Nodes, func(n salvage.Remain) bool { return n.ID == id && n.Kind == dag.Layer }) &&
 		slices.ContainsFunc(healed.Names(), func(n dag.Name) bool { return n.Kind == dag.Committed && n.Node == id })

@@ -111,7 +111,7 @@ func (t Release) transform(d *draft) error {
 	return nil
 }
 
-// RemoveStorage ends a storage, and gives up the updates that are not done with it. No key may refer to it any more.
+// RemoveStorage ends a storage, and gives up the updates that are not done with it. No key may refer to it any longer.
 type RemoveStorage struct {
 	Name string
 	Now  time.Time

@@ -54,7 +54,7 @@ const (
 	ByCommit Cause = "commit"
 )
 
-// Final tells whether nothing more will happen by itself.
+// Final reports whether nothing more will happen by itself.
 func (s State) Final() bool { return s != Planned && s != Staging && s != Staged }
 
 // Update is the recorded transition of a base layer to another one.
@@ -84,8 +84,8 @@ type Update struct {
 // Claim is what a layer said of itself when it was committed, as far as From and To do not say it.
 type Claim struct {
 	// Of is the layer that To updates, where an update to Of was announced for storages that stand on From: this one
-	// takes them along. A storage that has come to stand on Of meanwhile is moved from there. The update does not keep
-	// it.
+	// takes them along. A storage that has come to stand on Of in the meantime is moved from there. The update does not
+	// keep it.
 	Of NodeID `json:"of,omitempty"`
 	// Claimed updates are announced by what an image says of itself, for which nobody vouches.
 	Claimed bool `json:"claimed,omitempty"`

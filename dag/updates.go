@@ -138,7 +138,7 @@ func (d *draft) layersOf(u Update) error {
 	return nil
 }
 
-// moved tells whether a storage is where an update moved it, or has a rollback point for that.
+// moved reports whether a storage is where an update moved it, or has a rollback point for that.
 func (d *draft) moved(s Storage, u Update) bool {
 	if slices.ContainsFunc(s.Points, func(p Point) bool { return p.Update == u.ID }) {
 		return true

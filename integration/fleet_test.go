@@ -18,7 +18,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/integration/image"
 )
 
-// fleetPage shows what the commands of TestFleet print. UPDATE_GOLDEN=1 writes it anew.
+// fleetPage shows what the commands of TestFleet print. UPDATE_GOLDEN=1 writes it again.
 const fleetPage = "../docs/update-of-many.md"
 
 // packageEntry is what dpkg has on record of a package.

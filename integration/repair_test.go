@@ -87,7 +87,7 @@ func TestDatabaseLost(t *testing.T) {
 }
 
 // TestContainerdLost: containerd comes back without any memory. Its garbage collector removes every key; the storage with a
-// name stays, and a container made anew has it again.
+// name stays, and a container made again has it again.
 func TestContainerdLost(t *testing.T) {
 	t.Parallel()
 	h := harness.Start(t, impatient())

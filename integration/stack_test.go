@@ -133,7 +133,7 @@ func TestHistoryStaysBounded(t *testing.T) {
 	expect(t, c, "ls / | grep -c written-", fmt.Sprintln(updates))
 }
 
-// TestImagesGone: neither the old nor the new base needs its image any more once a container stands on it.
+// TestImagesGone: neither the old nor the new base needs its image any longer once a container stands on it.
 func TestImagesGone(t *testing.T) {
 	t.Parallel()
 	h := harness.Start(t, impatient())

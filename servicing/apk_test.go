@@ -6,9 +6,11 @@ package servicing
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path"
@@ -390,4 +392,67 @@ func TestAlpineUsrMerge(t *testing.T) {
 		files{"lib": "-> usr/lib", "usr/lib/lib.so.1": "0755 \x00lib 1.1"}.check(t, root)
 		apkTree{t, root}.verify(map[string]string{"lib": "1.1", "app": "1"})
 	})
+}
+
+// gzipped has a root keep the scripts as apk 3 does.
+func gzipped(t *testing.T, root string) {
+	t.Helper()
+	plain := filepath.Join(root, "lib/apk/db/scripts.tar")
+	content, err := os.ReadFile(plain)
+	must(t, err)
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, err = w.Write(content)
+	must(t, errors.Join(err, w.Close(), os.Remove(plain), os.WriteFile(plain+".gz", out.Bytes(), 0o644)))
+}
+
+// gunzipped is the reverse of gzipped.
+func gunzipped(t *testing.T, root string) {
+	t.Helper()
+	packed := filepath.Join(root, "lib/apk/db/scripts.tar.gz")
+	content, err := os.ReadFile(packed)
+	must(t, err)
+	r, err := gzip.NewReader(bytes.NewReader(content))
+	must(t, err)
+	plain, err := io.ReadAll(r)
+	must(t, errors.Join(err, os.Remove(packed), os.WriteFile(strings.TrimSuffix(packed, ".gz"), plain, 0o644)))
+}
+
+// TestK5 has the base keep the scripts of packages as apk 3 does, and the user install a package with a script: both are in the
+// archive that apk 3 reads.
+func TestK5(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		t.Run(fmt.Sprintf("apk 3 before as well is %v", both), func(t *testing.T) {
+			s := &scenario{t: t, old: tempDir(t), base: tempDir(t)}
+			apkTree{t, s.old}.add(alpineLib("1"), scripted("1", oldText))
+			apkTree{t, s.base}.add(alpineLib("2"), scripted("2", baseText))
+			gzipped(t, s.base)
+			if both {
+				gzipped(t, s.old)
+			}
+			s.work(s.old, func(root string) {
+				if both {
+					gunzipped(t, root)
+				}
+				apkTree{t, root}.add(apkPackage{name: "own", version: "1", script: "own script"})
+				if both {
+					gzipped(t, root)
+				}
+			})
+			s.serviced(func(root string) {
+				if _, err := os.Lstat(filepath.Join(root, "lib/apk/db/scripts.tar")); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("the old archive is left: %v", err)
+				}
+				gunzipped(t, root)
+				var names []string
+				for name := range (apkTree{t, root}).scripts() {
+					names = append(names, name[:strings.LastIndex(name[:strings.LastIndex(name, ".")], ".")])
+				}
+				slices.Sort(names)
+				if got := strings.Join(names, " "); got != "own-1 scripted-2" {
+					t.Errorf("there are scripts of %s", got)
+				}
+			})
+		})
+	}
 }

@@ -65,7 +65,7 @@ func TestF4CertificatesOfBothSides(t *testing.T) {
 		u.rm(hash(own), "etc/ssl/certs/unwanted.pem", hash(unwanted))
 		u.put(hash(own), "-> own.pem")
 		u.rm(hash(a))
-		u.put(hash(a), "-> a.pem") // made anew by c_rehash
+		u.put(hash(a), "-> a.pem") // made again by c_rehash
 		u.put(cacerts.BundlePath, a+bad+own+byHand)
 	})
 	report := s.serviced(func(root string) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -152,6 +153,48 @@ var checkCases = []struct {
 		findings: []string{"modules srv/venv/lib/python3.11", "modules usr/local/lib/python3.11"},
 	},
 	{
+		name: "modules of Ruby, Perl and Node",
+		old: files{
+			"usr/bin/ruby3.1": "0755 \x00", "usr/bin/perl5.36.0": "0755 \x00", "usr/local/include/node/node_version.h": "#define X 1\n#define NODE_MODULE_VERSION 108\n",
+		},
+		new: files{
+			"usr/bin/ruby3.3": "0755 \x00", "usr/bin/perl5.38.2": "0755 \x00", "usr/local/include/node/node_version.h": "#define X 1\n#define NODE_MODULE_VERSION 115\n",
+		},
+		user: func(u sh) {
+			u.put("var/lib/gems/3.1.0/gems/rack-3.0/lib/rack.rb", "1")
+			u.put("var/lib/gems/3.3.0/gems/rack-3.0/lib/rack.rb", "1")
+			u.put("usr/local/share/perl/5.36.0/Mine.pm", "1")
+			u.put("usr/local/lib/x86_64-linux-gnu/perl/5.36.0/auto/Mine/Mine.so", "1")
+			u.put("opt/app/node_modules/native/build/Release/native.node", "1")
+			u.put("opt/app/node_modules/native/index.js", "1")
+		},
+		findings: []string{
+			"modules opt/app/node_modules/native", "modules usr/local/lib/x86_64-linux-gnu/perl/5.36.0", "modules usr/local/share/perl/5.36.0",
+			"modules var/lib/gems/3.1.0",
+		},
+	},
+	{
+		name: "servers",
+		old: files{
+			"usr/libexec/postgresql15/postgres": "0755 \x00", "usr/local/bin/postgres": "0755 \x00", "usr/local/share/postgresql/postgres.bki": "# PostgreSQL 14\nx\n",
+			"usr/sbin/mariadbd": "0755 \x00", "usr/bin/redis-server": "0755 \x00",
+		},
+		new: files{
+			"usr/libexec/postgresql16/postgres": "0755 \x00", "usr/local/bin/postgres": "0755 \x00", "usr/local/share/postgresql/postgres.bki": "# PostgreSQL 16\nx\n",
+			"usr/bin/redis-server": "0755 \x00",
+		},
+		user: func(u sh) {
+			u.put("srv/a/PG_VERSION", "15\n")
+			u.put("srv/a/base/1/PG_VERSION", "15\n")
+			u.put("srv/b/PG_VERSION", "14\n")
+			u.put("srv/c/PG_VERSION", "13\n") // never had a server
+			u.put("srv/d/PG_VERSION", "16\n")
+			u.put("var/lib/mysql/ibdata1", "1")
+			u.put("var/lib/redis/dump.rdb", "1")
+		},
+		findings: []string{"server-data srv/a", "server-data srv/b", "server-data var/lib/mysql"},
+	},
+	{
 		name: "links", old: files{"usr/share/a": "1"}, new: files{"usr/share/b": "1"},
 		user: func(u sh) {
 			u.put("etc/a", "-> ../usr/share/a")
@@ -202,6 +245,46 @@ func TestChecks(t *testing.T) {
 			unchangedBase(t, s)
 		})
 	}
+}
+
+// TestK13 has the base bring the next major version of PostgreSQL, and data of the one before: the data stay whole, which is told,
+// or holds by policy.
+func TestK13(t *testing.T) {
+	postgres := func(major string) deb {
+		return deb{name: "postgresql-" + major, version: major + ".1", files: files{"usr/lib/postgresql/" + major + "/bin/postgres": "0755 \x00" + major}}
+	}
+	const data = "var/lib/postgresql/15/main/"
+	s := &scenario{t: t, old: debianRoot(t, postgres("15")), base: debianRoot(t, postgres("16"))}
+	for name, what := range (files{data + "PG_VERSION": "15\n", data + "global/pg_control": "\x00seed", data + "base/1/PG_VERSION": "15\n"}) {
+		sh{t, s.old}.put(name, what)
+	}
+	s.work(s.old, func(root string) {
+		sh{t, root}.put(data+"base/5/1000", "\x00rows")
+		sh{t, root}.put(data+"global/pg_control", "\x00mine")
+	})
+	report := s.serviced(func(root string) {
+		files{
+			data + "PG_VERSION": "15\n", data + "base/1/PG_VERSION": "15\n", data + "base/5/1000": "\x00rows", data + "global/pg_control": "\x00mine",
+			"usr/lib/postgresql/16/bin/postgres": "0755 \x0016",
+		}.check(t, root)
+	})
+	wantFindings(t, report, "server-data var/lib/postgresql/15/main")
+	held := s.plan(Options{Policy: Policy{ConcernServerData: ActionHold}}).Held()
+	if len(held) != 1 || held[0].Code != "check" || !strings.Contains(held[0].Message, "PostgreSQL 15, whose server is not there any more") {
+		t.Errorf("held: %v", held)
+	}
+}
+
+// TestServerOfAnEarlierRelease has data that a later release wrote than the base's server is of.
+func TestServerOfAnEarlierRelease(t *testing.T) {
+	mariadb := func(version string) deb {
+		return deb{name: "mariadb-server", version: version, files: files{"usr/sbin/mariadbd": "0755 \x00" + version}}
+	}
+	s := &scenario{t: t, old: debianRoot(t, mariadb("1:11.4.2")), base: debianRoot(t, mariadb("1:10.11.6"))}
+	s.work(s.old, func(root string) {
+		files{"var/lib/mysql/ibdata1": "1", "var/lib/mysql/mariadb_upgrade_info": "11.4.2-MariaDB\n"}.build(t, root)
+	})
+	wantFindings(t, s.plan(Options{}).Report(), "server-data var/lib/mysql")
 }
 
 // TestD14PackagedPrograms checks that what belongs to a package holds the storage.

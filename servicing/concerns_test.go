@@ -25,6 +25,10 @@ var findingPolicyCases = []struct {
 		concern: ConcernModules, old: files{"usr/bin/python3.11": "0755 \x00", "usr/lib/python3.11/os.py": "1"}, new: files{"usr/bin/python3.12": "0755 \x00", "usr/lib/python3.12/os.py": "1"},
 		user: func(u sh) { u.put("usr/local/lib/python3.11/dist-packages/mine.py", "1") },
 	},
+	{
+		concern: ConcernServerData, old: files{"usr/lib/postgresql/15/bin/postgres": "0755 \x00"}, new: files{"usr/lib/postgresql/16/bin/postgres": "0755 \x00"},
+		user: func(u sh) { u.put("srv/pg/PG_VERSION", "15\n") },
+	},
 	{concern: ConcernLink, old: files{"usr/share/a": "1"}, new: files{"usr/share/b": "1"}, user: func(u sh) { u.put("etc/l", "-> ../usr/share/a") }},
 	{
 		concern: ConcernAccount, old: files{"etc/passwd": rootUser + "www:x:33:0::/:/x\n", "etc/group": rootGroup}, new: files{"etc/passwd": rootUser, "etc/group": rootGroup},

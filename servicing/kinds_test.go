@@ -4,15 +4,20 @@
 package servicing
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // kindCase is a case of a kind of conflict that strangers met.
@@ -80,6 +85,27 @@ var keyCases = []kindCase{
 		},
 		user: func(u sh) { u.put("etc/app.ini", "[s]\nold = 7\nx = 2\n[t]\nold = 3\n") },
 		want: files{"etc/app.ini": "[s]\nnew = 7\nx = 2\n[t]\nold = 4\n"},
+	},
+}
+
+// databaseCases are databases of package managers that are not understood.
+var databaseCases = []kindCase{
+	{
+		name: "J4 pacman, installed on both sides", old: files{"var/lib/pacman/local/a-1/desc": "a 1"}, new: files{"var/lib/pacman/local/a-2/desc": "a 2"},
+		user: func(u sh) { u.put("var/lib/pacman/local/b-1/desc", "b 1") }, held: true, told: []string{"the package database of pacman"},
+	},
+	{
+		name: "J4 dpkg in pieces, installed on both sides", old: files{"var/lib/dpkg/status.d/a": "1"}, new: files{"var/lib/dpkg/status.d/a": "2"},
+		user: func(u sh) { u.put("var/lib/dpkg/status.d/b", "1") }, held: true, told: []string{"package-database"},
+	},
+	{
+		name: "J4 opkg, installed by the user only", old: files{"usr/lib/opkg/status": "a 1", "etc/x": "1"}, new: files{"usr/lib/opkg/status": "a 1", "etc/x": "2"},
+		user: func(u sh) { u.put("usr/lib/opkg/status", "a 1\nb 1") }, want: files{"usr/lib/opkg/status": "a 1\nb 1", "etc/x": "2"},
+	},
+	{
+		name: "J4 Portage, touched by the user", old: files{"var/db/pkg/c/a-1/CONTENTS": "1"}, new: files{"var/db/pkg/c/a-2/CONTENTS": "2"},
+		user: func(u sh) { u.touch("var/db/pkg/c/a-1/CONTENTS") },
+		want: files{"var/db/pkg/c/a-2/CONTENTS": "2", "var/db/pkg/c/a-1/CONTENTS": ""},
 	},
 }
 
@@ -308,6 +334,103 @@ func TestK24(t *testing.T) {
 	}
 }
 
+// TestSameFileInTwoPackages has the base bring a package with a file that is in one of the user's: dpkg would refuse it.
+func TestSameFileInTwoPackages(t *testing.T) {
+	for name, c := range map[string]struct {
+		fields string // of the base's package
+		held   bool
+	}{
+		"without a word":      {"", true},
+		"it replaces it":      {"Replaces: own\nConflicts: other\n", false},
+		"it replaces another": {"Replaces: other\n", true},
+		"it replaces earlier": {"Replaces: own (<< 1)\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scenario{
+				t: t, old: debianRoot(t, lib("1.0")),
+				base: debianRoot(t, lib("1.1"), deb{name: "tool", version: "1", fields: c.fields, files: files{"usr/bin/tool": "0755 base"}}),
+			}
+			s.work(s.old, func(root string) {
+				sh{t, root}.install(deb{name: "own", version: "1", files: files{"usr/bin/tool": "0755 own", "usr/share/doc/own/x": "1"}})
+			})
+			held := s.plan(Options{}).Held()
+			if len(held) > 0 != c.held || c.held && (held[0].Code != HoldDependency || held[0].Package != "own") {
+				t.Errorf("held: %v", held)
+			}
+		})
+	}
+}
+
+// TestK17 has the base take the permissions of group and others from a file to which the user gave an access control list.
+func TestK17(t *testing.T) {
+	const list = "system.posix_acl_access"
+	acl := func(mask, other byte) string {
+		const any = "\xff\xff\xff\xff"
+		return "\x02\x00\x00\x00" + "\x01\x00\x06\x00" + any + "\x02\x00\x06\x00\xe8\x03\x00\x00" + "\x04\x00\x04\x00" + any +
+			"\x10\x00" + string([]byte{mask, 0}) + any + "\x20\x00" + string([]byte{other, 0}) + any
+	}
+	s := newScenario(t, files{"etc/a": "0644 1"}, files{"etc/a": "0600 1"}, func(root string) {
+		must(t, unix.Setxattr(filepath.Join(root, "etc/a"), list, []byte(acl(6, 4)), 0))
+	})
+	s.serviced(func(root string) {
+		files{"etc/a": "0600 1"}.check(t, root)
+		buffer := make([]byte, 100)
+		n, err := unix.Getxattr(filepath.Join(root, "etc/a"), list, buffer)
+		if err != nil || string(buffer[:n]) != acl(0, 0) {
+			t.Errorf("the list is %x, %v, want %x", buffer[:max(n, 0)], err, acl(0, 0))
+		}
+	})
+}
+
+// TestK10 has a record of an account with a high number in a file that both bases have: it says that it is 400 GiB large, and has a
+// few blocks. Reading it would take minutes each time.
+func TestK10(t *testing.T) {
+	const at = 292 * 1_500_000_000
+	s := newScenario(t, files{"var/log/lastlog": "old record", "etc/x": "1"}, files{"var/log/lastlog": "new record", "etc/x": "2"}, func(root string) {
+		f, err := os.OpenFile(filepath.Join(root, "var/log/lastlog"), os.O_WRONLY, 0)
+		must(t, err)
+		_, err = f.WriteAt([]byte("a login"), at)
+		must(t, errors.Join(err, f.Close()))
+	})
+	look := func(root string) {
+		info, err := os.Stat(filepath.Join(root, "var/log/lastlog"))
+		must(t, err)
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || info.Size() != at+int64(len("a login")) || st.Blocks > 1000 {
+			t.Errorf("it has %d bytes in %d blocks", info.Size(), st.Blocks)
+		}
+	}
+	s.serviced(look)
+	// Back, with what was written since: all of it is compared with a copy of itself.
+	before := slices.Concat(s.nodes, []string{s.old})
+	p := s.plan(Options{})
+	now := slices.Concat(s.delta(p), s.nodes, []string{s.base})
+	back := &scenario{t: t, old: "", base: ""}
+	back.work(s.base, func(root string) { sh{t, root}.put("var/log/own", "1") })
+	carried, err := NewPlan(t.Context(), Input{Old: now, New: before, User: back.nodes})
+	must(t, err)
+	defer func() { must(t, carried.Close()) }()
+	if len(carried.Held()) > 0 {
+		t.Errorf("held: %v", carried.Held())
+	}
+}
+
+// TestPlanEnds: what reads a large content stops when the plan is no longer wanted.
+func TestPlanEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newScenario(t, files{"srv/a": "1"}, files{"srv/a": "2"}, func(root string) {
+		must(t, os.Truncate(filepath.Join(root, "srv/a"), 4<<30-1))
+	})
+	time.AfterFunc(50*time.Millisecond, cancel) // while four gigabytes are summed up for the report
+	p, err := NewPlan(ctx, s.input(Options{}))
+	if !errors.Is(err, context.Canceled) {
+		if err == nil {
+			must(t, p.Close())
+		}
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestK11 has Python compile a module whose next version is as long and as old: what was compiled goes.
 func TestK11(t *testing.T) {
 	same := func(root string) string { return filepath.Join(root, "usr/lib/python3/m.py") }
@@ -329,7 +452,7 @@ func TestK11(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	for _, c := range slices.Concat(kindCases, renameCases, keyCases) {
+	for _, c := range slices.Concat(kindCases, renameCases, keyCases, databaseCases) {
 		t.Run(c.name, c.run)
 	}
 }

@@ -53,6 +53,7 @@ const (
 	ConcernReplacedLibrary = policy.ConcernReplacedLibrary
 	ConcernScript          = policy.ConcernScript
 	ConcernModules         = policy.ConcernModules
+	ConcernServerData      = policy.ConcernServerData
 	ConcernLink            = policy.ConcernLink
 	ConcernAccount         = policy.ConcernAccount
 	ConcernPackageFiles    = policy.ConcernPackageFiles

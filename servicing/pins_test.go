@@ -146,7 +146,7 @@ func TestPinHidesFix(t *testing.T) {
 }
 
 // TestH11PinEnds checks that what only a pin has kept follows the base again when the pin is over, and that what the user
-// changed meanwhile does not.
+// changed in the meantime does not.
 func TestH11PinEnds(t *testing.T) {
 	old := files{"etc/p/a": "1", "etc/p/gone": "1", "etc/p/mode": "0644 1", "etc/p/edited": "1", "etc/p/mine": "1", "etc/p/\xff": "1"}
 	next := files{"etc/p/a": "2", "etc/p/new": "1", "etc/p/d/new": "1", "etc/p/mode": "0600 1", "etc/p/edited": "2", "etc/p/mine": "2", "etc/p/\xff": "2"}

@@ -49,7 +49,7 @@ var policyCases = []struct {
 	{
 		name: "mode on both sides", concern: ConcernMetadata, old: files{"etc/a": "0644 1"}, new: files{"etc/a": "0664 1"},
 		user: func(u sh) { u.chmod("etc/a", 0o600) }, path: "etc/a",
-		want: map[Action]files{ActionKeep: {"etc/a": "0600 1"}, ActionTake: {"etc/a": "0620 1"}}, // what the user took away is taken away
+		want: map[Action]files{ActionKeep: {"etc/a": "0600 1"}, ActionTake: {"etc/a": "0600 1"}}, // what the user took away is taken away
 	},
 	{
 		name: "B3", concern: ConcernDeletedByBase, old: files{"etc/a": "1"}, new: files{"etc/b": "1"},

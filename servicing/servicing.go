@@ -61,6 +61,7 @@ func newPlan(ctx context.Context, in plan.Input, over sides.Passed) (*Plan, erro
 	if err != nil {
 		return nil, err
 	}
+	v.Within(ctx)
 	p, effects, err := plan.Make(ctx, v, in, over, driver.Tools())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("plan the servicing: %w", err), v.Close())
@@ -121,6 +122,7 @@ func (p *Plan) Write(ctx context.Context, dir string) error {
 	if p.views.Live {
 		return errors.New("write the delta storage: the plan was made of a storage in use")
 	}
+	p.views.Within(ctx)
 	if err := sides.WriteEffects(ctx, dir, p.effects); err != nil {
 		return fmt.Errorf("write the delta storage: %w", err)
 	}

@@ -184,7 +184,18 @@ func (s *scenario) plan(options Options) *Plan {
 	must(s.t, err)
 	s.t.Cleanup(func() { must(s.t, p.Close()) })
 	expectAbsolute(s.t, p.Report())
+	expectHeld(s.t, p.Report())
 	return p
+}
+
+// expectHeld checks that a path with the verdict to hold has a reason: nothing is applied that says it is held.
+func expectHeld(t tb, r *Report) {
+	t.Helper()
+	for _, p := range r.Paths {
+		if p.Verdict == Hold && len(r.Holds) == 0 {
+			t.Errorf("%s has the verdict to hold, and nothing holds the storage", p.Path)
+		}
+	}
 }
 
 func (s *scenario) input(options Options) Input {

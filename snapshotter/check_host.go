@@ -41,7 +41,8 @@ func (c hostCheck) check(ctx context.Context) (found []state.Problem, _ error) {
 	before := binding.NamesByKey(c.state)
 	theirs, err := c.host.Snapshots(ask)
 	if err != nil {
-		return []state.Problem{{Subject: "containerd", What: "it cannot be asked what it knows: " + errtext.Of(err)}}, nil
+		return []state.Problem{{Subject: "containerd", What: "it cannot be asked what it knows: " + errtext.Of(err)}},
+			nil
 	}
 	after := binding.NamesByKey(c.state)
 	for _, k := range theirs {
@@ -85,13 +86,15 @@ func (c hostCheck) elsewhere(ctx context.Context) (found []state.Problem) {
 	slices.SortFunc(found, func(a, b state.Problem) int { return strings.Compare(a.Subject, b.Subject) })
 	if more > 0 {
 		found = append(found, state.Problem{
-			Subject: "containerd", What: fmt.Sprintf("%d more containers of other snapshotters have labels of molt", more),
+			Subject: "containerd", What: fmt.Sprintf("%d more containers of other snapshotters have labels of molt",
+				more),
 		})
 	}
 	if err != nil {
 		found = append(found, state.Problem{
 			Subject: "containerd",
-			What:    "it cannot be asked for all containers of other snapshotters that have labels of molt: " + errtext.Of(err),
+			What: "it cannot be asked for all containers of other snapshotters that have labels of molt: " +
+				errtext.Of(err),
 		})
 	}
 	return found
@@ -105,7 +108,8 @@ func (e Elsewhere) problem() state.Problem {
 	if e.Pod != "" {
 		p.Subject = fmt.Sprintf("pod %q in namespace %q", e.Pod, e.Namespace)
 		has, remedy = "the annotation", fmt.Sprintf(
-			"make the pod again with a runtime class whose runtime has the snapshotter %q, or without the annotation", e.Ours)
+			"make the pod again with a runtime class whose runtime has the snapshotter %q, or without the annotation",
+			e.Ours)
 	}
 	is := fmt.Sprintf("its snapshotter is %q", e.Snapshotter)
 	if e.Snapshotter == "" {

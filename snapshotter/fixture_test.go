@@ -430,7 +430,7 @@ func refused(t *testing.T, err, kind error, says ...string) {
 	}
 }
 
-// contains tells whether a text holds all the given ones.
+// contains reports whether a text holds all the given ones.
 func contains(text string, all ...string) bool {
 	return !slices.ContainsFunc(all, func(s string) bool { return !strings.Contains(text, s) })
 }

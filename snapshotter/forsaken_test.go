@@ -18,7 +18,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
-// forget makes containerd know nothing of a key any more, as if it was killed after it had removed the records of a
+// forget makes containerd know nothing of a key any longer, as if it was killed after it had removed the records of a
 // container, and before it had the snapshot removed.
 func (f *fixture) forget(own string) {
 	f.host.mu.Lock()

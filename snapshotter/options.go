@@ -43,7 +43,8 @@ const (
 // trusted.
 func DefaultOnCommit() updates.CommitPolicy {
 	return updates.CommitPolicy{
-		Client: updates.StageCommit, Image: updates.NotifyCommit, Trusted: updates.StageCommit, Written: updates.IgnoreCommit,
+		Client: updates.StageCommit, Image: updates.NotifyCommit, Trusted: updates.StageCommit,
+		Written: updates.IgnoreCommit,
 	}
 }
 

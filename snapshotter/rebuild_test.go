@@ -169,7 +169,7 @@ func TestNothingIsDeletedByRebuilding(t *testing.T) {
 	}
 }
 
-// TestRecordsLost: files that are lost, damaged or of an earlier change are written anew from the database.
+// TestRecordsLost: files that are lost, damaged or of an earlier change are written again from the database.
 func TestRecordsLost(t *testing.T) {
 	f := newLived(t)
 	f.close()

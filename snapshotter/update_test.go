@@ -148,7 +148,7 @@ func TestFork(t *testing.T) {
 	refused(t, f.Storages().Remove(t.Context(), "test/copy"), errdefs.ErrFailedPrecondition, "copy")
 }
 
-// TestNodesGo: what nothing needs any more is deleted, but not while it is mounted.
+// TestNodesGo: what nothing needs any longer is deleted, but not while it is mounted.
 func TestNodesGo(t *testing.T) {
 	f := newFixture(t)
 	one, _ := f.bases()

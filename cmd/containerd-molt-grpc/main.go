@@ -58,7 +58,10 @@ A flag goes before its environment variable, that before the config file, that b
 					}},
 				{Name: "dump", Usage: "print what is in force, as a config file",
 					Action: func(ctx context.Context, c *cli.Command) error {
-						return run(ctx, c, func(_ context.Context, cfg config) error { return cfg.write(c.Root().Writer) })
+						return run(ctx, c, func(_ context.Context,
+							cfg config) error {
+							return cfg.write(c.Root().Writer)
+						})
 					}},
 			},
 		}},

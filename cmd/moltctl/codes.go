@@ -96,6 +96,8 @@ var findingCodes = []code{
 		"install the interpreter, or name another one in the script, in the container", showReport},
 	{kindFinding, "modules", "the interpreter that modules are installed for is gone",
 		"install the modules again for the interpreter that is there", showReport},
+	{kindFinding, "server-data", "the server of some data is gone, or is of a release that does not read them",
+		"install that release of the server, or move the data to the one that is there, in the container", showReport},
 	{kindFinding, "link", "a symbolic link leads nowhere any more",
 		"remove the link, or give it another target, in the container", "moltctl storage explain STORAGE PATH"},
 	{kindFinding, "account", "an owner of files has another name now, or none",

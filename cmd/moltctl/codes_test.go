@@ -39,7 +39,11 @@ func constantsOf(t *testing.T, folder, kind string) (values []string) {
 				return true
 			}
 			for _, value := range spec.Values {
-				if text, err := strconv.Unquote(value.(*ast.BasicLit).Value); err == nil && text != "" { //nolint:forcetypeassert // constants of these types are literals
+				literal, ok := value.(*ast.BasicLit)
+				if !ok {
+					continue
+				}
+				if text, err := strconv.Unquote(literal.Value); err == nil && text != "" {
 					values = append(values, text)
 				}
 			}

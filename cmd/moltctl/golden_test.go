@@ -47,7 +47,7 @@ const pathDiff = `{
 	]
 }`
 
-// golden runs commands and compares all that they print with a file. UPDATE_GOLDEN=1 writes the file anew.
+// golden runs commands and compares all that they print with a file. UPDATE_GOLDEN=1 writes the file again.
 func golden(t *testing.T, file string, daemon func() *fakeDaemon, commands ...string) {
 	t.Helper()
 	var got bytes.Buffer
@@ -246,7 +246,7 @@ func TestReportsGolden(t *testing.T) {
 	})
 }
 
-// TestReportPathGolden: there may be no report yet, and no nodes any more.
+// TestReportPathGolden: there may be no report yet, and no nodes any longer.
 func TestReportPathGolden(t *testing.T) {
 	planned := &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "planned"}}}
 	golden(t, "planned.golden", func() *fakeDaemon { return &fakeDaemon{update: planned, pathDiff: []byte(pathDiff)} },

@@ -120,7 +120,7 @@ func (p *picture) layersOn(id uint64) []*api.Node {
 	return list
 }
 
-// plain tells whether a layer is just a step in a chain, of no interest by itself.
+// plain reports whether a layer is just a step in a chain, of no interest by itself.
 func (p *picture) plain(n *api.Node) bool {
 	if p.all || p.ends[n.GetId()] || len(p.storages[n.GetId()]) > 0 || len(p.refs[n.GetId()]) > 0 ||
 		n.GetDamage() != "" {

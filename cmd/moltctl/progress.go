@@ -34,7 +34,7 @@ func (p *progress) show(u *api.Update) {
 			done++
 		}
 	}
-	// Nothing depends on what is shown meanwhile.
+	// Nothing depends on what is shown in the meantime.
 	_, _ = fmt.Fprintf(p.w, "\r\033[K%s: %d of %d storages serviced", updateID(u.GetId()), done, len(u.GetOutcomes()))
 	p.shown = true
 }

@@ -56,7 +56,7 @@ func (f *finder) settleCommits() {
 	}
 }
 
-// usedLayer tells whether anything stands on a layer, shows it, or is updated from it or to it.
+// usedLayer reports whether anything stands on a layer, shows it, or is updated from it or to it.
 func (f *finder) usedLayer(id dag.NodeID) bool {
 	for _, n := range f.h.nodes {
 		if n.Parent == id || n.Base == id {

@@ -56,7 +56,7 @@ func (h *salvager) mendSort(s *dag.Storage) {
 }
 
 // hold gives a key one of the storages that have it: the one that the name of the key knows, or the first one. A name
-// that is lost is made anew. The other storages have no key any more.
+// that is lost is made again. The other storages have no key any longer.
 func (h *salvager) hold(key string, claims []string) {
 	n, ok := h.names[key]
 	holder := claims[0]
@@ -172,7 +172,7 @@ func (h *salvager) cutParents() {
 	}
 }
 
-// mendParent makes the lost parent of a name anew, if its layer is known.
+// mendParent makes the lost parent of a name again, if its layer is known.
 func (h *salvager) mendParent(n dag.Name) {
 	p, ok := h.names[n.Parent]
 	if n.Parent == "" || ok && p.Kind == dag.Committed {

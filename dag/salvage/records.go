@@ -98,7 +98,7 @@ func updateKey(u dag.Update) (dag.UpdateID, string, error) {
 	return u.ID, aboutUpdate(u.ID), nil
 }
 
-// readable tells whether the record of a node says what it is.
+// readable reports whether the record of a node says what it is.
 func (n Remain) readable() bool {
 	return !n.Bare && (n.Kind == dag.Layer || n.Kind == dag.Persisted || n.Kind == dag.Delta)
 }

@@ -28,9 +28,9 @@ type Remain struct {
 	Storage string
 	// Key is the name that the node was made for, empty if that is not known.
 	Key string
-	// Missing tells that there is a record and no directory.
+	// Missing reports that there is a record and no directory.
 	Missing bool
-	// Bare tells that there is a directory without a record that can be read. Nothing but the id is known.
+	// Bare reports that there is a directory without a record that can be read. Nothing but the id is known.
 	Bare bool
 }
 

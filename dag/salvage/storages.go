@@ -79,7 +79,7 @@ func (f *finder) candidate(s dag.Storage, below map[dag.NodeID]bool) (head dag.N
 	return head
 }
 
-// unclaimed tells whether a node is open and no storage has it.
+// unclaimed reports whether a node is open and no storage has it.
 func (f *finder) unclaimed(id dag.NodeID) bool {
 	n, ok := f.h.nodes[id]
 	return ok && n.Kind == dag.Persisted && !n.Frozen && !f.h.open(id)

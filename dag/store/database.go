@@ -43,7 +43,7 @@ var (
 
 // openDatabase opens a database, to read only or to write as well. What is not a database gives errdefs.ErrDataLoss.
 func openDatabase(path string, readOnly bool) (db *bbolt.DB, err error) {
-	// The list of free pages is kept: to find it anew bbolt reads all of the others where damage cannot be caught.
+	// The list of free pages is kept: to find it again bbolt reads all of the others where damage cannot be caught.
 	options := &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, ReadOnly: readOnly}
 	err = guarded(func() error {
 		db, err = bbolt.Open(path, 0o600, options)

@@ -15,7 +15,7 @@ import (
 )
 
 // Property: what a store does is what the graph does, also after it was closed and opened again; what is refused leaves no
-// trace in the file; a change tells every directory that is not needed any more.
+// trace in the file; a change tells every directory that is not needed any longer.
 func TestStoreIsTheGraph(t *testing.T) {
 	base := t.TempDir()
 	var refused, opened, n int

@@ -30,7 +30,7 @@ func Write(path string, g *dag.Graph, sequence uint64, usedNode dag.NodeID, used
 }
 
 // Backup writes a database to path, in the place of what is there, that holds the graph as it is now. Changes go on
-// meanwhile.
+// in the meantime.
 func (s *Store) Backup(path string) error {
 	copied := dag.New()
 	var sequence uint64

@@ -30,7 +30,7 @@ type Store struct {
 	graph    *dag.Graph
 	sequence atomic.Uint64
 	sum      sum   // of the records; guarded by write
-	broken   error // why no change can be made any more; guarded by write
+	broken   error // why no change can be made any longer; guarded by write
 	failed   chan struct{}
 
 	ids        sync.Mutex
@@ -43,7 +43,7 @@ type Store struct {
 // version wrote it, and with errdefs.ErrDataLoss, and the name of the record if it is one, when not all of it can be
 // read as it was written. Such a database is left as it is. Node ids up to and including used are never given out.
 //
-// The database is written anew: records are all that is taken over from the old one, whatever its pages have come to
+// The database is written again: records are all that is taken over from the old one, whatever its pages have come to
 // be. Only when the disk is full is it used as it is, so that what frees space works.
 func Open(path string, used dag.NodeID) (*Store, error) {
 	unlock, err := lock(path)
@@ -96,7 +96,7 @@ func (s *Store) NewUpdate() dag.UpdateID {
 	return id
 }
 
-// View calls fn with the graph, which does not change meanwhile. fn must neither keep the graph nor block.
+// View calls fn with the graph, which does not change in the meantime. fn must neither keep the graph nor block.
 func (s *Store) View(fn func(g *dag.Graph)) {
 	s.read.RLock()
 	defer s.read.RUnlock()
@@ -126,8 +126,8 @@ func (s *Store) Do(ts ...dag.Transformation) (dag.Change, error) {
 	return c, nil
 }
 
-// ErrUncertain tells that the disk failed at the very moment at which a change was committed: whether the change is in
-// the database shows when it is opened anew.
+// ErrUncertain reports that the disk failed at the very moment at which a change was committed: whether the change is
+// in the database shows when it is opened again.
 var ErrUncertain = errors.New("the disk failed while a change was committed, and whether it is there is known after " +
 	"a restart")
 
@@ -152,7 +152,7 @@ func (s *Store) commit(c dag.Change) (next sum, err error) {
 	return 0, err
 }
 
-// unchanged tells whether the database still is as the graph in memory, after a change has failed.
+// unchanged reports whether the database still is as the graph in memory, after a change has failed.
 func (s *Store) unchanged() bool {
 	err := guarded(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
@@ -172,7 +172,7 @@ func (s *Store) fail(why error) {
 	close(s.failed)
 }
 
-// Failed returns a channel that is closed when no change can be made any more, until the store is opened anew: the
+// Failed returns a channel that is closed when no change can be made any longer, until the store is opened again: the
 // database was found damaged, or it is not known whether a change is in it.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
 

@@ -10,7 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// sum tells whether a set of records is the one that was written: bbolt guards its meta pages only, so that a page of
+// sum reports whether a set of records is the one that was written: bbolt guards its meta pages only, so that a page of
 // records that went bad on the disk would pass for another set of records. It is the sum of what each record
 // contributes, so that a change of few records costs little.
 type sum uint64

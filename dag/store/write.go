@@ -43,7 +43,7 @@ func create(path string, c contents) (db *bbolt.DB, total sum, err error) {
 	return db, total, nil
 }
 
-// renew writes the database at path anew with the contents that were read from it. When the disk is full that database
+// renew writes the database at path again with the contents that were read from it. When the disk is full that database
 // is used as it is: what frees space must work then.
 func renew(path string, c contents) (*bbolt.DB, sum, error) {
 	db, total, err := create(path, c)

@@ -14,7 +14,7 @@ import (
 )
 
 // pen writes a tree as an unpacking or a container does. It remembers the first error and does nothing after it. Whatever it
-// writes it writes anew, so that a tree that was half written before becomes the same one.
+// writes it writes again, so that a tree that was half written before becomes the same one.
 type pen struct {
 	dir string
 	err error
@@ -137,7 +137,7 @@ func customise(p *pen, storage string) {
 	p.file("etc/conf", "a = "+storage+"\n\nb = 1\n\nc = 1\n")
 	p.file("etc/passwd", passwd+"svc1:x:100:100::/:/bin/false\n"+storage+":x:1001:100::/:/bin/sh\n")
 	p.remove("usr/share/doc/readme")
-	p.remove("srv") // and made anew over the old one
+	p.remove("srv") // and made again over the old one
 	p.file("srv/mine", storage)
 	p.settle()
 }

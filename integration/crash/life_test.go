@@ -148,7 +148,7 @@ func (l *life) lastWords() string {
 	return string(data[max(0, len(data)-spoken):])
 }
 
-// has tells whether the victim has made a report of a kind so far.
+// has reports whether the victim has made a report of a kind so far.
 func (l *life) has(kind string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,7 +160,7 @@ func (l *life) has(kind string) bool {
 	return false
 }
 
-// came tells whether the victim has begun a step.
+// came reports whether the victim has begun a step.
 func (l *life) came(step int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,19 +178,19 @@ func (l *life) next() int {
 	return next
 }
 
-// broken tells whether the victim died, or gave up, because of what was done to it.
+// broken reports whether the victim died, or gave up, because of what was done to it.
 func (l *life) broken() bool {
 	s, ok := l.death.(supervised)
 	return l.killed() || ok && s.what != 0 && l.has(failed)
 }
 
-// madeToFail tells whether what went wrong is what was done to the victim: a disk that stays full is so at the end, too.
+// madeToFail reports whether what went wrong is what was done to the victim: a disk that stays full is so at the end, too.
 func (l *life) madeToFail(text string) bool {
 	s, ok := l.death.(supervised)
 	return ok && s.on && strings.Contains(text, s.what.Error())
 }
 
-// killed tells whether the victim died before its end.
+// killed reports whether the victim died before its end.
 func (l *life) killed() bool {
 	status, ok := l.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == unix.SIGKILL

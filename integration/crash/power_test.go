@@ -17,7 +17,7 @@ import (
 )
 
 // A power cut: the file system that the root is on forgets at a moment all that it has not put on disk, and takes nothing any
-// more. Then it is mounted anew, with a new boot of the machine as the snapshotter sees it.
+// more. Then it is mounted again, with a new boot of the machine as the snapshotter sees it.
 
 // disk is a file system in a file.
 type disk struct{ kind, image, place string }
@@ -62,7 +62,7 @@ func (d *disk) cut() error {
 	return nil
 }
 
-// again mounts what is on the disk now as another one. A mount namespace that was made meanwhile, by whomever, may keep the old
+// again mounts what is on the disk now as another one. A mount namespace that was made in the meantime, by whomever, may keep the old
 // one mounted, and the kernel would give that back.
 func (d *disk) again() error {
 	if err := d.unmount(); err != nil {

@@ -46,7 +46,7 @@ func twoStorages(a, b string) []step {
 	)
 }
 
-// forked is a storage that is forked, and one that moves when its container is made anew on another base, and back again.
+// forked is a storage that is forked, and one that moves when its container is made again on another base, and back again.
 func forked(name, copied string) []step {
 	key := "c" + name
 	return append(begun(name),
@@ -77,7 +77,7 @@ func oftenMoved(name string) []step {
 	return steps
 }
 
-// slow is a client whose starts take longer than the grace: the storage moves meanwhile.
+// slow is a client whose starts take longer than the grace: the storage moves in the meantime.
 func slow(name string) []step {
 	return append(begun(name),
 		takeMounts("c"+name), update("one", "two", false, name), mountLate("c"+name),

@@ -60,7 +60,7 @@ func filter() []unix.SockFilter {
 // listenerFD is where a victim that is to be supervised hands over the right to do so.
 const listenerFD = 4
 
-// beFiltered makes this process one that is supervised, and begins it anew as a victim.
+// beFiltered makes this process one that is supervised, and begins it again as a victim.
 func beFiltered() error {
 	runtime.LockOSThread()
 	program := filter()
@@ -233,7 +233,7 @@ func (s supervised) decide(l *life, listener int) (dead bool, err error) {
 	return false, nil
 }
 
-// counts tells whether a call changes something on disk: not if it writes into a pipe, a log or an event.
+// counts reports whether a call changes something on disk: not if it writes into a pipe, a log or an event.
 func (s supervised) counts(l *life, n notice) bool {
 	if s.step > 0 && !l.came(s.step) {
 		return false
@@ -258,7 +258,7 @@ func target(n notice) string {
 	return file
 }
 
-// fails tells whether a call may fail with an error.
+// fails reports whether a call may fail with an error.
 func fails(call int32, what unix.Errno) bool {
 	if what == unix.EIO {
 		return true

@@ -128,7 +128,7 @@ func onTop(lower, upper step) step {
 	return both
 }
 
-// whole tells whether there is a layer that is not known to be damaged.
+// whole reports whether there is a layer that is not known to be damaged.
 func (w *world) whole(key string) (ok bool) {
 	w.State().Graph(func(g *dag.Graph) {
 		var n dag.Name
@@ -372,7 +372,7 @@ func mergeStorage(own string, depth int) step {
 		for try := 1; ; try++ {
 			last, tries := try == 3, patience/10
 			if last {
-				tries = patience // whoever begins anew each time never ends
+				tries = patience // whoever begins again each time never ends
 			}
 			err := w.depth(own, depth, tries)
 			if err == nil || last {

@@ -154,7 +154,7 @@ func (v *victim) take(ctx context.Context, k int, s step) (ok bool, err error) {
 	}
 }
 
-// startAgain does what the daemon does when no change can be made any more: it ends, and is started again.
+// startAgain does what the daemon does when no change can be made any longer: it ends, and is started again.
 func (v *victim) startAgain() error {
 	if v.world.Snapshotter == nil {
 		v.world = nil

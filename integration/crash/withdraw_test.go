@@ -94,7 +94,7 @@ func (w *world) standStill(ctx context.Context, of, base string) error {
 	if st.Pending != nil {
 		undone, err := w.Rollbacks().Cancel(ctx, st.Pending.Update, []string{storage(of)})
 		for _, one := range undone {
-			err = errors.Join(err, tolerate(one.Err, errdefs.ErrFailedPrecondition)) // carried out meanwhile
+			err = errors.Join(err, tolerate(one.Err, errdefs.ErrFailedPrecondition)) // carried out in the meantime
 		}
 		if err != nil {
 			return err

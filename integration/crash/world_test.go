@@ -98,7 +98,7 @@ func (w *world) at(place string, mounts []mount.Mount, fn func(dir string) error
 // sight is what is there, by subject: what containerd knows of a key, a layer's tree, a storage's tree.
 type sight map[string]string
 
-// look tells what is there now, every tree as a container sees it. The graph cannot change meanwhile.
+// look tells what is there now, every tree as a container sees it. The graph cannot change in the meantime.
 func (w *world) look(ctx context.Context) (now sight, kept map[string][]string, err error) {
 	now, kept = sight{}, map[string][]string{}
 	if err := w.walk(ctx, now); err != nil {
@@ -187,7 +187,7 @@ func (w *world) walk(ctx context.Context, now sight) error {
 // patience is how often something that happens in the background is looked for.
 const patience = 3000
 
-// eventually waits until nothing is missing any more; else it says what is.
+// eventually waits until nothing is missing any longer; else it says what is.
 func eventually(tries int, missing func() (string, error)) error {
 	for range tries {
 		what, err := missing()

@@ -30,7 +30,7 @@ func (p program) commandContext(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // built holds the binaries that this process has built, open, by package. It is shared by all tests of the process so
-// that they, and each restart of a daemon, run the same binary, whatever becomes of the sources meanwhile and
+// that they, and each restart of a daemon, run the same binary, whatever becomes of the sources in the meantime and
 // whoever else builds.
 var built struct {
 	sync.Mutex

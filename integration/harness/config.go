@@ -78,7 +78,8 @@ func (s starter) snapshotterConfig() string {
   address = %q
   [proxy_plugins.%s.exports]
     root = %q
-`, s.h.Snapshotter, s.h.SnapshotsSocket(), s.h.Snapshotter, s.h.DaemonRoot()) + unpack("overlayfs") + unpack(s.h.Snapshotter)
+`, s.h.Snapshotter, s.h.SnapshotsSocket(), s.h.Snapshotter, s.h.DaemonRoot()) +
+		unpack("overlayfs") + unpack(s.h.Snapshotter)
 }
 
 // criConfig is what pods on the network of the host need. restrict_oom_score_adj keeps CRI from lowering the OOM
@@ -121,5 +122,6 @@ snapshotter = %q
 [log]
 level = "debug"
 format = "text"
-`, s.h.DaemonRoot(), s.h.SnapshotsSocket(), s.h.ControlSocket(), s.h.Path("containerd.sock"), s.h.Snapshotter) + s.h.opts.daemonConfig
+`, s.h.DaemonRoot(), s.h.SnapshotsSocket(), s.h.ControlSocket(), s.h.Path("containerd.sock"), s.h.Snapshotter) +
+		s.h.opts.daemonConfig
 }

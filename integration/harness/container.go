@@ -229,7 +229,7 @@ func (c *Container) Delete() {
 }
 
 // finish waits for the end of a process, removes it and collects what it wrote. A containerd that is restarted
-// meanwhile does not disturb it.
+// in the meantime does not disturb it.
 func finish(ctx context.Context, p containerd.Process, out outputFiles) (Result, error) {
 	var code uint32
 	// The wait itself has no deadline but the test's: only a lost connection is tried again.

@@ -96,7 +96,7 @@ func (h *Harness) Snapshots() snapshots.Snapshotter {
 	return h.client.SnapshotService(h.Snapshotter)
 }
 
-// CollectGarbage makes containerd remove what nothing refers to any more, and returns when it has.
+// CollectGarbage makes containerd remove what nothing refers to any longer, and returns when it has.
 func (h *Harness) CollectGarbage() {
 	h.t.Helper()
 	lease, err := h.client.LeasesService().Create(h.Context(), leases.WithID(h.unique("collect")))

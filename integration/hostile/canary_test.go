@@ -158,7 +158,7 @@ func needRoot(t *testing.T) {
 	inprocess.NeedRoot(t, "devices and attributes")
 }
 
-// full tells whether the heavy attempts are made, too.
+// full reports whether the heavy attempts are made, too.
 func full() bool { return os.Getenv("MOLT_HOSTILE") == "full" }
 
 func check(t *testing.T, err error) {

@@ -90,6 +90,22 @@ var system = map[string][3]string{
 	"usr/lib/python3/x.py":                          three("1\n", "22\n", "1\n"),
 	"usr/lib/python3/__pycache__/x.cpython-311.pyc": bodies("\xa7\x0d\x0d\x0a\x00\x00\x00\x00"),
 	"usr/lib/locale/locale-archive":                 bodies("x"),
+	"etc/apt/sources.list":                          three("deb http://a x main\n", "", "deb http://b x main\n"),
+	"etc/apt/sources.list.d/x.sources": three(
+		"", "Types: deb\nURIs: http://a\nSuites: y\nComponents: main\n", "",
+	),
+	"etc/apk/repositories":                               three("http://a/v1/main\n", "http://a/v2/main\n", "http://b/v1/main\n"),
+	"usr/share/molt/renames.d/x":                         three("", "/etc/default/x a -> b\n", ""),
+	"usr/lib/python3/dist-packages/p-1.dist-info/RECORD": bodies("p/__init__.py,,\n"),
+	"usr/lib/python3/dist-packages/p-1.dist-info/METADATA": three(
+		"Name: p\nVersion: 1\n", "Name: p\nVersion: 1\n", "Name: p\nVersion: 1\n",
+	),
+	"usr/lib/python3/dist-packages/p/__init__.py":   lines("python"),
+	"usr/local/lib/node_modules/n/package.json":     three(`{"version": "1"}`, `{"version": "2"}`, `{"version": "3"}`),
+	"srv/node_modules/.package-lock.json":           three(`{"a": 1}`, `{"a": 2}`, `{"a": 3}`),
+	"var/lib/postgresql/15/main/PG_VERSION":         three("", "", "15\n"),
+	"var/lib/gems/3.1.0/specifications/g-1.gemspec": three("1\n", "2\n", "3\n"),
+	"srv/repo/.git/HEAD":                            three("ref: a\n", "ref: b\n", "ref: c\n"),
 	"etc/shells":                                    three("/bin/sh\n", "/bin/sh\n/bin/dash\n", "/bin/sh\n/bin/zsh\n"),
 }
 

@@ -93,7 +93,7 @@ func (w treeWriter) writeFile(file, name string, info fs.FileInfo) error {
 
 func (w treeWriter) writeEntry(e Entry) error { return w.tw.WriteHeader(&e.Header) }
 
-// opaque tells whether overlayfs marked a directory as hiding what lies below it.
+// opaque reports whether overlayfs marked a directory as hiding what lies below it.
 func opaque(file string) bool {
 	value := make([]byte, 1)
 	n, err := unix.Lgetxattr(file, "trusted.overlay.opaque", value)

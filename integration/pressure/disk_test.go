@@ -223,7 +223,7 @@ func TestFullMerge(t *testing.T) {
 	})
 }
 
-// frozen counts the storage nodes that nothing is written to any more.
+// frozen counts the storage nodes that nothing is written to any longer.
 func (w *world) frozen() (n int) {
 	w.State().Graph(func(g *dag.Graph) {
 		for _, node := range g.Nodes() {

@@ -34,7 +34,7 @@ func TestReadOnlyRunning(t *testing.T) {
 		t.Errorf("walk shows %d keys", seen)
 	}
 	if err := w.Close(); err != nil {
-		t.Logf("close: %v", err) // what it could not write any more is no news
+		t.Logf("close: %v", err) // what it could not write any longer is no news
 	}
 	run(t, "umount", w.disk)
 	run(t, "cp", "--sparse=always", w.image, w.image+".again") // as another disk: somebody else may keep the first one mounted

@@ -174,7 +174,7 @@ func (w *world) intact(want string) {
 }
 
 // digestOf returns a digest of a whole tree: names, kinds, permissions, owners, times, attributes and contents. Nodes that are
-// merged meanwhile get a link to each file, which changes the time that tar goes by to find out whether a file is being written.
+// merged in the meantime get a link to each file, which changes the time that tar goes by to find out whether a file is being written.
 func digestOf(dir string) (digest string, err error) {
 	for range 10 {
 		sum := sha256.New()

@@ -43,7 +43,7 @@ func (c *client) late(name string) (operation, error) {
 	}, nil
 }
 
-// meanwhile draws what is done between the answer to Mounts and the mount.
+// in the meantime draws what is done between the answer to Mounts and the mount.
 func (c *client) meanwhile(name string) (operation, error) {
 	switch c.random.IntN(7) {
 	case 0:

@@ -4,11 +4,11 @@
 // Package accounts merges the account files of a system (passwd, shadow, group, gshadow, subuid, subgid) as one
 // transaction: by name, field by field, with what both sides come from.
 //
-// The user's side wins where both changed a field; secrets that the user set are never replaced. Memberships are sets.
-// Records that are not understood (comments, NIS lines, malformed lines) are preserved byte for byte. Who has an id on
-// the user's side keeps it, because files belong to it; where the base uses that id for somebody else, or another id
-// for the same name, the base's files must follow: Result.UIDs and Result.GIDs say how. An account that the base dropped
-// stays as long as files of the user belong to it.
+// The user's side wins where both changed a field; secrets that the user set are never replaced. Memberships are
+// sets. Records that are not understood (comments, NIS lines, malformed lines) are preserved byte for byte. Who has
+// an id on the user's side keeps it, because files belong to it; where the base uses that id for somebody else, or
+// another id for the same name, the base's files must follow: Result.UIDs and Result.GIDs say how. An account that
+// the base dropped stays as long as files of the user belong to it.
 package accounts
 
 import (
@@ -58,8 +58,8 @@ func Paths() []string {
 // Files holds the contents of the account files by File; nil means that there is no such file.
 type Files [fileCount][]byte
 
-// Busy holds the ids that own files of the user. No account gets one of them, and an account of the user that has one of
-// them stays.
+// Busy holds the ids that own files of the user. No account gets one of them, and an account of the user that has one
+// of them stays.
 type Busy struct{ UIDs, GIDs map[uint32]bool }
 
 // Note is something that a person may want to know about the merge.
@@ -74,14 +74,15 @@ type Result struct {
 	// UIDs and GIDs map ids as the new base has them to those of the result, where they differ: files of the new base
 	// that belong to the first must belong to the second.
 	UIDs, GIDs map[uint32]uint32
-	// StandingUIDs and StandingGIDs are the same for ids that differed before: only files of the new base that the old one
-	// did not have, or had with another owner, must follow.
+	// StandingUIDs and StandingGIDs are the same for ids that differed before: only files of the new base that the old
+	// one did not have, or had with another owner, must follow.
 	StandingUIDs, StandingGIDs map[uint32]uint32
-	// Kept holds the accounts and groups that the new base dropped and that stay because files of the user belong to them.
+	// Kept holds the accounts and groups that the new base dropped and that stay because files of the user belong to
+	// them.
 	Kept  []Account
 	Notes []Note
-	// Shared says which accounts of the new base have the id of somebody else, because no id is free: files of one would
-	// belong to the other.
+	// Shared says which accounts of the new base have the id of somebody else, because no id is free: files of one
+	// would belong to the other.
 	Shared []Note
 }
 
@@ -165,7 +166,8 @@ func (m *merger) presence(f, companion File) map[string]bool {
 	return out
 }
 
-// keepOwners keeps those whom the base dropped but whose id owns files of the user, unless somebody else with that id stays.
+// keepOwners keeps those whom the base dropped but whose id owns files of the user, unless somebody else with that id
+// stays.
 func (m *merger) keepOwners(f File, present map[string]bool, busy map[uint32]bool) {
 	t := m.files[f]
 	names := t.u.names()

@@ -38,7 +38,8 @@ func (m *merger) mergeFields(f File, name string) []string {
 	o, stored, u := t.o.get(name), t.n.get(name), t.u.get(name)
 	n := m.translated(f, t.n.records[t.n.index[name]]).fields
 	if f == Passwd && o != nil && m.sameGroup(o[groupID], stored[groupID]) {
-		n[groupID] = o[groupID] // it means what it meant: that the user gave the group another id is no change of the base's
+		// it means what it meant: that the user gave the group another id is no change of the base's
+		n[groupID] = o[groupID]
 	}
 	out := slices.Clone(u)
 	for i, kind := range fieldKinds[f] {
@@ -63,13 +64,14 @@ func (m *merger) mergeFields(f File, name string) []string {
 // groupID is the field in which a user has the gid of the primary group.
 const groupID = 3
 
-// sameGroup tells whether a gid in the old base and one in the new base are the same number and mean the same groups.
+// sameGroup reports whether a gid in the old base and one in the new base are the same number and mean the same groups.
 func (m *merger) sameGroup(o, n string) bool {
 	groups := m.files[Group]
 	return o == n && slices.Equal(groups.o.withID(uint32Of(o)), groups.n.withID(uint32Of(n)))
 }
 
-// mergeSets merges comma-separated names: the user's, in their order, with what the base added and without what it removed.
+// mergeSets merges comma-separated names: the user's, in their order, with what the base added and without what it
+// removed.
 func mergeSets(o, n, u string) string {
 	switch o {
 	case n:

@@ -11,8 +11,8 @@ const (
 	firstUserID, lastUserID     = 1000, 59999
 )
 
-// mapIDs decides which id each name has in the result and returns the maps from the new base's ids to the result's, where
-// they differ: those that are new, and those that were so before. The id is field 2 of both passwd and group.
+// mapIDs decides which id each name has in the result and returns the maps from the new base's ids to the result's,
+// where they differ: those that are new, and those that were so before. The id is field 2 of both passwd and group.
 func (m *merger) mapIDs(f File, present map[string]bool, busy map[uint32]bool) (out, standing map[uint32]uint32) {
 	t := m.files[f]
 	out, standing = make(map[uint32]uint32), make(map[uint32]uint32)
@@ -50,8 +50,8 @@ func (m *merger) mapIDs(f File, present map[string]bool, busy map[uint32]bool) (
 }
 
 // mapCommon maps the ids of names that both the new base and the user have: the user's stands. Where the base did not
-// change its id, the difference is older: the user's doing, or that of an earlier merge. Then only new files of the base
-// have to follow.
+// change its id, the difference is older: the user's doing, or that of an earlier merge. Then only new files of the
+// base have to follow.
 func (m *merger) mapCommon(f File, present map[string]bool, out, standing map[uint32]uint32) {
 	t := m.files[f]
 	for _, name := range t.n.names() {
@@ -67,7 +67,11 @@ func (m *merger) mapCommon(f File, present map[string]bool, out, standing map[ui
 			continue
 		}
 		if other, mapped := out[base]; mapped && other != user {
-			m.note(f, name, fmt.Sprintf("keeps id %d; the base's files of id %d go to id %d, as those of another name", user, base, other))
+			m.note(
+				f, name,
+				fmt.Sprintf("keeps id %d; the base's files of id %d go to id %d, as those of another name", user, base,
+					other),
+			)
 			continue
 		}
 		out[base] = user
@@ -75,7 +79,7 @@ func (m *merger) mapCommon(f File, present map[string]bool, out, standing map[ui
 	}
 }
 
-// collides tells whether the user has an id for somebody else than the new base, who is in the result or has files.
+// collides reports whether the user has an id for somebody else than the new base, who is in the result or has files.
 // Accounts that share an id on purpose (root and toor) do not collide.
 func (m *merger) collides(f File, id uint32, present map[string]bool, busy bool) bool {
 	t := m.files[f]

@@ -82,8 +82,8 @@ func (m *merger) arrivals(f File) []record {
 	return out
 }
 
-// present tells whether a record is in the result. shadow follows passwd and gshadow follows group, so that the pairs stay
-// consistent; records without a counterpart, and those of subuid and subgid, are decided on their own.
+// present reports whether a record is in the result. shadow follows passwd and gshadow follows group, so that the pairs
+// stay consistent; records without a counterpart, and those of subuid and subgid, are decided on their own.
 func (m *merger) present(f File, name string) bool {
 	t := m.files[f]
 	switch f {
@@ -147,7 +147,8 @@ func translate(field string, maps ...map[uint32]uint32) string {
 	return field
 }
 
-// freeRange returns the start for a range of subordinate ids: its own, or behind all others if it overlaps one of the user's.
+// freeRange returns the start for a range of subordinate ids: its own, or behind all others if it overlaps one of the
+// user's.
 func (m *merger) freeRange(f File, fields []string) string {
 	t := m.files[f]
 	start, _ := strconv.ParseUint(fields[1], 10, 32) // split made sure that these are numbers
@@ -191,7 +192,7 @@ func render(records []record) []byte {
 	return out.Bytes()
 }
 
-// sameRecords tells whether two files hold the same lines, in whatever order: then the existing one is as good.
+// sameRecords reports whether two files hold the same lines, in whatever order: then the existing one is as good.
 func sameRecords(a, b []byte) bool {
 	if b == nil {
 		return false

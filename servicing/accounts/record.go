@@ -76,7 +76,7 @@ func (db *database) get(name string) []string {
 	return nil
 }
 
-// same tells whether both have the same record of that name, or none.
+// same reports whether both have the same record of that name, or none.
 func (db *database) same(other *database, name string) bool {
 	return slices.Equal(db.get(name), other.get(name))
 }

@@ -1,9 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apk understands the database of Alpine's package manager well enough to merge two of them that come from a third:
-// which packages there are, whose version counts, which files and scripts are theirs, and whether what comes out is
-// consistent. It is about contents only and reads no files.
+// Package apk understands the database of Alpine's package manager well enough to merge two of them that come from a
+// third: which packages there are, whose version counts, which files and scripts are theirs, and whether what comes
+// out is consistent. It is about contents only and reads no files.
 //
 // What is not understood is preserved: records are carried over verbatim.
 package apk
@@ -25,7 +25,10 @@ type Database struct {
 func Parse(content []byte) *Database {
 	db := &Database{}
 	for _, record := range records(string(content)) {
-		p := &unit.Package{Name: get(record, 'P'), Arch: get(record, 'A'), Version: get(record, 'V'), State: unit.Installed, Record: record}
+		p := &unit.Package{
+			Name: get(record, 'P'), Arch: get(record, 'A'), Version: get(record, 'V'), State: unit.Installed,
+			Record: record,
+		}
 		if p.Name == "" || p.Version == "" {
 			db.unknown = append(db.unknown, record)
 			continue
@@ -56,8 +59,8 @@ func records(content string) []string {
 	return out
 }
 
-// get returns the value of the first line with a key, "" when there is none. The lines about the package itself come before
-// those about its files.
+// get returns the value of the first line with a key, "" when there is none. The lines about the package itself come
+// before those about its files.
 func get(record string, key byte) string {
 	for line := range strings.SplitSeq(record, "\n") {
 		if len(line) > 1 && line[0] == key && line[1] == ':' {
@@ -88,8 +91,8 @@ func Render(choices []unit.Choice, base, user *Database) []byte {
 // Checksum returns what identifies the archive that a package was installed from.
 func Checksum(p *unit.Package) string { return get(p.Record, 'C') }
 
-// Broken returns why a package is not as it should be, as the database notes it: "" when it is, else letters, f for files
-// that are missing, s for a script that failed.
+// Broken returns why a package is not as it should be, as the database notes it: "" when it is, else letters, f for
+// files that are missing, s for a script that failed.
 func Broken(p *unit.Package) string { return get(p.Record, 'f') }
 
 // Files returns the paths of a package, directories among them, relative to the root.
@@ -99,8 +102,8 @@ func Files(p *unit.Package) []string {
 	return out
 }
 
-// Digests returns the digests of a package's files, by path, as the database writes them: "Q1" and the SHA-1 in base64, or
-// "Q2" and the SHA-256.
+// Digests returns the digests of a package's files, by path, as the database writes them: "Q1" and the SHA-1 in
+// base64, or "Q2" and the SHA-256.
 func Digests(p *unit.Package) map[string]string {
 	out := make(map[string]string)
 	each(p, func(name, digest string) {

@@ -52,8 +52,8 @@ func relations(text string) []relation {
 	return out
 }
 
-// holds tells whether a version satisfies the relation. Nothing with a version is satisfied by something without, or by one
-// that cannot be compared.
+// holds reports whether a version satisfies the relation. Nothing with a version is satisfied by something without, or
+// by one that cannot be compared.
 func (r relation) holds(version string) bool {
 	switch {
 	case r.operator == "":

@@ -5,6 +5,9 @@ package apk
 
 import (
 	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
 	"strconv"
 	"strings"
 
@@ -70,9 +73,47 @@ func text(field []byte) string {
 	return string(before)
 }
 
-// MergeScripts makes the archive of the scripts of the result's packages out of those of both sides. It reports false when
-// one of them is not understood.
+// MergeScripts makes the archive of the scripts of the result's packages out of those of both sides. It reports false
+// when one of them is not understood. The archive is compressed as the base's is: apk 3 reads no other one.
 func MergeScripts(choices []unit.Choice, base, user []byte) ([]byte, bool) {
+	base, compressed, okBase := unpacked(base)
+	user, _, okUser := unpacked(user)
+	if !okBase || !okUser {
+		return nil, false
+	}
+	out, ok := mergeArchives(choices, base, user)
+	if ok && compressed {
+		return packed(out)
+	}
+	return out, ok
+}
+
+// maxScripts is how large an archive may become when it is unpacked.
+const maxScripts = 256 << 20
+
+// unpacked returns an archive without its compression, and whether it had one.
+func unpacked(content []byte) (plain []byte, compressed, ok bool) {
+	if !bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
+		return content, false, true
+	}
+	r, err := gzip.NewReader(bytes.NewReader(content))
+	if err != nil {
+		return nil, true, false
+	}
+	plain, err = io.ReadAll(io.LimitReader(r, maxScripts+1))
+	return plain, true, err == nil && len(plain) <= maxScripts
+}
+
+// packed compresses an archive, always in the same way.
+func packed(content []byte) ([]byte, bool) {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, err := w.Write(content)
+	err = errors.Join(err, w.Close())
+	return out.Bytes(), err == nil
+}
+
+func mergeArchives(choices []unit.Choice, base, user []byte) ([]byte, bool) {
 	ofBase, okBase := members(base)
 	ofUser, okUser := members(user)
 	if !okBase || !okUser {

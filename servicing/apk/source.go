@@ -18,8 +18,8 @@ func Source(p *unit.Package) unit.Source {
 	return unit.Source{Name: cmp.Or(get(p.Record, 'o'), p.Name), Version: p.Version}
 }
 
-// OtherLibrary reports whether two versions of a package are two releases of the C library. What is built for one release need not
-// run with an earlier one.
+// OtherLibrary reports whether two versions of a package are two releases of the C library. What is built for one
+// release need not run with an earlier one.
 func OtherLibrary(a, b *unit.Package) bool {
 	release := func(p *unit.Package) string { upstream, _, _ := strings.Cut(p.Version, "-r"); return upstream }
 	return Source(a).Name == cLibrary && release(a) != release(b)

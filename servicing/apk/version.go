@@ -17,8 +17,8 @@ import (
 // ErrVersion is wrapped by the error of Compare when a version cannot be understood.
 var ErrVersion = errors.New("not a version")
 
-// Compare compares versions as apk does since 2.14: negative when a is lower than b, 0 when they are equal. Before, it took
-// 1.0_rc1 for higher than 1.0.
+// Compare compares versions as apk does since 2.14: negative when a is lower than b, 0 when they are equal. Before,
+// it took 1.0_rc1 for higher than 1.0.
 func Compare(a, b string) (int, error) { return compareVersions(a, b, false) }
 
 // compareVersions compares versions; fuzzy takes all for equal to b that begin as b does, as 1.2.3-r1 and 1.2.
@@ -65,7 +65,9 @@ const (
 )
 
 // form is what a version looks like: 1.2.3b_rc4_p5~c0ffee-r6.
-var form = regexp.MustCompile(`^([0-9]+)((?:\.[0-9]+)*)([a-z])?((?:_(?:alpha|beta|pre|rc|cvs|svn|git|hg|p)[0-9]*)*)(~[0-9a-f]+)?(-r[0-9]+)?$`)
+var form = regexp.MustCompile(
+	`^([0-9]+)((?:\.[0-9]+)*)([a-z])?((?:_(?:alpha|beta|pre|rc|cvs|svn|git|hg|p)[0-9]*)*)(~[0-9a-f]+)?(-r[0-9]+)?$`,
+)
 
 // suffixes are in their order; those up to rc are of what comes before the version.
 var suffixes = []string{"alpha", "beta", "pre", "rc", "cvs", "svn", "git", "hg", "p"}
@@ -107,7 +109,7 @@ func tokens(version string) ([]token, error) {
 	return append(out, token{kind: end}), nil
 }
 
-// before tells whether it makes a version one that comes before the one without it.
+// before reports whether it makes a version one that comes before the one without it.
 func (t token) before() bool {
 	return t.kind == suffix && slices.Index(suffixes, t.text) <= slices.Index(suffixes, "rc")
 }

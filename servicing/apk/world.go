@@ -5,8 +5,8 @@ package apk
 
 import "strings"
 
-// MergeWorld merges what is asked for three-way by name: the user's with what the base added or changed and without what it
-// removed. Where both changed a name, the user's stands.
+// MergeWorld merges what is asked for three-way by name: the user's with what the base added or changed and without
+// what it removed. Where both changed a name, the user's stands.
 func MergeWorld(old, base, user []byte) []byte {
 	o, n, u := wishes(old), wishes(base), wishes(user)
 	var out []string

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package cacerts knows how the store of trusted certificates is made of certificate files: the bundle, as Debian's
-// update-ca-certificates does it, and the links by which OpenSSL finds a certificate, as openssl rehash does. It is about
-// contents only and reads no files.
+// update-ca-certificates does it, and the links by which OpenSSL finds a certificate, as openssl rehash does. It is
+// about contents only and reads no files.
 package cacerts
 
 import (
@@ -45,7 +45,9 @@ func Selected(config []byte) []string {
 
 // StoreName returns the name of the link in the store to the certificate file with a path.
 func StoreName(file string) string {
-	name := strings.NewReplacer(" ", "_", "(", "=", ")", "=", ",", "_").Replace(strings.TrimSuffix(path.Base(file), ".crt"))
+	name := strings.NewReplacer(
+		" ", "_", "(", "=", ")", "=", ",", "_",
+	).Replace(strings.TrimSuffix(path.Base(file), ".crt"))
 	return name + ".pem"
 }
 
@@ -75,9 +77,9 @@ func decode(content []byte) [][]byte {
 	}
 }
 
-// Merge makes the bundle of the result: of the trusted files in their order, with what the user put into the bundle by hand
-// and without what the user took out of it. available are all files that the user had. A system without files has nothing but
-// the bundle: then it is the base's with the same changes.
+// Merge makes the bundle of the result: of the trusted files in their order, with what the user put into the bundle
+// by hand and without what the user took out of it. available are all files that the user had. A system without files
+// has nothing but the bundle: then it is the base's with the same changes.
 func Merge(old, base, user []byte, trusted, available [][]byte) []byte {
 	inOld, inUser, had := set(old), set(user), set(available...)
 	gone := func(c Certificate) bool { return inOld[c] && !inUser[c] && (had[c] || len(trusted) == 0) }

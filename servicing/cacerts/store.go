@@ -17,20 +17,21 @@ type File struct {
 	Content []byte
 }
 
-// IsHash tells whether a name in the store is that of a link by the hash of a subject: eight digits and a number.
+// IsHash reports whether a name in the store is that of a link by the hash of a subject: eight digits and a number.
 func IsHash(name string) bool {
 	hash, number, ok := strings.Cut(name, ".")
-	return ok && len(hash) == 8 && strings.Trim(hash, "0123456789abcdef") == "" && number != "" && strings.Trim(number, "0123456789") == ""
+	return ok && len(hash) == 8 && strings.Trim(hash, "0123456789abcdef") == "" &&
+		number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// IsCertificate tells whether a name in the store is one that openssl rehash looks at.
+// IsCertificate reports whether a name in the store is one that openssl rehash looks at.
 func IsCertificate(name string) bool {
 	return slices.Contains([]string{".pem", ".crt", ".cer", ".crl"}, path.Ext(name))
 }
 
-// Links returns which links to certificate files the store lacks, by name with their targets, and which it has too many,
-// with "": those to files of the system's or the user's certificates that are not trusted. links holds the names in the store
-// with the targets of those that are links.
+// Links returns which links to certificate files the store lacks, by name with their targets, and which it has too
+// many, with "": those to files of the system's or the user's certificates that are not trusted. links holds the
+// names in the store with the targets of those that are links.
 func Links(links map[string]string, trusted []string) map[string]string {
 	out := make(map[string]string)
 	known := make(map[string]bool)
@@ -49,8 +50,8 @@ func Links(links map[string]string, trusted []string) map[string]string {
 	return out
 }
 
-// Rehash returns which links by hashes the store lacks, with their targets, and which it has too many, with "". Of files with
-// the same certificate, the first has a link; a link that is right keeps its number.
+// Rehash returns which links by hashes the store lacks, with their targets, and which it has too many, with "". Of
+// files with the same certificate, the first has a link; a link that is right keeps its number.
 func Rehash(files []File, links map[string]string) map[string]string {
 	missing := make(map[string]string) // by file, the hash
 	seen := make(map[Certificate]bool)

@@ -14,8 +14,8 @@ import (
 	"unicode/utf16"
 )
 
-// Subject returns the hash of the subject of the certificate in a PEM file, eight hexadecimal digits, as openssl rehash has
-// it. It reports false for a file that does not hold exactly one certificate.
+// Subject returns the hash of the subject of the certificate in a PEM file, eight hexadecimal digits, as openssl
+// rehash has it. It reports false for a file that does not hold exactly one certificate.
 func Subject(content []byte) (string, bool) {
 	all := decode(content)
 	if len(all) != 1 {
@@ -30,7 +30,8 @@ func Subject(content []byte) (string, bool) {
 }
 
 // subject returns the canonical form of a certificate's subject: the names in it one after the other, their values in
-// UTF-8, in lower case, with single spaces. Only the structure on the way there is looked at: old certificates break rules.
+// UTF-8, in lower case, with single spaces. Only the structure on the way there is looked at: old certificates break
+// rules.
 func subject(der []byte) ([]byte, bool) {
 	var certificate, tbs asn1.RawValue
 	if _, err := asn1.Unmarshal(der, &certificate); err != nil || !certificate.IsCompound {

@@ -69,7 +69,8 @@ func (c *checker) checkNewNames(k ids.Kind, files map[uint32]int) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(files)) {
 		if len(before[id]) == 0 && len(after[id]) > 0 && files[id] > 0 {
-			c.find(policy.ConcernAccount, k.Path(), "", "%s of the storage belong to the %s %d, who had no name and is %s now",
+			c.find(policy.ConcernAccount, k.Path(), "",
+				"%s of the storage belong to the %s %d, who had no name and is %s now",
 				ids.FilesIn(files[id]), k.What, id, after[id][0])
 		}
 	}
@@ -106,14 +107,15 @@ func (c *checker) checkPackageFiles() error {
 				others = fmt.Sprintf(", with %d more of that package", n)
 			}
 			c.find(
-				policy.ConcernPackageFiles, gone[0], choice.Key, "of the package %s is not there any more%s", choice.Key, others,
+				policy.ConcernPackageFiles, gone[0], choice.Key, "of the package %s is not there any more%s",
+				choice.Key, others,
 			)
 		}
 	}
 	return nil
 }
 
-// lostPath reports whether something was at a path and is not any more, not even by way of a directory that is a link
+// lostPath reports whether something was at a path and is not any longer, not even by way of a directory that is a link
 // now.
 func (c *checker) lostPath(name string) (bool, error) {
 	before, err := c.before.At(name)

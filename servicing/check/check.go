@@ -46,6 +46,7 @@ type checker struct {
 	before, after *sides.Scene
 	programs      [2]*loader        // before and after
 	modules       map[string]string // directories of modules, with a path that shows that they are in use
+	clusters      map[string]bool   // directories that PostgreSQL wrote
 	findings      []report.CheckFinding
 }
 
@@ -53,19 +54,20 @@ type checker struct {
 func Find(ctx context.Context, in Input) ([]report.CheckFinding, error) {
 	c := &checker{
 		in: in, before: sides.NewScene(in.Views.User, nil), after: sides.NewScene(in.Views.Plain, in.Effects),
-		modules: make(map[string]string),
+		modules: make(map[string]string), clusters: make(map[string]bool),
 	}
 	c.programs = [2]*loader{newLoader(c.before), newLoader(c.after)}
 	if err := in.Views.Said.Walk(ctx, c.visit); err != nil {
 		return nil, fmt.Errorf("check the result: %w", err)
 	}
-	for _, check := range []func() error{c.checkModules, c.checkAccounts, c.checkPackageFiles} {
+	for _, check := range []func() error{c.checkModules, c.checkServers, c.checkAccounts, c.checkPackageFiles} {
 		if err := check(); err != nil {
 			return nil, fmt.Errorf("check the result: %w", err)
 		}
 	}
 	slices.SortFunc(c.findings, func(a, b report.CheckFinding) int {
-		return cmp.Or(sides.ComparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check), cmp.Compare(a.Message, b.Message))
+		return cmp.Or(sides.ComparePaths(a.Path, b.Path), cmp.Compare(a.Check, b.Check),
+			cmp.Compare(a.Message, b.Message))
 	})
 	return slices.CompactFunc(c.findings, func(a, b report.CheckFinding) bool {
 		return a.Path == b.Path && a.Check == b.Check && a.Message == b.Message
@@ -154,11 +156,12 @@ func (c *checker) look(change tree.Change) error {
 		return c.checkLink(t, o)
 	default:
 		c.noteModules(t)
+		c.noteCluster(t.Path)
 		return c.checkExecutable(t, o)
 	}
 }
 
-// checkLink finds a link that leads nowhere any more.
+// checkLink finds a link that leads nowhere any longer.
 func (c *checker) checkLink(t sides.Three, o sides.Outcome) error {
 	if o.Link != t.U.Link || c.ignores(policy.ConcernLink) {
 		return nil

@@ -240,7 +240,8 @@ func (l *loader) searched(f *elfdeps.File, at string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.dirs = append(configured, "lib64", "usr/lib64", "lib", "usr/lib", "lib32", "usr/lib32", "libx32", "usr/libx32")
+		l.dirs = append(configured, "lib64", "usr/lib64", "lib", "usr/lib", "lib32", "usr/lib32", "libx32",
+			"usr/libx32")
 	}
 	out = append(out, l.dirs...)
 	if triplet := multiarch(f.Kind); triplet != "" {

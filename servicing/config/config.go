@@ -1,9 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config merges structured configuration files by key where a merge by lines cannot: the user's file gets what the
-// base changed, and every byte of everything else stays as it is, comments, order and spaces included. What comes out is
-// read again, and must say what it shall; else there is no merge.
+// Package config merges structured configuration files by key where a merge by lines cannot: the user's file gets
+// what the base changed, and every byte of everything else stays as it is, comments, order and spaces included. What
+// comes out is read again, and must say what it shall; else there is no merge.
 package config
 
 import (
@@ -16,9 +16,10 @@ import (
 
 // The reasons why there is no merged file.
 var (
-	// ErrConflict tells that both sides changed one key to something else.
+	// ErrConflict reports that both sides changed one key to something else.
 	ErrConflict = errors.New("both sides changed one key")
-	// ErrForm tells that one of the files is not understood, too large, or of a form in which keys cannot be told apart.
+	// ErrForm reports that one of the files is not understood, too large, or of a form in which keys cannot be told
+	// apart.
 	ErrForm = errors.New("not a file that can be merged by key")
 )
 
@@ -82,7 +83,7 @@ func (f Format) Merge(old, base, user []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Agrees tells whether a merged file says, by key, what it shall.
+// Agrees reports whether a merged file says, by key, what it shall.
 func (f Format) Agrees(merged, old, base, user []byte) error {
 	want, err := f.expected(old, base, user)
 	if err != nil {
@@ -95,8 +96,8 @@ func (f Format) Agrees(merged, old, base, user []byte) error {
 	return nil
 }
 
-// Sound tells whether a file that was merged otherwise is understood, and has no key more than once that neither side has
-// more than once.
+// Sound reports whether a file that was merged otherwise is understood, and has no key more than once that neither side
+// has more than once.
 func (f Format) Sound(merged, base, user []byte) bool {
 	if _, err := f.says(merged); err != nil || f.values != nil || f.entries == nil {
 		return err == nil // a key that is there twice is not understood
@@ -224,9 +225,10 @@ func (f Format) parse(content []byte) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
+	separated := func(part string) bool { return strings.Contains(part, separator) }
 	for i := range all {
 		e := &all[i]
-		if len(e.path) > maxDepth || slices.ContainsFunc(e.path, func(part string) bool { return strings.Contains(part, separator) }) {
+		if len(e.path) > maxDepth || slices.ContainsFunc(e.path, separated) {
 			return nil, ErrForm
 		}
 		if known := d.byKey[e.key()]; known != nil {

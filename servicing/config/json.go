@@ -238,8 +238,8 @@ func changeJSON(o, n *jsonText, user []byte, m *member) (splice, bool, error) {
 	return n.addTo(u, in, m), true, nil
 }
 
-// addTo returns how a member gets into an object of the user's: behind its last neighbour that is there, with the space that
-// separates members there.
+// addTo returns how a member gets into an object of the user's: behind its last neighbour that is there, with the
+// space that separates members there.
 func (t *jsonText) addTo(u *jsonText, in *object, m *member) splice {
 	text := t.content[m.begin:m.end]
 	if len(in.members) == 0 {

@@ -51,7 +51,8 @@ func (f Format) mergeLines(old, base, user []byte) ([]byte, error) {
 func (e *edit) change(in *entry) error {
 	was, have := e.o.byKey[in.key()], e.u.byKey[in.key()]
 	switch {
-	case in.container && have != nil, was != nil && was.value == in.value && !in.container, have != nil && have.value == in.value:
+	case in.container && have != nil, was != nil && was.value == in.value && !in.container,
+		have != nil && have.value == in.value:
 		return nil
 	case in.container && was != nil:
 		return nil // the user removed it; a change in it is a conflict
@@ -70,7 +71,7 @@ func (e *edit) change(in *entry) error {
 	return nil
 }
 
-// inserted tells whether what an entry is in was put in as a whole.
+// inserted reports whether what an entry is in was put in as a whole.
 func (e *edit) inserted(in *entry) bool {
 	for depth := 1; depth < len(in.path); depth++ {
 		if _, ok := e.at[strings.Join(in.path[:depth], separator)]; ok {

@@ -12,8 +12,8 @@ import (
 // Renaming is a key that has another name now, in a section, or outside of all where that is empty.
 type Renaming struct{ Section, From, To string }
 
-// Renamed returns a file in which a key has its other name. It returns the file as it is where there is no such key, or one of
-// the other name, or where the format does not keep to lines.
+// Renamed returns a file in which a key has its other name. It returns the file as it is where there is no such key,
+// or one of the other name, or where the format does not keep to lines.
 func (f Format) Renamed(content []byte, r Renaming) []byte {
 	if f.entries == nil || f.values != nil {
 		return content
@@ -36,8 +36,8 @@ func (f Format) Renamed(content []byte, r Renaming) []byte {
 	return []byte(strings.Join(d.lines, ""))
 }
 
-// PerhapsRenamed returns the keys that the user changed and the base dropped, each with the only new key of the base that has, in
-// the same section, the value which the key had before.
+// PerhapsRenamed returns the keys that the user changed and the base dropped, each with the only new key of the base
+// that has, in the same section, the value which the key had before.
 func (f Format) PerhapsRenamed(old, base, user []byte) (found []Renaming) {
 	var said [3]map[string]string
 	for i, content := range [][]byte{old, base, user} {
@@ -56,7 +56,8 @@ func (f Format) PerhapsRenamed(old, base, user []byte) (found []Renaming) {
 		var to []string
 		for candidate := range n {
 			in, other := splitKey(candidate)
-			if _, before := o[candidate]; !before && in == section && plain(n[candidate], other) == plain(o[key], name) {
+			if _, before := o[candidate]; !before && in == section &&
+				plain(n[candidate], other) == plain(o[key], name) {
 				to = append(to, other)
 			}
 		}

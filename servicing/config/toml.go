@@ -48,7 +48,7 @@ func tomlEntries(lines []string) ([]entry, error) {
 	return tomlExtents(out, append(starts, len(lines)), lines), nil
 }
 
-// within tells whether a table is in another one.
+// within reports whether a table is in another one.
 func within(table, name string) bool {
 	return strings.HasPrefix(name, strings.Trim(table, "[]")+".")
 }

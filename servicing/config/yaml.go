@@ -32,8 +32,8 @@ func yamlRoot(content []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-// plainYAML tells whether there are no anchors, aliases, merged mappings, keys that are no texts, keys that are there twice,
-// and nothing nested too deeply.
+// plainYAML reports whether there are no anchors, aliases, merged mappings, keys that are no texts, keys that are there
+// twice, and nothing nested too deeply.
 func plainYAML(n *yaml.Node, depth int) bool {
 	if depth > maxDepth || n.Anchor != "" || n.Kind == yaml.AliasNode {
 		return false
@@ -42,7 +42,8 @@ func plainYAML(n *yaml.Node, depth int) bool {
 	for i, child := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 0 {
 			key := child.Tag + child.Value
-			if child.Kind != yaml.ScalarNode || child.Tag == "!!merge" || seen[key] || strings.Contains(child.Value, "\n") {
+			if child.Kind != yaml.ScalarNode || child.Tag == "!!merge" || seen[key] ||
+				strings.Contains(child.Value, "\n") {
 				return false
 			}
 			seen[key] = true
@@ -75,9 +76,11 @@ func yamlMapping(mapping *yaml.Node, path []string, lines []string, end int) []e
 		if i+2 < len(mapping.Content) {
 			next = mapping.Content[i+2].Line - 1
 		}
-		e := entry{path: append(slices.Clip(path), key.Value), first: key.Line - 1, last: lastOf(lines, key.Line-1, next)}
+		e := entry{path: append(slices.Clip(path), key.Value), first: key.Line - 1,
+			last: lastOf(lines, key.Line-1, next)}
 		e.value = text(lines[e.first : e.last+1])
-		e.container = value.Kind == yaml.MappingNode && value.Style&yaml.FlowStyle == 0 && len(value.Content) > 0 && value.Line > key.Line
+		e.container = value.Kind == yaml.MappingNode && value.Style&yaml.FlowStyle == 0 &&
+			len(value.Content) > 0 && value.Line > key.Line
 		out = append(out, e)
 		if e.container {
 			out = append(out, yamlMapping(value, e.path, lines, next)...)
@@ -86,8 +89,8 @@ func yamlMapping(mapping *yaml.Node, path []string, lines []string, end int) []e
 	return out
 }
 
-// lastOf returns the last line of what begins at a line and ends before another: comments and empty lines belong to what
-// comes next.
+// lastOf returns the last line of what begins at a line and ends before another: comments and empty lines belong to
+// what comes next.
 func lastOf(lines []string, first, next int) int {
 	last := max(next-1, first)
 	for last > first && (strings.TrimSpace(lines[last]) == "" || isComment(lines[last])) {

@@ -4,10 +4,11 @@
 // Package diff3 merges two changed versions of a text with the version that both come from.
 //
 // It is the algorithm of Khanna, Kunal and Pierce ("A Formal Investigation of Diff3", 2007) with git's notion of a
-// conflict: changes that overlap or touch are in conflict unless both sides made the same one. It is stricter than git in
-// one respect: where equal lines make it ambiguous which place a change belongs to, all these places count as changed.
-// Whoever merges by hand sees what came out; here nobody looks, so a merge must not depend on a guess. A diff library
-// returns one of the shortest edit scripts; this needs to know what all of them have in common, so it finds its own.
+// conflict: changes that overlap or touch are in conflict unless both sides made the same one. It is stricter than
+// git in one respect: where equal lines make it ambiguous which place a change belongs to, all these places count as
+// changed. Whoever merges by hand sees what came out; here nobody looks, so a merge must not depend on a guess. A
+// diff library returns one of the shortest edit scripts; this needs to know what all of them have in common, so it
+// finds its own.
 //
 // Bytes are preserved: line ends (LF and CRLF) and a missing newline at the end are part of the lines.
 package diff3
@@ -21,12 +22,12 @@ import (
 
 // The reasons why there is no merged text.
 var (
-	// ErrConflict tells that both sides changed the same place, or places too close to tell apart.
+	// ErrConflict reports that both sides changed the same place, or places too close to tell apart.
 	ErrConflict = errors.New("changes overlap")
-	// ErrBinary tells that one of the versions holds a NUL byte.
+	// ErrBinary reports that one of the versions holds a NUL byte.
 	ErrBinary = errors.New("not a text")
-	// ErrTooLarge tells that one of the versions is larger than MaxSize or has more than MaxLines lines, or that there
-	// are thousands of changes.
+	// ErrTooLarge reports that one of the versions is larger than MaxSize or has more than MaxLines lines, or that
+	// there are thousands of changes.
 	ErrTooLarge = errors.New("too large to be merged as text")
 )
 
@@ -120,8 +121,8 @@ func reversed(in []int) []int {
 	return out
 }
 
-// wellFormed tells whether only the last line lacks its newline: a line without one that ends up in the middle would be
-// glued to the next.
+// wellFormed reports whether only the last line lacks its newline: a line without one that ends up in the middle would
+// be glued to the next.
 func wellFormed(all []string) bool {
 	for i, line := range all {
 		if i < len(all)-1 && !strings.HasSuffix(line, "\n") {

@@ -29,8 +29,8 @@ func hunks(o, side []int) ([]hunk, bool) {
 	return out, true
 }
 
-// region is a range of o, lo to hi, with all the changes in it. Its ends lie outside every hunk, or at the edge of one, so
-// that each side has a range that corresponds to it.
+// region is a range of o, lo to hi, with all the changes in it. Its ends lie outside every hunk, or at the edge of
+// one, so that each side has a range that corresponds to it.
 type region struct {
 	lo, hi int
 	a, b   span
@@ -55,7 +55,8 @@ func regions(a, b []hunk) []region {
 		h := (*next)[0]
 		*next = (*next)[1:]
 		if last := len(out) - 1; last < 0 || h.start > out[last].hi {
-			out = append(out, region{lo: h.start, hi: h.end, a: span{from: h.start + grownA}, b: span{from: h.start + grownB}})
+			out = append(out, region{lo: h.start, hi: h.end, a: span{from: h.start + grownA},
+				b: span{from: h.start + grownB}})
 		}
 		r := &out[len(out)-1]
 		r.hi = max(r.hi, h.end)

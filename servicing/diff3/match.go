@@ -3,7 +3,8 @@
 
 package diff3
 
-// The bounds on the work of one comparison: how many lines are inserted and deleted, and that times the lines there are.
+// The bounds on the work of one comparison: how many lines are inserted and deleted, and that times the lines there
+// are.
 const (
 	maxEdits = 2000
 	maxCost  = 100_000_000

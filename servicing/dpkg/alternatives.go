@@ -102,8 +102,8 @@ func (a *Alternatives) Render() []byte {
 	return []byte(strings.Join(append(lines, "", ""), "\n"))
 }
 
-// MergeAlternatives merges three-way by choice. current is what the name stands for on the user's side: if it was chosen by
-// hand and is not there any more, the result is automatic again.
+// MergeAlternatives merges three-way by choice. current is what the name stands for on the user's side: if it was
+// chosen by hand and is not there any longer, the result is automatic again.
 func MergeAlternatives(old, base, user *Alternatives, current string) *Alternatives {
 	out := &Alternatives{
 		Status:  choose(old.Status, base.Status, user.Status),
@@ -150,5 +150,6 @@ func (a *Alternatives) Best() string {
 	return best
 }
 
-// SlavesOf returns what the slaves stand for when the name stands for a path; those that are not in it stand for nothing.
+// SlavesOf returns what the slaves stand for when the name stands for a path; those that are not in it stand for
+// nothing.
 func (a *Alternatives) SlavesOf(path string) map[string]string { return a.Choices[path].slaves() }

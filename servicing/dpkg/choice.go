@@ -26,24 +26,33 @@ func Compare(a, b string) (int, error) {
 	return version.Compare(va, vb), nil
 }
 
-// Choose decides for each package of the three databases whose version counts, and merges what is wanted. Marks are the packages
-// that an earlier update kept.
+// Choose decides for each package of the three databases whose version counts, and merges what is wanted. Marks are
+// the packages that an earlier update kept.
 func Choose(old, base, user *Database, marks map[unit.Mark]bool) []unit.Choice {
 	out := unit.Choose(old.Packages, base.Packages, user.Packages, marks, Compare)
 	for i := range out {
-		if c := &out[i]; c.Effective != nil {
+		c := &out[i]
+		if c.Effective == nil && c.New == nil && marked(c.User) && !marked(c.Old) {
+			c.Effective = c.User
+		}
+		if c.Effective != nil {
 			c.Effective = withWant(c.Effective, want(c))
 		}
 	}
 	return out
 }
 
-// want merges the selection state: the user's if the user changed it. A package that the result has because the base has
-// it is not wanted away.
+// marked reports whether a database has a package only for what somebody wants of it: it is held, and not installed.
+func marked(p *unit.Package) bool { return p != nil && p.State == unit.Absent && p.Held }
+
+// want merges the selection state: the user's if the user changed it. A package that the result has because the base
+// has it is not wanted away. A hold of a package that was not installed stays when the base brings it.
 func want(c *unit.Choice) string {
 	switch {
 	case c.User == nil:
 		return wanted(c.Effective)
+	case marked(c.User) && !marked(c.Old):
+		return wanted(c.User)
 	case c.New == nil, c.Old == nil && c.User.Installed() == c.Effective.Installed():
 		return wanted(c.User)
 	case c.Old != nil && wanted(c.User) != wanted(c.Old) && c.User.Installed() == c.Effective.Installed():

@@ -53,7 +53,7 @@ func withWant(p *unit.Package, want string) *unit.Package {
 }
 
 // Conffiles returns the digests (MD5, in hex) of a package's configuration files as they were shipped, by path
-// without the leading slash. Obsolete ones, which the version does not have any more, are among them.
+// without the leading slash. Obsolete ones, which the version does not have any longer, are among them.
 func Conffiles(p *unit.Package) map[string]string {
 	out := make(map[string]string)
 	if p == nil {
@@ -87,8 +87,8 @@ func Parse(content []byte) *Database {
 	return db
 }
 
-// Unfinished returns the packages that the package manager was working on when it was interrupted: neither installed nor
-// removed, or with triggers that were not processed.
+// Unfinished returns the packages that the package manager was working on when it was interrupted: neither installed
+// nor removed, or with triggers that were not processed.
 func (db *Database) Unfinished() []*unit.Package {
 	var out []*unit.Package
 	for _, p := range db.Packages {

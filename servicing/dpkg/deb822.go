@@ -1,9 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dpkg understands the database of Debian's package manager well enough to merge two of them that come from a third:
-// which packages there are and in which state, whose version counts, which files are theirs, and whether what comes out is
-// consistent. It is about contents only and reads no files.
+// Package dpkg understands the database of Debian's package manager well enough to merge two of them that come from a
+// third: which packages there are and in which state, whose version counts, which files are theirs, and whether what
+// comes out is consistent. It is about contents only and reads no files.
 //
 // What is not understood is preserved: stanzas and fields are carried over verbatim.
 package dpkg
@@ -72,7 +72,8 @@ func lineLength(text string) int {
 	return len(text)
 }
 
-// Get returns the value of a field without the space around it, "" when there is none. Continuation lines are part of it.
+// Get returns the value of a field without the space around it, "" when there is none. Continuation lines are part of
+// it.
 func (s Stanza) Get(name string) string {
 	_, value, end, ok := s.find(name)
 	if !ok {

@@ -13,8 +13,8 @@ type Move struct {
 	Before   string // the last version that may have it at From; "" for any
 }
 
-// Moves returns the configuration files that a maintainer script has dpkg-maintscript-helper move. The script is read as text:
-// calls whose words are not written out are passed over.
+// Moves returns the configuration files that a maintainer script has dpkg-maintscript-helper move. The script is read
+// as text: calls whose words are not written out are passed over.
 func Moves(script string) (moves []Move) {
 	script = strings.ReplaceAll(script, "\\\n", " ")
 	for line := range strings.Lines(script) {
@@ -26,13 +26,16 @@ func Moves(script string) (moves []Move) {
 		if end := strings.IndexAny(call, ";|&"); end >= 0 {
 			call = call[:end]
 		}
-		for _, word := range strings.Fields(call) {
+		for word := range strings.FieldsSeq(call) {
 			if word == "--" {
 				break
 			}
 			words = append(words, strings.Trim(word, `"'`))
 		}
-		if len(words) < 2 || strings.ContainsAny(strings.Join(words, ""), "$`") || !strings.HasPrefix(words[0], "/") || !strings.HasPrefix(words[1], "/") {
+		if len(words) < 2 || strings.ContainsAny(strings.Join(words, ""), "$`") {
+			continue
+		}
+		if !strings.HasPrefix(words[0], "/") || !strings.HasPrefix(words[1], "/") {
 			continue
 		}
 		m := Move{From: strings.TrimPrefix(words[0], "/"), To: strings.TrimPrefix(words[1], "/")}

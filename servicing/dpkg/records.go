@@ -34,8 +34,8 @@ func lastWord(line string) string {
 	return words[len(words)-1]
 }
 
-// MergeRecords merges a file of records three-way by record: diversions, statoverride, arch and the interests in triggers.
-// It reports false when the path is none of them or the content is not understood.
+// MergeRecords merges a file of records three-way by record: diversions, statoverride, arch and the interests in
+// triggers. It reports false when the path is none of them or the content is not understood.
 func MergeRecords(path string, old, base, user []byte) ([]byte, bool) {
 	format, ok := recordFormats[path]
 	if strings.HasPrefix(path, triggerDir) {
@@ -118,6 +118,31 @@ func MergeStanzas(old, base, user []byte, keys ...string) []byte {
 		return out
 	}
 	return []byte(strings.Join(mergeRecords(parse(old), parse(base), parse(user)), ""))
+}
+
+// autoInstalled is the field of apt's extended_states that marks what was installed for something else.
+const autoInstalled = "Auto-Installed"
+
+// AutomaticPackages returns the packages that apt's extended_states marks as installed for something else.
+func AutomaticPackages(content []byte) map[string]bool {
+	out := make(map[string]bool)
+	for _, s := range ParseStanzas(content) {
+		if s.Get(autoInstalled) == "1" {
+			out[s.Get("Package")] = true
+		}
+	}
+	return out
+}
+
+// MarkManual marks packages in apt's extended_states as installed by hand. It reports false when they are already.
+func MarkManual(content []byte, manual map[string]bool) ([]byte, bool) {
+	all, changed := ParseStanzas(content), false
+	for i, s := range all {
+		if manual[s.Get("Package")] && s.Get(autoInstalled) == "1" {
+			all[i], changed = s.With(autoInstalled, "0"), true
+		}
+	}
+	return RenderStanzas(all), changed
 }
 
 // Diversion says that a file of any other package than one is installed under another name.

@@ -41,6 +41,18 @@ func Problems(all []*unit.Package) []unit.Problem {
 	return out
 }
 
+// Replace reports whether a package says that it replaces files of another one.
+func Replace(p, other *unit.Package) bool {
+	for _, g := range relations(stanza(p).Get("Replaces")) {
+		for _, r := range g.alternatives {
+			if r.name == other.Name && r.holds(other.Version) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // relation is one alternative: a package, perhaps with a version.
 type relation struct {
 	name, arch        string // arch: what follows the colon
@@ -136,21 +148,22 @@ func newWorld(all []*unit.Package) *world {
 	return w
 }
 
-// satisfied tells whether something installed satisfies a relation of a package.
+// satisfied reports whether something installed satisfies a relation of a package.
 func (w *world) satisfied(of *unit.Package, r relation) bool {
 	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
 		return reaches(of, r, p.Package) && r.holds(p.version)
 	})
 }
 
-// clashes tells whether something installed, other than the package itself, is what the relation speaks against.
+// clashes reports whether something installed, other than the package itself, is what the relation speaks against.
 func (w *world) clashes(of *unit.Package, r relation) bool {
 	return slices.ContainsFunc(w.providers[r.name], func(p provider) bool {
 		return p.Name != of.Name && r.holds(p.version)
 	})
 }
 
-// outOfStep returns the same package of another architecture, where both can be there only in one version and are not; nil for none.
+// outOfStep returns the same package of another architecture, where both can be there only in one version and are
+// not; nil for none.
 func (w *world) outOfStep(of *unit.Package) *unit.Package {
 	if stanza(of).Get("Multi-Arch") != "same" {
 		return nil
@@ -163,7 +176,7 @@ func (w *world) outOfStep(of *unit.Package) *unit.Package {
 	return nil
 }
 
-// reaches tells whether a package of one architecture can satisfy a dependency of another.
+// reaches reports whether a package of one architecture can satisfy a dependency of another.
 func reaches(of *unit.Package, r relation, p *unit.Package) bool {
 	switch {
 	case r.arch == "any":
@@ -175,7 +188,7 @@ func reaches(of *unit.Package, r relation, p *unit.Package) bool {
 	}
 }
 
-// holds tells whether a version satisfies the relation. One that cannot be compared does not.
+// holds reports whether a version satisfies the relation. One that cannot be compared does not.
 func (r relation) holds(version string) bool {
 	if r.operator == "" {
 		return true

@@ -14,8 +14,8 @@ import (
 // cLibrary is the source package of the C library.
 const cLibrary = "glibc"
 
-// Source returns the source package that a package was built from. It has the name and the version of the package itself, unless
-// the record gives others.
+// Source returns the source package that a package was built from. It has the name and the version of the package
+// itself, unless the record gives others.
 func Source(p *unit.Package) unit.Source {
 	name, rest, versioned := strings.Cut(stanza(p).Get("Source"), "(")
 	out := unit.Source{Name: strings.TrimSpace(name), Version: p.Version}
@@ -28,8 +28,8 @@ func Source(p *unit.Package) unit.Source {
 	return out
 }
 
-// OtherLibrary reports whether two versions of a package are two releases of the C library. What is built for one release need not
-// run with an earlier one.
+// OtherLibrary reports whether two versions of a package are two releases of the C library. What is built for one
+// release need not run with an earlier one.
 func OtherLibrary(a, b *unit.Package) bool {
 	if Source(a).Name != cLibrary {
 		return false

@@ -65,6 +65,10 @@ func TestTies(t *testing.T) {
 			user: []string{perl}, kept: map[string]string{"perl-base": "kept for perl, which needs perl-base (= 5-3)"},
 		},
 		{
+			name: "K4 another architecture of a package of the base", old: []string{"libz 1 z|Multi-Arch: same"}, base: []string{"libz 2 z|Multi-Arch: same"},
+			user: []string{"libz:i386 1 z|Multi-Arch: same"}, kept: map[string]string{"libz:amd64": "kept for libz, which needs same (with libz:amd64 2)"},
+		},
+		{
 			name: "all packages of the source stay", old: []string{"libssl3 3-1 openssl", "openssl 3-1"}, base: []string{"libssl3 3-2 openssl", "openssl 3-2"},
 			user: []string{"libssl-dev 3-1 openssl|Depends: libssl3 (= 3-1)"},
 			kept: map[string]string{"libssl3": "kept for libssl-dev, which needs libssl3 (= 3-1)", "openssl": "kept with libssl3, which is built from the same source"},

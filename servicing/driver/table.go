@@ -15,6 +15,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/distribution"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/diversions"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/identity"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/languages"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/lineset"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/loadercache"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/records"
@@ -26,7 +27,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg/apk"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg/dpkg"
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg/rpm"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg/foreign"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
@@ -47,8 +48,9 @@ var rows = []row{
 	{alternatives.New, "after the packages, whose programs the links lead to"},
 	{accounts.New, "after the packages; it gives owners to what is decided until then"},
 	{records.New, "before text: lists of records are texts, too"},
-	{rpm.New, "a database whose files belong together, before any of them is taken for data"},
+	{foreign.New, "a database whose files belong together, before any of them is taken for data"},
 	{data.New, "before sqlite: a database may be in the directory of another one"},
+	{languages.New, "after data: packages in a store are the store's; before all that merge what is in a package"},
 	{sqlite.New, "any name can be that of a database"},
 	{certificates.New, "after the packages and all files of certificates"},
 	{bytecode.New, "when the sources are decided; before derived, which has it, too"},

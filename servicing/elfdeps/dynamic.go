@@ -161,7 +161,9 @@ func (d *decoder) defined(f *File, t *table) error {
 }
 
 // chain goes through a table that two entries of the dynamic section tell of.
-func (d *decoder) chain(t *table, address, number elf.DynTag, size, next int, do func(entry []byte, at uint64) error) error {
+func (d *decoder) chain(
+	t *table, address, number elf.DynTag, size, next int, do func(entry []byte, at uint64) error,
+) error {
 	at, has := t.values[address]
 	if !has {
 		return nil

@@ -1,12 +1,12 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package elfdeps reads from ELF files what the dynamic loader goes by: which libraries a program needs, which versions of
-// their symbols, where to look for them, and which versions a library defines.
+// Package elfdeps reads from ELF files what the dynamic loader goes by: which libraries a program needs, which
+// versions of their symbols, where to look for them, and which versions a library defines.
 //
-// It reads what the loader reads, the segments: the section headers, which debug/elf goes by, may be stripped, and need not
-// say the same. Files are hostile. Every count and every length is bounded, nothing is allocated by what a file claims, and
-// a file that makes no sense is ErrFormat.
+// It reads what the loader reads, the segments: the section headers, which debug/elf goes by, may be stripped, and
+// need not say the same. Files are hostile. Every count and every length is bounded, nothing is allocated by what a
+// file claims, and a file that makes no sense is ErrFormat.
 package elfdeps
 
 import (

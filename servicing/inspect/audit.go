@@ -57,7 +57,8 @@ func auditOnce(
 	a := &auditor{
 		earlier: earlier, waiting: in.Waiting, compared: len(in.Old) > 0, held: !slices.Equal(stands, in.New),
 		pins: plan.NewPins(in.Options, over), passed: over, lower: make(map[*unit.Choice]bool),
-		report: &report.AuditReport{Version: report.Version, Packages: []report.AuditPackage{}, Paths: []report.AuditPath{}},
+		report: &report.AuditReport{Version: report.Version, Packages: []report.AuditPackage{},
+			Paths: []report.AuditPath{}},
 	}
 	in.Old, in.Waiting = stands, nil // what the user saw is what is seen now, whoever made it so
 	v, err := sides.Open(in.Stacks())
@@ -193,8 +194,9 @@ func (a *auditor) auditPath(name string, c *unit.Choice) error {
 		return err
 	}
 	r := report.AuditPath{
-		Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: c.Key, Version: c.New.InstalledVersion(),
-		How: "replaced",
+		Path: report.Printable(name), PathBytes: report.RawBytes(name), Package: c.Key,
+		Version: c.New.InstalledVersion(),
+		How:     "replaced",
 	}
 	switch {
 	case c.Differs() && c.User.InstalledVersion() != c.New.InstalledVersion():

@@ -41,7 +41,8 @@ func Explain(ctx context.Context, in plan.Input, path string, names []string) (_
 	defer func() { err = errors.Join(err, v.Close()) }()
 	p := plan.New(v, in, make(sides.Passed))
 	e := telling{&report.Explanation{
-		Version: report.Version, Path: report.Printable(path), PathBytes: report.RawBytes(path), Stack: []report.Sight{},
+		Version: report.Version, Path: report.Printable(path), PathBytes: report.RawBytes(path),
+		Stack: []report.Sight{},
 	}}
 	err = besideIn(ctx, v.User, path, func(b report.BesideVersion) error {
 		if b.Path == report.Printable(path) {

@@ -1,12 +1,12 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ldcache merges the cache of the dynamic loader, /etc/ld.so.cache: which library is where. It is derived from all
-// libraries there are, but each of them is a record of its own; so the cache for a merged system can be made of two
-// caches, without looking at a library and without running anything of the container.
+// Package ldcache merges the cache of the dynamic loader, /etc/ld.so.cache: which library is where. It is derived
+// from all libraries there are, but each of them is a record of its own; so the cache for a merged system can be made
+// of two caches, without looking at a library and without running anything of the container.
 //
-// Only the format that glibc has written since 2.32 is understood, little-endian, and without libraries for certain kinds of
-// processors (glibc-hwcaps).
+// Only the format that glibc has written since 2.32 is understood, little-endian, and without libraries for certain
+// kinds of processors (glibc-hwcaps).
 package ldcache
 
 import (
@@ -73,7 +73,8 @@ func text(content []byte, at uint32) (string, bool) {
 	return string(content[at : int(at)+end]), true
 }
 
-// Merge merges three-way by library: the user's with what the base added and without what it removed, as far as they exist.
+// Merge merges three-way by library: the user's with what the base added and without what it removed, as far as they
+// exist.
 func Merge(old, base, user Cache, exists func(path string) bool) Cache {
 	inOld, inBase, inUser := set(old), set(base), set(user)
 	var out Cache

@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lineset merges files in which each line is an entry of a set, as /etc/shells is: what both sides added is in it,
-// what one side removed is not, and the order stays.
+// Package lineset merges files in which each line is an entry of a set, as /etc/shells is: what both sides added is
+// in it, what one side removed is not, and the order stays.
 package lineset
 
 import (

@@ -312,8 +312,8 @@ func (k *Packages) Resolved(side int, p string) string { return resolveAlias(k.a
 
 // Renamer is a package manager whose packages say where their files went.
 type Renamer interface {
-	// Renamed returns where the new base's version of a package has a file that earlier versions had at a path, as far as the
-	// package says so; "" for nowhere.
+	// Renamed returns where the new base's version of a package has a file that earlier versions had at a path, as far
+	// as the package says so; "" for nowhere.
 	Renamed(p string) (string, error)
 }
 

@@ -54,8 +54,9 @@ func (k *Packages) Waiting() []report.Waiting {
 
 func waitingFor(c *unit.Choice, compare unit.Compare, do string) report.Waiting {
 	w := report.Waiting{
-		Package: c.User.Name, Arch: c.User.Arch, Source: c.Kept.Source, Kept: c.User.Version, Base: c.New.InstalledVersion(),
-		For: c.Kept.For, With: c.Kept.With, Do: do,
+		Package: c.User.Name, Arch: c.User.Arch, Source: c.Kept.Source, Kept: c.User.Version,
+		Base: c.New.InstalledVersion(),
+		For:  c.Kept.For, With: c.Kept.With, Do: do,
 	}
 	if w.Base != "" {
 		order, err := compare(w.Kept, w.Base)

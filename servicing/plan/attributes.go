@@ -75,7 +75,8 @@ func (r *result) holdUnread(name string, why *tree.UnreadableError) {
 // which they cannot be read are not named.
 func (r *result) holdHeavy() {
 	if more := r.attrs.unread - sides.MaxNamed; more > 0 {
-		r.Hold(report.HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read", more))
+		r.Hold(report.HoldAttributes, "", fmt.Sprintf("%d more paths have extended attributes that cannot be read",
+			more))
 	}
 	if !r.attrs.full {
 		return

@@ -14,7 +14,7 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// detour is a directory of the storage that is none in the new base any more: what the user has in it goes elsewhere.
+// detour is a directory of the storage that is none in the new base any longer: what the user has in it goes elsewhere.
 type detour struct {
 	from   string // as the storage has it
 	to     string // what the user has below from goes below this
@@ -26,7 +26,8 @@ type detour struct {
 func (w *walk) beginDetour(t sides.Three) error {
 	d := &detour{from: t.Was, made: make(map[string]bool)}
 	decided := Decision{
-		Verdict: report.Take, Rule: "C5", Reason: "no directory in the base any more; what the user has in it is set aside",
+		Verdict: report.Take, Rule: "C5",
+		Reason: "no directory in the base any more; what the user has in it is set aside",
 		Result: sides.Shows(t.N),
 	}
 	if t.N.Is(tree.Symlink) {
@@ -56,7 +57,7 @@ func (w *walk) beginDetour(t sides.Three) error {
 }
 
 // leaveDirectory takes the new base's file or link in place of a directory that the old base had. What the user
-// deleted by making it anew stays deleted at the target of a link, too.
+// deleted by making it again stays deleted at the target of a link, too.
 func (w *walk) leaveDirectory(c tree.Change, t sides.Three) error {
 	if err := w.beginDetour(t); err != nil {
 		return err

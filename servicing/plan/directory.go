@@ -106,7 +106,8 @@ func (w *walk) directoryOverFile(t sides.Three) error {
 		}
 	default:
 		if err := w.result.Decide(t, w.result.Settle(policy.ConcernTypeByBase, t, Decision{
-			Verdict: report.Take, Rule: "C7", Reason: "a directory in the base now; the user's file is set aside", Aside: true,
+			Verdict: report.Take, Rule: "C7", Reason: "a directory in the base now; the user's file is set aside",
+			Aside:  true,
 			Result: sides.Shows(t.N),
 		})); err != nil {
 			return err
@@ -189,7 +190,7 @@ func (w *walk) takeBelow(t sides.Three) error {
 	return nil
 }
 
-// arrivals decides on what the new base has in a directory that the user deleted or made anew: what the old base had
+// arrivals decides on what the new base has in a directory that the user deleted or made again: what the old base had
 // stays deleted, what is new arrives. It reports whether something arrives.
 func (w *walk) arrivals(dir sides.Three) (bool, error) {
 	names, err := w.views.New.ReadDir(dir.Path)
@@ -236,7 +237,7 @@ func (w *walk) arrival(t sides.Three) (bool, error) {
 	}
 }
 
-// settleOrphans decides on the directories that the new base does not have any more: they go with the last that is in
+// settleOrphans decides on the directories that the new base does not have any longer: they go with the last that is in
 // them. One that stays must be in the delta storage if there are whiteouts in it: they are invisible only where
 // directories merge.
 func (w *walk) settleOrphans() error {

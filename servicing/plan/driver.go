@@ -35,6 +35,12 @@ type Claimer interface {
 	Claims(path string) bool
 }
 
+// Deferrer is a driver that looks at a path before it puts it off until the walk is over, unlike a Claimer. It reports
+// whether it does; what it then does not decide on, it passes to ByRules.
+type Deferrer interface {
+	Defers(t sides.Three) (bool, error)
+}
+
 // Decider is a driver that decides before contents are compared. It reports false to leave the path to the next.
 type Decider interface {
 	First(t sides.Three) (Decision, bool, error)

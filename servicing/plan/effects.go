@@ -64,7 +64,8 @@ func (e *effector) add(name string, o sides.Outcome) error {
 }
 
 func (e *effector) alreadyShown(shown sides.Node, o sides.Outcome) (bool, error) {
-	if o.Force || o.LinkTo != "" || shown.Absent() || shown.Kind != o.Kind || !sides.SameMeta(o.Kind, shown.Meta, o.Meta) {
+	if o.Force || o.LinkTo != "" || shown.Absent() || shown.Kind != o.Kind ||
+		!sides.SameMeta(o.Kind, shown.Meta, o.Meta) {
 		return false, nil
 	}
 	if !o.Made {

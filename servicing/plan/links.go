@@ -63,7 +63,7 @@ func (k *links) keep() error {
 	return nil
 }
 
-// moveTogether writes all names of a file that is written anew because one of them has moved: else that one would be
+// moveTogether writes all names of a file that is written again because one of them has moved: else that one would be
 // a file of its own.
 func (k *links) moveTogether(links []link) error {
 	moved := func(l link) bool {

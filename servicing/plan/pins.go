@@ -121,7 +121,8 @@ func (g *pinning) fixPin(was string) error {
 	}
 	if !ok {
 		g.result.Hold(
-			report.HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was, one.reason),
+			report.HoldPin, was, fmt.Sprintf("/%s is pinned (%s), but the new base has no directory for it", was,
+				one.reason),
 		)
 		return nil
 	}

@@ -42,7 +42,8 @@ type Planner struct {
 func New(v *sides.Views, in Input, over sides.Passed) *Planner {
 	o := in.Options
 	p := &Planner{
-		views: v, policy: o.Policy, waiting: in.Waiting, forced: o.Force, pins: NewPins(o, over), owners: newOwnership(v),
+		views: v, policy: o.Policy, waiting: in.Waiting, forced: o.Force, pins: NewPins(o, over),
+		owners: newOwnership(v),
 	}
 	p.result = newResult(v, p.policy, p.pins)
 	p.withheld = &withheld{views: v, pins: p.pins}

@@ -24,7 +24,7 @@ type renames struct {
 	arrived map[string][]string // by directory, the directories in it that are new in the base
 }
 
-// renamedTo returns where the new base has a directory that it does not have any more at its path: beside it under
+// renamedTo returns where the new base has a directory that it does not have any longer at its path: beside it under
 // another name, or under its name elsewhere, with the very same in it. "" when there is none, or more than one.
 func (r *renames) renamedTo(t sides.Three) (string, error) {
 	if t.Was != t.Path {
@@ -143,8 +143,9 @@ func (c *renaming) same(v *sides.Views, from, to string) (bool, error) {
 	return true, nil
 }
 
-// fileRenamedTo returns where the new base has a file that it no longer has at its path: where its package says, or else the only
-// new file beside it, or in its package, that has the very same content. It returns "" for none, or more than one.
+// fileRenamedTo returns where the new base has a file that it no longer has at its path: where its package says, or
+// else the only new file beside it, or in its package, that has the very same content. It returns "" for none, or
+// more than one.
 func (w *walk) fileRenamedTo(t sides.Three) (string, error) {
 	if t.Was != t.Path || !t.O.Is(tree.Regular) || !t.N.Absent() || !t.U.Is(tree.Regular) {
 		return "", nil
@@ -186,7 +187,8 @@ func (w *walk) edited(t sides.Three) (bool, error) {
 	return err == nil && !(same && sides.SameMeta(t.U.Kind, t.O.Meta, t.U.Meta)), err
 }
 
-// telling is from how many bytes on a content is taken for that of one file: fewer may well be in another one by chance.
+// telling is from how many bytes on a content is taken for that of one file: fewer may well be in another one by
+// chance.
 const telling = 8
 
 // onlyOneAs returns the only path that is new in the base and has the content of a file of the old one.
@@ -252,7 +254,7 @@ func (w *walk) followFile(t sides.Three, to string) error {
 		return err
 	}
 	return w.result.Decide(t, Decision{
-		Verdict: report.Relocate, Rule: "J16", Reason: "renamed to " + tree.Shown(to) + " by the base; the user's changes follow",
-		Result: sides.Nothing(),
+		Verdict: report.Relocate, Rule: "J16", Result: sides.Nothing(),
+		Reason: "renamed to " + tree.Shown(to) + " by the base; the user's changes follow",
 	})
 }

@@ -22,7 +22,8 @@ func (p *Planner) MakeReport(
 	r := &report.Report{
 		Version: report.Version, Counts: make(map[report.Verdict]int), Holds: p.result.holds,
 		Forced: p.forced && slices.ContainsFunc(p.result.holds, report.Reason.Forceable),
-		Paths:  []report.PathReport{}, Effects: []report.EffectReport{}, Packages: []report.PackageReport{}, IDs: p.Remaps(),
+		Paths:  []report.PathReport{}, Effects: []report.EffectReport{}, Packages: []report.PackageReport{},
+		IDs:      p.Remaps(),
 		Findings: append([]report.CheckFinding{}, found...), Pins: append([]report.PinReport{}, p.pins.report...),
 		Withheld: p.withheld.carry(), Waiting: p.packages.Waiting(),
 	}

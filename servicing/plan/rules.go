@@ -40,13 +40,15 @@ func (r *rules) threeWay(t sides.Three) (Decision, error) {
 		return sameEverywhere(t), nil
 	case same.NU:
 		return Decision{
-			Verdict: report.Take, Rule: "A3", Reason: "the same on both sides", Result: sides.Shows(sides.Merged(t, t.U)),
+			Verdict: report.Take, Rule: "A3", Reason: "the same on both sides",
+			Result: sides.Shows(sides.Merged(t, t.U)),
 		}, nil
 	case same.OU, shipped:
 		return r.unchanged(t, same.OU), nil
 	case same.ON:
 		return Decision{
-			Verdict: report.Keep, Rule: "A2", Reason: "changed by the user only", Result: sides.Shows(sides.Merged(t, t.U)),
+			Verdict: report.Keep, Rule: "A2", Reason: "changed by the user only",
+			Result: sides.Shows(sides.Merged(t, t.U)),
 		}, nil
 	case !t.N.Absent() && t.Own.SameVersion():
 		return Decision{
@@ -92,17 +94,19 @@ func (r *rules) unchanged(t sides.Three, sameAsOld bool) Decision {
 		}
 	case sides.SameMeta(t.U.Kind, t.O.Meta, t.U.Meta):
 		return Decision{
-			Verdict: report.Take, Rule: "A1", Reason: "not changed by the user", Result: sides.Shows(sides.Merged(t, t.N)),
+			Verdict: report.Take, Rule: "A1", Reason: "not changed by the user",
+			Result: sides.Shows(sides.Merged(t, t.N)),
 		}
 	default:
 		return Decision{
-			Verdict: report.Take, Rule: "A7", Reason: "only mode, owner or attributes changed by the user: these are kept",
+			Verdict: report.Take, Rule: "A7",
+			Reason: "only mode, owner or attributes changed by the user: these are kept",
 			Result: sides.Shows(sides.Merged(t, t.N)),
 		}
 	}
 }
 
-// removedByBase decides on what the user changed and the new base does not have any more.
+// removedByBase decides on what the user changed and the new base does not have any longer.
 func (r *rules) removedByBase(t sides.Three) Decision {
 	if t.Own.Removed() && !sides.ConfigPaths.Has(t.Path) {
 		return Decision{
@@ -112,7 +116,8 @@ func (r *rules) removedByBase(t sides.Three) Decision {
 		}
 	}
 	return Decision{
-		Verdict: report.Keep, Rule: "B3", Reason: "removed from the base, changed by the user", Result: sides.Shows(t.U),
+		Verdict: report.Keep, Rule: "B3", Reason: "removed from the base, changed by the user",
+		Result: sides.Shows(t.U),
 	}
 }
 
@@ -153,7 +158,8 @@ func (r *rules) keepUsers(t sides.Three) (Decision, error) {
 	case t.O.Dir(), t.U.Is(tree.Symlink):
 		concern, d.Rule, d.Reason = policy.ConcernTypeByUser, "C3", "replaced by the user by a "+t.U.Kind.String()
 	case binary && t.Own.Owned():
-		concern, d.Rule, d.Reason = policy.ConcernPackageFile, "A6", "replaced by the user: the base's version is hidden"
+		concern, d.Rule, d.Reason = policy.ConcernPackageFile, "A6",
+			"replaced by the user: the base's version is hidden"
 	case sides.DataPaths.Has(t.Path):
 		concern, d.Rule, d.Reason = policy.ConcernData, "R11", "data: the user's stays"
 	case t.U.Is(tree.Regular) && (t.N.Is(tree.Regular) || t.N.Is(tree.Symlink)):

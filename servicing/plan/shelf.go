@@ -211,8 +211,8 @@ func (s *shelf) bringOne(name string) error {
 	return s.bring(version{kind, of}, t, sides.Three{Path: name, Was: name, U: n})
 }
 
-// bring moves one file to where versions stand that are not in force, or drops it: the new base's where there is a newer
-// one, or the conflict is over. What the user made of it is the user's.
+// bring moves one file to where versions stand that are not in force, or drops it: the new base's where there is a
+// newer one, or the conflict is over. What the user made of it is the user's.
 func (s *shelf) bring(v version, t, file sides.Three) error {
 	const reason = "put into the directory of its path by an earlier version of molt"
 	if v.kind == report.BesideNew {
@@ -227,7 +227,8 @@ func (s *shelf) bring(v version, t, file sides.Three) error {
 		_, newer := s.result.want[sides.BesideAt(v.kind, v.of)]
 		switch {
 		case old && (newer || !wanted):
-			return s.result.Decide(file, Decision{Verdict: report.Drop, Rule: "R4", Reason: reason, Result: sides.Nothing()})
+			return s.result.Decide(file, Decision{Verdict: report.Drop, Rule: "R4", Reason: reason,
+				Result: sides.Nothing()})
 		case !old:
 			v = version{report.BesideOld, file.Path}
 		}

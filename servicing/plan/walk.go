@@ -28,14 +28,15 @@ type walk struct {
 
 	touched bool            // the storage says something
 	detours []*detour       // what the walk is inside of, the innermost last
-	orphans []sides.Three   // directories of the storage that the new base does not have any more
+	orphans []sides.Three   // directories of the storage that the new base does not have any longer
 	hidden  map[string]bool // directories of the storage with whiteouts
 	renames *renames
 }
 
 func newWalk(p *Planner) *walk {
 	return &walk{
-		views: p.views, policy: p.policy, pins: p.pins, paths: p.paths, result: p.result, rules: p.rules, links: p.links,
+		views: p.views, policy: p.policy, pins: p.pins, paths: p.paths, result: p.result, rules: p.rules,
+		links:  p.links,
 		owners: p.owners,
 		hidden: make(map[string]bool), renames: &renames{views: p.views, arrived: make(map[string][]string)},
 	}
@@ -122,6 +123,11 @@ func (w *walk) byDriver(t sides.Three) (bool, error) {
 	for _, d := range w.rules.drivers {
 		if c, ok := d.(Claimer); ok && c.Claims(t.Path) {
 			return true, nil
+		}
+		if f, ok := d.(Deferrer); ok && d.Takes(t.Path) {
+			if deferred, err := f.Defers(t); deferred || err != nil {
+				return deferred, err
+			}
 		}
 		first, ok := d.(Decider)
 		if !ok || !d.Takes(t.Path) {

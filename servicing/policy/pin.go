@@ -16,8 +16,8 @@ import (
 // and what the new base has there and the user does not, stays away.
 type Pin struct {
 	// Path is relative to the root, with or without a leading slash. It stands for itself and everything below; with a
-	// pattern (*, ?, [...], which match within a name) for what matches and everything below. A pattern without any slash
-	// matches names in every directory; with a slash at its end a path stands only for what is below.
+	// pattern (*, ?, [...], which match within a name) for what matches and everything below. A pattern without any
+	// slash matches names in every directory; with a slash at its end a path stands only for what is below.
 	Path string `json:"path" toml:"path"`
 	// Reason is for people.
 	Reason string `json:"reason,omitempty" toml:"reason,omitempty"`

@@ -115,21 +115,24 @@ const (
 	ConcernDeletedByBase Concern = "deleted-by-base" // changed by the user, not in the new base
 	ConcernDeletedByUser Concern = "deleted-by-user" // deleted by the user, changed by the new base
 	ConcernTypeByUser    Concern = "type-by-user"    // replaced by the user with another kind of file
-	ConcernTypeByBase    Concern = "type-by-base"    // replaced by the base with another kind of file, changed by the user
-	ConcernIdentity      Concern = "identity"        // what makes the instance itself, different in the new base
-	ConcernDependency    Concern = "dependency"      // a package of the user's needs another version than the base's
+	// replaced by the base with another kind of file, changed by the user
+	ConcernTypeByBase Concern = "type-by-base"
+	ConcernIdentity   Concern = "identity"   // what makes the instance itself, different in the new base
+	ConcernDependency Concern = "dependency" // a package of the user's needs another version than the base's
 )
 
 // The kinds of findings.
 const (
-	ConcernPackagedProgram Concern = "packaged-program" // a program of a package lacks a library, a version or its loader
+	// a program of a package lacks a library, a version or its loader
+	ConcernPackagedProgram Concern = "packaged-program"
 	ConcernOwnProgram      Concern = "own-program"      // the same for a program of no package
 	ConcernReplacedLibrary Concern = "replaced-library" // a library of the user's lacks symbol versions of the base's
 	ConcernScript          Concern = "script"           // the interpreter of a script is gone
 	ConcernModules         Concern = "modules"          // the interpreter that modules are installed for is gone
-	ConcernLink            Concern = "link"             // a symbolic link leads nowhere any more
-	ConcernAccount         Concern = "account"          // an owner of files has no name any more
-	ConcernPackageFiles    Concern = "package-files"    // a file of a package is not there any more
+	ConcernServerData      Concern = "server-data"      // the server of some data is gone, or too old for them
+	ConcernLink            Concern = "link"             // a symbolic link leads nowhere any longer
+	ConcernAccount         Concern = "account"          // an owner of files has no name any longer
+	ConcernPackageFiles    Concern = "package-files"    // a file of a package is not there any longer
 )
 
 // ConcernInfo describes a concern.
@@ -142,9 +145,9 @@ type ConcernInfo struct {
 }
 
 // Concerns returns all concerns, with their defaults and what is allowed. A program of a package that does not start
-// any more holds the storage: its dependencies hold, or else dpkg's relations would have held it, so that nobody would
-// be told by anything else. What belongs to no package warns only: it may be a leftover, and must not keep out every
-// later fix.
+// any longer holds the storage: its dependencies hold, or else dpkg's relations would have held it, so that nobody
+// would be told by anything else. What belongs to no package warns only: it may be a leftover, and must not keep out
+// every later fix.
 func Concerns() []ConcernInfo {
 	conflict := []Action{ActionKeep, ActionTake, ActionBeside, ActionHold}
 	whole := []Action{ActionKeep, ActionTake, ActionHold}
@@ -162,7 +165,8 @@ func Concerns() []ConcernInfo {
 		{ConcernIdentity, ActionKeep, whole, ""},
 		{
 			ConcernDependency, ActionKeepSource, []Action{ActionKeepSource, ActionKeep, ActionHold},
-			"keep-source keeps what is needed, with all packages of its source, where what needs it is of that source, too; " +
+			"keep-source keeps what is needed, with all packages of its source, where what needs it is of that " +
+				"source, too; " +
 				"keep does so whatever the source; the fixes of what is kept wait",
 		},
 		{ConcernPackagedProgram, ActionHold, finding, ""},
@@ -170,6 +174,7 @@ func Concerns() []ConcernInfo {
 		{ConcernReplacedLibrary, ActionWarn, finding, ""},
 		{ConcernScript, ActionWarn, finding, ""},
 		{ConcernModules, ActionWarn, finding, ""},
+		{ConcernServerData, ActionWarn, finding, ""},
 		{ConcernLink, ActionWarn, finding, ""},
 		{ConcernAccount, ActionWarn, finding, ""},
 		{ConcernPackageFiles, ActionHold, finding, ""},
@@ -206,11 +211,13 @@ func (p Policy) validate() error {
 				names = append(names, info.Concern)
 			}
 			errs = append(errs, fmt.Errorf(
-				"%w: policy for %q: there is no such kind of conflict or finding; there are %s", ErrOptions, c, join(names),
+				"%w: policy for %q: there is no such kind of conflict or finding; there are %s", ErrOptions, c,
+				join(names),
 			))
 		case !slices.Contains(info.Allowed, p[c]):
 			errs = append(
-				errs, fmt.Errorf("%w: policy for %q: it cannot be %q; allowed are %s", ErrOptions, c, p[c], join(info.Allowed)),
+				errs, fmt.Errorf("%w: policy for %q: it cannot be %q; allowed are %s", ErrOptions, c, p[c],
+					join(info.Allowed)),
 			)
 		}
 	}

@@ -98,14 +98,16 @@ var holdCodes = []HoldInfo{
 	{
 		Code:  HoldAttributes,
 		Means: "there are more extended attributes than can be read or held in memory",
-		Do: "remove extended attributes of the path inside the container (`setfattr -x NAME PATH`), or remove the file, " +
+		Do: "remove extended attributes of the path inside the container (`setfattr -x NAME PATH`), or remove the " +
+			"file, " +
 			"and update again",
 		Always: true,
 	},
 	{
-		Code:   HoldOverlay,
-		Means:  "a file carries an attribute of overlayfs whose meaning would be lost on another base",
-		Do:     "copy the path to another name inside the container, remove the original, rename the copy, and update again",
+		Code:  HoldOverlay,
+		Means: "a file carries an attribute of overlayfs whose meaning would be lost on another base",
+		Do: "copy the path to another name inside the container, remove the original, rename the copy, and " +
+			"update again",
 		Always: true,
 	},
 }

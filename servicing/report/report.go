@@ -20,13 +20,13 @@ const Version = 1
 // may be added without a new version.
 type Report struct {
 	Version int `json:"version"`
-	// Counts holds by verdict how many paths there were; also those that are not listed because there is nothing to tell
-	// of them: the user's own, and those that neither side changed.
+	// Counts holds by verdict how many paths there were; also those that are not listed because there is nothing to
+	// tell of them: the user's own, and those that neither side changed.
 	Counts   map[Verdict]int `json:"counts"`
 	Packages []PackageReport `json:"packages"` // those that differ between the sides
 	IDs      []IDRemap       `json:"ids"`
 	Holds    []Reason        `json:"holds"`
-	Findings []CheckFinding  `json:"findings"` // what would not work any more, in order of the paths
+	Findings []CheckFinding  `json:"findings"` // what would not work any longer, in order of the paths
 	Pins     []PinReport     `json:"pins"`     // those that were given, the expired ones included
 	// Waiting lists the packages whose new version waits, because the user's packages need the old one; for the next
 	// servicing, too.

@@ -12,7 +12,7 @@ const (
 	Keep       Verdict = "keep"       // the user's stays
 	Merge      Verdict = "merge"      // the changes of both
 	Beside     Verdict = "beside"     // the user's stays, the new base's is put beside, see PathReport.Beside
-	Regenerate Verdict = "regenerate" // made anew from other files
+	Regenerate Verdict = "regenerate" // made again from other files
 	Relocate   Verdict = "relocate"   // the user's is at another path now
 	Remap      Verdict = "remap"      // the new base's, with the ids of the result
 	Drop       Verdict = "drop"       // a leftover without meaning

@@ -22,7 +22,8 @@ type Waiting struct {
 	Base    string `json:"base"`   // the new base's version; "" where the new base does not have the package
 	// Fix: the new base's version is higher than the one that stays.
 	Fix bool `json:"fix"`
-	// For lists the packages that need the version that stays; it is empty for one that stays together with another one.
+	// For lists the packages that need the version that stays; it is empty for one that stays together with another
+	// one.
 	For  []unit.Dependent `json:"for,omitempty"`
 	With string           `json:"with,omitempty"` // the package that it stays together with
 	Do   string           `json:"do"`             // the command that brings the new version, inside the container

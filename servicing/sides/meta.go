@@ -67,7 +67,7 @@ func MergeFlags(o, n, u tree.Flags) tree.Flags {
 // mergeMode merges the permission bits, and those in the access control list with them: the two are one thing.
 func mergeMode(t Three, xattrs map[string]tree.Value) uint32 {
 	o, n, u := permissions(t.O), permissions(t.N), permissions(t.U)
-	removed := t.O.Mode &^ t.N.Mode
+	removed := takenAway(t.O.Mode, t.N.Mode, t.U.Mode)
 	var mode uint32
 	var acl string
 	switch {
@@ -83,6 +83,26 @@ func mergeMode(t Three, xattrs map[string]tree.Value) uint32 {
 		xattrs[ACLXattr] = tree.NewValue([]byte(acl))
 	}
 	return mode
+}
+
+// takenAway returns the bits that the new base takes away from the user's mode. A class that has nothing left in the
+// base loses all, and one that may no longer read does not write: nobody means that.
+func takenAway(o, n, u uint32) uint32 {
+	removed := o &^ n
+	for shift := range 3 {
+		class := uint32(7) << (3 * shift)
+		read, write := uint32(4)<<(3*shift), uint32(2)<<(3*shift)
+		if removed&class == 0 {
+			continue
+		}
+		if n&class == 0 {
+			removed |= class
+		}
+		if u&^removed&(read|write) == write {
+			removed |= write
+		}
+	}
+	return removed
 }
 
 type permission struct {

@@ -49,6 +49,8 @@ func TestMergeMeta(t *testing.T) {
 		{"labels are the base's with its content", tree.Meta{Xattrs: x(LabelXattr, "o")}, tree.Meta{Xattrs: x(LabelXattr, "n")}, tree.Meta{Xattrs: x(LabelXattr, "u")}, tree.Meta{Xattrs: x(LabelXattr, "n")}},
 		{"an access control list of the user's", tree.Meta{Mode: 0o644}, tree.Meta{Mode: 0o644, UID: 1}, tree.Meta{Mode: 0o664, Xattrs: x(ACLXattr, string(madeACL(6, 6, 4, 6, 4)))}, tree.Meta{Mode: 0o664, UID: 1, Xattrs: x(ACLXattr, string(madeACL(6, 6, 4, 6, 4)))}},
 		{"an access control list, tightened by the base", tree.Meta{Mode: 0o664}, tree.Meta{Mode: 0o640}, tree.Meta{Mode: 0o674, Xattrs: x(ACLXattr, string(madeACL(6, 7, 6, 7, 4)))}, tree.Meta{Mode: 0o650, Xattrs: x(ACLXattr, string(madeACL(6, 7, 6, 5, 0)))}},
+		{"K17 a class taken by the base, and an access control list", tree.Meta{Mode: 0o644}, tree.Meta{Mode: 0o600}, tree.Meta{Mode: 0o664, Xattrs: x(ACLXattr, string(madeACL(6, 6, 4, 6, 4)))}, tree.Meta{Mode: 0o600, Xattrs: x(ACLXattr, string(madeACL(6, 6, 4, 0, 0)))}},
+		{"never write without read", tree.Meta{Mode: 0o755}, tree.Meta{Mode: 0o711}, tree.Meta{Mode: 0o775}, tree.Meta{Mode: 0o711}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := Three{O: regular(c.o), N: regular(c.n), U: regular(c.u)}

@@ -91,15 +91,8 @@ func Read(n Node, limit int64) ([]byte, error) {
 
 // DigestOf returns the digest of a regular file's content.
 func DigestOf(n Node, h hash.Hash) ([]byte, error) {
-	file, err := n.View.OpenEntry(n.Entry)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if _, err := io.Copy(h, file); err != nil {
-		return nil, fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
-	}
-	return h.Sum(nil), nil
+	err := n.View.Feed(h, n.Entry)
+	return h.Sum(nil), err
 }
 
 // IsBinary reports whether a regular file begins like something that is not a text.
@@ -137,14 +130,9 @@ func Describe(n Node) (report.Content, error) {
 	case n.Size > maxDigested:
 		return report.Content(fmt.Sprintf("size:%d", n.Size)), nil
 	}
-	file, err := n.View.OpenEntry(n.Entry)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, file); err != nil {
-		return "", fmt.Errorf("read %s: %w", tree.Shown(n.Path), err)
+	if err := n.View.Feed(h, n.Entry); err != nil {
+		return "", err
 	}
 	return report.Content(digest.NewDigest(digest.SHA256, h)), nil
 }

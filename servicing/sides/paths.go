@@ -18,12 +18,13 @@ var (
 		"home", "root", "run", "srv", "tmp", "var/backups", "var/cache", "var/lib/apt/lists", "var/log", "var/mail",
 		"var/spool",
 		"var/tmp", "var/lib/dpkg/available", "var/lib/dpkg/available-old", "var/lib/dpkg/status-old",
-		"var/lib/dpkg/diversions-old", "var/lib/dpkg/statoverride-old", "var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend",
+		"var/lib/dpkg/diversions-old", "var/lib/dpkg/statoverride-old", "var/lib/dpkg/lock",
+		"var/lib/dpkg/lock-frontend",
 		"var/lib/dpkg/triggers/Lock", "var/lib/dpkg/cmethopt", "lib/apk/db/lock", "usr/lib/apk/db/lock", "etc/passwd-",
 		"etc/shadow-", "etc/group-", "etc/gshadow-",
 		"etc/subuid-", "etc/subgid-", "etc/.pwd.lock",
 	}
-	// ConfigPaths are kept when the new base does not have them any more and the user changed them.
+	// ConfigPaths are kept when the new base does not have them any longer and the user changed them.
 	ConfigPaths = PathTable{"etc", "usr/local", "opt", "boot"}
 )
 

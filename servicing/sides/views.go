@@ -7,6 +7,7 @@
 package sides
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -84,6 +85,13 @@ func (v *Views) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Within has contents that are read from the views end with a context.
+func (v *Views) Within(ctx context.Context) {
+	for _, view := range []*tree.View{v.Old, v.New, v.User, v.Plain, v.Said} {
+		view.Within(ctx)
+	}
 }
 
 // Sides returns the views of the three sides, by side.

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// entry identifies a source: the kind of its packages, which part of a release they are ("-updates"), and the component.
+// entry identifies a source: the kind of its packages, which part of a release they are ("-updates"), and the
+// component.
 type entry struct{ kind, part, component string }
 
 // at is what is said about an entry.

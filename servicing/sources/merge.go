@@ -10,16 +10,16 @@ import (
 	"strings"
 )
 
-// Merge merges the changes that the base and the user made to a file of sources: the user's mirrors and components, with the
-// release of the base. What one side removed is not there. told says what a person should look at, empty for nothing. It
-// reports false where both changed one thing to something else, where two releases of one place would be in force, and for
-// what is not understood.
+// Merge merges the changes that the base and the user made to a file of sources: the user's mirrors and components,
+// with the release of the base. What one side removed is not there. told says what a person should look at, empty for
+// nothing. It reports false where both changed one thing to something else, where two releases of one place would be
+// in force, and for what is not understood.
 func Merge(form Form, old, base, user []byte) (merged []byte, told string, ok bool) {
 	return MergeForms(form, form, old, base, user)
 }
 
-// MergeForms is like Merge for a base that writes its sources in another form than the old one: the result is in the form of
-// the base.
+// MergeForms is like Merge for a base that writes its sources in another form than the old one: the result is in the
+// form of the base.
 func MergeForms(form, baseForm Form, old, base, user []byte) (merged []byte, told string, ok bool) {
 	o, okOld := read(form, old)
 	n, okNew := read(baseForm, base)
@@ -63,8 +63,8 @@ func agree(a, b *edit) bool {
 	return true
 }
 
-// staysBehind says which sources of the user name a release that the base has left. It reports false when one is of a place
-// that the base knows: two releases would be in force there.
+// staysBehind says which sources of the user name a release that the base has left. It reports false when one is of a
+// place that the base knows: two releases would be in force there.
 func (e *edit) staysBehind(base *edit) (told string, ok bool) {
 	var left []string
 	for _, k := range inOrder(e.extra) {
@@ -85,8 +85,8 @@ func (e *edit) staysBehind(base *edit) (told string, ok bool) {
 	return "yours still name the old release: " + strings.Join(left, ", "), true
 }
 
-// applied does to a file what an edit did to another one. What it added otherwise is taken from where it was added, and comes
-// behind the sources that both have.
+// applied does to a file what an edit did to another one. What it added otherwise is taken from where it was added,
+// and comes behind the sources that both have.
 func (e *edit) applied(to, from *file) ([]byte, bool) {
 	extra, ok := e.extraText(to.form, from)
 	if !ok {
@@ -125,8 +125,8 @@ func (e *edit) applied(to, from *file) ([]byte, bool) {
 	return []byte(strings.Join(slices.Insert(out, last+1, extra...), "")), true
 }
 
-// extraText returns the blocks of what was added otherwise. It reports false where one has something else in it as well, or the
-// form is another one.
+// extraText returns the blocks of what was added otherwise. It reports false where one has something else in it as
+// well, or the form is another one.
 func (e *edit) extraText(form Form, from *file) (out []string, ok bool) {
 	for _, one := range from.blocks {
 		if one.source == nil {
@@ -161,8 +161,8 @@ func (e *edit) adds(form Form, s *source) (all, none bool) {
 	return all, none
 }
 
-// change returns what becomes of a source; nil when nothing is left of it. It reports false where only some of its suites have
-// a component that was added or removed.
+// change returns what becomes of a source; nil when nothing is left of it. It reports false where only some of its
+// suites have a component that was added or removed.
 func (e *edit) change(to *file, s *source, done map[entry]bool) (*source, bool) {
 	changed := &source{kinds: s.kinds, options: s.options}
 	for _, p := range s.places {

@@ -1,9 +1,9 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sources knows the files that say where a package manager gets its packages from: apk's repositories, and apt's
-// sources in lines and in stanzas. A source is identified by what does not change when a distribution moves on: which part
-// of a release it is, and which component. The mirror and the release are what is said about it.
+// Package sources knows the files that say where a package manager gets its packages from: apk's repositories, and
+// apt's sources in lines and in stanzas. A source is identified by what does not change when a distribution moves on:
+// which part of a release it is, and which component. The mirror and the release are what is said about it.
 package sources
 
 import (

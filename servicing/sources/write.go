@@ -26,7 +26,8 @@ func rewrite(form Form, b block, s *source) string {
 }
 
 func equal(a, b *source) bool {
-	return slices.Equal(a.places, b.places) && slices.Equal(a.suites, b.suites) && slices.Equal(a.components, b.components)
+	return slices.Equal(a.places, b.places) && slices.Equal(a.suites, b.suites) &&
+		slices.Equal(a.components, b.components)
 }
 
 // comment returns what follows an entry in its line, with the end of the line.
@@ -65,7 +66,9 @@ func rewriteStanza(b block, s *source) string {
 		name     string
 		was, now []string
 	}{
-		{"uris", b.source.places, s.places}, {"suites", b.source.suites, s.suites}, {"components", b.source.components, s.components},
+		{"uris", b.source.places, s.places},
+		{"suites", b.source.suites, s.suites},
+		{"components", b.source.components, s.components},
 	} {
 		if slices.Equal(f.was, f.now) {
 			continue

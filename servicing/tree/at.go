@@ -4,9 +4,9 @@
 package tree
 
 // At tells what the stack says about one path, without anything below the stack being known; ok is false when it says
-// nothing. If a directory on the way is what hides the path from below, the change is about that directory, whose path is
-// shorter: a whiteout, something that is no directory, or an opaque directory that has nothing at the path. The error wraps
-// fs.ErrInvalid when the path is not clean or not relative.
+// nothing. If a directory on the way is what hides the path from below, the change is about that directory, whose path
+// is shorter: a whiteout, something that is no directory, or an opaque directory that has nothing at the path. The
+// error wraps fs.ErrInvalid when the path is not clean or not relative.
 func (v *View) At(path string) (c Change, ok bool, err error) {
 	if err := checkPath(path); err != nil {
 		return Change{}, false, err

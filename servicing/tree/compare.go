@@ -23,9 +23,10 @@ type CompareOptions struct {
 	Skip func(path string) bool
 }
 
-// Compare compares what two stacks show, completely: kinds, content, modes, owners, mtimes with nanoseconds, all extended
-// attributes with ACLs and capabilities, inode flags, and which names are hard links to one another. The differences are in the order
-// of a walk. Memory is bounded but for the differences and for one path per file with several names.
+// Compare compares what two stacks show, completely: kinds, content, modes, owners, mtimes with nanoseconds, all
+// extended attributes with ACLs and capabilities, inode flags, and which names are hard links to one another. The
+// differences are in the order of a walk. Memory is bounded but for the differences and for one path per file with
+// several names.
 func Compare(ctx context.Context, a, b Stack) ([]Difference, error) {
 	return CompareOptions{}.Compare(ctx, a, b)
 }

@@ -14,8 +14,8 @@ import (
 
 // SameContent reports whether two entries have the same content, metadata aside: regular files by their bytes, symbolic
 // links by target, devices by number; directories, FIFOs and sockets have no content of their own. Entries of different
-// kinds differ. Regular files are read with bounded memory, without their holes, and not at all if their sizes differ or if they are
-// one file. It ends with the context of the first view, see [View.Within].
+// kinds differ. Regular files are read with bounded memory, without their holes, and not at all if their sizes differ
+// or if they are one file. It ends with the context of the first view, see [View.Within].
 func SameContent(a *View, ea Entry, b *View, eb Entry) (bool, error) {
 	if ea.Kind != eb.Kind {
 		return false, nil
@@ -54,6 +54,28 @@ func sameBytes(a *View, ea Entry, b *View, eb Entry) (bool, error) {
 		return false, fmt.Errorf("compare %s with %s: %w", Shown(ea.Path), Shown(eb.Path), err)
 	}
 	return same, nil
+}
+
+// Feed writes the content of a regular file to something that takes it, such as a digest. It ends with the context of
+// the view.
+func (v *View) Feed(to io.Writer, e Entry) error {
+	file, err := v.OpenEntry(e)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for {
+		n, err := io.CopyN(to, file, atOnce)
+		switch {
+		case n < atOnce && errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read %s: %w", Shown(e.Path), err)
+		}
+		if err := v.context().Err(); err != nil {
+			return err
+		}
+	}
 }
 
 // sameFiles compares two files of a size, extent by extent: where both have a hole nothing is read.

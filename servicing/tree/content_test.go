@@ -82,8 +82,9 @@ func TestSameContentOfHoles(t *testing.T) {
 			if views[i], err = Open(Stack{dirs[i]}); err != nil {
 				t.Fatal(err)
 			}
-			defer views[i].Close()
 		}
+		defer views[0].Close()
+		defer views[1].Close()
 		if same, err := sameContent(t, views[0], views[1]); err != nil || same != bytes.Equal(texts[0], texts[1]) {
 			t.Fatalf("same is %v, %v", same, err)
 		}

@@ -28,8 +28,9 @@ type copied struct {
 }
 
 // Copy writes an entry of a view, with its content and metadata, at its path. The metadata of the entry may have been
-// changed. Blocks are shared with the original where the file system can do that, and holes are kept. Of several names of
-// one file in the view, the second and further ones become hard links to the first one copied with the same metadata.
+// changed. Blocks are shared with the original where the file system can do that, and holes are kept. Of several names
+// of one file in the view, the second and further ones become hard links to the first one copied with the same
+// metadata.
 func (w *Writer) Copy(from *View, e Entry) error { return w.CopyAs(from, e, e.Path) }
 
 // CopyAs is Copy to another path.
@@ -76,7 +77,7 @@ func (w *Writer) copyRegular(from *View, e Entry, path string) error {
 	return w.create(path, e.Meta, func(dst *os.File) error { return copyContent(from.context(), dst, src) })
 }
 
-// sameMeta tells whether all metadata is the same.
+// sameMeta reports whether all metadata is the same.
 func sameMeta(a, b Meta) bool {
 	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Mtime == b.Mtime &&
 		a.Flags == b.Flags && maps.EqualFunc(a.Xattrs, b.Xattrs, Value.Equal)
@@ -161,7 +162,8 @@ func copyBytes(dst, src *os.File, begin, end int64) error {
 	return err
 }
 
-// unsupported tells whether an error says that a way to copy is not possible here, so that another one should be tried.
+// unsupported reports whether an error says that a way to copy is not possible here, so that another one should be
+// tried.
 func unsupported(err error) bool {
 	return slices.ContainsFunc([]error{
 		unix.EOPNOTSUPP, unix.ENOTTY, unix.EXDEV, unix.EINVAL, unix.ENOSYS, unix.EPERM, unix.ETXTBSY,

@@ -56,7 +56,8 @@ func openat2(dir int, path string, flags uint64) (int, error) {
 	}
 	for {
 		fd, err := unix.Openat2(dir, path, &how)
-		// EAGAIN: something was renamed meanwhile, so that the kernel could not tell whether the path stays beneath.
+		// EAGAIN: something was renamed in the meantime, so that the kernel could not tell whether the path stays
+		// beneath.
 		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
 			return fd, err
 		}

@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flags are the inode flags of a regular file or directory that an overlay mount shows and that a copy keeps (see chattr).
+// Flags are the inode flags of a regular file or directory that an overlay mount shows and that a copy keeps (see
+// chattr).
 //
-// A container that makes a file immutable or append-only sets no flag on the inode in the upper directory: overlayfs notes
-// it there in an extended attribute, heeds the note in an upper directory, and ignores it in a lower one, where it shows the
-// flags of the inode. Both count here. A node is written with the note alone, so that it can be merged and, should it ever
-// be opened again, changed; [ShowFlags] sets the flags of the inodes before the node is mounted as a lower directory. When
-// overlayfs copies such a file up, it notes the flags again.
+// A container that makes a file immutable or append-only sets no flag on the inode in the upper directory: overlayfs
+// notes it there in an extended attribute, heeds the note in an upper directory, and ignores it in a lower one, where
+// it shows the flags of the inode. Both count here. A node is written with the note alone, so that it can be merged
+// and, should it ever be opened again, changed; [ShowFlags] sets the flags of the inodes before the node is mounted as
+// a lower directory. When overlayfs copies such a file up, it notes the flags again.
 type Flags uint32
 
 // The flags, by their numbers for FS_IOC_SETFLAGS.
@@ -80,8 +81,8 @@ func readNote(note []byte) (f Flags, known bool) {
 	return f, len(note) > 0
 }
 
-// flags returns the flags that an overlay mount shows if this is in the upper directory, or in a lower one with its flags
-// shown.
+// flags returns the flags that an overlay mount shows if this is in the upper directory, or in a lower one with its
+// flags shown.
 func (p *part) flags() (Flags, error) {
 	if !canHaveFlags(p.st.Mode) {
 		return 0, nil
@@ -131,8 +132,8 @@ var flagBits = [...]struct {
 	{NoAccess, 0x40, 0},
 }
 
-// inodeFlags returns the flags of the inode at a name in a directory. On kernels without file_getattr, Sync and NoAccess
-// are not told: the file would have to be opened.
+// inodeFlags returns the flags of the inode at a name in a directory. On kernels without file_getattr, Sync and
+// NoAccess are not told: the file would have to be opened.
 func inodeFlags(dir int, name string) (f Flags, err error) {
 	attr, err := fileGetattr(dir, name)
 	switch {
@@ -152,15 +153,16 @@ func inodeFlags(dir int, name string) (f Flags, err error) {
 	}
 }
 
-// fileGetattr calls file_getattr, which came with Linux 6.17 and gives all flags without opening the file. golang.org/x/sys
-// does not wrap it.
+// fileGetattr calls file_getattr, which came with Linux 6.17 and gives all flags without opening the file.
+// golang.org/x/sys does not wrap it.
 func fileGetattr(dir int, name string) (fileAttr, error) {
 	var attr fileAttr
 	cname, err := unix.BytePtrFromString(name)
 	if err != nil {
 		return attr, err
 	}
-	_, _, errno := unix.Syscall6(unix.SYS_FILE_GETATTR, uintptr(dir), uintptr(unsafe.Pointer(cname)), uintptr(unsafe.Pointer(&attr)),
+	_, _, errno := unix.Syscall6(unix.SYS_FILE_GETATTR, uintptr(dir), uintptr(unsafe.Pointer(cname)),
+		uintptr(unsafe.Pointer(&attr)),
 		unsafe.Sizeof(attr), unix.AT_SYMLINK_NOFOLLOW, 0)
 	if errno != 0 {
 		return attr, errno
@@ -187,8 +189,8 @@ func noFlags(err error) bool {
 		func(e error) bool { return errors.Is(err, e) })
 }
 
-// setFlags writes flags for a file that was just made: those that protect it as a note, the others on the inode, where the
-// file system has them.
+// setFlags writes flags for a file that was just made: those that protect it as a note, the others on the inode, where
+// the file system has them.
 func setFlags(dir int, name string, f Flags) error {
 	if note := f.note(); note != nil {
 		if err := setXattr(dir, name, attrProtected, note); err != nil {
@@ -205,8 +207,8 @@ func setFlags(dir int, name string, f Flags) error {
 	return nil
 }
 
-// changeFlags changes the flags of the inode at a name in a directory, which is not followed. It reports whether they were
-// others before. Flags that are not listed above stay.
+// changeFlags changes the flags of the inode at a name in a directory, which is not followed. It reports whether they
+// were others before. Flags that are not listed above stay.
 func changeFlags(dir int, name string, change func(Flags) Flags) (changed bool, err error) {
 	fd, err := openFlagged(dir, name)
 	if err != nil {
@@ -258,9 +260,9 @@ func Unprotect(dir int, name string) (changed bool, err error) {
 	return changed, err
 }
 
-// ShowFlags sets on the inodes of a node the flags that overlayfs noted there, so that it shows them when the node is a lower
-// directory. The node must be immutable from now on. Calling it again changes nothing, so one that was interrupted is
-// finished by the next one. Nothing is synced.
+// ShowFlags sets on the inodes of a node the flags that overlayfs noted there, so that it shows them when the node is a
+// lower directory. The node must be immutable from now on. Calling it again changes nothing, so one that was
+// interrupted is finished by the next one. Nothing is synced.
 func ShowFlags(ctx context.Context, dir string) error {
 	return project(ctx, dir, func(now, noted Flags) Flags { return now | noted })
 }

@@ -84,9 +84,9 @@ func (p *part) has(attr string) (bool, error) {
 	return value != nil, err
 }
 
-// whiteout tells whether this is one, in either of the two forms: a character device 0:0, or an empty regular file with
-// an extended attribute. The kernel takes the second form for a whiteout in every directory; that the directory should be
-// marked as having such ones (opaque "x") matters only for what its readdir lists.
+// whiteout reports whether this is one, in either of the two forms: a character device 0:0, or an empty regular file
+// with an extended attribute. The kernel takes the second form for a whiteout in every directory; that the directory
+// should be marked as having such ones (opaque "x") matters only for what its readdir lists.
 func (p *part) whiteout() (bool, error) {
 	switch kindOf(p.st.Mode) {
 	case CharDevice:
@@ -100,7 +100,7 @@ func (p *part) whiteout() (bool, error) {
 	return false, nil
 }
 
-// opaque tells whether this is a directory that hides those below it.
+// opaque reports whether this is a directory that hides those below it.
 func (p *part) opaque() (bool, error) {
 	value, err := getXattr(p.dir, p.name, attrOpaque)
 	return string(value) == "y", err
@@ -108,12 +108,13 @@ func (p *part) opaque() (bool, error) {
 
 // place is what a view has at a path.
 type place struct {
-	view  *View
-	path  string
-	parts []*part // as far down as they count, topmost first: directories that merge, or one part of another kind, or none
-	gone  bool    // the one part is a whiteout
-	cut   bool    // nothing that stands below the last part shows
-	inner bool    // it is in a directory below which nothing shows
+	view *View
+	path string
+	// as far down as they count, topmost first: directories that merge, or one part of another kind, or none
+	parts []*part
+	gone  bool // the one part is a whiteout
+	cut   bool // nothing that stands below the last part shows
+	inner bool // it is in a directory below which nothing shows
 }
 
 // look finds out what stands at a name in a directory. Only the layers at the given positions of d.layers are asked,
@@ -169,10 +170,10 @@ func (d *openDirs) add(p *place, i int, name string) error {
 	return err
 }
 
-// shown tells whether the view shows anything at the place.
+// shown reports whether the view shows anything at the place.
 func (p *place) shown() bool { return len(p.parts) > 0 && !p.gone }
 
-// directory tells whether the view shows a directory at the place.
+// directory reports whether the view shows a directory at the place.
 func (p *place) directory() bool { return len(p.parts) > 0 && kindOf(p.parts[0].st.Mode) == Directory }
 
 // layers returns the layers that make up a directory, none when it is not one.

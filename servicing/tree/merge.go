@@ -12,18 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrViewsDiffer is wrapped by the error of Merge when no one node can take the place of the two in all views: what must be
-// hidden in one of them would show as a whiteout in another, which has no directory there to merge it with.
+// ErrViewsDiffer is wrapped by the error of Merge when no one node can take the place of the two in all views: what
+// must be hidden in one of them would show as a whiteout in another, which has no directory there to merge it with.
 var ErrViewsDiffer = errors.New("no single node serves all views")
 
-// Merge builds in dst, an empty directory, the one node that shows over each of below what upper over lower showed over it:
-// a node may be seen over several bases. Where that is not possible the error wraps ErrViewsDiffer; with one below it always
-// is. Files are hard links to those of the nodes, so these must be immutable for ever; where links are not possible (another
-// file system, too many links), and where flags protect a file, files are copied, with the hard links among them. Whiteouts
-// and opaque marks are made anew: there are only those that hide something which one of below shows.
+// Merge builds in dst, an empty directory, the one node that shows over each of below what upper over lower showed over
+// it: a node may be seen over several bases. Where that is not possible the error wraps ErrViewsDiffer; with one below
+// it always is. Files are hard links to those of the nodes, so these must be immutable for ever; where links are not
+// possible (another file system, too many links), and where flags protect a file, files are copied, with the hard links
+// among them. Whiteouts and opaque marks are made again: there are only those that hide something which one of below
+// shows.
 //
-// The nodes must be sealed; what Seal refuses is refused with a *RefusedError as far as it matters to a View. When Merge
-// fails or is interrupted, dst is to be thrown away, and the nodes are as they were. Nothing is synced.
+// The nodes must be sealed; what Seal refuses is refused with a *RefusedError as far as it matters to a View. When
+// Merge fails or is interrupted, dst is to be thrown away, and the nodes are as they were. Nothing is synced.
 func Merge(ctx context.Context, upper, lower string, below []Stack, dst string) (err error) {
 	m := &merger{names: make(map[fileID][]string), separate: make(map[fileID]bool)}
 	defer func() {
@@ -98,7 +99,7 @@ func (m *merger) whiteout(c Change) error {
 	return m.writer.Whiteout(c.Path)
 }
 
-// shown tells whether any of the views below shows an entry at a path for which want holds.
+// shown reports whether any of the views below shows an entry at a path for which want holds.
 func (m *merger) shown(path string, want func(Entry) bool) (bool, error) {
 	for _, v := range m.below {
 		e, err := v.Lookup(path)
@@ -112,8 +113,8 @@ func (m *merger) shown(path string, want func(Entry) bool) (bool, error) {
 	return false, nil
 }
 
-// mergedEverywhere fails when a whiteout at a path would be visible in a view: where there is no directory below to merge
-// its directory with, overlayfs shows its name.
+// mergedEverywhere fails when a whiteout at a path would be visible in a view: where there is no directory below to
+// merge its directory with, overlayfs shows its name.
 func (m *merger) mergedEverywhere(path string) error {
 	dir, _ := splitPath(path)
 	for i, v := range m.below {
@@ -176,8 +177,8 @@ func (m *merger) link(e Entry) error {
 	return m.writer.linkFrom(from, name, e.Path)
 }
 
-// divide copies a file that can have no more names. Those names that it got so far become names of the copy, as will the
-// further ones, so that they all remain names of one file.
+// divide copies a file that can have no more names. Those names that it got so far become names of the copy, as will
+// the further ones, so that they all remain names of one file.
 func (m *merger) divide(id fileID, e Entry) error {
 	m.separate[id] = true
 	if err := m.writer.Copy(m.nodes, e); err != nil {

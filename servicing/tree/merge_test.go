@@ -202,7 +202,7 @@ func TestMergeForSeveralViewsKeepsThem(t *testing.T) {
 	})
 }
 
-// whiteoutShows tells whether the nodes have a whiteout that hides something in one of the views, while its directory does
+// whiteoutShows reports whether the nodes have a whiteout that hides something in one of the views, while its directory does
 // not merge in another one.
 func whiteoutShows(t failer, nodes Stack, below []Stack) bool {
 	t.Helper()

@@ -14,8 +14,8 @@ import (
 const root = "."
 
 // checkPath refuses whatever is not a clean path relative to the root: the empty one, absolute ones, ones with "." or
-// ".." or empty components, and ones with a NUL, which a system call would cut short. fs.ValidPath would do, but for its
-// insisting on UTF-8.
+// ".." or empty components, and ones with a NUL, which a system call would cut short. fs.ValidPath would do, but for
+// its insisting on UTF-8.
 func checkPath(path string) error {
 	if path == root {
 		return nil

@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Seal makes a directory that was the upper one of an overlay fit to be a node: it strips below it, in place, the extended
-// attributes with which overlayfs keeps its books (origin, impure, uuid, nlink, upper), those of overlays mounted with
-// userxattr included. On another base they would give wrong inode numbers and ESTALE. Whiteouts, opaque marks
-// and the notes of flags stay (see [Flags]), and so do escaped attributes, which are data of the user.
+// Seal makes a directory that was the upper one of an overlay fit to be a node: it strips below it, in place, the
+// extended attributes with which overlayfs keeps its books (origin, impure, uuid, nlink, upper), those of overlays
+// mounted with userxattr included. On another base they would give wrong inode numbers and ESTALE. Whiteouts, opaque
+// marks and the notes of flags stay (see [Flags]), and so do escaped attributes, which are data of the user.
 //
-// Attributes that give a file a meaning which would be lost on another base (redirect, metacopy), those that are not known,
-// and those that have to be stripped and cannot because somebody set flags on the inode itself, are refused with a
+// Attributes that give a file a meaning which would be lost on another base (redirect, metacopy), those that are not
+// known, and those that have to be stripped and cannot because somebody set flags on the inode itself, are refused with
+// a
 // *RefusedError; nothing was changed then. Those of userxattr are data there: no mount of ours heeds
 // them, and whoever may write in a container can set them. Sealing again changes nothing, so a Seal that was
 // interrupted is finished by the next one. The directory must not be mounted. Nothing is synced.
@@ -27,8 +28,8 @@ func Seal(ctx context.Context, dir string) error {
 	return err
 }
 
-// SealFlagged is [Seal], and reports whether there are files with flags that protect them: [ShowFlags] is needed before the
-// node is mounted as a lower directory.
+// SealFlagged is [Seal], and reports whether there are files with flags that protect them: [ShowFlags] is needed before
+// the node is mounted as a lower directory.
 func SealFlagged(ctx context.Context, dir string) (flagged bool, err error) {
 	v, err := Open(Stack{dir})
 	if err != nil {
@@ -81,8 +82,8 @@ func treatmentOf(attr string) treatment {
 	return kept
 }
 
-// checkSealable refuses a place that cannot be sealed, and reports whether flags protect it. The directory that is sealed is
-// dir.
+// checkSealable refuses a place that cannot be sealed, and reports whether flags protect it. The directory that is
+// sealed is dir.
 func checkSealable(p *place, dir string) (flagged bool, err error) {
 	top := p.parts[0]
 	attrs, err := top.attributes()
@@ -135,7 +136,7 @@ func strip(p *place) error {
 const blockSize = 512
 
 // Usage returns the disk space in bytes and the number of inodes that a directory takes, itself and whiteouts included,
-// hard links counted once. The directory may be in use: what vanishes meanwhile is not counted.
+// hard links counted once. The directory may be in use: what vanishes in the meantime is not counted.
 func Usage(ctx context.Context, dir string) (size, inodes int64, err error) {
 	v, err := Tolerance{Changes: true}.Open(Stack{dir})
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 // ErrTooLarge is wrapped by the error of View.ReadFile when a file is larger than the limit that was given.
 var ErrTooLarge = errors.New("file is larger than the limit")
 
-// Stack names the directories of an overlay, the topmost first. It may be empty: then it shows nothing but an empty root.
+// Stack names the directories of an overlay, the topmost first. It may be empty: then it shows nothing but an empty
+// root.
 type Stack []string
 
 // Kind is the type of a file.
@@ -45,8 +46,8 @@ func (k Kind) String() string {
 
 // Meta is what a file is apart from its content.
 type Meta struct {
-	// Mode holds the permission bits with setuid, setgid and sticky (07777). The mode of a symbolic link is not settable
-	// and is 0777.
+	// Mode holds the permission bits with setuid, setgid and sticky (07777). The mode of a symbolic link is not
+	// settable and is 0777.
 	Mode     uint32
 	UID, GID uint32
 	Mtime    unix.Timespec
@@ -99,7 +100,8 @@ type RefusedError struct {
 // Error tells the path, quoted because names are bytes, and the attribute.
 func (e *RefusedError) Error() string {
 	if e.Flags != 0 {
-		return fmt.Sprintf("%s has the inode flags %q, which were set on the host and not by the container, so that %s cannot be removed "+
+		return fmt.Sprintf("%s has the inode flags %q, which were set on the host and not by the container, so that "+
+			"%s cannot be removed "+
 			"from it; run chattr -%s %q and try again", Shown(e.Path), e.Flags, e.Xattr, e.Flags, e.File)
 	}
 	return fmt.Sprintf("%s carries %s", Shown(e.Path), e.Xattr)

@@ -16,13 +16,13 @@ import (
 )
 
 // View shows a stack as an overlay mount of it would (with the options index=off, metacopy=off, redirect_dir=nofollow):
-// whiteouts hide, opaque directories cut, non-directories hide what is below them. A directory which overlayfs would have
-// to look for under another name, or a file whose content it keeps elsewhere, gives a *RefusedError.
+// whiteouts hide, opaque directories cut, non-directories hide what is below them. A directory which overlayfs would
+// have to look for under another name, or a file whose content it keeps elsewhere, gives a *RefusedError.
 //
-// A View holds one descriptor for each directory of the stack, and while a method runs, one more for each of them. It may be
-// used by several goroutines at once, but not after Close. Where the directories change in the meantime nothing unsafe
-// happens, but the View may show neither the old nor the new; a change that is noticed gives an *UnreadableError,
-// unless the View tolerates changes.
+// A View holds one descriptor for each directory of the stack, and while a method runs, one more for each of them. It
+// may be used by several goroutines at once, but not after Close. Where the directories change in the meantime nothing
+// unsafe happens, but the View may show neither the old nor the new; a change that is noticed gives an
+// *UnreadableError, unless the View tolerates changes.
 type View struct {
 	roots     []int // O_PATH descriptors of the directories of the stack
 	tolerance Tolerance
@@ -30,9 +30,10 @@ type View struct {
 	amend  func(*Entry) error // what Lookup does to an entry; nil for nothing
 	within context.Context    //nolint:containedctx // the views of an operation end with it; nil for never
 
-	mu    sync.Mutex
-	known map[string][]int // for paths, the layers that make up the directory shown there; none if there is no directory
-	size  int              // of the paths in known
+	mu sync.Mutex
+	// for paths, the layers that make up the directory shown there; none if there is no directory
+	known map[string][]int
+	size  int // of the paths in known
 }
 
 // maxKnown bounds, in bytes of paths, what a View remembers about directories.
@@ -75,12 +76,12 @@ func (v *View) Close() error {
 	return errors.Join(errs...)
 }
 
-// Amend makes Lookup pass the metadata of each entry through a function. What the walks tell stays as it is on disk. It must
-// not be called while another method runs.
+// Amend makes Lookup pass the metadata of each entry through a function. What the walks tell stays as it is on disk. It
+// must not be called while another method runs.
 func (v *View) Amend(fn func(*Entry) error) { v.amend = fn }
 
-// Within has what reads contents of the view end with a context: comparing and copying, which may take as long as a file is
-// large. It must not be called while another method runs.
+// Within has what reads contents of the view end with a context: comparing and copying, which may take as long as a
+// file is large. It must not be called while another method runs.
 func (v *View) Within(ctx context.Context) { v.within = ctx }
 
 // context returns the context that contents are read in.
@@ -133,7 +134,8 @@ func emptyRoot() Entry {
 	return Entry{Path: root, Kind: Directory, Meta: Meta{Mode: 0o755}, Layer: -1}
 }
 
-// parent returns the directory that a path is in, and its name there. If there is no such directory, no layer makes it up.
+// parent returns the directory that a path is in, and its name there. If there is no such directory, no layer makes it
+// up.
 func (v *View) parent(path string) (*openDirs, string, error) {
 	if path == root {
 		return v.dirs(root, countTo(len(v.roots))), root, nil
@@ -254,8 +256,8 @@ func named(path string, err error) error {
 	return fmt.Errorf("%s: %w", Shown(path), err)
 }
 
-// ReadFile returns the content of a regular file of at most limit bytes; a larger one is not read and gives an error that
-// wraps ErrTooLarge. Other errors are those of OpenFile.
+// ReadFile returns the content of a regular file of at most limit bytes; a larger one is not read and gives an error
+// that wraps ErrTooLarge. Other errors are those of OpenFile.
 func (v *View) ReadFile(path string, limit int64) ([]byte, error) {
 	e, err := v.Lookup(path)
 	if err != nil {

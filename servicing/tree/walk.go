@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// ErrTooDeep is wrapped by the error of everything that walks a tree when directories are nested more than maxDepth deep.
+// ErrTooDeep is wrapped by the error of everything that walks a tree when directories are nested more than maxDepth
+// deep.
 var ErrTooDeep = errors.New("directories are nested too deep")
 
 // maxDepth bounds the depth of a walk, and so its use of memory and time, whatever a container has made.
@@ -20,9 +21,9 @@ const maxDepth = 4096
 
 // Walk tells what the stack says about each path, parents before children, the names of a directory in order of their
 // bytes, without anything below the stack being known. The first call is for the root, "."; a stack without directories
-// gives no call. Whiteouts and opaque marks below one that already hides them are not told; one in an opaque directory is
-// (see Change.Covered). An error of fn ends the walk and is returned; fs.SkipDir, returned for a directory, skips what is
-// in it.
+// gives no call. Whiteouts and opaque marks below one that already hides them are not told; one in an opaque directory
+// is (see Change.Covered). An error of fn ends the walk and is returned; fs.SkipDir, returned for a directory, skips
+// what is in it.
 func (v *View) Walk(ctx context.Context, fn func(Change) error) error {
 	return v.walk(ctx, func(p *place) error {
 		c, err := p.change()

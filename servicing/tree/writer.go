@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Writer fills one directory. Parents must have been written by it before what is in them, and nothing is written twice.
-// Every access is relative to the directory and cannot leave it. Extended attributes are given by the names that an
-// overlay mount shows: those under trusted.overlay. are stored escaped.
+// Writer fills one directory. Parents must have been written by it before what is in them, and nothing is written
+// twice. Every access is relative to the directory and cannot leave it. Extended attributes are given by the names that
+// an overlay mount shows: those under trusted.overlay. are stored escaped.
 //
 // After an error the directory is not what was asked for and is of no use. A Writer does not sync: when it is closed,
 // nothing is durable yet. It is for one goroutine.

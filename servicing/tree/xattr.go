@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of extended attributes. What follows ownTrusted belongs to overlayfs, unless the escape follows: then it is data
-// of the user (an overlay within the overlay), shown with the escape taken away. What follows ownUser belongs to overlays
-// that were mounted with userxattr; a View does not honour it.
+// Names of extended attributes. What follows ownTrusted belongs to overlayfs, unless the escape follows: then it is
+// data of the user (an overlay within the overlay), shown with the escape taken away. What follows ownUser belongs to
+// overlays that were mounted with userxattr; a View does not honour it.
 const (
 	ownTrusted = "trusted.overlay."
 	ownUser    = "user.overlay."
@@ -52,8 +52,8 @@ func storedName(shown string) string {
 	return shown
 }
 
-// The system calls that take a directory and a name came with Linux 6.13; before, and where they are filtered, the same is
-// done through /proc, which costs about four times as much. golang.org/x/sys does not wrap them.
+// The system calls that take a directory and a name came with Linux 6.13; before, and where they are filtered, the same
+// is done through /proc, which costs about four times as much. golang.org/x/sys does not wrap them.
 const (
 	sysSetxattrat    = 463
 	sysGetxattrat    = 464
@@ -68,7 +68,8 @@ type xattrArgs struct {
 	flags uint32
 }
 
-// bufferSize is large enough for most lists and values of extended attributes; maxXattr is the most that the kernel gives.
+// bufferSize is large enough for most lists and values of extended attributes; maxXattr is the most that the kernel
+// gives.
 const (
 	bufferSize = 1 << 10
 	maxXattr   = 64 << 10
@@ -152,7 +153,7 @@ func attrCall(trap uintptr, dir int, name, attr string, value []byte) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	// The kernel sees the value through a number in args: the pin keeps the value from moving meanwhile.
+	// The kernel sees the value through a number in args: the pin keeps the value from moving in the meantime.
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	args := xattrArgs{size: uint32(len(value))}
@@ -207,6 +208,6 @@ func growing(read func([]byte) (int, error), fn func([]byte) error) error {
 	return fn(buf[:n:n])
 }
 
-// procName is a path to a name in a directory, for the system calls that take only paths. A symbolic link at the name is
-// not followed by those which begin with an l.
+// procName is a path to a name in a directory, for the system calls that take only paths. A symbolic link at the name
+// is not followed by those which begin with an l.
 func procName(dir int, name string) string { return procPath(dir) + "/" + name }

@@ -36,12 +36,14 @@ func (c *Choice) Replaces() bool {
 	return c != nil && c.Side == Base && c.UserVersionOnly && c.User.Installed()
 }
 
-// ReplacesAny reports whether the new base's version of some package takes the place of one that the user has, or that was kept.
+// ReplacesAny reports whether the new base's version of some package takes the place of one that the user has, or
+// that was kept.
 func ReplacesAny(choices []Choice) bool {
 	return slices.ContainsFunc(choices, func(c Choice) bool { return c.Replaces() })
 }
 
-// Mark names a package that an earlier update kept at a version. As long as it is at that version the user has not changed it.
+// Mark names a package that an earlier update kept at a version. As long as it is at that version the user has not
+// changed it.
 type Mark struct{ Name, Arch, Version string }
 
 // MarkOf returns what marks a package as it is; nothing that any package has where there is none.
@@ -52,8 +54,8 @@ func MarkOf(p *Package) Mark {
 	return Mark{p.Name, p.Arch, p.Version}
 }
 
-// Compare compares versions as a package manager does: negative when a is lower than b, 0 when they are equal. It gives an
-// error when a version cannot be understood.
+// Compare compares versions as a package manager does: negative when a is lower than b, 0 when they are equal. It
+// gives an error when a version cannot be understood.
 type Compare func(a, b string) (int, error)
 
 // Choose decides for each package of the three databases whose version counts. The order is that of the new base, then

@@ -37,19 +37,23 @@ type Dependent struct {
 	Needs   string `json:"needs"` // the relation as it is written
 }
 
-// Refused are the reasons why packages of one source could not stay together at the user's version, by the identity of the
-// problem that this would have solved.
+// Refused are the reasons why packages of one source could not stay together at the user's version, by the identity
+// of the problem that this would have solved.
 type Refused map[string]string
 
-// Why returns the reason why a problem was not solved by keeping the user's version of the packages of one source; empty when
-// that was not tried.
+// Why returns the reason why a problem was not solved by keeping the user's version of the packages of one source;
+// empty when that was not tried.
 func (r Refused) Why(p Problem) string { return r[p.identity()] }
 
-// KeepTied keeps the user's version of packages of one source where relations between packages of that source would not hold
-// otherwise: all packages of the source stay together. A source cannot stay when a package of another source then has a
-// relation that does not hold, or when another release of the C library would stay; its packages follow the new base.
+// KeepTied keeps the user's version of packages of one source where relations between packages of that source would
+// not hold otherwise: all packages of the source stay together. A source cannot stay when a package of another source
+// then has a relation that does not hold, or when another release of the C library would stay; its packages follow
+// the new base.
 func KeepTied(choices []Choice, r Relations) Refused {
-	k := keeper{choices: choices, Relations: r, kept: make(map[string][]undo), refused: make(map[string]string), out: make(Refused)}
+	k := keeper{
+		choices: choices, Relations: r, kept: make(map[string][]undo), refused: make(map[string]string),
+		out: make(Refused),
+	}
 	for {
 		problems := r.Broken(Effective(choices))
 		if !k.keepSources(problems) && !k.giveBack(problems) {
@@ -96,8 +100,8 @@ func (k *keeper) keepSources(problems []Problem) bool {
 	return len(sources) > 0
 }
 
-// tie returns the one source that both sides of a problem are of, if keeping packages of it may help. The version is that of
-// the user's packages.
+// tie returns the one source that both sides of a problem are of, if keeping packages of it may help. The version is
+// that of the user's packages.
 func (k *keeper) tie(problem Problem) (Source, bool) {
 	for i := range k.choices {
 		c := &k.choices[i]
@@ -112,7 +116,8 @@ func (k *keeper) tie(problem Problem) (Source, bool) {
 			continue
 		}
 		other := func(o Choice) bool {
-			return o.Side == User && o.Effective.Installed() && k.named(o.Effective, problem) && k.Source(o.Effective).Name == source.Name
+			return o.Side == User && o.Effective.Installed() && k.named(o.Effective, problem) &&
+				k.Source(o.Effective).Name == source.Name
 		}
 		if slices.ContainsFunc(k.choices, other) {
 			return source, true
@@ -141,7 +146,10 @@ func (k *keeper) keep(source Source, problems []Problem) {
 	for _, problem := range problems {
 		for i := range k.choices {
 			c := &k.choices[i]
-			if !(c.replaced() || c.Kept != nil) || k.Source(c.User) != source || !k.named(c.User, problem) && !c.isNew(problem.Package) {
+			if !(c.replaced() || c.Kept != nil) || k.Source(c.User) != source {
+				continue
+			}
+			if !k.named(c.User, problem) && !c.isNew(problem.Package) {
 				continue
 			}
 			k.keepOne(i, source)
@@ -197,13 +205,15 @@ func (k *keeper) keepOne(i int, source Source) {
 func (k *keeper) checkLibrary(source Source) {
 	for _, u := range k.kept[source.Name] {
 		if c := k.choices[u.at]; c.New != nil && k.OtherLibrary(c.User, c.New) {
-			k.refuse(source.Name, "the C library would stay at "+c.User.Version+", which is of another release than "+c.New.Version)
+			why := "the C library would stay at " + c.User.Version + ", of another release than " + c.New.Version
+			k.refuse(source.Name, why)
 			return
 		}
 	}
 }
 
-// giveBack lets the sources follow the new base whose kept packages have a part in problems. It reports whether there were any.
+// giveBack lets the sources follow the new base whose kept packages have a part in problems. It reports whether there
+// were any.
 func (k *keeper) giveBack(problems []Problem) (some bool) {
 	for _, problem := range problems {
 		for _, name := range k.partIn(problem) {
@@ -220,7 +230,11 @@ func (k *keeper) giveBack(problems []Problem) (some bool) {
 func (k *keeper) partIn(problem Problem) (names []string) {
 	for i := range k.choices {
 		c := &k.choices[i]
-		if c.Kept != nil && (c.User.Name == problem.Package.Name || k.named(c.Effective, problem) || c.New.Installed() && k.named(c.New, problem)) {
+		if c.Kept == nil {
+			continue
+		}
+		named := k.named(c.Effective, problem) || c.New.Installed() && k.named(c.New, problem)
+		if c.User.Name == problem.Package.Name || named {
 			names = append(names, c.Kept.Source)
 		}
 	}
@@ -235,8 +249,8 @@ func (k *keeper) refuse(name, why string) {
 	k.refused[name] = why
 }
 
-// KeepNeeded keeps the user's version of packages of which the new base's would count, where relations would not hold otherwise,
-// whatever they are built from. What cannot be helped in this way stays broken.
+// KeepNeeded keeps the user's version of packages of which the new base's would count, where relations would not hold
+// otherwise, whatever they are built from. What cannot be helped in this way stays broken.
 func KeepNeeded(choices []Choice, r Relations) {
 	k := keeper{choices: choices, Relations: r, kept: make(map[string][]undo)}
 	for grew := true; grew; {

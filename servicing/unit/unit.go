@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package unit decides about packages, whatever package manager they are of: a package is a unit, its files and its record
-// are one side's. It knows what all databases of packages have in common, and reads none of them.
+// Package unit decides about packages, whatever package manager they are of: a package is a unit, its files and its
+// record are one side's. It knows what all databases of packages have in common, and reads none of them.
 package unit
 
 // State tells what is there of a package.

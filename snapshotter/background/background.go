@@ -35,7 +35,8 @@ type Tasks struct {
 // New returns tasks of which none runs.
 func New() *Tasks {
 	t := &Tasks{kicked: make(chan struct{}, 1)}
-	t.life, t.stop = context.WithCancel(log.WithLogger(context.Background(), log.L.WithField("component", "background")))
+	t.life, t.stop = context.WithCancel(log.WithLogger(context.Background(),
+		log.L.WithField("component", "background")))
 	return t
 }
 

@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package beneath moves and deletes what is below a directory that is held open. Everything is reached through descriptors
-// from there: never through a symbolic link, whoever put it in the place of a directory, and never outside.
+// Package beneath moves and deletes what is below a directory that is held open. Everything is reached through
+// descriptors from there: never through a symbolic link, whoever put it in the place of a directory, and never outside.
 package beneath
 
 import (
@@ -30,7 +30,8 @@ func (d Dir) open(name string) (int, error) {
 	fd, err := openDir(int(d.file.Fd()), name, unix.O_PATH, 0)
 	switch {
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
-		return -1, fmt.Errorf("%s is a symbolic link or no directory, and nothing was done through it: remove what stands there and "+
+		return -1, fmt.Errorf("%s is a symbolic link or no directory, and nothing was done through it: remove what "+
+			"stands there and "+
 			"find out who put it there: %w", d.path(name), err)
 	case err != nil:
 		return -1, &fs.PathError{Op: "open", Path: d.path(name), Err: err}
@@ -69,8 +70,8 @@ func (d Dir) Remove(name string) error {
 	return nil
 }
 
-// Rename moves what is at a path below to another path below. What is there is replaced as by rename(2). Errors wrap those of
-// the system.
+// Rename moves what is at a path below to another path below. What is there is replaced as by rename(2). Errors wrap
+// those of the system.
 func (d Dir) Rename(from, to string) error {
 	old, err := d.open(path.Dir(from))
 	if err != nil {

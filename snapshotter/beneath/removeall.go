@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// maxOpen is how deep directories are entered. What is nested deeper is moved up first, so that neither descriptors nor
-	// memory grow with the depth.
+	// maxOpen is how deep directories are entered. What is nested deeper is moved up first, so that neither descriptors
+	// nor memory grow with the depth.
 	maxOpen = 64
 	// maxStuck is how many of the files that cannot be deleted are told.
 	maxStuck = 5
@@ -72,10 +72,10 @@ func (e *StuckError) Unwrap() []error {
 	return errs
 }
 
-// RemoveAll deletes what is at a path below, with all that is in it, whatever the names and the depth, in bounded memory.
-// Inode flags that keep it from being deleted (chattr +i and +a) are cleared, for all names of a file. Several calls may
-// delete the same. It does not enter what is mounted there. What
-// cannot be deleted does not keep the rest: the error is a [*StuckError] then. It is no error if there is nothing.
+// RemoveAll deletes what is at a path below, with all that is in it, whatever the names and the depth, in bounded
+// memory. Inode flags that keep it from being deleted (chattr +i and +a) are cleared, for all names of a file. Several
+// calls may delete the same. It does not enter what is mounted there. What cannot be deleted does not keep the rest:
+// the error is a [*StuckError] then. It is no error if there is nothing.
 func (d Dir) RemoveAll(name string) error {
 	parent, err := d.open(path.Dir(name))
 	if errors.Is(err, unix.ENOENT) {
@@ -206,8 +206,8 @@ func (r *remover) moveUp(p *place) bool {
 	}
 }
 
-// empty deletes what is in an open directory. Names may be missed while others are deleted, so it is read until nothing is
-// left, or nothing more can be done.
+// empty deletes what is in an open directory. Names may be missed while others are deleted, so it is read until nothing
+// is left, or nothing more can be done.
 func (r *remover) empty(p *place, fd int) bool {
 	for {
 		stuck, more, moved := len(r.stuck), r.more, r.moved
@@ -277,7 +277,8 @@ func remedy(path string, err error) string {
 // quoted returns a path as a shell takes it, without any character that a terminal would heed.
 func quoted(path string) string {
 	plain := func(c byte) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || bytes.IndexByte([]byte("/._-+=@%,"), c) >= 0
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
+			bytes.IndexByte([]byte("/._-+=@%,"), c) >= 0
 	}
 	var out []byte
 	odd := false

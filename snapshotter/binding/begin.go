@@ -160,7 +160,8 @@ func (pl *Placer) placeOn(st dag.Storage, lead dag.Lead, with []dag.Transformati
 	if err != nil {
 		return err
 	}
-	place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update, Now: clock.Now()}
+	place := dag.Place{Storage: st.Name, Head: st.Head, Layer: lead.To, Open: open, Update: lead.Update,
+		Now: clock.Now()}
 	if err := draft.Commit(append([]dag.Transformation{place}, with...)...); err != nil {
 		return err
 	}
@@ -181,5 +182,6 @@ func (pl *Placer) empty(st dag.Storage) (bool, error) {
 // sameRoot reports whether two roots have the same owner, mode, flags and names of extended attributes.
 func sameRoot(a, b tree.Meta) bool {
 	names := func(m tree.Meta) []string { return slices.Sorted(maps.Keys(m.Xattrs)) }
-	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Flags == b.Flags && slices.Equal(names(a), names(b))
+	return a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Flags == b.Flags &&
+		slices.Equal(names(a), names(b))
 }

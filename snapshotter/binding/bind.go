@@ -130,7 +130,8 @@ func (bd *Binder) Bind(ctx context.Context, key string, claim Claim) (err error)
 	case !b.exists, b.same:
 		return bd.bindHere(b)
 	case b.again && bd.policy.Rebind == RebindOnChange:
-		log.G(ctx).WithFields(log.Fields{"storage": b.storage.Name, "stands": b.stands.String(), "asked": b.asks.String()}).
+		log.G(ctx).WithFields(log.Fields{"storage": b.storage.Name, "stands": b.stands.String(),
+			"asked": b.asks.String()}).
 			Info("container asks for the same base as before; the storage stays on the base that an update moved it to")
 		return bd.bindHere(b)
 	}
@@ -178,7 +179,8 @@ func (bd *Binder) bindForward(ctx context.Context, b pairing) (err error) {
 		return bd.bindHeld(ctx, b, held)
 	}
 	b.as.Stay = true // where it then stands is what the key asks for
-	// The container that held the storage stays on the base that its key was prepared on: nothing asked for another one.
+	// The container that held the storage stays on the base that its key was prepared on: nothing asked for another
+	// one.
 	release := dag.Release{Storage: b.storage.Name}
 	if err := bd.updates.Stager.Commit(staged, release, staged.Switched(b.storage.Name), b.as); err != nil {
 		return bd.updates.Runner.GiveUp(u.ID, b.storage.Name, err)

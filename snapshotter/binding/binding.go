@@ -27,7 +27,8 @@ type Host interface {
 	// MarkHeld labels the record of a container that was started on the old base, because the update is held; with an
 	// empty update it takes the label away. It fails with errdefs.ErrNotFound when the container is gone.
 	MarkHeld(ctx context.Context, namespace, key, update string) error
-	// Held returns the update that the label of MarkHeld names, for each container of this snapshotter that has the label.
+	// Held returns the update that the label of MarkHeld names, for each container of this snapshotter that has the
+	// label.
 	Held(ctx context.Context) (map[keys.Key]string, error)
 	// Rehome makes a container's record and its key name one image, as the record that was planned for it says. It
 	// calls the snapshotter back. A call after a crash finishes what was begun. It fails with errdefs.ErrNotFound

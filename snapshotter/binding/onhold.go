@@ -49,7 +49,8 @@ func (h *holds) answer(b pairing) (holding, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a, ok := h.answers[b.storage.Name]
-	same := a.head == b.storage.Head && a.from == b.stands && a.to == b.asks && bytes.Equal(a.settings, b.storage.Settings)
+	same := a.head == b.storage.Head && a.from == b.stands && a.to == b.asks &&
+		bytes.Equal(a.settings, b.storage.Settings)
 	return a.holding, ok && same
 }
 
@@ -88,7 +89,8 @@ func (bd *Binder) bindHeld(ctx context.Context, b pairing, held holding) error {
 		bd.labels.mark(b.key, held.update)
 		return nil
 	}
-	return fmt.Errorf("storage %q cannot be serviced for the base that container %q asks for, and is held by update %v: "+
+	return fmt.Errorf("storage %q cannot be serviced for the base that container %q asks for, and is held by update "+
+		"%v: "+
 		"%s; `moltctl update report --storage %s %v` says what can be done; "+
 		"`moltctl update create --storage %s --to IMAGE --force` goes on in spite of it: %w",
 		name, keys.Parse(b.key).Key, held.update, strings.Join(held.reasons, "; "),

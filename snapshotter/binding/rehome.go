@@ -100,7 +100,8 @@ func (rh *Rehomer) storageToRehome(ctx context.Context, to Home) (string, error)
 		}
 	})
 	if found == "" {
-		return "", fmt.Errorf("container %q has no storage of its own, another container has it; start it once first: %w",
+		return "", fmt.Errorf("container %q has no storage of its own, another container has it; start it once "+
+			"first: %w",
 			to.Container, errdefs.ErrFailedPrecondition)
 	}
 	return found, nil

@@ -89,7 +89,8 @@ type state struct {
 	Sure time.Time `json:"sure,omitzero"` // what was certainly reached at it
 	// Even is for how long on the monotonic clock the wall clock has gone on evenly.
 	Even time.Duration `json:"even"`
-	// Highest is the latest time that was ever certain: what is recorded must not be older, whatever the wall clock says.
+	// Highest is the latest time that was ever certain: what is recorded must not be older, whatever the wall clock
+	// says.
 	Highest time.Time `json:"highest,omitzero"`
 }
 

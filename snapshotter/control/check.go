@@ -59,7 +59,8 @@ func sendFailures(stream streamOf[api.CheckResponse], err error) error {
 
 func problem(p state.Problem) *api.Problem {
 	return &api.Problem{
-		Subject: bounded(p.Subject), What: bounded(p.What), Grave: p.Grave, Remedy: bounded(p.Remedy), Repaired: p.Repaired,
+		Subject: bounded(p.Subject), What: bounded(p.What), Grave: p.Grave, Remedy: bounded(p.Remedy),
+		Repaired: p.Repaired,
 	}
 }
 

@@ -71,8 +71,10 @@ func (s *Service) Graph(_ *api.GraphRequest, stream streamOf[api.GraphResponse])
 		all.Updates = each(g.Updates(), updateIn(g))
 	})
 	return errors.Join(
-		sendList(stream, all.GetNodes(), func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),
-		sendList(stream, all.GetNames(), func(l []*api.Name) *api.GraphResponse { return &api.GraphResponse{Names: l} }),
+		sendList(stream, all.GetNodes(),
+			func(l []*api.Node) *api.GraphResponse { return &api.GraphResponse{Nodes: l} }),
+		sendList(stream, all.GetNames(),
+			func(l []*api.Name) *api.GraphResponse { return &api.GraphResponse{Names: l} }),
 		sendList(stream, all.GetStorages(), func(l []*api.Storage) *api.GraphResponse {
 			return &api.GraphResponse{Storages: l}
 		}),
@@ -177,22 +179,24 @@ func (s *Service) DiffStorage(req *api.DiffStorageRequest, stream streamOf[api.D
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	err = s.snapshotter.State().Diff(stream.Context(), full, s.lookup.mountPoints(stream.Context(), full), func(c state.Difference) error {
-		d := &api.DiffStorageResponse{
-			Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How), MountPoint: c.MountPoint,
-			Own: servicing.MoltsOwn(c.Path),
-		}
-		if !c.Deleted {
-			d.Kind, d.Size = kindNames[c.Kind], c.Size
-		}
-		return stream.Send(d)
-	})
+	err = s.snapshotter.State().Diff(stream.Context(), full, s.lookup.mountPoints(stream.Context(), full),
+		func(c state.Difference) error {
+			d := &api.DiffStorageResponse{
+				Path: []byte(c.Path), Kind: "deleted", Opaque: c.Opaque, Node: uint64(c.Node), Change: string(c.How),
+				MountPoint: c.MountPoint, Own: servicing.MoltsOwn(c.Path),
+			}
+			if !c.Deleted {
+				d.Kind, d.Size = kindNames[c.Kind], c.Size
+			}
+			return stream.Send(d)
+		})
 	return errgrpc.ToGRPC(err)
 }
 
-// RemoveStorage ends a storage, which must be named in full: when it is gone already, the same parts of a name may well be
-// those of another one.
-func (s *Service) RemoveStorage(ctx context.Context, req *api.RemoveStorageRequest) (*api.RemoveStorageResponse, error) {
+// RemoveStorage ends a storage, which must be named in full: when it is gone already, the same parts of a name may well
+// be those of another one.
+func (s *Service) RemoveStorage(ctx context.Context, req *api.RemoveStorageRequest) (*api.RemoveStorageResponse,
+	error) {
 	err := s.snapshotter.Storages().Remove(ctx, req.GetName(), assumeFree(req)...)
 	return &api.RemoveStorageResponse{}, errgrpc.ToGRPC(err)
 }
@@ -204,11 +208,13 @@ func (s *Service) ForkStorage(ctx context.Context, req *api.ForkStorageRequest) 
 		return nil, errgrpc.ToGRPC(err)
 	}
 	if s.lookup.anonymous(source) {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("storage %q has no name of its own and cannot be forked: %w", source, errdefs.ErrFailedPrecondition))
+		return nil, errgrpc.ToGRPC(fmt.Errorf("storage %q has no name of its own and cannot be forked: %w", source,
+			errdefs.ErrFailedPrecondition))
 	}
 	namespace, name, ok := strings.Cut(req.GetTarget(), "/")
 	if !ok {
-		err := fmt.Errorf("new storage %q must be named as NAMESPACE/NAME: %w", req.GetTarget(), errdefs.ErrInvalidArgument)
+		err := fmt.Errorf("new storage %q must be named as NAMESPACE/NAME: %w", req.GetTarget(),
+			errdefs.ErrInvalidArgument)
 		return nil, errgrpc.ToGRPC(err)
 	}
 	target, err := keys.StorageName(namespace, strings.Split(name, "/")...)

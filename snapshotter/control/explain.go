@@ -36,7 +36,8 @@ func (s *Service) DiffPath(req *api.DiffPathRequest, stream streamOf[api.DiffPat
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}
-	d, err := s.snapshotter.Inspector().DiffPath(stream.Context(), dag.UpdateID(req.GetId()), full, clean(req.GetPath()))
+	d, err := s.snapshotter.Inspector().DiffPath(stream.Context(), dag.UpdateID(req.GetId()), full,
+		clean(req.GetPath()))
 	if err != nil {
 		return errgrpc.ToGRPC(err)
 	}

@@ -122,8 +122,7 @@ func (l lookup) mountPoints(ctx context.Context, storage string) state.MountPoin
 	defer cancel()
 	points, err := mounting.MountPoints(ctx, keys.Parse(key))
 	if err != nil {
-		log.G(ctx).WithError(err).Warn("a difference is shown without what the specification of the container says of " +
-			"mount points")
+		log.G(ctx).WithError(err).Warn("a difference is shown without the mount points of the specification")
 	}
 	return points
 }
@@ -169,7 +168,8 @@ func (l lookup) baseOf(storages []string) (base dag.NodeID, err error) {
 			if b := g.Base(st); i == 0 {
 				base = b
 			} else if !g.SameBase(b, base) {
-				err = fmt.Errorf("storages %q and %q stand on different bases; name the old base, or update them one by one: %w",
+				err = fmt.Errorf("storages %q and %q stand on different bases; name the old base, or update them "+
+					"one by one: %w",
 					storages[0], name, errdefs.ErrInvalidArgument)
 			}
 		}

@@ -17,8 +17,8 @@ import (
 
 // Containers are the records that a containerd has of its containers. The snapshotter itself only ever reads them.
 type Containers interface {
-	// Refresh returns what taking the record of a container from the defaults of one image to those of another changes, and
-	// where the container is to stand for that, nil when there is nothing to do.
+	// Refresh returns what taking the record of a container from the defaults of one image to those of another changes,
+	// and where the container is to stand for that, nil when there is nothing to do.
 	Refresh(ctx context.Context, namespace, container, from, to string) ([]runconfig.Change, *binding.Home, error)
 }
 
@@ -33,7 +33,8 @@ func (s *Service) RefreshContainer(
 	req *api.RefreshContainerRequest, stream streamOf[api.RefreshContainerResponse],
 ) error {
 	if s.containers == nil {
-		err := fmt.Errorf("no containerd is configured that has containers to refresh: %w", errdefs.ErrFailedPrecondition)
+		err := fmt.Errorf("no containerd is configured that has containers to refresh: %w",
+			errdefs.ErrFailedPrecondition)
 		return errgrpc.ToGRPC(err)
 	}
 	if req.GetNamespace() == "" || req.GetContainer() == "" || req.GetFrom() == "" || req.GetTo() == "" {

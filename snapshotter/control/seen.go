@@ -26,8 +26,8 @@ type Names interface {
 
 // Mounting is implemented by [Containers] that know what their containers have mounted.
 type Mounting interface {
-	// MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification;
-	// nothing when there is no such container.
+	// MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its
+	// specification; nothing when there is no such container.
 	MountPoints(ctx context.Context, key keys.Key) (state.MountPoints, error)
 }
 
@@ -37,8 +37,8 @@ func inNamespace(st dag.Storage, namespace string) bool {
 	return namespace == "" || own == namespace
 }
 
-// addSeen adds to storages what is seen outside of the graph: images, names of containers, mounts and sizes. What cannot be seen
-// is left out.
+// addSeen adds to storages what is seen outside of the graph: images, names of containers, mounts and sizes. What
+// cannot be seen is left out.
 func (s *Service) addSeen(ctx context.Context, list []*api.Storage, storages []dag.Storage, measure bool) {
 	images, err := s.snapshotter.Images(ctx)
 	if err != nil {
@@ -85,7 +85,8 @@ func (s *Service) DiskUsage(ctx context.Context, _ *api.DiskUsageRequest) (*api.
 	return &api.DiskUsageResponse{
 		Unmeasured: int64(unmeasured),
 		Rows: each(all, func(one state.Space) *api.DiskUsageResponse_Row {
-			return &api.DiskUsageResponse_Row{Kind: one.Kind, Count: int64(one.Count), Size: one.Size, Reclaimable: one.Reclaimable}
+			return &api.DiskUsageResponse_Row{Kind: one.Kind, Count: int64(one.Count), Size: one.Size,
+				Reclaimable: one.Reclaimable}
 		}),
 	}, nil
 }

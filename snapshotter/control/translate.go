@@ -26,7 +26,8 @@ func each[A, B any](list []A, fn func(A) B) []B {
 func node(n dag.Node) *api.Node {
 	return &api.Node{
 		Id: uint64(n.ID), Kind: string(n.Kind), Parent: uint64(n.Parent), Base: uint64(n.Base), Frozen: n.Frozen,
-		Added: n.Added, Origin: n.Origin, Damage: n.Damage, Size: n.Size, Inodes: n.Inodes, Created: timestamppb.New(n.Created),
+		Added: n.Added, Origin: n.Origin, Damage: n.Damage, Size: n.Size, Inodes: n.Inodes,
+		Created: timestamppb.New(n.Created),
 	}
 }
 
@@ -50,7 +51,8 @@ func storages(g *dag.Graph) func(dag.Storage) *api.Storage {
 func storage(g *dag.Graph, st dag.Storage) *api.Storage {
 	point := func(p dag.Point) *api.Point {
 		head, _ := g.Node(p.Head)
-		return &api.Point{Update: uint64(p.Update), Head: uint64(p.Head), Base: uint64(head.Base), Time: timestamppb.New(p.Time)}
+		return &api.Point{Update: uint64(p.Update), Head: uint64(p.Head), Base: uint64(head.Base),
+			Time: timestamppb.New(p.Time)}
 	}
 	s := &api.Storage{
 		Name: st.Name, Anonymous: st.Anonymous, Head: uint64(st.Head), Base: uint64(g.Base(st)), Key: st.Key,
@@ -70,11 +72,12 @@ func placement(p *dag.Placement) *api.Placement {
 	if p == nil {
 		return nil
 	}
-	return &api.Placement{From: uint64(p.From), To: uint64(p.To), Update: uint64(p.Update), Time: timestamppb.New(p.Time)}
+	return &api.Placement{From: uint64(p.From), To: uint64(p.To), Update: uint64(p.Update),
+		Time: timestamppb.New(p.Time)}
 }
 
-// asksFor returns what the last container of a storage asked for, where the storage stands on another base: the image that
-// the container named, else the layer. Empty otherwise.
+// asksFor returns what the last container of a storage asked for, where the storage stands on another base: the image
+// that the container named, else the layer. Empty otherwise.
 func asksFor(g *dag.Graph, st dag.Storage) string {
 	switch {
 	case st.Asked == nil || g.IsAsked(st, g.Base(st)):
@@ -108,7 +111,8 @@ func updateIn(g *dag.Graph) func(dag.Update) *api.Update {
 // update translates an update. The delta storage of one that was rolled back is named as long as it is there.
 func update(g *dag.Graph, u dag.Update) *api.Update {
 	r := &api.Update{
-		Id: uint64(u.ID), From: uint64(u.From), To: uint64(u.To), FromRef: u.FromRef, ToRef: u.ToRef, Cause: string(u.Cause),
+		Id: uint64(u.ID), From: uint64(u.From), To: uint64(u.To), FromRef: u.FromRef, ToRef: u.ToRef,
+		Cause:        string(u.Cause),
 		AllOrNothing: u.AllOrNothing, State: string(u.State), Standing: u.Standing, Retracted: u.Retracted,
 		Created: timestamppb.New(u.Created), Updated: timestamppb.New(u.Updated),
 	}
@@ -118,8 +122,9 @@ func update(g *dag.Graph, u dag.Update) *api.Update {
 			o.Delta = 0
 		}
 		r.Outcomes = append(r.Outcomes, &api.Outcome{
-			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta), FixesWaiting: uint32(o.FixesWaiting),
-			Report: o.Report != "", Time: timestamppb.New(o.Time),
+			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta),
+			FixesWaiting: uint32(o.FixesWaiting),
+			Report:       o.Report != "", Time: timestamppb.New(o.Time),
 		})
 	}
 	return r

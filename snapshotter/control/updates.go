@@ -42,8 +42,9 @@ func (s *Service) PreviewUpdate(req *api.CreateUpdateRequest, stream streamOf[ap
 func (s *Service) updateRequest(ctx context.Context, req *api.CreateUpdateRequest) (r updates.Request, err error) {
 	r = updates.Request{
 		FromRef: req.GetFrom(), ToRef: req.GetTo(),
-		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(), Standing: req.GetStanding(),
-		Options: servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
+		Anonymous: req.GetAnonymous(), AllOrNothing: req.GetAllOrNothing(), AssumeFree: req.GetAssumeFree(),
+		Standing: req.GetStanding(),
+		Options:  servicing.Options{Policy: policy(req.GetPolicy()), Pins: pins(req.GetPin()), Force: req.GetForce()},
 	}
 	if r.Storages, err = s.lookup.resolveAll(ctx, req.GetStorages()); err != nil {
 		return r, err
@@ -255,7 +256,8 @@ func (s *Service) PreviewRollback(req *api.RollbackUpdateRequest, stream streamO
 	return errgrpc.ToGRPC(err)
 }
 
-func (s *Service) rollbackRequest(ctx context.Context, req *api.RollbackUpdateRequest) (updates.RollbackRequest, error) {
+func (s *Service) rollbackRequest(ctx context.Context, req *api.RollbackUpdateRequest) (updates.RollbackRequest,
+	error) {
 	names, err := s.lookup.resolveAll(ctx, req.GetStorages())
 	return updates.RollbackRequest{
 		Update: dag.UpdateID(req.GetId()), Storages: names, Carry: req.GetCarry(), Discard: req.GetDiscard(),

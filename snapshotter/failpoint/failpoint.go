@@ -1,11 +1,12 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package failpoint marks the moments between the steps of a change on disk, so that tests can have the process die there.
+// Package failpoint marks the moments between the steps of a change on disk, so that tests can have the process die
+// there.
 //
-// Without the build tag failpoints nothing happens at any of them. With it, MOLT_FAILPOINT=name:N kills the process with
-// SIGKILL when it comes to that moment for the Nth time, and MOLT_FAILPOINT_TRACE=file appends the name of each moment that
-// it comes to.
+// Without the build tag failpoints nothing happens at any of them. With it, MOLT_FAILPOINT=name:N kills the process
+// with SIGKILL when it comes to that moment for the Nth time, and MOLT_FAILPOINT_TRACE=file appends the name of each
+// moment that it comes to.
 package failpoint
 
 // Point is a moment between two steps.
@@ -33,8 +34,8 @@ const (
 	NodeSynced Point = "node-synced"
 	// ReportWritten: a report is written, which nothing refers to yet.
 	ReportWritten Point = "report-written"
-	// UpdateStaged: the side effects of an update on a storage are on disk, and the transaction that switches to them, or
-	// keeps them ready, is next.
+	// UpdateStaged: the side effects of an update on a storage are on disk, and the transaction that switches to them,
+	// or keeps them ready, is next.
 	UpdateStaged Point = "update-staged"
 	// GraphCommitted: the change of the graph is in the database.
 	GraphCommitted Point = "graph-committed"
@@ -63,7 +64,8 @@ func Names() []string {
 	return []string{
 		string(WorkWithdrawn), string(UseAsked), string(WorkRenewed), string(WorkDropped),
 		string(NodeStaged), string(NodeWritten), string(NodeSealed), string(NodePublished), string(NodeSynced),
-		string(ReportWritten), string(UpdateStaged), string(GraphCommitted), string(RecordWritten), string(RecordsWritten),
+		string(ReportWritten), string(UpdateStaged), string(GraphCommitted), string(RecordWritten),
+		string(RecordsWritten),
 		string(NodeTrashed), string(TrashSwept),
 	}
 }

@@ -22,9 +22,9 @@ const (
 	containerName = "io.kubernetes.container.name"
 )
 
-// Called returns what clients call the containers of this snapshotter: nerdctl's name, or namespace, pod and container in
-// Kubernetes. Containers that go by their ids are left out. The names are for people to read: an image can have such labels,
-// too.
+// Called returns what clients call the containers of this snapshotter: nerdctl's name, or namespace, pod and container
+// in Kubernetes. Containers that go by their ids are left out. The names are for people to read: an image can have such
+// labels, too.
 func (h *Host) Called(ctx context.Context) (map[keys.Key]string, error) {
 	all, err := h.client.NamespaceService().List(ctx)
 	if err != nil {

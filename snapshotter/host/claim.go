@@ -20,8 +20,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
-// What containerd's CRI plugin writes into the records of containers and sandboxes. It labels them, too, but labels can come
-// from an image.
+// What containerd's CRI plugin writes into the records of containers and sandboxes. It labels them, too, but labels can
+// come from an image.
 const (
 	extensionContainer   = "io.cri-containerd.container.metadata"
 	extensionPause       = "io.cri-containerd.sandbox.metadata" // in the record of the sandbox's own container
@@ -30,12 +30,12 @@ const (
 	defaultKubeNamespace = "default"
 )
 
-// Claim returns what a container asks for: by a label when it was made with ctr, nerdctl or a
-// client of its own, by an annotation of its pod in Kubernetes, where each container of the pod has a storage of its own,
-// within the pod's namespace. What an image says never counts.
+// Claim returns what a container asks for: by a label when it was made with ctr, nerdctl or a client of its own, by an
+// annotation of its pod in Kubernetes, where each container of the pod has a storage of its own, within the pod's
+// namespace. What an image says never counts.
 //
-// It fails with errdefs.ErrNotFound when containerd has no such container (yet), and with errdefs.ErrInvalidArgument when
-// the container asks for something that cannot be, or has a label of molt's that molt does not know.
+// It fails with errdefs.ErrNotFound when containerd has no such container (yet), and with errdefs.ErrInvalidArgument
+// when the container asks for something that cannot be, or has a label of molt's that molt does not know.
 func (h *Host) Claim(ctx context.Context, namespace, key string) (binding.Claim, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	c, err := h.client.ContainerService().Get(ctx, key)
@@ -63,11 +63,13 @@ func (h *Host) claimOfLabel(ctx context.Context, namespace string, c containers.
 	}
 	fromImage, err := h.imageLabels(ctx, c.Image)
 	if err != nil {
-		return binding.Claim{}, fmt.Errorf("whether the labels of container %q are those of image %q cannot be told: %w", c.ID, c.Image, err)
+		return binding.Claim{}, fmt.Errorf("whether labels of container %q are those of image %q cannot be told: %w",
+			c.ID, c.Image, err)
 	}
 	for key, value := range given {
 		if of, has := fromImage[key]; has && of == value {
-			log.G(ctx).WithFields(log.Fields{"container": c.ID, "image": c.Image}).Warn("label " + key + " comes from the image and is ignored")
+			log.G(ctx).WithFields(log.Fields{"container": c.ID, "image": c.Image}).Warn("label " + key +
+				" comes from the image and is ignored")
 			delete(given, key)
 		}
 	}
@@ -127,13 +129,15 @@ func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Co
 	}
 	sandbox, err := h.client.SandboxStore().Get(ctx, id)
 	if err != nil {
-		return binding.Claim{}, fmt.Errorf("read sandbox %q of container %q: %w: %s", id, c.ID, errdefs.ErrUnavailable, err.Error())
+		return binding.Claim{}, fmt.Errorf("read sandbox %q of container %q: %w: %s", id, c.ID, errdefs.ErrUnavailable,
+			err.Error())
 	}
 	pod, err := readRecord(sandbox.Extensions, extensionSandbox)
 	if err != nil {
 		return binding.Claim{}, fmt.Errorf("sandbox %q of container %q: %w", id, c.ID, err)
 	}
-	kubeNamespace, podName := or(pod.Metadata.Config.Metadata.Namespace, defaultKubeNamespace), pod.Metadata.Config.Metadata.Name
+	kubeNamespace, podName := or(pod.Metadata.Config.Metadata.Namespace, defaultKubeNamespace),
+		pod.Metadata.Config.Metadata.Name
 	given := ours(pod.Metadata.Config.Annotations)
 	if err := h.known(ctx, given, fmt.Sprintf("annotation %%s of pod %q", podName)); err != nil {
 		return binding.Claim{}, err
@@ -151,8 +155,8 @@ func (h *Host) claimOfPod(ctx context.Context, namespace string, c containers.Co
 	return binding.Claim{Storage: name, Container: known}, nil
 }
 
-// readRecord reads the record that CRI keeps in an extension. One that is not there, or not understood, says nothing: not
-// that no storage is asked for.
+// readRecord reads the record that CRI keeps in an extension. One that is not there, or not understood, says nothing:
+// not that no storage is asked for.
 func readRecord(extensions map[string]typeurl.Any, name string) (r record, err error) {
 	ext, ok := extensions[name]
 	if !ok {

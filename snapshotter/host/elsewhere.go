@@ -20,9 +20,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 )
 
-// Elsewhere calls fn for each container of another snapshotter, in any namespace, whose record has one of the labels that
-// molt knows and that the image does not have, and for each pod of another snapshotter with such an annotation, until fn
-// fails. containerd sends one record at a time, and none of them is kept.
+// Elsewhere calls fn for each container of another snapshotter, in any namespace, whose record has one of the labels
+// that molt knows and that the image does not have, and for each pod of another snapshotter with such an annotation,
+// until fn fails. containerd sends one record at a time, and none of them is kept.
 func (h *Host) Elsewhere(ctx context.Context, fn func(snapshotter.Elsewhere) error) error {
 	all, err := h.client.NamespaceService().List(ctx)
 	if err != nil {
@@ -41,7 +41,8 @@ func (h *Host) elsewhereIn(ctx context.Context, namespace string, fn func(snapsh
 	defer cancel()
 	conn, ok := h.client.Conn().(grpc.ClientConnInterface)
 	if !ok {
-		return fmt.Errorf("connection to containerd is a %T, not one of gRPC: %w", h.client.Conn(), errdefs.ErrNotImplemented)
+		return fmt.Errorf("connection to containerd is a %T, not one of gRPC: %w", h.client.Conn(),
+			errdefs.ErrNotImplemented)
 	}
 	stream, err := containersapi.NewContainersClient(conn).ListStream(ctx, &containersapi.ListContainersRequest{})
 	if err != nil {
@@ -71,8 +72,8 @@ func (h *Host) elsewhereIn(ctx context.Context, namespace string, fn func(snapsh
 	}
 }
 
-// elsewhere returns what the maker of a container of another snapshotter asks molt for. As in [Host.Claim], the pod decides for
-// containers of Kubernetes, and nothing that an image says counts.
+// elsewhere returns what the maker of a container of another snapshotter asks molt for. As in [Host.Claim], the pod
+// decides for containers of Kubernetes, and nothing that an image says counts.
 func (h *Host) elsewhere(ctx context.Context, c *containersapi.Container) (found snapshotter.Elsewhere, ok bool) {
 	if _, ofPod := c.GetExtensions()[extensionContainer]; ofPod {
 		return found, false // its pod has a record of its own
@@ -80,7 +81,8 @@ func (h *Host) elsewhere(ctx context.Context, c *containersapi.Container) (found
 	if pause, ok := c.GetExtensions()[extensionPause]; ok {
 		pod, err := readRecord(map[string]typeurl.Any{extensionPause: pause}, extensionPause)
 		if err != nil {
-			log.G(ctx).WithError(err).WithField("container", c.GetID()).Warn("the annotations of a pod of another snapshotter are not looked at")
+			log.G(ctx).WithError(err).WithField("container",
+				c.GetID()).Warn("the annotations of a pod of another snapshotter are not looked at")
 			return found, false
 		}
 		config := pod.Metadata.Config

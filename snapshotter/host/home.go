@@ -21,12 +21,12 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/updates"
 )
 
-// HomeOn returns what [Host.Rehome] has to write so that a container's record and key name an image with a layer on top, given
-// by its chain ID. Of several such images it is the preferred one, else one of the repository of the container's image, else
-// the first by name. It changes nothing itself.
+// HomeOn returns what [Host.Rehome] has to write so that a container's record and key name an image with a layer on
+// top, given by its chain ID. Of several such images it is the preferred one, else one of the repository of the
+// container's image, else the first by name. It changes nothing itself.
 //
-// It fails with errdefs.ErrNotFound when there is no such container or image, and with errdefs.ErrFailedPrecondition when the
-// record is not ours to change.
+// It fails with errdefs.ErrNotFound when there is no such container or image, and with errdefs.ErrFailedPrecondition
+// when the record is not ours to change.
 func (h *Host) HomeOn(ctx context.Context, namespace, container, layer, preferred string) (*binding.Home, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	c, err := h.client.ContainerService().Get(ctx, container)

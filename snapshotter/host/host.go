@@ -36,14 +36,15 @@ type Host struct {
 // Option changes what a [Host] does.
 type Option func(*Host)
 
-// WithUnknownLabels sets what happens to a container with a label of molt's that molt does not know; refused by default.
+// WithUnknownLabels sets what happens to a container with a label of molt's that molt does not know; refused by
+// default.
 func WithUnknownLabels(u UnknownLabels) Option { return func(h *Host) { h.unknown = u } }
 
 // reconnect bounds how long it takes to notice that containerd is there again.
 const reconnect = time.Second
 
-// New returns the containerd that listens on a socket and knows this snapshotter by the given name. The connection is made
-// when it is first needed, and again when it was lost.
+// New returns the containerd that listens on a socket and knows this snapshotter by the given name. The connection is
+// made when it is first needed, and again when it was lost.
 func New(address, name string, options ...Option) (*Host, error) {
 	c, err := client.New(address, client.WithExtraDialOpts([]grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 		Backoff:           backoff.Config{BaseDelay: reconnect / 10, Multiplier: 2, MaxDelay: reconnect},
@@ -62,7 +63,7 @@ func New(address, name string, options ...Option) (*Host, error) {
 // Close ends the connection.
 func (h *Host) Close() error { return h.client.Close() }
 
-// Running tells whether a container has a task that has not ended.
+// Running reports whether a container has a task that has not ended.
 func (h *Host) Running(ctx context.Context, namespace, key string) (bool, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	r, err := h.client.TaskService().Get(ctx, &tasksapi.GetRequest{ContainerID: key})
@@ -112,8 +113,8 @@ func (h *Host) Topmost(ctx context.Context, namespace, name string) (string, err
 	return identity.ChainID(diffs).String(), nil
 }
 
-// Images returns the names of all images of all namespaces by the origin of their topmost layer. An image whose content is
-// not all there is left out.
+// Images returns the names of all images of all namespaces by the origin of their topmost layer. An image whose content
+// is not all there is left out.
 func (h *Host) Images(ctx context.Context) (map[string][]string, error) {
 	all, err := h.client.NamespaceService().List(ctx)
 	if err != nil {
@@ -152,8 +153,9 @@ func (h *Host) image(ctx context.Context, name string) (client.Image, error) {
 	return h.client.GetImage(ctx, full)
 }
 
-// WatchTasks calls fn for every event in the life of a container's own task, with the time at which it happened, until the
-// context ends. Events get lost, and none are told while containerd cannot be reached: nobody may rely on being told.
+// WatchTasks calls fn for every event in the life of a container's own task, with the time at which it happened, until
+// the context ends. Events get lost, and none are told while containerd cannot be reached: nobody may rely on being
+// told.
 func (h *Host) WatchTasks(ctx context.Context, fn func(namespace, container string, at time.Time)) {
 	for ctx.Err() == nil {
 		err := h.watch(ctx, fn)
@@ -182,7 +184,8 @@ func ofExec(event any) bool {
 func (h *Host) watch(ctx context.Context, fn func(namespace, container string, at time.Time)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events, errs := h.client.Subscribe(ctx, `topic=="/tasks/create"`, `topic=="/tasks/start"`, `topic=="/tasks/exit"`, `topic=="/tasks/delete"`)
+	events, errs := h.client.Subscribe(ctx, `topic=="/tasks/create"`, `topic=="/tasks/start"`, `topic=="/tasks/exit"`,
+		`topic=="/tasks/delete"`)
 	for {
 		select {
 		case err := <-errs:

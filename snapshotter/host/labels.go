@@ -26,8 +26,8 @@ import (
 const (
 	// StorageKey names the storage that a container asks for.
 	StorageKey = "molt.dev/storage"
-	// HeldKey is written by molt: the update that is held for a container which started on the old base. It is taken away when that
-	// is no longer so.
+	// HeldKey is written by molt: the update that is held for a container which started on the old base. It is taken
+	// away when that is no longer so.
 	HeldKey = "molt.dev/held"
 )
 
@@ -36,8 +36,8 @@ const (
 	freeKeys = "molt.dev/x-" // those that begin with it are anybody's
 )
 
-// knownKeys is all that molt reads or writes. What it keeps is state, so that a key that is misspelt must not pass for one
-// that asks for nothing.
+// knownKeys is all that molt reads or writes. What it keeps is state, so that a key that is misspelt must not pass for
+// one that asks for nothing.
 var knownKeys = []string{StorageKey, HeldKey}
 
 // UnknownLabels says what happens to a container with a label of molt's that molt does not know.
@@ -54,7 +54,10 @@ const (
 // ours returns the labels that are molt's.
 func ours(labels map[string]string) map[string]string {
 	found := maps.Clone(labels)
-	maps.DeleteFunc(found, func(key, _ string) bool { return !strings.HasPrefix(key, ourKeys) || strings.HasPrefix(key, freeKeys) })
+	maps.DeleteFunc(found, func(key, _ string) bool {
+		return !strings.HasPrefix(key, ourKeys) ||
+			strings.HasPrefix(key, freeKeys)
+	})
 	return found
 }
 
@@ -65,7 +68,8 @@ func (h *Host) known(ctx context.Context, given map[string]string, what string) 
 		if slices.Contains(knownKeys, key) {
 			continue
 		}
-		err := fmt.Errorf(what+" is not known; %s (keys that begin with %s are free): %w", key, nearest(key), freeKeys, errdefs.ErrInvalidArgument)
+		err := fmt.Errorf(what+" is not known; %s (keys that begin with %s are free): %w", key, nearest(key), freeKeys,
+			errdefs.ErrInvalidArgument)
 		if h.unknown != WarnUnknown {
 			return err
 		}
@@ -126,8 +130,8 @@ func onRecord(c containers.Container, given map[string]string, origin dag.LabelO
 	return r
 }
 
-// MarkHeld labels the record of a container that was started on the old base, because the update is held. With an empty update it
-// takes the label away. It fails with errdefs.ErrNotFound when there is no such container.
+// MarkHeld labels the record of a container that was started on the old base, because the update is held. With an empty
+// update it takes the label away. It fails with errdefs.ErrNotFound when there is no such container.
 func (h *Host) MarkHeld(ctx context.Context, namespace, key, update string) error {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	labelled := containers.Container{ID: key, Labels: map[string]string{}}
@@ -140,8 +144,8 @@ func (h *Host) MarkHeld(ctx context.Context, namespace, key, update string) erro
 	return nil
 }
 
-// Held returns the update that the label of [Host.MarkHeld] names, for each container of this snapshotter that has the label, in
-// all namespaces.
+// Held returns the update that the label of [Host.MarkHeld] names, for each container of this snapshotter that has the
+// label, in all namespaces.
 func (h *Host) Held(ctx context.Context) (map[keys.Key]string, error) {
 	all, err := h.client.NamespaceService().List(ctx)
 	if err != nil {
@@ -149,7 +153,8 @@ func (h *Host) Held(ctx context.Context) (map[keys.Key]string, error) {
 	}
 	found := map[keys.Key]string{}
 	for _, namespace := range all {
-		list, err := h.client.ContainerService().List(namespaces.WithNamespace(ctx, namespace), fmt.Sprintf("labels.%q", HeldKey))
+		list, err := h.client.ContainerService().List(namespaces.WithNamespace(ctx, namespace),
+			fmt.Sprintf("labels.%q", HeldKey))
 		if err != nil {
 			return nil, fmt.Errorf("list the containers of namespace %s: %w", namespace, err)
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/state"
 )
 
-// MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification; nothing when
-// there is no such container.
+// MountPoints returns where the container of a snapshot of this snapshotter has something mounted by its specification;
+// nothing when there is no such container.
 func (h *Host) MountPoints(ctx context.Context, key keys.Key) (state.MountPoints, error) {
 	list, err := h.client.ContainerService().List(namespaces.WithNamespace(ctx, key.Namespace))
 	if err != nil {

@@ -25,11 +25,11 @@ const (
 	kubeNamespace = "k8s.io"
 )
 
-// Refresh returns what taking a container's record from the defaults of one image to those of another changes, and what is to
-// be written by [Host.Rehome] for that: nil when there is nothing to do. It changes nothing itself.
+// Refresh returns what taking a container's record from the defaults of one image to those of another changes, and what
+// is to be written by [Host.Rehome] for that: nil when there is nothing to do. It changes nothing itself.
 //
-// It fails with errdefs.ErrNotFound when there is no such container or image, and with errdefs.ErrFailedPrecondition when the
-// record is not ours to change.
+// It fails with errdefs.ErrNotFound when there is no such container or image, and with errdefs.ErrFailedPrecondition
+// when the record is not ours to change.
 func (h *Host) Refresh(ctx context.Context, namespace, id, from, to string) ([]runconfig.Change, *binding.Home, error) {
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	r, err := h.refreshed(ctx, namespace, id, from, to)
@@ -76,7 +76,8 @@ func (h *Host) refreshed(ctx context.Context, namespace, id, from, to string) (r
 	r = refreshed{container: c, image: name}
 	r.next, r.changes = runconfig.Rebase(is, older, newer)
 	if c.Image != name {
-		r.changes = append(r.changes, runconfig.Change{Subject: "image", Action: runconfig.Changed, Old: c.Image, New: name})
+		r.changes = append(r.changes, runconfig.Change{Subject: "image", Action: runconfig.Changed, Old: c.Image,
+			New: name})
 	}
 	return r, nil
 }
@@ -99,9 +100,13 @@ func (h *Host) planned(ctx context.Context, namespace string, r refreshed) ([]ru
 		return nil, nil, fmt.Errorf("look up snapshot %q: %w", to.Key, err)
 	}
 	if was != to.Parent {
-		r.changes = append(r.changes, runconfig.Change{Subject: "snapshot", Action: runconfig.Changed, Old: was, New: to.Parent})
+		r.changes = append(r.changes, runconfig.Change{Subject: "snapshot", Action: runconfig.Changed, Old: was,
+			New: to.Parent})
 	}
-	if !slices.ContainsFunc(r.changes, func(c runconfig.Change) bool { return c.Action != runconfig.Kept && c.Action != runconfig.Note }) {
+	if !slices.ContainsFunc(r.changes, func(c runconfig.Change) bool {
+		return c.Action != runconfig.Kept &&
+			c.Action != runconfig.Note
+	}) {
 		return r.changes, nil, nil
 	}
 	record, err := json.Marshal(to)
@@ -120,11 +125,14 @@ func (h *Host) refreshable(namespace string, c containers.Container) error {
 	_, kind := c.Labels[kindLabel]
 	switch {
 	case namespace == kubeNamespace, container, pause, kind:
-		return fmt.Errorf("container %q belongs to Kubernetes: name the new image in the pod's specification, from which kubelet makes the container anew: %w", c.ID, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("container %q belongs to Kubernetes: name the new image in the pod's specification, from "+
+			"which kubelet makes the container anew: %w", c.ID, errdefs.ErrFailedPrecondition)
 	case c.Snapshotter != h.snapshotter:
-		return fmt.Errorf("container %q is of snapshotter %q, not of %q: %w", c.ID, c.Snapshotter, h.snapshotter, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("container %q is of snapshotter %q, not of %q: %w", c.ID, c.Snapshotter, h.snapshotter,
+			errdefs.ErrFailedPrecondition)
 	case c.SnapshotKey != c.ID:
-		return fmt.Errorf("container %q has snapshot %q, of another name than its own, and cannot be refreshed: %w", c.ID, c.SnapshotKey, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("container %q has snapshot %q, of another name than its own, and cannot be refreshed: %w",
+			c.ID, c.SnapshotKey, errdefs.ErrFailedPrecondition)
 	case c.Spec == nil:
 		return fmt.Errorf("container %q has no specification: %w", c.ID, errdefs.ErrFailedPrecondition)
 	}

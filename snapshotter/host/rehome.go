@@ -51,7 +51,8 @@ func (r refreshed) home() (home, error) {
 	if err != nil {
 		return home{}, fmt.Errorf("container %q: %w", c.ID, err)
 	}
-	to := home{Created: c.CreatedAt, Key: c.SnapshotKey, Image: r.image, SpecType: c.Spec.GetTypeUrl(), Spec: spec, Labels: map[string]string{}}
+	to := home{Created: c.CreatedAt, Key: c.SnapshotKey, Image: r.image, SpecType: c.Spec.GetTypeUrl(), Spec: spec,
+		Labels: map[string]string{}}
 	all := maps.Clone(r.next.Labels)
 	maps.Copy(all, c.Labels)
 	for key := range all {
@@ -65,10 +66,10 @@ func (r refreshed) home() (home, error) {
 // rehomeLease is how long what a re-homing needs is kept from being collected, should nobody end it.
 const rehomeLease = time.Hour
 
-// Rehome makes a container's record and its key name one image: the key is removed and prepared again on that image's chain,
-// then the record is written. Each step is left out when it is done already, so that a call after a crash finishes what was
-// begun. It fails with errdefs.ErrNotFound when the container is gone, and with errdefs.ErrFailedPrecondition as long as it
-// runs.
+// Rehome makes a container's record and its key name one image: the key is removed and prepared again on that image's
+// chain, then the record is written. Each step is left out when it is done already, so that a call after a crash
+// finishes what was begun. It fails with errdefs.ErrNotFound when the container is gone, and with
+// errdefs.ErrFailedPrecondition as long as it runs.
 func (h *Host) Rehome(ctx context.Context, namespace, container string, record json.RawMessage) (err error) {
 	var to home
 	if err := json.Unmarshal(record, &to); err != nil {
@@ -116,7 +117,8 @@ func (h *Host) moveKey(ctx context.Context, container string, to home) error {
 	_, taskErr := h.client.TaskService().Get(ctx, &tasksapi.GetRequest{ContainerID: container})
 	switch taskErr = errgrpc.ToNative(taskErr); {
 	case taskErr == nil:
-		return fmt.Errorf("container %q has a task; stop the container first: %w", container, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("container %q has a task; stop the container first: %w", container,
+			errdefs.ErrFailedPrecondition)
 	case !errdefs.IsNotFound(taskErr):
 		return fmt.Errorf("ask containerd for the task of %q: %w", container, taskErr)
 	}
@@ -153,7 +155,8 @@ func (h *Host) unmark(ctx context.Context, key string) error {
 
 // writeRecord writes the parts of a record that differ, and only those: others may be writing labels of their own.
 func (h *Host) writeRecord(ctx context.Context, container string, to home) error {
-	changed := containers.Container{ID: container, Image: to.Image, Labels: map[string]string{}, Spec: typeurl.Any(&anypb.Any{TypeUrl: to.SpecType, Value: to.Spec})}
+	changed := containers.Container{ID: container, Image: to.Image, Labels: map[string]string{},
+		Spec: typeurl.Any(&anypb.Any{TypeUrl: to.SpecType, Value: to.Spec})}
 	paths := []string{"spec", "image"}
 	for _, key := range slices.Sorted(maps.Keys(to.Labels)) {
 		// A label that is named and not there is removed.

@@ -16,8 +16,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
 
-// Snapshots returns the keys of all snapshots that containerd has of this snapshotter, in all namespaces, and those that its
-// containers refer to: what the snapshotter does not know any more, containerd leaves out when it lists its own.
+// Snapshots returns the keys of all snapshots that containerd has of this snapshotter, in all namespaces, and those
+// that its containers refer to: what the snapshotter does not know any longer, containerd leaves out when it lists its
+// own.
 func (h *Host) Snapshots(ctx context.Context) ([]keys.Key, error) {
 	all, err := h.client.NamespaceService().List(ctx)
 	if err != nil {

@@ -28,13 +28,15 @@ func StorageName(namespace string, parts ...string) (string, error) {
 	all := append([]string{namespace}, parts...)
 	for _, p := range all {
 		if !part.MatchString(p) {
-			return "", fmt.Errorf("storage name %q: each part must be 1 to 128 letters, digits, '_', '.' or '-' and begin "+
+			return "", fmt.Errorf("storage name %q: each part must be 1 to 128 letters, digits, '_', '.' or '-' and "+
+				"begin "+
 				"with a letter or digit: %w", p, errdefs.ErrInvalidArgument)
 		}
 	}
 	full := strings.Join(all, "/")
 	if len(full) > maxName {
-		return "", fmt.Errorf("storage name %.40q... has more than %d bytes: %w", full, maxName, errdefs.ErrInvalidArgument)
+		return "", fmt.Errorf("storage name %.40q... has more than %d bytes: %w", full, maxName,
+			errdefs.ErrInvalidArgument)
 	}
 	return full, nil
 }

@@ -83,8 +83,8 @@ func (t Table) Used(id dag.NodeID) bool { return t.Written(id) || t.read[id] }
 // Upper reports whether a node is the upper directory of an overlay.
 func (t Table) Upper(id dag.NodeID) bool { return t.upper[id] }
 
-// AllWritten returns all nodes that are written to, or mounted themselves, by rising id. Of those that are only read it cannot
-// always be told whose they are.
+// AllWritten returns all nodes that are written to, or mounted themselves, by rising id. Of those that are only read it
+// cannot always be told whose they are.
 func (t Table) AllWritten() []dag.NodeID {
 	all := maps.Clone(t.written)
 	delete(all, 0) // what is mounted from elsewhere below the directory
@@ -191,7 +191,8 @@ func (r *reader) process(pid string) error {
 // CAP_SYS_PTRACE it sees those of containerd and of containers, and the init of a sandbox around it all, which it may
 // not see, mounts no containers.
 func passedOver(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ESRCH) ||
+		errors.Is(err, unix.EINVAL)
 }
 
 func (r *reader) add(m *mountinfo.Info, at Place) {

@@ -24,7 +24,8 @@ import (
 // beneath is the root as it is held open: what is moved or deleted is reached from there, never through a link.
 func (d *Dir) beneath() beneath.Dir { return beneath.At(d.disk.held) }
 
-// Delete deletes what is at an absolute path below the root, with all that is in it. It is no error if there is nothing.
+// Delete deletes what is at an absolute path below the root, with all that is in it. It is no error if there is
+// nothing.
 func (d *Dir) Delete(path string) error {
 	name, err := filepath.Rel(d.root, path)
 	if err != nil {
@@ -42,13 +43,14 @@ func (d *Dir) Remove(path string) error {
 	return d.beneath().Remove(name)
 }
 
-// Discard removes a node that was staged or published but never committed. A node that is not there is no error. What of a
-// staged one cannot be deleted goes to the trash.
+// Discard removes a node that was staged or published but never committed. A node that is not there is no error. What
+// of a staged one cannot be deleted goes to the trash.
 func (d *Dir) Discard(id dag.NodeID) error {
 	return errors.Join(d.unstage(strconv.FormatUint(uint64(id), 10)), d.Trash(id))
 }
 
-// unstage deletes what was staged under a name. What of it cannot be deleted goes to the trash, and is an error all the same.
+// unstage deletes what was staged under a name. What of it cannot be deleted goes to the trash, and is an error all the
+// same.
 func (d *Dir) unstage(name string) error {
 	staged := filepath.Join(staging, name)
 	err := d.beneath().RemoveAll(staged)
@@ -74,14 +76,15 @@ func (d *Dir) Trash(id dag.NodeID) error {
 	}
 	failpoint.NodeTrashed.Hit()
 	now := time.Now()
-	if err := os.Chtimes(filepath.Join(d.root, to), now, now); !errors.Is(err, fs.ErrNotExist) { // swept already: as old as it was, it was due
+	// swept already: as old as it was, it was due
+	if err := os.Chtimes(filepath.Join(d.root, to), now, now); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// SetAside takes a node out of the published ones, for a person to look at: nothing deletes it. A node that is not there is
-// no error.
+// SetAside takes a node out of the published ones, for a person to look at: nothing deletes it. A node that is not
+// there is no error.
 func (d *Dir) SetAside(id dag.NodeID) error {
 	to := filepath.Join(lost, fmt.Sprintf("%d-%d", id, time.Now().UnixNano()))
 	if err := d.beneath().Rename(below(published, id), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -90,8 +93,8 @@ func (d *Dir) SetAside(id dag.NodeID) error {
 	return nil
 }
 
-// Sweep deletes what has been in the trash since before a time. What cannot be deleted is told by the error, by [Dir.Stuck],
-// and tried again by the next Sweep.
+// Sweep deletes what has been in the trash since before a time. What cannot be deleted is told by the error, by
+// [Dir.Stuck], and tried again by the next Sweep.
 func (d *Dir) Sweep(before time.Time) error {
 	entries, err := os.ReadDir(filepath.Join(d.root, trash))
 	if err != nil {
@@ -129,8 +132,8 @@ func (d *Dir) Stuck() (files []beneath.Stuck) {
 	return files
 }
 
-// Scratch returns a new directory for what is tried and thrown away at the start. It lies in the trash: whatever keeps it from
-// being removed, [Dir.Sweep] does that in the end.
+// Scratch returns a new directory for what is tried and thrown away at the start. It lies in the trash: whatever keeps
+// it from being removed, [Dir.Sweep] does that in the end.
 func (d *Dir) Scratch() (string, error) {
 	dir, err := os.MkdirTemp(filepath.Join(d.root, trash), "scratch-")
 	if err != nil {
@@ -139,8 +142,8 @@ func (d *Dir) Scratch() (string, error) {
 	return dir, nil
 }
 
-// DropStaging deletes all nodes in the making. It is for the start, before the first one is staged. On a full disk, which
-// has no place for a new directory, they are deleted at once.
+// DropStaging deletes all nodes in the making. It is for the start, before the first one is staged. On a full disk,
+// which has no place for a new directory, they are deleted at once.
 func (d *Dir) DropStaging() error {
 	current := filepath.Join(d.root, staging)
 	entries, err := os.ReadDir(current)

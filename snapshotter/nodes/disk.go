@@ -13,8 +13,9 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
 )
 
-// disk is what the root is on. The kernel tells of a write that failed once, to whoever had the file system open when it did, and
-// takes what was lost for written from then on. So it is kept open, and what was being written at a failure is remembered.
+// disk is what the root is on. The kernel tells of a write that failed once, to whoever had the file system open when
+// it did, and takes what was lost for written from then on. So it is kept open, and what was being written at a failure
+// is remembered.
 type disk struct {
 	held   *os.File // the root
 	syncfs func(fd int) error
@@ -68,7 +69,8 @@ func (d *disk) sync(ids []dag.NodeID) error {
 	}
 	for _, id := range ids {
 		if d.failedSince(id) {
-			return fmt.Errorf("sync %s: the disk failed while %v was written, which has to be written again", d.held.Name(), id)
+			return fmt.Errorf("sync %s: the disk failed while %v was written, which has to be written again",
+				d.held.Name(), id)
 		}
 	}
 	return nil

@@ -53,7 +53,7 @@ func TestSyncFails(t *testing.T) {
 	}
 }
 
-// TestStageWhileSyncing: nobody but who syncs waits for the disk, and what is begun meanwhile shares the failure.
+// TestStageWhileSyncing: nobody but who syncs waits for the disk, and what is begun in the meantime shares the failure.
 func TestStageWhileSyncing(t *testing.T) {
 	d, err := Open(filepath.Join(t.TempDir(), "root"))
 	if err != nil {

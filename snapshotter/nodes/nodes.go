@@ -16,10 +16,10 @@
 //	records/       a copy of the other records of the graph
 //	empty          an empty directory, for views of nothing
 //
-// Every change on disk has the same shape: a node gets a directory in staging, is written, is published by one rename, and
-// is put on disk together with that rename; then one transaction of the graph makes it part of what is seen. Until that
-// nothing refers to it, and a crash leaves a directory that no graph knows, which the next start deletes. What the graph
-// does not need any more is renamed to the trash, and deleted there. The moments in between are failpoints.
+// Every change on disk has the same shape: a node gets a directory in staging, is written, is published by one rename,
+// and is put on disk together with that rename; then one transaction of the graph makes it part of what is seen. Until
+// that nothing refers to it, and a crash leaves a directory that no graph knows, which the next start deletes. What the
+// graph does not need any longer is renamed to the trash, and deleted there. The moments in between are failpoints.
 //
 // The paths of nodes are short, so that stacks of hundreds of them fit in the options of a mount.
 package nodes
@@ -60,9 +60,9 @@ const (
 	lost      = "lost"
 )
 
-// Open makes the root directory ready. The root must be an absolute path without characters that have a meaning in mount
-// options. What is there already must be directories of this user that nobody else may write to. Errors say what to do. Others
-// than the user cannot enter the root afterwards.
+// Open makes the root directory ready. The root must be an absolute path without characters that have a meaning in
+// mount options. What is there already must be directories of this user that nobody else may write to. Errors say what
+// to do. Others than the user cannot enter the root afterwards.
 func Open(root string) (*Dir, error) { return open(root, false) }
 
 // OpenShared is [Open], but leaves the mode of a root that is there already: others may be allowed to enter it.
@@ -99,7 +99,8 @@ func (d *Dir) Close() error { return d.disk.held.Close() }
 // mountable refuses paths that would have to be escaped in mount options, where not everybody understands that.
 func mountable(root string) error {
 	if !filepath.IsAbs(root) || strings.ContainsAny(root, ",:\\\"' \t\n") {
-		return fmt.Errorf("root %q must be an absolute path without blanks, commas, colons, quotes and backslashes", root)
+		return fmt.Errorf("root %q must be an absolute path without blanks, commas, colons, quotes and backslashes",
+			root)
 	}
 	return nil
 }
@@ -178,15 +179,15 @@ func (d *Dir) Publish(ids ...dag.NodeID) error {
 	return nil
 }
 
-// Sync puts all that was written below the root on disk. It fails when the disk failed, and also when it failed before, since
-// one of the given nodes was staged: what was lost then is not written by syncing again.
+// Sync puts all that was written below the root on disk. It fails when the disk failed, and also when it failed before,
+// since one of the given nodes was staged: what was lost then is not written by syncing again.
 func (d *Dir) Sync(ids ...dag.NodeID) error {
 	err := d.disk.sync(ids)
 	failpoint.NodeSynced.Hit()
 	return err
 }
 
-// Incomplete tells whether the disk has failed since a node was staged, as far as this process knows.
+// Incomplete reports whether the disk has failed since a node was staged, as far as this process knows.
 func (d *Dir) Incomplete(id dag.NodeID) bool { return d.disk.lost(id) }
 
 // SyncEmpty puts a published node without content on disk, at less cost than [Dir.Sync].

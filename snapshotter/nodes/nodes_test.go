@@ -226,7 +226,7 @@ func TestDropStaging(t *testing.T) {
 	}
 }
 
-// TestDropStagingOnFullDisk drops them where no directory can be made any more: the room that they take is what is needed.
+// TestDropStagingOnFullDisk drops them where no directory can be made any longer: the room that they take is what is needed.
 func TestDropStagingOnFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for a file system of its own")

@@ -18,14 +18,15 @@ var subdirectories = [...]struct {
 	name string
 	mode fs.FileMode
 }{
-	{published, 0o700}, {staging, 0o700}, {trash, 0o700}, {empty, 0o755}, {reports, 0o700}, {recorded, 0o700}, {lost, 0o700},
+	{published, 0o700}, {staging, 0o700}, {trash, 0o700}, {empty, 0o755}, {reports, 0o700}, {recorded, 0o700},
+	{lost, 0o700},
 }
 
 // othersMayWrite are the bits of a mode with which others than the owner can replace what is in a directory.
 const othersMayWrite = 0o022
 
-// prepare makes sure that the root and the directories in it are molt's alone, and makes those that are missing. The mode of
-// a root that others may read is changed unless keepMode is set.
+// prepare makes sure that the root and the directories in it are molt's alone, and makes those that are missing. The
+// mode of a root that others may read is changed unless keepMode is set.
 func prepare(root *os.File, keepMode bool) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(root.Fd()), &st); err != nil {
@@ -70,7 +71,8 @@ func prepareSub(root *os.File, name string, mode fs.FileMode) error {
 	return errors.Join(sub.Chmod(mode), sub.Close())
 }
 
-// private refuses what is no directory, or one in which somebody else could replace what molt reads, mounts and deletes.
+// private refuses what is no directory, or one in which somebody else could replace what molt reads, mounts and
+// deletes.
 func private(path string, st *unix.Stat_t, mode fs.FileMode) error {
 	const why = "who can replace what molt keeps there, and what molt as root then deletes, is not molt alone; " +
 		"find out what is there and from whom, then run"
@@ -80,14 +82,17 @@ func private(path string, st *unix.Stat_t, mode fs.FileMode) error {
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return fmt.Errorf("%s is not a directory: move it away", path)
 	case int(st.Uid) != me:
-		return fmt.Errorf("%s belongs to user %d: %s: chown %d %s && chmod %04o %s", path, st.Uid, why, me, path, mode, path)
+		return fmt.Errorf("%s belongs to user %d: %s: chown %d %s && chmod %04o %s", path, st.Uid, why, me, path, mode,
+			path)
 	case st.Mode&othersMayWrite != 0:
-		return fmt.Errorf("%s can be written to by others (mode %04o): %s: chmod %04o %s", path, st.Mode&0o7777, why, mode, path)
+		return fmt.Errorf("%s can be written to by others (mode %04o): %s: chmod %04o %s", path, st.Mode&0o7777, why,
+			mode, path)
 	}
 	return nil
 }
 
-// Exposed says which directories on the way to the root let others than root put another one in its place, and what to do.
+// Exposed says which directories on the way to the root let others than root put another one in its place, and what to
+// do.
 func (d *Dir) Exposed() (found []string, err error) {
 	for dir := d.root; dir != "/"; {
 		dir = filepath.Dir(dir)
@@ -105,12 +110,14 @@ func (d *Dir) Exposed() (found []string, err error) {
 func exposed(dir string, st *unix.Stat_t) string {
 	switch {
 	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return fmt.Sprintf("%s, which the state directory is in, belongs to user %d, who can replace the state directory; "+
+		return fmt.Sprintf("%s, which the state directory is in, belongs to user %d, who can replace the state "+
+			"directory; "+
 			"run chown root %s, or move the state directory", dir, st.Uid, dir)
 	case st.Mode&unix.S_ISVTX != 0:
 		return ""
 	case st.Mode&0o002 != 0, st.Mode&0o020 != 0 && st.Gid != 0:
-		return fmt.Sprintf("%s, which the state directory is in, can be written to by others (mode %04o), who can replace the state "+
+		return fmt.Sprintf("%s, which the state directory is in, can be written to by others (mode %04o), who can "+
+			"replace the state "+
 			"directory; run chmod go-w %s, or move the state directory", dir, st.Mode&0o7777, dir)
 	}
 	return ""

@@ -90,7 +90,8 @@ func (m *Mounts) View(layers []dag.NodeID) []mount.Mount {
 	case 1:
 		return []mount.Mount{{Type: "bind", Source: m.nodes.FS(layers[0]), Options: []string{"ro", "rbind"}}}
 	}
-	return []mount.Mount{{Type: "overlay", Source: "overlay", Options: append([]string{m.lowerdir(layers)}, m.options...)}}
+	return []mount.Mount{{Type: "overlay", Source: "overlay",
+		Options: append([]string{m.lowerdir(layers)}, m.options...)}}
 }
 
 // Active shows an open node, the first of the stack, over all the others.

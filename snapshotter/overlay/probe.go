@@ -66,8 +66,8 @@ func probeByMounting(in *nodes.Dir) ([]string, error) {
 		}
 	}
 	if err := probe(dir); err != nil {
-		return nil, fmt.Errorf("overlayfs cannot be used on %s, a local file system such as ext4 or xfs is needed, and "+
-			"root: %w", in.Root(), err)
+		return nil, fmt.Errorf("overlayfs cannot be used on %s; it needs root and a local file system such as ext4: %w",
+			in.Root(), err)
 	}
 	return acceptedOptions(func(option string) error { return probe(dir, option) })
 }

@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plugin registers molt as a snapshotter built into containerd. Import it for its effect in a containerd of your
-// own:
+// Package plugin registers molt as a snapshotter built into containerd. Import it for its effect in a containerd of
+// your own:
 //
 //	import _ "github.com/molt-snapshotter/molt-snapshotter/snapshotter/plugin"
 package plugin

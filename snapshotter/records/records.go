@@ -1,15 +1,16 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package records keeps records in files of their own, beside the database that they come from, so that they can be read
-// when that is lost:
+// Package records keeps records in files of their own, beside the database that they come from, so that they can be
+// read when that is lost:
 //
 //	records/names/<hash>.json, records/storages/<hash>.json, records/updates/<hash>.json
 //	records/sequence       of the newest change that is in the files
 //	n/<id>/node.json       the record of a node, next to its content
 //
-// Each file is replaced as a whole and tells whether its content is what was written. They are written after the change is in
-// the database, and not put on disk one by one: after a power cut some may be older, which their sequence tells.
+// Each file is replaced as a whole and reports whether its content is what was written. They are written after the
+// change is in the database, and not put on disk one by one: after a power cut some may be older, which their sequence
+// tells.
 package records
 
 import (
@@ -103,7 +104,8 @@ func Open(root string) (*Dir, error) {
 	return &Dir{root, os.Remove}, nil
 }
 
-// RemoveWith sets what deletes the file of a record, in the place of os.Remove. Its error wraps fs.ErrNotExist if there is none.
+// RemoveWith sets what deletes the file of a record, in the place of os.Remove. Its error wraps fs.ErrNotExist if there
+// is none.
 func (d *Dir) RemoveWith(remove func(path string) error) { d.remove = remove }
 
 // Path returns where the record with a key is.
@@ -146,8 +148,8 @@ func (d *Dir) positionPath() string { return filepath.Join(d.root, "sequence") }
 type Position struct {
 	// Sequence is that of the newest change that is in the files, 0 if there never was one.
 	Sequence uint64 `json:"-"`
-	// Boot names the boot of the machine in which that was written. Files are not put on disk one by one: when the machine has
-	// stopped since, any of them may be missing.
+	// Boot names the boot of the machine in which that was written. Files are not put on disk one by one: when the
+	// machine has stopped since, any of them may be missing.
 	Boot string `json:"boot,omitempty"`
 }
 
@@ -187,7 +189,7 @@ func ReadFile(path string, record any) (sequence uint64, err error) {
 	return sequence, nil
 }
 
-// Same tells whether a file holds a record, of whatever change.
+// Same reports whether a file holds a record, of whatever change.
 func Same(path string, record any) bool {
 	data, err := os.ReadFile(path)
 	if err != nil {

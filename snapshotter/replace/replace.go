@@ -12,8 +12,8 @@ import (
 	"os"
 )
 
-// Unfinished ends the name of a file in the making, which is beside the one that it will replace. What a crash leaves of
-// it is written over by the next one.
+// Unfinished ends the name of a file in the making, which is beside the one that it will replace. What a crash leaves
+// of it is written over by the next one.
 const Unfinished = ".new"
 
 // File replaces the file at a path by one with what write writes. Who reads the path finds the one or the other, whole.

@@ -27,8 +27,8 @@ type Dir struct {
 	making map[string]int
 }
 
-// Open returns the directory at a path, which exists. What is swept is deleted by remove, whose error wraps fs.ErrNotExist when
-// there is nothing.
+// Open returns the directory at a path, which exists. What is swept is deleted by remove, whose error wraps
+// fs.ErrNotExist when there is nothing.
 func Open(path string, remove func(path string) error) *Dir {
 	return &Dir{path: path, remove: remove, making: map[string]int{}}
 }
@@ -121,8 +121,8 @@ type LeftBehind struct {
 	Waiting  []servicing.Waiting
 }
 
-// LeftBehind returns what did not follow the base by a report. The error wraps fs.ErrNotExist when there is no report of the
-// name.
+// LeftBehind returns what did not follow the base by a report. The error wraps fs.ErrNotExist when there is no report
+// of the name.
 func (d *Dir) LeftBehind(name string) (left LeftBehind, err error) {
 	err = d.read(name, func(f file) error {
 		return errors.Join(f.value("withheld", &left.Withheld), f.value("waiting", &left.Waiting))

@@ -17,15 +17,16 @@ func commandOf(c ocispec.ImageConfig) command {
 	return command{c.Entrypoint, slices.Concat(c.Entrypoint, c.Cmd)}
 }
 
-// args replaces what the old image says at the beginning of a command, all of it or the entrypoint before a command of the
-// user's.
+// args replaces what the old image says at the beginning of a command, all of it or the entrypoint before a command of
+// the user's.
 func (r *rebase) args(is []string, older, newer ocispec.ImageConfig) []string {
 	was, now := commandOf(older), commandOf(newer)
 	if slices.Equal(was.whole, now.whole) && slices.Equal(was.entrypoint, now.entrypoint) {
 		return is
 	}
 	tell := func(action, why string) {
-		r.tell(Change{Subject: "args", Action: action, Old: strings.Join(was.whole, " "), New: strings.Join(now.whole, " "), Why: why})
+		r.tell(Change{Subject: "args", Action: action, Old: strings.Join(was.whole, " "),
+			New: strings.Join(now.whole, " "), Why: why})
 	}
 	out := moved(is, was, now)
 	switch {
@@ -55,9 +56,10 @@ func moved(args []string, was, now command) []string {
 	return slices.Concat(now.entrypoint, args[len(was.entrypoint):])
 }
 
-// settled tells whether a command begins with what the new image says, though the old one says a part of it.
+// settled reports whether a command begins with what the new image says, though the old one says a part of it.
 func settled(args []string, was, now command) bool {
-	return slices.Equal(args, now.whole) || len(now.entrypoint) > 0 && hasPrefix(now.entrypoint, was.entrypoint) && hasPrefix(args, now.entrypoint) ||
+	return slices.Equal(args, now.whole) || len(now.entrypoint) > 0 && hasPrefix(now.entrypoint, was.entrypoint) &&
+		hasPrefix(args, now.entrypoint) ||
 		len(now.entrypoint) > 0 && !hasPrefix(args, was.entrypoint) && hasPrefix(args, now.entrypoint)
 }
 

@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package runconfig takes what a container runs with from the defaults of one image to those of another. containerd copies
-// these defaults into the container's record when it is made, and nobody looks at the image again.
+// Package runconfig takes what a container runs with from the defaults of one image to those of another. containerd
+// copies these defaults into the container's record when it is made, and nobody looks at the image again.
 package runconfig
 
 import (
@@ -50,9 +50,9 @@ type Change struct {
 	Why     string
 }
 
-// Rebase returns what a container runs with when the defaults of its old image are taken away and those of a new one applied.
-// What the container has of its own stays, in its order: the state that is given is not changed. Doing it again with the same
-// images changes nothing more, and nor does it when both images say the same.
+// Rebase returns what a container runs with when the defaults of its old image are taken away and those of a new one
+// applied. What the container has of its own stays, in its order: the state that is given is not changed. Doing it
+// again with the same images changes nothing more, and nor does it when both images say the same.
 func Rebase(is State, older, newer ocispec.ImageConfig) (State, []Change) {
 	var r rebase
 	return State{
@@ -116,7 +116,8 @@ func (r *rebase) env(is, older, newer []string) []string {
 // own tells of something that stays although the images differ about it.
 func (r *rebase) own(subject, name, older, newer string) {
 	if older != newer {
-		r.tell(Change{Subject: subject, Name: name, Action: Kept, Old: valueOf(older), New: valueOf(newer), Why: "the container has its own"})
+		r.tell(Change{Subject: subject, Name: name, Action: Kept, Old: valueOf(older), New: valueOf(newer),
+			Why: "the container has its own"})
 	}
 }
 
@@ -149,8 +150,8 @@ func (r *rebase) cwd(is, older, newer string) string {
 	return newer
 }
 
-// user can only go by what the images say in numbers: names, and groups that are left out, mean what the container's own
-// files make of them.
+// user can only go by what the images say in numbers: names, and groups that are left out, mean what the container's
+// own files make of them.
 func (r *rebase) user(is User, older, newer string) User {
 	if older == newer {
 		return is
@@ -227,7 +228,8 @@ func (r *rebase) labels(is, older, newer map[string]string) map[string]string {
 			out[key] = now
 			r.tell(Change{Subject: "label", Name: key, Action: Added, New: now})
 		case !before || has != was:
-			r.tell(Change{Subject: "label", Name: key, Action: Kept, Old: was, New: now, Why: "the container has its own"})
+			r.tell(Change{Subject: "label", Name: key, Action: Kept, Old: was, New: now,
+				Why: "the container has its own"})
 		case after:
 			out[key] = now
 			r.tell(Change{Subject: "label", Name: key, Action: Changed, Old: was, New: now})

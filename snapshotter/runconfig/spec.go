@@ -33,11 +33,12 @@ func ReadSpec(data []byte) (State, error) {
 	if p == nil {
 		return State{}, errors.New("read the container's specification: it has no process")
 	}
-	return State{Env: p.Env, Args: p.Args, Cwd: p.Cwd, User: User{UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups}}, nil
+	return State{Env: p.Env, Args: p.Args, Cwd: p.Cwd,
+		User: User{UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups}}, nil
 }
 
-// WriteSpec returns a specification that ReadSpec has read with another state. All else in it stays, also what no version of
-// the specification knows.
+// WriteSpec returns a specification that ReadSpec has read with another state. All else in it stays, also what no
+// version of the specification knows.
 func WriteSpec(data []byte, s State) ([]byte, error) {
 	var spec, process, user object
 	if err := json.Unmarshal(data, &spec); err != nil {
@@ -55,7 +56,8 @@ func WriteSpec(data []byte, s State) ([]byte, error) {
 		user = object{}
 	}
 	err := errors.Join(
-		user.set("uid", s.User.UID), user.set("gid", s.User.GID), user.setList("additionalGids", s.User.Groups, len(s.User.Groups)),
+		user.set("uid", s.User.UID), user.set("gid", s.User.GID),
+		user.setList("additionalGids", s.User.Groups, len(s.User.Groups)),
 		process.set("user", user), process.set("cwd", s.Cwd),
 		process.setList("env", s.Env, len(s.Env)), process.setList("args", s.Args, len(s.Args)),
 		spec.set("process", process),

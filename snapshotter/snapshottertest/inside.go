@@ -26,7 +26,8 @@ type Inside struct {
 func New(t *testing.T, opts ...snapshotter.Opt) Inside {
 	t.Helper()
 	NeedsRoot(t)
-	s, err := snapshotter.New(filepath.Join(t.TempDir(), "root"), append([]snapshotter.Opt{snapshotter.WithGrace(0)}, opts...)...)
+	s, err := snapshotter.New(filepath.Join(t.TempDir(), "root"),
+		append([]snapshotter.Opt{snapshotter.WithGrace(0)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,8 @@ func (c *Checker) Nodes(context.Context) (found []Problem, _ error) {
 		_, err := os.Lstat(c.nodes.FS(n.ID))
 		quarantine := func(why string) Problem {
 			return Problem{
-				Subject: subject, What: why, Grave: true, Remedy: "it is quarantined: what needs it is refused with this reason",
+				Subject: subject, What: why, Grave: true,
+				Remedy: "it is quarantined: what needs it is refused with this reason",
 				Repair: func(context.Context) error { return c.state.Do(dag.Quarantine{Node: n.ID, Reason: why}) },
 			}
 		}
@@ -159,7 +160,8 @@ func (c *Checker) Mounts(context.Context) (found []Problem, _ error) {
 			n, known := g.Node(id)
 			switch {
 			case !known && !c.doomedNode(id):
-				found = append(found, Problem{Subject: "node " + id.String(), What: "it is mounted, and nothing knows it",
+				found = append(found, Problem{Subject: "node " + id.String(),
+					What:  "it is mounted, and nothing knows it",
 					Grave: true})
 			case known && n.Frozen && table.Upper(id):
 				found = append(found, Problem{Subject: "node " + id.String(),

@@ -38,7 +38,7 @@ func (c *Checker) Deep(ctx context.Context) (found []Problem, err error) {
 	for _, n := range frozen {
 		p, now, err := c.checkFrozen(ctx, n)
 		if err != nil && !c.state.has(n.ID) {
-			continue // it has gone meanwhile
+			continue // it has gone in the meantime
 		}
 		if err != nil && ctx.Err() != nil {
 			return found, err

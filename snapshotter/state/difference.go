@@ -48,7 +48,10 @@ type MountPoints []string
 
 // has reports whether something is mounted at a path, or below it.
 func (m MountPoints) has(path string) bool {
-	return slices.ContainsFunc(m, func(point string) bool { return point == path || strings.HasPrefix(point, path+"/") })
+	return slices.ContainsFunc(m, func(point string) bool {
+		return point == path ||
+			strings.HasPrefix(point, path+"/")
+	})
 }
 
 // Diff calls fn for every path that a storage says something about, parents first. The storage may be in use; then it

@@ -30,7 +30,8 @@ func (r *Merger) unwritten(ids ...dag.NodeID) error {
 	}
 	for _, id := range ids {
 		if table.Upper(id) {
-			return fmt.Errorf("%v is mounted to be written, though it is immutable: %w", id, errdefs.ErrFailedPrecondition)
+			return fmt.Errorf("%v is mounted to be written, though it is immutable: %w", id,
+				errdefs.ErrFailedPrecondition)
 		}
 	}
 	return nil

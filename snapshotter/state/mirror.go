@@ -218,9 +218,10 @@ func (m *mirror) expected() (all []copied) {
 		find := func(id dag.NodeID) dag.Node { return found[id] }
 		for _, id := range dag.NeededFirst(slices.Collect(maps.Keys(found)), find) {
 			record := describe(found[id], heads[id])
-			all = append(all, copied{m.nodes.Record(id), fmt.Sprintf("node %v", id), record, func(sequence uint64) error {
-				return m.copyNode(sequence, id, record)
-			}})
+			all = append(all, copied{m.nodes.Record(id), fmt.Sprintf("node %v", id), record,
+				func(sequence uint64) error {
+					return m.copyNode(sequence, id, record)
+				}})
 		}
 		for _, st := range g.Storages() {
 			add(records.Storages, st.Name, fmt.Sprintf("storage %q", st.Name), st)

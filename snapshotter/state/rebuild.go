@@ -138,7 +138,8 @@ func (o opening) untrusted(st *store.Store, err error) string {
 	case st.Sequence() == 0 && (len(o.present) > 0 || o.recorded > 0):
 		return lostDatabase
 	case st.Sequence() < o.recorded:
-		return fmt.Sprintf("the database is older than what is on disk: it holds %d changes of %d", st.Sequence(), o.recorded)
+		return fmt.Sprintf("the database is older than what is on disk: it holds %d changes of %d", st.Sequence(),
+			o.recorded)
 	}
 	return ""
 }
@@ -146,7 +147,8 @@ func (o opening) untrusted(st *store.Store, err error) string {
 // rebuild makes a database out of the records beside it. The old one is kept under another name, and directories that
 // nothing knows are set aside: nothing is deleted. After a crash it begins again.
 func (o opening) rebuild(why string, sequence uint64) (*store.Store, error) {
-	log.L.WithField("why", why).Warn("the graph is rebuilt from the directories of its nodes and the records beside them")
+	log.L.WithField("why", why).Warn("the graph is rebuilt from the directories of its nodes and the records beside " +
+		"them")
 	remains, unread, err := o.remains()
 	if err != nil {
 		return nil, err

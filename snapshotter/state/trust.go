@@ -61,10 +61,12 @@ func (s *State) Usable(g *dag.Graph, ids []dag.NodeID) error {
 		switch why := s.defect(n); {
 		case why == "":
 		case n.Kind == dag.Layer:
-			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id, why,
+			return fmt.Errorf("layer %v cannot be used, it is damaged (%s); remove the image and pull it again: %w", id,
+				why,
 				errdefs.ErrFailedPrecondition)
 		default:
-			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back to a "+
+			return fmt.Errorf("node %v of the storage cannot be used, it is damaged (%s); restore it, or roll back "+
+				"to a "+
 				"state without it: %w", id, why, errdefs.ErrFailedPrecondition)
 		}
 	}

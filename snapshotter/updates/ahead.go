@@ -109,7 +109,8 @@ func (s *Stager) stagedAhead(ctx context.Context, st dag.Storage, u dag.Update) 
 		return p, false, err
 	}
 	if ok = s.ahead.take(o.Report, told); ok {
-		ok, err = s.state.Untouched(st.Head, under, func(own, made tree.Meta) bool { return reflect.DeepEqual(own, made) })
+		ok, err = s.state.Untouched(st.Head, under,
+			func(own, made tree.Meta) bool { return reflect.DeepEqual(own, made) })
 	}
 	if !ok || err != nil {
 		return p, false, err

@@ -132,7 +132,8 @@ func (a *Announcer) begun(ctx context.Context, n dag.Name, name string, labels m
 		})
 	}
 	if err != nil {
-		entry.WithError(err).Warn("a layer says that it is an update, but not of what molt can update; no storage is updated")
+		entry.WithError(err).Warn("a layer says that it is an update, but not of what molt can update; no storage " +
+			"is updated")
 	}
 	return b
 }

@@ -27,7 +27,8 @@ const (
 	Awaits Fate = "waits"
 	// Withdraws: the update had not moved the storage, and no longer will.
 	Withdraws Fate = "withdrawn"
-	// WithdrawsRollback: the storage waited for the rollback of the update, and no longer does; it stays where it stands.
+	// WithdrawsRollback: the storage waited for the rollback of the update, and no longer does; it stays where it
+	// stands.
 	WithdrawsRollback Fate = "rollback withdrawn"
 	// IsRolledBack: the update was undone before.
 	IsRolledBack Fate = "is rolled back"
@@ -84,7 +85,8 @@ func (u Undone) carriedOut() error { return fmt.Errorf("%s: %w", u.Why, errdefs.
 func (u Undone) withdrawal(id dag.UpdateID) dag.Transformation {
 	switch u.Fate {
 	case Withdraws:
-		return dag.Withdraw{Update: id, Storages: []string{u.Storage}, Reason: "an operator withdrew it", Now: clock.Now()}
+		return dag.Withdraw{Update: id, Storages: []string{u.Storage}, Reason: "an operator withdrew it",
+			Now: clock.Now()}
 	case WithdrawsRollback:
 		return dag.WithdrawRollback{
 			Update: id, Storage: u.Storage, Reason: "an operator withdrew its rollback", Now: clock.Now(),
@@ -105,7 +107,8 @@ func (rb *Rollbacks) fates(r RollbackRequest, fate fateOf, otherwise bool) (all 
 		return nil, fmt.Errorf("update %v: %w", r.Update, errdefs.ErrNotFound)
 	}
 	if u.Cause == dag.ByBind && len(r.Storages) == 0 {
-		return nil, fmt.Errorf("update %v followed the specification of a container; name the storage (%s) to undo it: %w",
+		return nil, fmt.Errorf("update %v followed the specification of a container; name the storage (%s) to undo "+
+			"it: %w",
 			u.ID, strings.Join(slices.Sorted(maps.Keys(u.Outcomes)), ", "), errdefs.ErrFailedPrecondition)
 	}
 	names := slices.Clone(r.Storages)
@@ -182,7 +185,8 @@ func cancelFate(g *dag.Graph, r RollbackRequest, name string) Undone {
 	u, _ := g.Update(r.Update)
 	switch one.Fate {
 	case RollsBack, MovedOn, NeedsName:
-		one.Fate, one.Err = Fails, fmt.Errorf("update %v of storage %q is already applied, use rollback: %w", u.ID, name,
+		one.Fate, one.Err = Fails, fmt.Errorf("update %v of storage %q is already applied, use rollback: %w", u.ID,
+			name,
 			errdefs.ErrFailedPrecondition)
 	case nothingToUndo:
 		if u.Outcomes[name].State == dag.RolledBack {

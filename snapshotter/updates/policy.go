@@ -95,7 +95,8 @@ func (p CommitPolicy) validateSources() error {
 		host, path, ok := strings.Cut(source, "/")
 		whole := ok && host != "" && (path != "" || strings.HasSuffix(source, "/"))
 		if !whole || strings.ContainsAny(source, " @*") {
-			return fmt.Errorf("on commit, source %q: must be a repository with its registry, as \"registry.example/team/app\", "+
+			return fmt.Errorf("on commit, source %q: must be a repository with its registry, as "+
+				"\"registry.example/team/app\", "+
 				"or end with \"/\" for all below: %w", source, errdefs.ErrInvalidArgument)
 		}
 	}

@@ -35,7 +35,8 @@ func (rn *Runner) rollbackWaiting(ctx context.Context, st dag.Storage) (dag.Stat
 		Reason: errtext.Of(err) + "; it will be tried again at its next start", Now: clock.Now(),
 	})
 	if errdefs.IsAborted(again) {
-		log.G(ctx).WithError(err).WithField("storage", st.Name).Debug("a rollback was withdrawn while it was carried out")
+		log.G(ctx).WithError(err).WithField("storage",
+			st.Name).Debug("a rollback was withdrawn while it was carried out")
 		return dag.Withdrawn, nil
 	}
 	return dag.Applied, errors.Join(err, again)

@@ -57,7 +57,8 @@ func (rn *Runner) giveUpBinds() error {
 				if u.Cause == dag.ByBind && (o.State == dag.Staging || o.State == dag.Staged) {
 					records = append(records, dag.Record{
 						Update: u.ID, Storage: name, State: dag.Aborted, Now: clock.Now(),
-						Reasons: []string{"the daemon stopped while the container was being started; its next start tries again"},
+						Reasons: []string{"the daemon stopped while the container was being started; its next start " +
+							"tries again"},
 					})
 				}
 			}
@@ -125,7 +126,12 @@ func (rn *Runner) runExclusively(ctx context.Context, id dag.UpdateID, tried map
 		var wg sync.WaitGroup
 		for _, t := range tasks {
 			tried[t] = true
-			rn.turns <- struct{}{}
+			select {
+			case rn.turns <- struct{}{}:
+			case <-ctx.Done(): // the daemon ends, or nobody wants the update any longer
+				wg.Wait()
+				return false
+			}
 			wg.Go(func() {
 				defer func() { <-rn.turns }()
 				state, err := rn.updateOne(ctx, t.storage, id)
@@ -235,7 +241,8 @@ func (rn *Runner) concerned(st dag.Storage, id dag.UpdateID) (state dag.State, e
 		state = u.Outcomes[st.Name].State
 		waits := st.Pending != nil && st.Pending.Update == id
 		if !state.Final() && !waits && !standsOn(g, st, u.From) && !u.StartsAt(g, g.Base(st)) {
-			err = fmt.Errorf("storage %q stands on %v meanwhile: %w", st.Name, g.Base(st), errdefs.ErrFailedPrecondition)
+			err = fmt.Errorf("storage %q stands on %v meanwhile: %w", st.Name, g.Base(st),
+				errdefs.ErrFailedPrecondition)
 		}
 	})
 	return state, err

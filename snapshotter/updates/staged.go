@@ -64,7 +64,8 @@ func (p *Staged) Held(storage string) dag.Transformation {
 
 // CannotCarry is why a rollback that is to carry over what was written is refused.
 func (p *Staged) CannotCarry(storage string) error {
-	return fmt.Errorf("what was written in storage %q since %v cannot be carried over, roll back without carrying: %s: %w",
+	return fmt.Errorf("what was written in storage %q since %v cannot be carried over, roll back without carrying: "+
+		"%s: %w",
 		storage, p.update, strings.Join(p.Holds, "; "), errdefs.ErrFailedPrecondition)
 }
 

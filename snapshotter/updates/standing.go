@@ -85,7 +85,8 @@ func contained(g *dag.Graph, st dag.Storage) bool {
 // storages of the sort that the update is of and that it did not take in.
 func MadeSince(g *dag.Graph, u dag.Update) (count int) {
 	for _, st := range g.Storages() {
-		if st.Created.After(u.Created) && u.Covers(st) && contained(g, st) && !u.Took(st) && g.SameBase(g.Base(st), u.From) {
+		if st.Created.After(u.Created) && u.Covers(st) && contained(g, st) && !u.Took(st) &&
+			g.SameBase(g.Base(st), u.From) {
 			count++
 		}
 	}

@@ -36,8 +36,8 @@ type RollbackRequest struct {
 	Carry bool
 	// Discard deletes what was written since the update, and its delta storage, instead of setting both aside.
 	Discard bool
-	// WithNew also takes the storages back that were begun on the new base, by an update from there to the old base that
-	// keeps what was written. It goes with the update as a whole, not with Storages.
+	// WithNew also takes the storages back that were begun on the new base, by an update from there to the old base
+	// that keeps what was written. It goes with the update as a whole, not with Storages.
 	WithNew bool
 	// AssumeFree has the operator answer for the storages not being in use where nobody else can. See [UpdateRequest].
 	AssumeFree bool

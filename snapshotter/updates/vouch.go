@@ -83,7 +83,8 @@ func (a *Announcer) vouchFor(ctx context.Context, ids []dag.UpdateID) error {
 		if name == "" {
 			continue
 		}
-		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: a.policy.Trusted.until(), Now: clock.Now()}
+		renewed := dag.Renew{Update: id, To: u.To, Storages: u.Announced(), Until: a.policy.Trusted.until(),
+			Now: clock.Now()}
 		if err := a.state.Do(renewed); err != nil {
 			return err
 		}

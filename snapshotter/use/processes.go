@@ -94,7 +94,8 @@ func mountID(file string) (id int, ok bool) {
 
 func onOverlay(file string) bool {
 	var st unix.Statfs_t
-	return unix.Statfs(file, &st) == nil && int64(st.Type) == unix.OVERLAYFS_SUPER_MAGIC //nolint:unconvert // it has another type elsewhere
+	err := unix.Statfs(file, &st)
+	return err == nil && int64(st.Type) == unix.OVERLAYFS_SUPER_MAGIC //nolint:unconvert // another type elsewhere
 }
 
 // named returns a process by its id, unless it has ended.

@@ -88,7 +88,7 @@ type mark struct {
 	recorder *recorder
 }
 
-// Getattr tells that it is an ordinary file.
+// Getattr reports that it is an ordinary file.
 func (m *mark) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	out.Mode = syscall.S_IFREG | 0o600
 	return 0

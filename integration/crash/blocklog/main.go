@@ -59,7 +59,7 @@ func serve(place, backing, size, log string) error {
 	}
 	fmt.Println("ready")
 	_, err = io.Copy(io.Discard, os.Stdin)
-	// A mount namespace that was made meanwhile may keep the mount; it ends with this process all the same.
+	// A mount namespace that was made in the meantime may keep the mount; it ends with this process all the same.
 	err = errors.Join(err, syscall.Unmount(place, syscall.MNT_DETACH))
 	return errors.Join(err, r.finish(), out.Close(), image.Close())
 }

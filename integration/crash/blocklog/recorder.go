@@ -84,7 +84,7 @@ func (r *recorder) mark(data []byte) error {
 	return r.failed
 }
 
-// finish puts the end of the log into its file. Nothing is recorded any more.
+// finish puts the end of the log into its file. Nothing is recorded any longer.
 func (r *recorder) finish() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -107,6 +107,7 @@ func (dr *driver) holdStranger(k ids.Kind, to []string, name string, id uint32, 
 		becomes = "the result gives that id to " + to[0]
 	}
 	dr.plan.Hold(
-		report.HoldAccounts, k.Path(), fmt.Sprintf("%s belong to the %s %s (%d), but %s", files, k.What, name, id, becomes),
+		report.HoldAccounts, k.Path(), fmt.Sprintf("%s belong to the %s %s (%d), but %s", files, k.What, name, id,
+			becomes),
 	)
 }

@@ -137,7 +137,8 @@ func (dr *driver) linkAlternative(name, target string, a *dpkg.Alternatives) err
 		if err != nil {
 			return err
 		}
-		d := plan.Decision{Verdict: report.Merge, Rule: alternativesRule, Driver: driverName, Reason: "as its record says"}
+		d := plan.Decision{Verdict: report.Merge, Rule: alternativesRule, Driver: driverName,
+			Reason: "as its record says"}
 		if err := shared.ShowLink(dr.plan, t, links[at], d); err != nil {
 			return err
 		}

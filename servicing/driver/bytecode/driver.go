@@ -125,7 +125,8 @@ func (dr *driver) settleCompiled(t sides.Three) error {
 			return nil
 		}
 		return shared.Again(dr.plan, t, plan.Decision{
-			Verdict: report.Take, Rule: byteCodeRule, Driver: driverName, Reason: "compiled from the source in the result",
+			Verdict: report.Take, Rule: byteCodeRule, Driver: driverName,
+			Reason: "compiled from the source in the result",
 			Result: sides.Shows(candidate),
 		})
 	}

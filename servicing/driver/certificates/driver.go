@@ -49,14 +49,14 @@ func (dr *driver) Name() string { return driverName }
 // Takes takes the paths of this driver.
 func (dr *driver) Takes(name string) bool { return name == cacerts.BundlePath }
 
-// Resolve keeps the user's bundle for the time being: mergeCertificates makes it anew.
+// Resolve keeps the user's bundle for the time being: mergeCertificates makes it again.
 func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 	return plan.Decision{
 		Verdict: report.Keep, Rule: certificatesRule, Reason: "changed on both sides", Result: sides.Shows(t.U),
 	}, true, nil
 }
 
-// Finish makes the store of trusted certificates anew, where both sides changed something about it.
+// Finish makes the store of trusted certificates again, where both sides changed something about it.
 func (dr *driver) Finish(context.Context) error {
 	concerned, err := dr.certificatesConcerned()
 	if err != nil || !concerned {

@@ -76,7 +76,8 @@ func perhaps(found []config.Renaming) string {
 		if r.Section != "" {
 			in = " in " + r.Section
 		}
-		fmt.Fprintf(&out, "; the base has no %s any longer%s, and %s with the value that it had: perhaps renamed", r.From, in, r.To)
+		fmt.Fprintf(&out, "; the base has no %s any longer%s, and %s with the value that it had: perhaps renamed",
+			r.From, in, r.To)
 	}
 	return out.String()
 }

@@ -29,14 +29,13 @@ var (
 // driver keeps stores whole that are a directory each.
 type driver struct {
 	plan    plan.Plan
-	changed map[string]bool   // directories of stores whose data the user changed
-	roots   map[string]string // by directory, that of the store that it belongs to
-	kinds   map[string]string // by directory of a store
+	stores  *shared.Stores
+	changed map[string]bool // directories of stores whose data the user changed
 }
 
 // New makes the driver of a plan.
 func New(p plan.Plan) plan.Driver {
-	return &driver{plan: p, changed: make(map[string]bool), roots: make(map[string]string), kinds: make(map[string]string)}
+	return &driver{plan: p, stores: shared.NewStores(p), changed: make(map[string]bool)}
 }
 
 // Name returns what the driver is called.
@@ -46,20 +45,23 @@ func (dr *driver) Name() string { return driverName }
 func (dr *driver) Takes(string) bool { return true }
 
 // Explains reports whether a path belongs to the data of a database.
-func (dr *driver) Explains(t sides.Three) (bool, error) { return dr.inDatabase(t) }
+func (dr *driver) Explains(t sides.Three) (bool, error) {
+	root, err := dr.stores.Root(path.Dir(t.Path))
+	return root != "", err
+}
 
 // First keeps what the user changed in the data of a database, and remembers to keep all that belongs to it.
 func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 	if t.U.Dir() || t.N.Dir() || t.Was != t.Path {
 		return plan.Decision{}, false, nil
 	}
-	if is, err := dr.inDatabase(t); err != nil || !is {
+	root, err := dr.stores.Root(path.Dir(t.Path))
+	if err != nil || root == "" {
 		return plan.Decision{}, false, err
 	}
 	if same, err := sides.SameContent(t.O, t.U); err != nil || same {
 		return plan.Decision{}, false, err
 	}
-	root := dr.roots[path.Dir(t.Path)]
 	dr.changed[root] = true
 	return plan.Decision{
 		Verdict: report.Keep, Rule: "G1", Reason: dr.reason(root), Result: sides.Shows(t.U),
@@ -67,56 +69,10 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 	}, true, nil
 }
 
-// inDatabase reports whether a path belongs to a database that is a directory.
-func (dr *driver) inDatabase(t sides.Three) (bool, error) {
-	root, err := dr.dataRoot(path.Dir(t.Path))
-	return root != "", err
-}
-
-// dataRoot returns the outermost directory of the database that a directory belongs to; "" for none, or when neither
-// base has that directory: then nobody else has anything to say about it.
-func (dr *driver) dataRoot(dir string) (string, error) {
-	if dir == "." {
-		return "", nil
-	}
-	if root, known := dr.roots[dir]; known {
-		return root, nil
-	}
-	root, err := dr.dataRoot(path.Dir(dir))
-	if err != nil {
-		return "", err
-	}
-	if root == "" {
-		if root, err = dr.isDatabase(dir); err != nil {
-			return "", err
-		}
-	}
-	dr.roots[dir] = root
-	return root, nil
-}
-
-func (dr *driver) isDatabase(dir string) (string, error) {
-	old, err := sides.Lookup(dr.plan.Views().Old, dir)
-	if err != nil {
-		return "", err
-	}
-	base, err := sides.Lookup(dr.plan.Views().New, dir)
-	if err != nil || !old.Dir() && !base.Dir() {
-		return "", err
-	}
-	names, err := sides.ReadDir(dr.plan.Views().User, dir)
-	if err != nil {
-		return "", err
-	}
-	if dr.kinds[dir] = isStore(dir, names); dr.kinds[dir] == "" {
-		return "", nil
-	}
-	return dir, nil
-}
-
 // reason says why a path is kept.
 func (dr *driver) reason(root string) string {
-	return fmt.Sprintf("belongs to the store in %s (%s), which stays as the user left it", tree.Shown(root), dr.kinds[root])
+	return fmt.Sprintf("belongs to the store in %s (%s), which stays as the user left it", tree.Shown(root),
+		dr.stores.Kind(root))
 }
 
 // maxCopy is how much of the old base is copied to keep a store whole.
@@ -133,8 +89,10 @@ func (dr *driver) tooLarge(root string, all []sides.Three) bool {
 	if bytes <= maxCopy {
 		return false
 	}
-	dr.plan.Hold(report.HoldConflict, root, fmt.Sprintf("the store in %s (%s) was changed on both sides, and %d MiB of the old base belong to it: "+
-		"that is too much to copy; move it out of the image, or pin it", tree.Shown(root), dr.kinds[root], bytes>>20))
+	dr.plan.Hold(report.HoldConflict, root,
+		fmt.Sprintf("the store in %s (%s) was changed on both sides, and %d MiB of the old base belong to it: "+
+			"that is too much to copy; move it out of the image, or pin it", tree.Shown(root), dr.stores.Kind(root),
+			bytes>>20))
 	return true
 }
 

@@ -12,7 +12,7 @@ import (
 
 // derivedFiles are made from other files. Where both sides changed one, neither is right: stale is worse than absent
 // where those that read it do without, and makes no sense to be put beside. A package manager that works in the
-// container later makes them anew; until then they are gone, or kept and reported where what reads them needs them.
+// container later makes them again; until then they are gone, or kept and reported where what reads them needs them.
 var derivedFiles = []struct {
 	paths  sides.PathTable
 	drop   bool
@@ -28,7 +28,8 @@ var derivedFiles = []struct {
 	{sides.PathTable{
 		"usr/lib/udev/hwdb.bin", "etc/udev/hwdb.bin", "lib/udev/hwdb.bin",
 	}, true, "made anew when the system starts; programs do without"},
-	{sides.PathTable{"var/lib/systemd/catalog/database"}, true, "made anew when the system starts; programs do without"},
+	{sides.PathTable{"var/lib/systemd/catalog/database"}, true,
+		"made anew when the system starts; programs do without"},
 	{sides.PathTable{
 		"var/cache/man/index.db", "var/cache/man/*/index.db",
 	}, true, "the manual pages are looked for instead"},

@@ -61,8 +61,9 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 		return plan.Decision{}, false, err
 	}
 	d := plan.Decision{
-		Verdict: report.Keep, Rule: "F8", Reason: "the identity of this instance", Result: sides.Shows(sides.Merged(t, t.U)),
-		Quiet: t.N.Absent() && t.O.Absent(),
+		Verdict: report.Keep, Rule: "F8", Reason: "the identity of this instance",
+		Result: sides.Shows(sides.Merged(t, t.U)),
+		Quiet:  t.N.Absent() && t.O.Absent(),
 	}
 	if same, err := sides.SameContent(t.O, t.N); err != nil || same {
 		return d, err == nil, err // the base has nothing to say about it
@@ -128,7 +129,8 @@ func (dr *driver) keepIdentity(name string) error {
 		}
 	}
 	return dr.plan.Decide(t, dr.plan.Settle(policy.ConcernIdentity, t, plan.Decision{
-		Verdict: report.Keep, Rule: "F8", Driver: driverName, Reason: "the identity that this instance had from its old base",
+		Verdict: report.Keep, Rule: "F8", Driver: driverName,
+		Reason: "the identity that this instance had from its old base",
 		Result: sides.Shows(t.U),
 	}))
 }

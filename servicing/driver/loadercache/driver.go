@@ -38,7 +38,7 @@ func (dr *driver) Name() string { return driverName }
 // Takes takes no path: the driver decides when the walk is over.
 func (dr *driver) Takes(string) bool { return false }
 
-// Finish makes the cache of the dynamic loader anew where both sides changed it. It comes after all others: only
+// Finish makes the cache of the dynamic loader again where both sides changed it. It comes after all others: only
 // libraries that are in the result are in it.
 func (dr *driver) Finish(context.Context) error {
 	t, err := dr.plan.Look(loaderCache)

@@ -44,7 +44,8 @@ func (driver) First(t sides.Three) (plan.Decision, bool, error) {
 	}
 	stub := t.U.Is(tree.Regular) && t.U.Size == 0 && (t.O.Absent() || t.O.Is(tree.Regular) && t.O.Size == 0)
 	if stub && t.N.File() {
-		d = plan.Decision{Verdict: report.Take, Rule: "F9", Reason: "an empty stub of the runtime", Result: sides.Shows(t.N)}
+		d = plan.Decision{Verdict: report.Take, Rule: "F9", Reason: "an empty stub of the runtime",
+			Result: sides.Shows(t.N)}
 	}
 	return d, true, nil
 }

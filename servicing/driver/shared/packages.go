@@ -90,7 +90,8 @@ func hideFiles(p plan.Plan, driver string, c *unit.Choice) error {
 			continue
 		}
 		d := plan.Decision{
-			Verdict: report.Keep, Rule: "D5", Driver: driver, Reason: "not in the user's version of its package: " + c.Reason,
+			Verdict: report.Keep, Rule: "D5", Driver: driver,
+			Reason: "not in the user's version of its package: " + c.Reason,
 			Result: sides.Nothing(),
 		}
 		if err := p.Decide(t, d); err != nil {
@@ -139,7 +140,8 @@ func HoldBroken(p plan.Plan, problems []unit.Problem, choices []unit.Choice, ref
 		}
 		p.HoldFor(report.Reason{
 			Code: report.HoldDependency, Package: problem.Package.Name, Version: problem.Package.Version,
-			Message: fmt.Sprintf("%s %s: %s: %s", problem.Package.Name, problem.Package.Version, problem.Field, problem.Text) +
+			Message: fmt.Sprintf("%s %s: %s: %s", problem.Package.Name, problem.Package.Version, problem.Field,
+				problem.Text) +
 				versionsOf(problem, choices) + why,
 		})
 	}

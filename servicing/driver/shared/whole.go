@@ -36,8 +36,9 @@ func ShowLink(p plan.Plan, t sides.Three, target string, d plan.Decision) error 
 			like = t.N
 		}
 		d.Result = sides.Outcome{Node: sides.Node{
-			View:  p.Views().User,
-			Entry: tree.Entry{Path: t.Path, Kind: tree.Symlink, Link: target, Size: int64(len(target)), Meta: like.Meta},
+			View: p.Views().User,
+			Entry: tree.Entry{Path: t.Path, Kind: tree.Symlink, Link: target, Size: int64(len(target)),
+				Meta: like.Meta},
 		}}
 		d.Result.Mode = 0o777
 	}

@@ -52,7 +52,8 @@ func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 		return plan.Decision{}, false, err
 	}
 	form := sources.FormOf(t.Path)
-	if contents != nil && t.O.File() && (sources.Any(form, contents[sides.New]) || !sources.Any(form, contents[sides.Old])) {
+	named := contents != nil && (sources.Any(form, contents[sides.New]) || !sources.Any(form, contents[sides.Old]))
+	if t.O.File() && named {
 		merged, told, ok := sources.Merge(form, contents[sides.Old], contents[sides.New], contents[sides.User])
 		if ok {
 			return dr.merged(t, merged, told), true, nil
@@ -68,7 +69,9 @@ func (dr *driver) merged(t sides.Three, content []byte, told string) plan.Decisi
 	if told != "" {
 		reason += "; " + told
 	}
-	return plan.Decision{Verdict: report.Merge, Rule: sourcesRule, Driver: dr.Name(), Reason: reason, Result: sides.Makes(t, content)}
+	return plan.Decision{
+		Verdict: report.Merge, Rule: sourcesRule, Driver: dr.Name(), Reason: reason, Result: sides.Makes(t, content),
+	}
 }
 
 // Finish merges sources that the base writes in another file now, in another form.
@@ -141,16 +144,17 @@ func (dr *driver) left() (out []sides.Three, err error) {
 func (dr *driver) arrived() (out []sides.Three, err error) {
 	all, err := dr.all()
 	for _, t := range all {
-		if err == nil && dr.Takes(t.Path) && t.O.Absent() && t.U.Absent() && t.N.Is(tree.Regular) && !dr.plan.Settled(t) {
+		if err == nil && dr.Takes(t.Path) && t.O.Absent() && t.U.Absent() && t.N.Is(tree.Regular) &&
+			!dr.plan.Settled(t) {
 			out = append(out, t)
 		}
 	}
 	return out, err
 }
 
-// anySources reports whether a file names sources.
+// anySources reports whether a file names sources. One that is larger than is read does not.
 func anySources(n sides.Node) (bool, error) {
-	if !n.Is(tree.Regular) {
+	if !n.Is(tree.Regular) || n.Size > maxSources {
 		return false, nil
 	}
 	content, err := sides.Read(n, maxSources)
@@ -162,12 +166,17 @@ func anySources(n sides.Node) (bool, error) {
 func (dr *driver) move(from, to sides.Three) (bool, error) {
 	var contents [3][]byte
 	for i, n := range []sides.Node{from.O, to.N, from.U} {
+		if n.Size > maxSources {
+			return false, nil
+		}
 		var err error
 		if contents[i], err = sides.Read(n, maxSources); err != nil {
 			return false, err
 		}
 	}
-	merged, told, ok := sources.MergeForms(sources.FormOf(from.Path), sources.FormOf(to.Path), contents[0], contents[1], contents[2])
+	merged, told, ok := sources.MergeForms(
+		sources.FormOf(from.Path), sources.FormOf(to.Path), contents[0], contents[1], contents[2],
+	)
 	if !ok {
 		return false, nil
 	}
@@ -177,8 +186,9 @@ func (dr *driver) move(from, to sides.Three) (bool, error) {
 		return false, err
 	}
 	gone := plan.Decision{
-		Verdict: report.Take, Rule: sourcesRule, Driver: dr.Name(), Reason: "its sources are in " + tree.Shown(to.Path) + " now; the user's version is set aside",
-		Aside: true, Result: sides.Nothing(),
+		Verdict: report.Take, Rule: sourcesRule, Driver: dr.Name(),
+		Reason: "its sources are in " + tree.Shown(to.Path) + " now; the user's version is set aside",
+		Aside:  true, Result: sides.Nothing(),
 	}
 	if from.N.File() {
 		gone.Result = sides.Shows(from.N)

@@ -84,7 +84,8 @@ func (dr *driver) First(t sides.Three) (plan.Decision, bool, error) {
 func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 	is, err := isSQLite(t.U)
 	return plan.Decision{
-		Verdict: report.Keep, Rule: "G1", Reason: "a database: data of the user", Result: sides.Shows(sides.Merged(t, t.U)),
+		Verdict: report.Keep, Rule: "G1", Reason: "a database: data of the user",
+		Result: sides.Shows(sides.Merged(t, t.U)),
 	}, is, err
 }
 

@@ -53,6 +53,7 @@ func (driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 		return plan.Decision{}, false, nil //nolint:nilerr // why it cannot is all the same: the user's stays
 	}
 	return plan.Decision{
-		Verdict: report.Merge, Rule: "A4", Reason: "the changes of both sides are apart", Result: sides.Makes(t, content),
+		Verdict: report.Merge, Rule: "A4", Reason: "the changes of both sides are apart",
+		Result: sides.Makes(t, content),
 	}, true, nil
 }

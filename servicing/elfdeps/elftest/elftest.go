@@ -93,7 +93,10 @@ func (b *builder) build() []byte {
 	for _, one := range []struct {
 		tag  elf.DynTag
 		text string
-	}{{elf.DT_SONAME, b.f.Soname}, {elf.DT_RPATH, strings.Join(b.f.RPath, ":")}, {elf.DT_RUNPATH, strings.Join(b.f.RunPath, ":")}} {
+	}{
+		{elf.DT_SONAME, b.f.Soname}, {elf.DT_RPATH, strings.Join(b.f.RPath, ":")},
+		{elf.DT_RUNPATH, strings.Join(b.f.RunPath, ":")},
+	} {
 		if one.text != "" {
 			b.word(&dynamic, uint64(one.tag), b.name(one.text))
 		}
@@ -102,10 +105,12 @@ func (b *builder) build() []byte {
 		b.word(&dynamic, uint64(elf.DT_FLAGS_1), 0x800)
 	}
 	if len(b.f.Requires) > 0 {
-		b.word(&dynamic, uint64(elf.DT_VERNEED), base+b.piece(&body, b.requires()), uint64(elf.DT_VERNEEDNUM), uint64(len(b.f.Requires)))
+		b.word(&dynamic, uint64(elf.DT_VERNEED), base+b.piece(&body, b.requires()))
+		b.word(&dynamic, uint64(elf.DT_VERNEEDNUM), uint64(len(b.f.Requires)))
 	}
 	if len(b.f.Defines) > 0 {
-		b.word(&dynamic, uint64(elf.DT_VERDEF), base+b.piece(&body, b.defines()), uint64(elf.DT_VERDEFNUM), uint64(len(b.f.Defines)+1))
+		b.word(&dynamic, uint64(elf.DT_VERDEF), base+b.piece(&body, b.defines()))
+		b.word(&dynamic, uint64(elf.DT_VERDEFNUM), uint64(len(b.f.Defines)+1))
 	}
 	b.word(&dynamic, uint64(elf.DT_STRTAB), base+b.piece(&body, b.names), uint64(elf.DT_STRSZ), uint64(len(b.names)))
 	b.word(&dynamic, 0, 0)
@@ -175,7 +180,8 @@ func (b *builder) defines() []byte {
 		if i == len(all)-1 {
 			next = 0
 		}
-		b.put(&out, uint16(1), flags, uint16(i+1), uint16(1), uint32(0), uint32(20), next, uint32(b.name(version)), uint32(0))
+		b.put(&out, uint16(1), flags, uint16(i+1), uint16(1), uint32(0), uint32(20), next, uint32(b.name(version)),
+			uint32(0))
 	}
 	return out.Bytes()
 }

@@ -28,6 +28,7 @@ const (
 	apkInstalled = "installed"
 	apkTriggers  = "triggers"
 	apkScripts   = "scripts.tar"
+	apkScripts3  = "scripts.tar.gz" // of apk 3
 	apkWorld     = "etc/apk/world"
 )
 
@@ -163,9 +164,18 @@ func (b *books) Upgrade(names []string) string {
 	return "apk update && apk add --upgrade " + strings.Join(names, " ")
 }
 
+// scripts returns the name of the archive of scripts on a side.
+func (b *books) scripts(side int) (string, error) {
+	n, err := sides.Lookup(b.views.Sides()[side], path.Join(b.dirs[side], apkScripts3))
+	if err == nil && !n.Absent() {
+		return apkScripts3, nil
+	}
+	return apkScripts, err
+}
+
 // has reports whether a path is one of the files of the database.
 func (b *books) has(name string) bool {
 	dir, file := path.Split(name)
 	ours := dir == apkDirs[0]+"/" || dir == apkDirs[1]+"/"
-	return ours && (file == apkInstalled || file == apkTriggers || file == apkScripts)
+	return ours && (file == apkInstalled || file == apkTriggers || file == apkScripts || file == apkScripts3)
 }

@@ -70,7 +70,8 @@ func (dr *driver) Resolve(t sides.Three) (plan.Decision, bool, error) {
 func (dr *driver) Finish(context.Context) error {
 	b := dr.books
 	if b.unreadable && b.changed {
-		dr.plan.Hold(report.HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled), "the package database cannot be read")
+		dr.plan.Hold(report.HoldPackageDatabase, path.Join(apkDirs[0], apkInstalled),
+			"the package database cannot be read")
 	}
 	if err := dr.holdApkInterrupted(); err != nil {
 		return err
@@ -78,19 +79,19 @@ func (dr *driver) Finish(context.Context) error {
 	if len(b.choices) == 0 || b.abandoned {
 		return nil
 	}
-	for _, one := range []struct {
-		file  string
-		merge func(base, user []byte) ([]byte, bool)
-	}{
-		{apkInstalled, func([]byte, []byte) ([]byte, bool) {
-			return apk.Render(b.choices, b.bases[sides.New], b.bases[sides.User]), true
-		}},
-		{apkScripts, func(base, user []byte) ([]byte, bool) { return apk.MergeScripts(b.choices, base, user) }},
-		{apkTriggers, func(base, user []byte) ([]byte, bool) { return apk.MergeTriggers(b.choices, base, user), true }},
-	} {
-		if err := dr.mergeApkFile(one.file, one.merge); err != nil {
-			return err
-		}
+	installed := func([]byte, []byte) ([]byte, bool) {
+		return apk.Render(b.choices, b.bases[sides.New], b.bases[sides.User]), true
+	}
+	triggers := func(base, user []byte) ([]byte, bool) { return apk.MergeTriggers(b.choices, base, user), true }
+	scripts := func(base, user []byte) ([]byte, bool) { return apk.MergeScripts(b.choices, base, user) }
+	if err := dr.mergeApkFile(apkInstalled, apkInstalled, installed); err != nil {
+		return err
+	}
+	if err := dr.mergeScripts(scripts); err != nil {
+		return err
+	}
+	if err := dr.mergeApkFile(apkTriggers, apkTriggers, triggers); err != nil {
+		return err
 	}
 	if err := shared.SettlePackages(dr.plan, dr.Name(), b.choices); err != nil || !b.changed {
 		return err // if it did not change: whatever is wrong, this update has no part in it
@@ -98,11 +99,35 @@ func (dr *driver) Finish(context.Context) error {
 	return dr.holdApkBroken()
 }
 
-// mergeApkFile merges one file of the database, unless only one side changed it.
-func (dr *driver) mergeApkFile(file string, merge func(base, user []byte) ([]byte, bool)) error {
+// mergeScripts merges the archives of scripts, in the form of the new base's. One in another form is not left behind.
+func (dr *driver) mergeScripts(merge func(base, user []byte) ([]byte, bool)) error {
+	before, err := dr.books.scripts(sides.User)
+	if err != nil {
+		return err
+	}
+	after, err := dr.books.scripts(sides.New)
+	if err != nil {
+		return err
+	}
+	if err := dr.mergeApkFile(before, after, merge); err != nil || before == after {
+		return err
+	}
+	t, err := dr.plan.Look(path.Join(dr.books.dirs[sides.User], before))
+	if err != nil || t.U.Absent() || !t.N.Absent() {
+		return err
+	}
+	return dr.plan.Decide(t, plan.Decision{
+		Verdict: report.Take, Rule: apkRule, Driver: driverName, Reason: "its scripts are in " + after + " now",
+		Result: sides.Nothing(),
+	})
+}
+
+// mergeApkFile merges one file of the database, which may have another name in the new base, unless only one side
+// changed it.
+func (dr *driver) mergeApkFile(before, after string, merge func(base, user []byte) ([]byte, bool)) error {
 	b := dr.books
-	was := path.Join(b.dirs[sides.User], file)
-	now := path.Join(b.dirs[sides.New], file)
+	was := path.Join(b.dirs[sides.User], before)
+	now := path.Join(b.dirs[sides.New], after)
 	if b.dirs[sides.New] == "" {
 		now = was
 	}
@@ -129,7 +154,7 @@ func (dr *driver) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 		Verdict: report.Hold, Rule: apkRule, Driver: driverName, Reason: "cannot be merged", Result: sides.Shows(t.U),
 	}
 	if contents == nil {
-		if file == apkInstalled || !t.N.Absent() {
+		if before == apkInstalled || !t.N.Absent() {
 			dr.plan.Hold(
 				report.HoldPackageDatabase, t.Path,
 				"/"+t.Path+": the package database was changed, and the new base has none that can be merged with it",
@@ -148,7 +173,7 @@ func (dr *driver) mergeApkFile(file string, merge func(base, user []byte) ([]byt
 	})
 }
 
-// holdApkBroken holds a storage in which a dependency or what was asked for would not hold any more.
+// holdApkBroken holds a storage in which a dependency or what was asked for would not hold any longer.
 func (dr *driver) holdApkBroken() error {
 	b := dr.books
 	t, err := dr.plan.Look(apkWorld)

@@ -62,7 +62,8 @@ func (dr *driver) Finish(context.Context) error {
 		return err
 	}
 	if b.unreadable && b.changed {
-		dr.plan.Hold(report.HoldPackageDatabase, statusPath, "the package database cannot be read: /"+path.Dir(statusPath))
+		dr.plan.Hold(report.HoldPackageDatabase, statusPath,
+			"the package database cannot be read: /"+path.Dir(statusPath))
 	}
 	if len(b.choices) == 0 || b.abandoned {
 		return nil
@@ -82,6 +83,9 @@ func (dr *driver) Finish(context.Context) error {
 	if slices.ContainsFunc(b.choices, func(c unit.Choice) bool { return c.Differs() }) {
 		shared.HoldBroken(dr.plan, b.broken()(unit.Effective(b.choices)), b.choices, b.refused)
 	}
+	if err := dr.holdClashes(); err != nil {
+		return err
+	}
 	return dr.holdDamaged()
 }
 
@@ -99,7 +103,8 @@ func (dr *driver) mergeStatus() error {
 		return dr.plan.ByRules(t)
 	}
 	if t.N.Absent() {
-		dr.plan.Hold(report.HoldPackageDatabase, t.Path, "the new base has no package database, the storage's was changed")
+		dr.plan.Hold(report.HoldPackageDatabase, t.Path,
+			"the new base has no package database, the storage's was changed")
 		return dr.plan.Decide(t, plan.Decision{
 			Verdict: report.Hold, Rule: "D6", Driver: driverName, Reason: "the new base has no package database",
 			Result: sides.Shows(t.U),
@@ -108,7 +113,8 @@ func (dr *driver) mergeStatus() error {
 	b := dr.books
 	content := dpkg.Status(b.choices, b.bases[sides.New], b.bases[sides.User])
 	return dr.plan.Decide(t, plan.Decision{
-		Verdict: report.Merge, Rule: "D1", Driver: driverName, Reason: "merged by package", Result: sides.Makes(t, content),
+		Verdict: report.Merge, Rule: "D1", Driver: driverName, Reason: "merged by package",
+		Result: sides.Makes(t, content),
 	})
 }
 
@@ -198,7 +204,8 @@ func (dr *driver) holdInterrupted() error {
 		state, flag := dpkg.Condition(pkg)
 		dr.plan.HoldFor(report.Reason{
 			Code: report.HoldInterrupted, Package: pkg.Name, Version: pkg.Version,
-			Message: fmt.Sprintf("%s %s is %s (%s): finish with dpkg --configure --pending", pkg.Name, pkg.Version, state, flag),
+			Message: fmt.Sprintf("%s %s is %s (%s): finish with dpkg --configure --pending", pkg.Name, pkg.Version,
+				state, flag),
 		})
 	}
 	names, err := sides.ReadDir(dr.plan.Views().User, updatesDir)

@@ -8,8 +8,8 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
-// Renamed returns where a configuration file is that the maintainer scripts of the new base's packages move, for versions up to
-// the one of the old base. The scripts are read, and never run.
+// Renamed returns where a configuration file is that the maintainer scripts of the new base's packages move, for
+// versions up to the one of the old base. The scripts are read, and never run.
 func (b *books) Renamed(p string) (string, error) {
 	if b.moves == nil {
 		if err := b.readMoves(); err != nil {

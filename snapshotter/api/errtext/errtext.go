@@ -1,8 +1,8 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package errtext writes errors for people. The class of an error ("failed precondition") selects an exit code or a status;
-// in a sentence it says nothing that the sentence does not say itself.
+// Package errtext writes errors for people. The class of an error ("failed precondition") selects an exit code or a
+// status; in a sentence it says nothing that the sentence does not say itself.
 package errtext
 
 import (
@@ -11,7 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// classes are the names of classes that are not shown. "not found" and "already exists" are: they say why something failed.
+// classes are the names of classes that are not shown. "not found" and "already exists" are: they say why something
+// failed.
 var classes = []string{
 	errdefs.ErrFailedPrecondition.Error(), errdefs.ErrInvalidArgument.Error(), errdefs.ErrUnavailable.Error(),
 	errdefs.ErrAborted.Error(), errdefs.ErrUnknown.Error(), errdefs.ErrNotImplemented.Error(),

@@ -1,14 +1,13 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rpm decides on the database of rpm as a whole. Its packages are not known.
-package rpm
+// Package foreign decides on the databases of package managers whose packages are not known, each as a whole.
+package foreign
 
 import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/driver/shared"
@@ -18,11 +17,27 @@ import (
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/tree"
 )
 
-// rpmDirs are where rpm keeps its database, in one of several forms: all files there are one unit.
-var rpmDirs = []string{"var/lib/rpm", "usr/lib/sysimage/rpm"}
+// databases are where package managers keep their databases, in whatever form: all files there are one unit.
+var databases = []struct{ manager, dir string }{
+	{"rpm", "var/lib/rpm"},
+	{"rpm", "usr/lib/sysimage/rpm"},
+	{"rpm", "usr/share/rpm"},
+	{"dpkg, in pieces", "var/lib/dpkg/status.d"},
+	{"pacman", "var/lib/pacman/local"},
+	{"opkg", "usr/lib/opkg"},
+	{"opkg", "var/lib/opkg"},
+	{"Portage", "var/db/pkg"},
+	{"XBPS", "var/db/xbps"},
+	{"Slackware's pkgtools", "var/lib/pkgtools"},
+	{"Slackware's pkgtools", "var/log/packages"},
+	{"eopkg", "var/lib/eopkg"},
+	{"swupd", "var/lib/swupd"},
+	{"Nix", "nix/var/nix/db"},
+	{"Guix", "var/guix/db"},
+}
 
 // driverName is what the driver is called in reports.
-const driverName = "rpm"
+const driverName = "foreign-databases"
 
 // What the driver does besides having a name.
 var (
@@ -30,7 +45,7 @@ var (
 	_ plan.Claimer  = (*driver)(nil)
 )
 
-// driver decides on the database of rpm as a whole.
+// driver decides on databases that it does not understand, each as a whole.
 type driver struct{ plan plan.Plan }
 
 // New makes the driver of a plan.
@@ -42,22 +57,28 @@ func (dr *driver) Name() string { return driverName }
 // Takes takes no path: the driver decides when the walk is over.
 func (dr *driver) Takes(string) bool { return false }
 
+// Claims claims what is in a database.
 func (dr *driver) Claims(name string) bool {
-	return slices.ContainsFunc(rpmDirs, func(dir string) bool { return name != dir && sides.Within(name, dir) })
+	for _, db := range databases {
+		if name != db.dir && sides.Within(name, db.dir) {
+			return true
+		}
+	}
+	return false
 }
 
-// Finish decides on the database of rpm as a whole: the one side's that changed it. Where both did, the storage is
+// Finish decides on each database as a whole: it is the one side's that changed it. Where both did, the storage is
 // held: the files of packages would not be what the database says.
 func (dr *driver) Finish(context.Context) error {
-	for _, dir := range rpmDirs {
-		if err := dr.settleRPMDir(dir); err != nil {
+	for _, db := range databases {
+		if err := dr.settle(db.manager, db.dir); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (dr *driver) settleRPMDir(dir string) error {
+func (dr *driver) settle(manager, dir string) error {
 	said, err := sides.ReadDir(dr.plan.Views().Said, dir)
 	if err != nil || len(said) == 0 && !dr.plan.Emptied(dir) {
 		return err
@@ -73,13 +94,13 @@ func (dr *driver) settleRPMDir(dir string) error {
 			return err
 		}
 		byBase = byBase || !same.ON
-		byUser = byUser || !same.OU && !scratchOfRPM(t)
+		byUser = byUser || !same.OU && !scratch(t)
 	}
 	switch {
 	case !byBase:
 		return nil
 	case byUser:
-		reason := "the package database was changed on both sides and cannot be merged"
+		reason := "the package database of " + manager + " was changed on both sides and cannot be merged"
 		dr.plan.Hold(
 			report.HoldPackageDatabase, dir,
 			fmt.Sprintf("/%s: %s: undo the user's installations, or install again on the new base", dir, reason),
@@ -95,8 +116,8 @@ func (dr *driver) settleRPMDir(dir string) error {
 	}
 }
 
-// scratchOfRPM reports whether a file says nothing about packages: what a look at the database leaves.
-func scratchOfRPM(t sides.Three) bool {
+// scratch reports whether a file says nothing about packages: what a look at the database leaves.
+func scratch(t sides.Three) bool {
 	name := path.Base(t.Path)
 	empty := !t.U.Is(tree.Regular) || t.U.Size == 0
 	return name == ".rpm.lock" || strings.HasPrefix(name, "__db.") || strings.HasSuffix(name, "-shm") ||

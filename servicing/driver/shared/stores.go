@@ -1,11 +1,15 @@
 // Copyright The molt Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package data
+package shared
 
 import (
 	"path"
 	"slices"
+	"strings"
+
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/plan"
+	"github.com/molt-snapshotter/molt-snapshotter/servicing/sides"
 )
 
 // store is a kind of directory whose files refer to one another: what one of them says is only true with the others.
@@ -113,11 +117,80 @@ func kindOf(names []string) string {
 // it is.
 var systemDirs = []string{"etc", "usr", "var", "opt", "srv", "home", "root", "usr/local", "var/lib", "var/www"}
 
+// packageDirs hold packages of languages: what is below one is of a package, whatever it is called.
+var packageDirs = []string{"node_modules", "site-packages", "dist-packages", "site-library"}
+
+// InPackages reports whether a path is in a directory of packages of a language.
+func InPackages(p string) bool {
+	for name := range strings.SplitSeq(p, "/") {
+		if slices.Contains(packageDirs, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // isStore returns the kind of store that a directory is, "" for none.
 func isStore(dir string, names []string) string {
-	kind := kindOf(names)
-	if slices.Contains(systemDirs, dir) && slices.Contains(names, gitDir) || dir == "." {
+	if dir == "." || slices.Contains(systemDirs, dir) && slices.Contains(names, gitDir) || InPackages(dir) {
 		return ""
 	}
-	return kind
+	return kindOf(names)
+}
+
+// Stores finds the stores that directories belong to, and remembers them.
+type Stores struct {
+	views *sides.Views
+	roots map[string]string // by directory, that of the store that it belongs to
+	kinds map[string]string // by directory of a store
+}
+
+// NewStores returns what finds the stores of a plan.
+func NewStores(p plan.Plan) *Stores {
+	return &Stores{views: p.Views(), roots: make(map[string]string), kinds: make(map[string]string)}
+}
+
+// Kind returns what a directory that Root returned is.
+func (s *Stores) Kind(root string) string { return s.kinds[root] }
+
+// Root returns the outermost directory of the store that a directory belongs to; "" for none, or when neither base has
+// that directory: then nobody else has anything to say about it.
+func (s *Stores) Root(dir string) (string, error) {
+	if dir == "." {
+		return "", nil
+	}
+	if root, known := s.roots[dir]; known {
+		return root, nil
+	}
+	root, err := s.Root(path.Dir(dir))
+	if err != nil {
+		return "", err
+	}
+	if root == "" {
+		if root, err = s.own(dir); err != nil {
+			return "", err
+		}
+	}
+	s.roots[dir] = root
+	return root, nil
+}
+
+// own returns a directory if it is a store.
+func (s *Stores) own(dir string) (string, error) {
+	old, err := sides.Lookup(s.views.Old, dir)
+	if err != nil {
+		return "", err
+	}
+	base, err := sides.Lookup(s.views.New, dir)
+	if err != nil || !old.Dir() && !base.Dir() {
+		return "", err
+	}
+	names, err := sides.ReadDir(s.views.User, dir)
+	if err != nil {
+		return "", err
+	}
+	if s.kinds[dir] = isStore(dir, names); s.kinds[dir] == "" {
+		return "", nil
+	}
+	return dir, nil
 }

@@ -4,6 +4,7 @@
 package servicing
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -95,5 +96,29 @@ func atLeast(t *testing.T, text, what string, are int) {
 	_, after, _ := strings.Cut(text, "| "+what+" | ")
 	if _, err := fmt.Sscan(after, &said); err != nil || said < 1 || said > are {
 		t.Errorf("%s: the document says %d (%v), there are %d", what, said, err, are)
+	}
+}
+
+// TestNamesOfPolicy finds concerns and actions that the facade does not give on.
+func TestNamesOfPolicy(t *testing.T) {
+	facade, err := os.ReadFile("names_policy.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range []string{"policy/policy.go", "policy/concern.go"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^(?:const)?\s+(\w+)\s+(?:Concern|Action)\s+=`).FindAllSubmatch(content, -1) {
+			found++
+			if !bytes.Contains(facade, fmt.Appendf(nil, "= policy.%s\n", m[1])) {
+				t.Errorf("names_policy.go lacks %s", m[1])
+			}
+		}
+	}
+	if found < 25 {
+		t.Errorf("only %d constants were found", found)
 	}
 }

@@ -23,11 +23,12 @@ type code struct {
 
 // The kinds of codes.
 const (
-	kindState   = "state"
-	kindHold    = "held"
-	kindUse     = "use"
-	kindFinding = "finding"
-	kindFate    = "undone"
+	kindState    = "state"
+	kindHold     = "held"
+	kindUse      = "use"
+	kindFinding  = "finding"
+	kindConflict = "conflict"
+	kindFate     = "undone"
 )
 
 // holdCommands are the commands that go with the reasons why a storage is held; the engine knows the rest of them.
@@ -85,27 +86,6 @@ var useCodes = []code{
 		"mend that; it is asked again by itself", inspectUpdates},
 }
 
-var findingCodes = []code{
-	{kindFinding, "packaged-program", "a program of a package lacks a library, a version of one, or its loader",
-		"bring the package to a version that goes with the new base, in the container", showReport},
-	{kindFinding, "own-program", "a program of no package lacks a library, a version of one, or its loader",
-		"build or install the program again, in the container", showReport},
-	{kindFinding, "replaced-library", "a library of yours lacks versions of symbols that the base's in its place has",
-		"remove the library, or build it again, in the container", "moltctl storage explain STORAGE PATH"},
-	{kindFinding, "script", "the interpreter of a script is gone",
-		"install the interpreter, or name another one in the script, in the container", showReport},
-	{kindFinding, "modules", "the interpreter that modules are installed for is gone",
-		"install the modules again for the interpreter that is there", showReport},
-	{kindFinding, "server-data", "the server of some data is gone, or is of a release that does not read them",
-		"install that release of the server, or move the data to the one that is there, in the container", showReport},
-	{kindFinding, "link", "a symbolic link leads nowhere any more",
-		"remove the link, or give it another target, in the container", "moltctl storage explain STORAGE PATH"},
-	{kindFinding, "account", "an owner of files has another name now, or none",
-		"give the files to the account that they are for, in the container", showReport},
-	{kindFinding, "package-files", "a file of a package is not there any more",
-		"install the package again, in the container", "moltctl storage explain STORAGE PATH"},
-}
-
 var fateCodes = []code{
 	{kindFate, "rolled back", "the storage returns to the state from before the update", "look at what was set aside",
 		"moltctl storage history STORAGE"},
@@ -135,7 +115,23 @@ func allCodes() []code {
 	for _, h := range servicing.HoldCodes() {
 		holds = append(holds, code{kindHold, string(h.Code), h.Means, h.Do, holdCommands[h.Code]})
 	}
-	return slices.Concat(stateCodes, useCodes, holds, findingCodes, fateCodes)
+	findings, conflicts := concernCodes()
+	return slices.Concat(stateCodes, useCodes, holds, findings, fateCodes, conflicts)
+}
+
+// concernCodes returns the kinds of findings and those of conflicts, as the engine explains them.
+func concernCodes() (findings, conflicts []code) {
+	for _, c := range servicing.Concerns() {
+		one := code{kindFinding, string(c.Concern), c.Means, c.Do, showReport}
+		if c.Finding() {
+			findings = append(findings, one)
+			continue
+		}
+		one.kind = kindConflict
+		one.command = fmt.Sprintf("moltctl storage policy STORAGE %s=ACTION", c.Concern)
+		conflicts = append(conflicts, one)
+	}
+	return findings, conflicts
 }
 
 // codeOf returns what is known of a code. Of one that a later daemon has that is its name.
@@ -154,7 +150,7 @@ func (c code) meaning() string {
 
 func codesCommand() *cli.Command {
 	return &cli.Command{
-		Name: "codes", Usage: "say what a state, a reason, a use or a finding means, and what to do",
+		Name: "codes", Usage: "say what a state, a reason, a use, a finding or a conflict means, and what to do",
 		ArgsUsage:   "[CODE]",
 		Description: "Without a CODE, all of them. The daemon is not asked.",
 		Action:      func(_ context.Context, c *cli.Command) error { return showCodes(c) },

@@ -56,22 +56,28 @@ func constantsOf(t *testing.T, folder, kind string) (values []string) {
 	return values
 }
 
-// findingsOf returns the kinds of findings: those about which one can be warned.
-func findingsOf() (names []string) {
-	for _, c := range servicing.Concerns() {
-		if slices.Contains(c.Allowed, servicing.ActionWarn) {
-			names = append(names, string(c.Concern))
+// concernsOf returns the kinds of findings, or those of conflicts.
+func concernsOf(t *testing.T, findings bool) (names []string) {
+	t.Helper()
+	for _, name := range constantsOf(t, "servicing/policy", "Concern") {
+		all := servicing.Concerns()
+		i := slices.IndexFunc(all, func(c servicing.ConcernInfo) bool { return string(c.Concern) == name })
+		if i < 0 {
+			t.Errorf("%q is not in the table of concerns", name)
+		} else if all[i].Finding() == findings {
+			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// TestEveryCodeIsExplained walks all states, uses, reasons to hold, findings and fates that the sources have: each has a message,
-// a remedy, and a command that there is, and there are no others.
+// TestEveryCodeIsExplained walks all states, uses, reasons to hold, findings, conflicts and fates that the sources have: each has a
+// message, a remedy, and a command that there is, and there are no others.
 func TestEveryCodeIsExplained(t *testing.T) {
 	for kind, names := range map[string][]string{
 		kindState: constantsOf(t, "dag", "State"), kindUse: constantsOf(t, "snapshotter/use", "Code"),
-		kindHold: constantsOf(t, "servicing/report", "HoldCode"), kindFinding: findingsOf(), kindFate: constantsOf(t, "snapshotter/updates", "Fate"),
+		kindHold: constantsOf(t, "servicing/report", "HoldCode"), kindFinding: concernsOf(t, true), kindConflict: concernsOf(t, false),
+		kindFate: constantsOf(t, "snapshotter/updates", "Fate"),
 	} {
 		var explained []string
 		for _, c := range allCodes() {

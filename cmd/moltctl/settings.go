@@ -42,7 +42,7 @@ func settingsCommands() []*cli.Command {
 // policyHelp lists the kinds of conflicts and findings, and what can be done about each.
 func policyHelp() string {
 	var b strings.Builder
-	b.WriteString("An empty ACTION returns to the default, which comes first:\n")
+	b.WriteString("An empty ACTION returns to the default, which comes first; moltctl codes KIND says what to do:\n")
 	for _, c := range servicing.Concerns() {
 		fmt.Fprintf(&b, "\n   %-18s %s", c.Concern, c.Default)
 		for _, other := range c.Allowed {
@@ -50,6 +50,7 @@ func policyHelp() string {
 				fmt.Fprintf(&b, ", %s", other)
 			}
 		}
+		fmt.Fprintf(&b, "\n   %-18s   %s", "", c.Means)
 	}
 	return b.String()
 }

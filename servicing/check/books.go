@@ -19,9 +19,6 @@ import (
 // checkAccounts reports what the update does to the owners of files: those whom the base dropped and who stay, those
 // who have another id than in the base, and ids that had no name and have one now.
 func (c *checker) checkAccounts() error {
-	if c.ignores(policy.ConcernAccount) {
-		return nil
-	}
 	for _, k := range ids.Kinds() {
 		files := k.Of(c.in.Owners)
 		for _, kept := range c.in.Numbering.Merged.Kept {
@@ -80,9 +77,6 @@ func (c *checker) checkNewNames(k ids.Kind, files map[uint32]int) error {
 // checkPackageFiles finds packages of the user's of which the result lacks files that are there now: database and
 // files must agree.
 func (c *checker) checkPackageFiles() error {
-	if c.ignores(policy.ConcernPackageFiles) {
-		return nil
-	}
 	for _, choice := range c.in.Packages.All() {
 		if !choice.Differs() || !choice.User.Installed() {
 			continue

@@ -10,13 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"path"
 	"slices"
-	"strings"
 
-	"github.com/molt-snapshotter/molt-snapshotter/servicing/elfdeps"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/ids"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/pkg"
 	"github.com/molt-snapshotter/molt-snapshotter/servicing/policy"
@@ -60,8 +56,11 @@ func Find(ctx context.Context, in Input) ([]report.CheckFinding, error) {
 	if err := in.Views.Said.Walk(ctx, c.visit); err != nil {
 		return nil, fmt.Errorf("check the result: %w", err)
 	}
-	for _, check := range []func() error{c.checkModules, c.checkServers, c.checkAccounts, c.checkPackageFiles} {
-		if err := check(); err != nil {
+	for i := range checks {
+		if checks[i].end == nil || c.ignores(checks[i].finds...) {
+			continue
+		}
+		if err := checks[i].end(c); err != nil {
 			return nil, fmt.Errorf("check the result: %w", err)
 		}
 	}
@@ -149,32 +148,18 @@ func (c *checker) look(change tree.Change) error {
 		return err
 	}
 	users := o.View == c.in.Views.User || sides.SameBacking(o.Node, t.U)
-	switch {
-	case !users:
+	if !users {
 		return nil // the new base's, which it has to see to itself
-	case o.Is(tree.Symlink):
-		return c.checkLink(t, o)
-	default:
-		c.noteModules(t)
-		c.noteCluster(t.Path)
-		return c.checkExecutable(t, o)
 	}
-}
-
-// checkLink finds a link that leads nowhere any longer.
-func (c *checker) checkLink(t sides.Three, o sides.Outcome) error {
-	if o.Link != t.U.Link || c.ignores(policy.ConcernLink) {
-		return nil
+	for i := range checks {
+		if checks[i].look == nil || checks[i].at != o.Kind || c.ignores(checks[i].finds...) {
+			continue
+		}
+		if err := checks[i].look(c, t, o); err != nil {
+			return err
+		}
 	}
-	_, before, err := c.before.Follow(t.Was)
-	if err != nil || before.Absent() {
-		return err
-	}
-	_, after, err := c.after.Follow(t.Path)
-	if err != nil || !after.Absent() {
-		return err
-	}
-	return c.findAt(policy.ConcernLink, policy.ConcernLink, t, "leads nowhere any more: to %s", t.U.Link)
+	return nil
 }
 
 // findAt records a finding about a path: the one concern if it is of a package on the user's side, else the other.
@@ -188,30 +173,5 @@ func (c *checker) findAt(packaged, own policy.Concern, t sides.Three, format str
 		concern, pkg = packaged, of.Key
 	}
 	c.find(concern, t.Path, pkg, format, args...)
-	return nil
-}
-
-// checkExecutable checks a program, a library or a script.
-func (c *checker) checkExecutable(t sides.Three, o sides.Outcome) error {
-	if o.Mode&0o111 == 0 && !strings.Contains(path.Base(t.Path), ".so") {
-		return nil
-	}
-	content, closer, err := o.Open()
-	if err != nil {
-		return err
-	}
-	defer closer.Close()
-	head := make([]byte, 256)
-	n, err := content.ReadAt(head, 0)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt gives it as it is
-		return fmt.Errorf("read %s: %w", tree.Shown(t.Path), err)
-	}
-	head = head[:n]
-	switch {
-	case strings.HasPrefix(string(head), elfdeps.Magic):
-		return c.checkProgram(t, o, content)
-	case strings.HasPrefix(string(head), "#!") && o.Mode&0o111 != 0:
-		return c.checkScript(t, string(head))
-	}
 	return nil
 }

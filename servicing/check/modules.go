@@ -57,9 +57,9 @@ func bindingOf(name string) (*binding, []string) {
 }
 
 // noteModules remembers the directory of modules that a file of the user's is in which the new base does not have.
-func (c *checker) noteModules(t sides.Three) {
+func (c *checker) noteModules(t sides.Three, _ sides.Outcome) error {
 	if !t.N.Absent() {
-		return
+		return nil
 	}
 	found := ""
 	if b, groups := bindingOf(t.Path); b != nil && slices.Contains(b.suffixes, path.Ext(t.Path)) {
@@ -68,18 +68,16 @@ func (c *checker) noteModules(t sides.Three) {
 		found = groups[1]
 	}
 	if found == "" {
-		return
+		return nil
 	}
 	if known, ok := c.modules[found]; !ok || t.Path < known {
 		c.modules[found] = t.Path
 	}
+	return nil
 }
 
 // checkModules finds modules whose interpreter is gone.
 func (c *checker) checkModules() error {
-	if c.ignores(policy.ConcernModules) {
-		return nil
-	}
 	for _, dir := range slices.Sorted(maps.Keys(c.modules)) {
 		b, groups := bindingOf(dir)
 		if b == nil {

@@ -28,17 +28,15 @@ var clusterPlaces = []string{
 }
 
 // noteCluster remembers data of PostgreSQL that the storage has anywhere.
-func (c *checker) noteCluster(name string) {
-	if path.Base(name) == pgVersion {
-		c.clusters[path.Dir(name)] = true
+func (c *checker) noteCluster(t sides.Three, _ sides.Outcome) error {
+	if path.Base(t.Path) == pgVersion {
+		c.clusters[path.Dir(t.Path)] = true
 	}
+	return nil
 }
 
 // checkServers finds data whose server is gone, or is of a version that does not read them.
 func (c *checker) checkServers() error {
-	if c.ignores(policy.ConcernServerData) {
-		return nil
-	}
 	for _, pattern := range clusterPlaces {
 		places, err := expand(c.after, pattern)
 		if err != nil {

@@ -26,7 +26,7 @@ SAMPLE   := docs/config.toml
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 GOTEST   := $(GO) test -race -timeout 15m
-PACKAGES  = $(shell $(GO) list ./...)
+GO_PACKAGES = $(shell $(GO) list ./...)
 GOFOLDERS = $(wildcard cmd dag integration servicing snapshotter)
 PROTOS    = $(shell find snapshotter -name '*.proto' 2>/dev/null)
 PROTOC    = PATH='$(TOOLS):$(PATH)' protoc -I . --go_opt=paths=source_relative --go-grpc_opt=paths=source_relative
@@ -84,7 +84,7 @@ test: need-root deps-build deps-test tools test-tools ## Run go vet and every te
 
 unit: deps-build ## Run the tests that start no containerd (as root: without root, those that mount are skipped)
 	$(GO) vet ./...
-	$(GOTEST) $(filter-out $(shell $(GO) list ./integration/...),$(PACKAGES))
+	$(GOTEST) $(filter-out $(shell $(GO) list ./integration/...),$(GO_PACKAGES))
 
 integration: need-root deps-build deps-test tools ## Run only the tests that drive a real containerd (root)
 	MOLT_TEST_STRICT=1 $(GOTEST) -count=1 ./integration/...

@@ -151,6 +151,11 @@ func (c *checker) look(change tree.Change) error {
 	if !users {
 		return nil // the new base's, which it has to see to itself
 	}
+	return c.lookAt(t, o)
+}
+
+// lookAt has each check look at what the user has in the result.
+func (c *checker) lookAt(t sides.Three, o sides.Outcome) error {
 	for i := range checks {
 		if checks[i].look == nil || checks[i].at != o.Kind || c.ignores(checks[i].finds...) {
 			continue

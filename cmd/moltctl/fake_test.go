@@ -299,6 +299,11 @@ func (d *fakeDaemon) serve(t *testing.T) string {
 	return socket
 }
 
+func (d *fakeDaemon) ApplyUpdate(_ context.Context, r *api.ApplyUpdateRequest) (*api.ApplyUpdateResponse, error) {
+	d.asked = append(d.asked, r)
+	return &api.ApplyUpdateResponse{}, d.err
+}
+
 // ctl runs moltctl with the fake as its daemon.
 func (d *fakeDaemon) ctl(t *testing.T, args ...string) (out, errOut string, code int) {
 	t.Helper()

@@ -32,6 +32,7 @@ type Store struct {
 	sum      sum   // of the records; guarded by write
 	broken   error // why no change can be made any longer; guarded by write
 	failed   chan struct{}
+	changed  chan struct{} // closed by the next change; nil while nobody waits for it, guarded by read
 
 	ids        sync.Mutex
 	nextNode   dag.NodeID
@@ -123,7 +124,22 @@ func (s *Store) Do(ts ...dag.Transformation) (dag.Change, error) {
 	s.graph.Apply(c)
 	s.sum = next
 	s.sequence.Add(1)
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 	return c, nil
+}
+
+// Changed returns a channel that is closed by the next change. Who waits for something asks for it before looking at
+// the graph, so that no change is missed in between.
+func (s *Store) Changed() <-chan struct{} {
+	s.read.Lock()
+	defer s.read.Unlock()
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
 }
 
 // ErrUncertain reports that the disk failed at the very moment at which a change was committed: whether the change is

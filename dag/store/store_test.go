@@ -140,6 +140,33 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+// TestChanged: everybody who waits is told of the next change, and of nothing else.
+func TestChanged(t *testing.T) {
+	s := open(t, database(t))
+	defer s.Close()
+	told := func(changed <-chan struct{}) bool {
+		select {
+		case <-changed:
+			return true
+		default:
+			return false
+		}
+	}
+	one, other := s.Changed(), s.Changed()
+	if _, err := s.Do(dag.Commit{Key: "none", Name: "n"}); err == nil || told(one) {
+		t.Errorf("a change that is refused gave error %v, told %t", err, told(one))
+	}
+	do(t, s, dag.Prepare{Key: "k", Kind: dag.Active, Open: s.NewNode()})
+	if next := s.Changed(); !told(one) || !told(other) || told(next) {
+		t.Errorf("after a change they are told %t and %t, and who waits for the next one %t", told(one), told(other), told(next))
+	}
+	waiting := make(chan bool)
+	next := s.Changed()
+	go func() { <-next; waiting <- true }()
+	do(t, s, dag.Commit{Key: "k", Name: "n"})
+	<-waiting
+}
+
 // A change that cannot be written is not made in memory either.
 func TestFailedWrite(t *testing.T) {
 	path := database(t)

@@ -111,16 +111,15 @@ func (s *Service) underway(id dag.UpdateID) (underway bool) {
 	return underway
 }
 
-// watchEvery is how often a watched update is looked at.
-const watchEvery = 50 * time.Millisecond
+// watchAtMost is the time between two looks at a watched update: an update of many storages changes at each of them.
+const watchAtMost = 50 * time.Millisecond
 
 // WatchUpdate streams an update each time it changes, with the outcomes that changed, until no storage is being
 // serviced.
 func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream streamOf[api.GetUpdateResponse]) error {
-	ticker := time.NewTicker(watchEvery)
-	defer ticker.Stop()
 	var last *api.Update
 	for {
+		changes := s.snapshotter.State().Changed()
 		// Whether it goes on is asked first: what it then came to is the end.
 		underway := s.underway(dag.UpdateID(req.GetId()))
 		u, err := s.update(dag.UpdateID(req.GetId()))
@@ -136,11 +135,26 @@ func (s *Service) WatchUpdate(req *api.GetUpdateRequest, stream streamOf[api.Get
 		if !underway {
 			return nil
 		}
-		select {
-		case <-stream.Context().Done():
-			return stream.Context().Err()
-		case <-ticker.C:
+		if err := awaitChange(stream.Context(), changes); err != nil {
+			return err
 		}
+	}
+}
+
+// awaitChange waits for a change of the graph, and long enough since the last look.
+func awaitChange(ctx context.Context, changes <-chan struct{}) error {
+	soon := time.NewTimer(watchAtMost)
+	defer soon.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-changes:
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-soon.C:
+		return nil
 	}
 }
 

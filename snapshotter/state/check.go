@@ -101,7 +101,7 @@ func (c *Checker) Nodes(context.Context) (found []Problem, _ error) {
 		switch {
 		case n.Damage != "":
 			found = append(found, Problem{Subject: subject, What: n.Damage, Grave: true})
-		case c.state.halfWritten(n): // which the disk had no room to record
+		case unfinished(n, c.state.boot): // which the disk had no room to record
 			found = append(found, quarantine(halfWritten))
 		case err != nil && c.state.has(n.ID):
 			found = append(found, quarantine("its directory cannot be read: "+errtext.Of(err)))

@@ -222,6 +222,10 @@ func (s *State) Boot() string { return s.boot }
 // Sequence returns the number of the newest change of the graph.
 func (s *State) Sequence() uint64 { return s.store.Sequence() }
 
+// Changed returns a channel that is closed by the next change of the graph. Who waits for something asks for it before
+// looking at the graph, so that no change is missed in between.
+func (s *State) Changed() <-chan struct{} { return s.store.Changed() }
+
 // CatchUp copies the records of the graph that could not be copied.
 func (s *State) CatchUp() error { return s.mirror.catchUpIfLate() }
 

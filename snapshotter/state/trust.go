@@ -48,7 +48,7 @@ func (s *State) damage(n dag.Node, present map[dag.NodeID]bool) string {
 		return n.Damage // what it stood on, or what is missing of it, is not known
 	case !present[n.ID]:
 		return "its directory is missing"
-	case s.halfWritten(n):
+	case unfinished(n, s.boot):
 		return halfWritten
 	}
 	return ""
@@ -76,7 +76,7 @@ func (s *State) Usable(g *dag.Graph, ids []dag.NodeID) error {
 // defect says why a node must not be used, empty if it may be. What an earlier boot left out counts also before it is
 // recorded as damage, which takes a disk with room.
 func (s *State) defect(n dag.Node) string {
-	if n.Damage == "" && s.halfWritten(n) {
+	if n.Damage == "" && unfinished(n, s.boot) {
 		return halfWritten
 	}
 	return n.Damage
@@ -88,15 +88,15 @@ const (
 	diskFailed  = "the disk failed before the layer was on it"
 )
 
-// halfWritten reports whether a power cut may have left a layer incomplete.
-func (s *State) halfWritten(n dag.Node) bool { return n.Unsynced != "" && n.Unsynced != s.boot }
+// unfinished reports whether a power cut may have left a layer incomplete.
+func unfinished(n dag.Node, boot string) bool { return n.Unsynced != "" && n.Unsynced != boot }
 
 // unsynced returns the layers that wait to be put on disk. What an earlier boot of the machine left out is no longer on
 // disk after it: such a layer stays damaged, as does one that the disk failed in, see [State.distrust].
 func (s *State) unsynced(g *dag.Graph) []dag.NodeID {
 	return slices.DeleteFunc(g.Unsynced(), func(id dag.NodeID) bool {
 		n, _ := g.Node(id)
-		return s.halfWritten(n) || s.nodes.Incomplete(id)
+		return unfinished(n, s.boot) || s.nodes.Incomplete(id)
 	})
 }
 

@@ -97,7 +97,7 @@ func TestObstacles(t *testing.T) {
 			refused := make(map[string][]string)
 			for i, place := range places() {
 				for side := range s.sides() {
-					if !full() && (i+side+turn)%4 != 0 && (side != ofUser || (i+turn)%2 != 0) {
+					if !full() && (i+side+turn)%6 != 0 && (side != ofUser || (i+turn)%3 != 0) {
 						continue
 					}
 					if got := s.obstruct(c, place, side, o.make); got.Error != "" {

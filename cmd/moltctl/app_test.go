@@ -22,7 +22,7 @@ import (
 // TestExitCodes: what the daemon answers, and what it is called, decide the exit code; the reason is told on the error output.
 func TestExitCodes(t *testing.T) {
 	ok := func() *fakeDaemon {
-		return &fakeDaemon{graph: graph(), update: &api.Update{Id: 1, State: "applied"}, report: []byte("{}")}
+		return &fakeDaemon{graph: graph(), update: &api.Update{Id: 1, State: api.State_STATE_APPLIED}, report: []byte("{}")}
 	}
 	failing := func(err error) func() *fakeDaemon {
 		return func() *fakeDaemon {
@@ -35,7 +35,7 @@ func TestExitCodes(t *testing.T) {
 		return func() *fakeDaemon {
 			d := ok()
 			for i, state := range states {
-				d.update.Outcomes = append(d.update.Outcomes, &api.Outcome{Storage: fmt.Sprint("default/", i), State: state})
+				d.update.Outcomes = append(d.update.Outcomes, &api.Outcome{Storage: fmt.Sprint("default/", i), State: api.Of[api.State](state)})
 			}
 			return d
 		}

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 )
 
 // Ids are shown to programs as commands take them. This says which fields are ids: nodes (n12) and updates (u3); 0 is
@@ -32,7 +34,7 @@ var ids = map[string]string{
 	"Point.update": anUpdate, "Point.head": aNode, "Point.base": aNode,
 	"Storage.head": aNode, "Storage.base": aNode, "Storage.stack": aNode, "Storage.held_by": anUpdate,
 	"Storage.newer": aNode, "Storage.newer_by": anUpdate,
-	"Placement.from": aNode, "Placement.to": aNode, "Placement.update": anUpdate,
+	"Pending.update": anUpdate, "Placement.from": aNode, "Placement.to": aNode, "Placement.update": anUpdate,
 	"Outcome.delta": aNode, "Update.id": anUpdate, "Update.from": aNode, "Update.to": aNode,
 	"DiffStorageResponse.node": aNode, "Undone.by": anUpdate,
 	"MergeLayersResponse.Pair.lower": aNode, "MergeLayersResponse.Pair.upper": aNode,
@@ -111,6 +113,8 @@ func writeValue(b *bytes.Buffer, field protoreflect.FieldDescriptor, value proto
 		writeText(b, kind+strconv.FormatUint(value.Uint(), 10))
 	case field.Message() != nil:
 		writeMessage(b, value.Message())
+	case field.Enum() != nil:
+		writeText(b, api.WordIn(field.Enum(), value.Enum()))
 	case field.Kind() == protoreflect.StringKind:
 		writeText(b, value.String())
 	default:

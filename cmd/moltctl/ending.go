@@ -129,17 +129,17 @@ func printEnding(ctx context.Context, c *cli.Command, client api.ControlClient, 
 	}
 	var e ending
 	for _, o := range u.GetOutcomes() {
-		if o.GetState() == "planned" && o.GetUse() != "" {
+		if o.GetState() == api.State_STATE_PLANNED && o.GetUse() != "" {
 			e.waiting(o.GetUse())
 		}
-		if !o.GetReport() || o.GetState() != "applied" && o.GetState() != "held" {
+		if !o.GetReport() || o.GetState() != api.State_STATE_APPLIED && o.GetState() != api.State_STATE_HELD {
 			continue
 		}
 		h, err := fetchHead(ctx, client, u.GetId(), o.GetStorage())
 		if err != nil {
 			return err
 		}
-		if o.GetState() == "held" {
+		if o.GetState() == api.State_STATE_HELD {
 			e.refused(h)
 		} else {
 			e.done(h)

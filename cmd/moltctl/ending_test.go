@@ -16,12 +16,12 @@ func TestEndingGolden(t *testing.T) {
 	golden(t, "ending.golden", func() *fakeDaemon {
 		g := graph()
 		outcome := func(storage, state string) *api.Outcome {
-			return &api.Outcome{Storage: storage, State: state, Report: true, Time: at(7)}
+			return &api.Outcome{Storage: storage, State: api.Of[api.State](state), Report: true, Time: at(7)}
 		}
-		u := &api.Update{Id: 1, From: 3, To: 4, State: "applied", Outcomes: []*api.Outcome{
+		u := &api.Update{Id: 1, From: 3, To: 4, State: api.State_STATE_APPLIED, Outcomes: []*api.Outcome{
 			outcome("default/a", "applied"), outcome("default/b", "applied"), outcome("default/gone", "applied"), outcome("default/held", "held"), outcome("default/stuck", "held"),
-			{Storage: "default/runs", State: "planned", Use: "use-running", Time: at(7)},
-			{Storage: "default/turn", State: "planned", Time: at(7)},
+			{Storage: "default/runs", State: api.State_STATE_PLANNED, Use: "use-running", Time: at(7)},
+			{Storage: "default/turn", State: api.State_STATE_PLANNED, Time: at(7)},
 		}}
 		return &fakeDaemon{graph: g, update: u, reports: map[string][]byte{
 			"default/a":     []byte(`{"counts": {"merge": 2, "beside": 1, "keep": 9}, "findings": [{"message": "x"}, {"message": "y"}], "paths": [{`),

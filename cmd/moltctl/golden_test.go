@@ -83,7 +83,7 @@ func TestSharedNodesGolden(t *testing.T) {
 			{Name: "default/one", Head: 9, Base: 4, Stack: []uint64{9, 8, 7}},
 			{Name: "default/two", Head: 10, Base: 4, Key: "default/9/x", Container: "\x1b[31m\"red\"\n  n99 base layer", Stack: []uint64{10, 8, 7}},
 		}
-		g.Updates = []*api.Update{{Id: 7, From: 2, To: 4, State: "rolled-back"}}
+		g.Updates = []*api.Update{{Id: 7, From: 2, To: 4, State: api.State_STATE_ROLLED_BACK}}
 		return &fakeDaemon{graph: g}
 	}, "graph", "graph --format dot", "graph --format mermaid")
 }
@@ -136,7 +136,7 @@ func TestWaitingGolden(t *testing.T) {
 	golden(t, "waiting.golden", func() *fakeDaemon {
 		g := graph()
 		u := g.GetUpdates()[0]
-		u.Outcomes = append(u.Outcomes[1:], &api.Outcome{Storage: "default/git", State: "applied", Delta: 9, Report: true, FixesWaiting: 1, Time: at(7)})
+		u.Outcomes = append(u.Outcomes[1:], &api.Outcome{Storage: "default/git", State: api.State_STATE_APPLIED, Delta: 9, Report: true, FixesWaiting: 1, Time: at(7)})
 		for _, s := range g.GetStorages() {
 			if s.GetName() == "default/web" {
 				s.FixesWaiting = 3
@@ -225,7 +225,7 @@ func TestCancelGolden(t *testing.T) {
 func TestReportsGolden(t *testing.T) {
 	daemon := func() *fakeDaemon {
 		return &fakeDaemon{
-			update: &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "held"}}}, report: []byte(report), pathDiff: []byte(pathDiff),
+			update: &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: api.State_STATE_HELD}}}, report: []byte(report), pathDiff: []byte(pathDiff),
 			preview: []preview{
 				{&api.Preview{Storage: "default/web", Holds: []string{"package base-files is half installed"}}, report},
 				{&api.Preview{Storage: "default/runs", Waits: "container runs is running", Use: "use-running"}, `{"counts": {"keep": 1}}`},
@@ -248,7 +248,7 @@ func TestReportsGolden(t *testing.T) {
 
 // TestReportPathGolden: there may be no report yet, and no nodes any longer.
 func TestReportPathGolden(t *testing.T) {
-	planned := &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "planned"}}}
+	planned := &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: api.State_STATE_PLANNED}}}
 	golden(t, "planned.golden", func() *fakeDaemon { return &fakeDaemon{update: planned, pathDiff: []byte(pathDiff)} },
 		"update report u2", "update report u2 /etc/app.conf")
 	gone := `{"path": "etc/app.conf", "why": "the update was rolled back; only digests can be told", "sides": [], "diffs": []}`
@@ -265,7 +265,7 @@ func TestFindingsInText(t *testing.T) {
 	d := &fakeDaemon{report: []byte(`{"counts": {"remap": 2}, "findings": [
 		{"check": "account", "path": "etc/passwd", "message": "the user other is 105 in the base and 100 here; 2 files of the base follow", "severity": "warn"},
 		{"check": "account", "path": "etc/\u001b[2J", "message": "evil \u001b[2J", "severity": "hold"}]}`)}
-	d.update = &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: "applied"}}}
+	d.update = &api.Update{Id: 2, Outcomes: []*api.Outcome{{Storage: "default/web", State: api.State_STATE_APPLIED}}}
 	out, errOut, code := d.ctl(t, "update", "report", "u2")
 	if code != exitOK || errOut != "" || strings.Contains(out, "\x1b") || !strings.Contains(out, "hold:") {
 		t.Errorf("got %q, %q, %d", out, errOut, code)

@@ -113,7 +113,7 @@ func (p *picture) show(id uint64) {
 func (p *picture) layersOn(id uint64) []*api.Node {
 	var list []*api.Node
 	for _, n := range p.order {
-		if n.GetKind() == "layer" && n.GetParent() == id && (p.all || p.shown[n.GetId()]) {
+		if n.GetKind() == api.NodeKind_NODE_KIND_LAYER && n.GetParent() == id && (p.all || p.shown[n.GetId()]) {
 			list = append(list, n)
 		}
 	}
@@ -154,7 +154,7 @@ func (p *picture) stackText(s *api.Storage) string {
 	var parts []string
 	for _, id := range s.GetStack() {
 		text := nodeID(id)
-		if p.nodes[id].GetKind() == "delta" {
+		if p.nodes[id].GetKind() == api.NodeKind_NODE_KIND_DELTA {
 			text = "Δ" + text
 		}
 		parts = append(parts, text)
@@ -169,8 +169,8 @@ func storageText(s *api.Storage) string {
 	} else if s.GetKey() != "" {
 		name += " (" + holder(s) + ")"
 	}
-	if s.GetPending() != "" {
-		name += ", next start: " + s.GetPending()
+	if s.GetPending() != nil {
+		name += ", next start: " + pendingText(s.GetPending())
 	}
 	return name
 }

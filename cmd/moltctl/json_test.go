@@ -243,10 +243,10 @@ func TestOtherVersion(t *testing.T) {
 // TestWatchedParts: what comes in parts while an update is followed is put together by storage.
 func TestWatchedParts(t *testing.T) {
 	d := &fakeDaemon{update: &api.Update{Id: 1}, watched: []*api.Update{
-		{Id: 1, State: "staging", Outcomes: []*api.Outcome{{Storage: "a", State: "staging"}, {Storage: "b", State: "staging"}}},
-		{Id: 1, Outcomes: []*api.Outcome{{Storage: "c", State: "held"}}},
-		{Id: 1, State: "applied", Outcomes: []*api.Outcome{{Storage: "b", State: "applied"}}},
-		{Id: 1, State: "applied", Outcomes: []*api.Outcome{{Storage: "a", State: "applied"}}},
+		{Id: 1, State: api.State_STATE_STAGING, Outcomes: []*api.Outcome{{Storage: "a", State: api.State_STATE_STAGING}, {Storage: "b", State: api.State_STATE_STAGING}}},
+		{Id: 1, Outcomes: []*api.Outcome{{Storage: "c", State: api.State_STATE_HELD}}},
+		{Id: 1, State: api.State_STATE_APPLIED, Outcomes: []*api.Outcome{{Storage: "b", State: api.State_STATE_APPLIED}}},
+		{Id: 1, State: api.State_STATE_APPLIED, Outcomes: []*api.Outcome{{Storage: "a", State: api.State_STATE_APPLIED}}},
 	}}
 	out, errOut, code := d.ctl(t, "update", "create", "--from", "a", "--to", "b")
 	for _, want := range []string{"state     applied in part", "a        applied", "b        applied", "c        held"} {

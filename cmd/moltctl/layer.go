@@ -42,11 +42,12 @@ func listLayers(ctx context.Context, c *cli.Command, client api.ControlClient) e
 	if err != nil {
 		return err
 	}
-	r.Nodes = slices.DeleteFunc(r.GetNodes(), func(n *api.Node) bool { return n.GetKind() != "layer" })
+	r.Nodes = slices.DeleteFunc(r.GetNodes(),
+		func(n *api.Node) bool { return n.GetKind() != api.NodeKind_NODE_KIND_LAYER })
 	layers := &api.GraphResponse{Nodes: r.GetNodes()}
 	names, storages := map[uint64][]string{}, map[uint64]int{}
 	for _, n := range r.GetNames() {
-		if n.GetKind() == "committed" {
+		if n.GetKind() == api.NameKind_NAME_KIND_COMMITTED {
 			names[n.GetNode()] = append(names[n.GetNode()], short(ownKey(n.GetKey())))
 		}
 	}

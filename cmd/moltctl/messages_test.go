@@ -30,18 +30,18 @@ import (
 // mixed is an update of storages in several states, with and without reasons.
 func mixed() *api.Update {
 	u := proto.CloneOf(graph().GetUpdates()[0])
-	u.Outcomes = append(u.GetOutcomes(), &api.Outcome{Storage: "default/worker", State: "held", Reasons: []string{"/etc/app.conf: a conflict (text): both changed"}})
+	u.Outcomes = append(u.GetOutcomes(), &api.Outcome{Storage: "default/worker", State: api.State_STATE_HELD, Reasons: []string{"/etc/app.conf: a conflict (text): both changed"}})
 	return u
 }
 
 // partly is an update of storages in the states given.
 func partly(states ...string) *api.Update {
-	u := &api.Update{Id: 1, From: 3, To: 4, FromRef: "app:1", State: "applied"}
+	u := &api.Update{Id: 1, From: 3, To: 4, FromRef: "app:1", State: api.State_STATE_APPLIED}
 	if !slices.Contains(states, "applied") {
-		u.State = "aborted"
+		u.State = api.State_STATE_ABORTED
 	}
 	for i, state := range states {
-		u.Outcomes = append(u.Outcomes, &api.Outcome{Storage: fmt.Sprintf("default/s%d", i), State: state, Time: at(7)})
+		u.Outcomes = append(u.Outcomes, &api.Outcome{Storage: fmt.Sprintf("default/s%d", i), State: api.Of[api.State](state), Time: at(7)})
 	}
 	return u
 }
@@ -58,9 +58,9 @@ func TestMessages(t *testing.T) {
 	}
 	saying := func(d *fakeDaemon) func() *fakeDaemon { return func() *fakeDaemon { return d } }
 	fates := func(all ...*api.Undone) func() *fakeDaemon { return saying(&fakeDaemon{update: mixed(), fates: all}) }
-	together := &api.Update{Id: 3, From: 2, To: 3, State: "aborted", AllOrNothing: true, Outcomes: []*api.Outcome{
-		{Storage: "default/db", State: "aborted", Reasons: []string{`not started, because of storage "default/web"`}},
-		{Storage: "default/web", State: "aborted", Reasons: []string{"container web is running"}},
+	together := &api.Update{Id: 3, From: 2, To: 3, State: api.State_STATE_ABORTED, AllOrNothing: true, Outcomes: []*api.Outcome{
+		{Storage: "default/db", State: api.State_STATE_ABORTED, Reasons: []string{`not started, because of storage "default/web"`}},
+		{Storage: "default/web", State: api.State_STATE_ABORTED, Reasons: []string{"container web is running"}},
 	}}
 	hidden := `{"packages": [{"name": "libssl3", "base": "3.0.22", "seen": "3.0.20", "lower": true, "reason": "untouched"}],
 		"paths": [{"path": "usr/bin/openssl", "package": "openssl", "version": "3.0.22", "fix": true, "how": "replaced"}], "fixes": 2}`

@@ -61,9 +61,9 @@ func printDrift(ctx context.Context, c *cli.Command, client api.ControlClient, u
 	moved := map[string]string{} // what each container is to be taken to ask for where its storage says nothing
 	for _, o := range u.GetOutcomes() {
 		switch o.GetState() {
-		case "applied":
+		case api.State_STATE_APPLIED:
 			moved[o.GetStorage()] = ""
-		case "planned": // it still stands on what it asks for
+		case api.State_STATE_PLANNED: // it still stands on what it asks for
 			moved[o.GetStorage()] = cmp.Or(u.GetFromRef(), nodeID(u.GetFrom()))
 		}
 	}

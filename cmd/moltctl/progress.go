@@ -30,7 +30,7 @@ func newProgress(w io.Writer) *progress {
 func (p *progress) show(u *api.Update) {
 	done := 0
 	for _, o := range u.GetOutcomes() {
-		if o.GetState() != "staging" && o.GetState() != "staged" {
+		if o.GetState() != api.State_STATE_STAGING && o.GetState() != api.State_STATE_STAGED {
 			done++
 		}
 	}

@@ -14,11 +14,11 @@ import (
 // about, what keeps storages from being updated first.
 func TestReportAllGolden(t *testing.T) {
 	golden(t, "reportall.golden", func() *fakeDaemon {
-		u := &api.Update{Id: 1, From: 3, To: 4, State: "applied"}
+		u := &api.Update{Id: 1, From: 3, To: 4, State: api.State_STATE_APPLIED}
 		reports := map[string][]byte{}
 		for n := range 6 {
 			name := fmt.Sprintf("default/s%d", n)
-			u.Outcomes = append(u.Outcomes, &api.Outcome{Storage: name, State: "applied", Report: n < 5})
+			u.Outcomes = append(u.Outcomes, &api.Outcome{Storage: name, State: api.State_STATE_APPLIED, Report: n < 5})
 			paths := `{"path": "etc/motd", "verdict": "keep", "reason": "the user changed it"}`
 			if n > 0 {
 				paths += `, {"path": "etc/app.conf", "verdict": "beside", "reason": "both changed line 1"}`

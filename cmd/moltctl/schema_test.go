@@ -188,6 +188,12 @@ func fieldSchema(field protoreflect.FieldDescriptor) map[string]any {
 		return anyOf(of, "nothing")
 	case field.Kind() == protoreflect.BoolKind:
 		return map[string]any{"type": "boolean"}
+	case field.Enum() != nil:
+		var words []string
+		for i := range field.Enum().Values().Len() {
+			words = append(words, api.WordIn(field.Enum(), field.Enum().Values().Get(i).Number()))
+		}
+		return map[string]any{"type": "string", "examples": words[1:]}
 	case field.Kind() == protoreflect.StringKind, field.Kind() == protoreflect.BytesKind:
 		return map[string]any{"type": "string"}
 	}

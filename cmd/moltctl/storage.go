@@ -83,10 +83,10 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 		t.row("asks for", orDash(s.GetAsksFor()))
 		t.row("size", size(s.GetSize()))
 		t.row("last use", lastUse(s))
-		t.row("next start", orDash(s.GetPending()))
+		t.row("next start", orDash(pendingText(s.GetPending())))
 		unfinished(t, r)
 		if s.GetFixesWaiting() > 0 {
-			t.row("updated", stateWith("applied",
+			t.row("updated", stateWith(api.State_STATE_APPLIED,
 				s.GetFixesWaiting())+": moltctl storage audit "+s.GetName()+" names what waits")
 		}
 		t.row("created", when(s.GetCreated()))
@@ -99,9 +99,26 @@ func inspectStorage(ctx context.Context, c *cli.Command, client api.ControlClien
 	})
 }
 
+// pendingText writes what happens at the next start, as in "rollback u3 and carry".
+func pendingText(p *api.Pending) string {
+	switch {
+	case p == nil:
+		return ""
+	case !p.GetRollback():
+		return "update " + updateID(p.GetUpdate())
+	case p.GetCarry():
+		return "rollback " + updateID(p.GetUpdate()) + " and carry"
+	case p.GetDiscard():
+		return "rollback " + updateID(p.GetUpdate()) + " and discard"
+	}
+	return "rollback " + updateID(p.GetUpdate())
+}
+
 // openStates are, of outcomes, those that leave something to be done or decided, with what they are called here.
-var openStates = map[string]string{"held": "held", "planned": "waits", "announced": "announced", "staged": "staged",
-	"staging": "under way"}
+var openStates = map[api.State]string{
+	api.State_STATE_HELD: "held", api.State_STATE_PLANNED: "waits", api.State_STATE_ANNOUNCED: "announced",
+	api.State_STATE_STAGED: "staged", api.State_STATE_STAGING: "under way",
+}
 
 // unfinished shows the updates that have not moved a storage and may still do: since when, for which base, and why.
 func unfinished(t *table, r *api.GetStorageResponse) {
@@ -109,7 +126,8 @@ func unfinished(t *table, r *api.GetStorageResponse) {
 	for _, u := range r.GetUpdates() {
 		for _, o := range u.GetOutcomes() {
 			what := openStates[o.GetState()]
-			if o.GetStorage() != s.GetName() || what == "" || what == "held" && s.GetHeldBy() != u.GetId() {
+			if o.GetStorage() != s.GetName() || what == "" || o.GetState() == api.State_STATE_HELD &&
+				s.GetHeldBy() != u.GetId() {
 				continue
 			}
 			text := fmt.Sprintf("%s to %s, since %s", updateID(u.GetId()), baseName(u.GetTo(), u.GetToRef()),
@@ -126,12 +144,12 @@ func unfinished(t *table, r *api.GetStorageResponse) {
 func kindOf(n *api.Node) string {
 	switch {
 	case n.GetDamage() != "":
-		return n.GetKind() + " (damaged: " + n.GetDamage() + ")"
-	case n.GetKind() == "layer" && n.GetAdded():
+		return api.Word(n.GetKind()) + " (damaged: " + n.GetDamage() + ")"
+	case n.GetKind() == api.NodeKind_NODE_KIND_LAYER && n.GetAdded():
 		return "delta layer"
-	case n.GetKind() == "layer":
+	case n.GetKind() == api.NodeKind_NODE_KIND_LAYER:
 		return "base layer"
-	case n.GetKind() == "delta":
+	case n.GetKind() == api.NodeKind_NODE_KIND_DELTA:
 		return "delta storage"
 	case !n.GetFrozen():
 		return "persisted storage, open"

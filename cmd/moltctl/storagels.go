@@ -70,7 +70,7 @@ func listStorages(ctx context.Context, c *cli.Command, client api.ControlClient)
 // outdated reports whether a storage does not stand where it should: where updates lead, or on what its container asks
 // for.
 func outdated(s *api.Storage) bool {
-	return s.GetNewer() != 0 || s.GetAsksFor() != "" || s.GetHeldBy() != 0 || s.GetPending() != ""
+	return s.GetNewer() != 0 || s.GetAsksFor() != "" || s.GetHeldBy() != 0 || s.GetPending() != nil
 }
 
 // calledText returns what people call the container that has a storage.
@@ -102,8 +102,8 @@ func storageState(s *api.Storage) string {
 	if s.GetDamaged() {
 		states = append(states, "damaged")
 	}
-	if s.GetPending() != "" {
-		states = append(states, s.GetPending()+" waits")
+	if s.GetPending() != nil {
+		states = append(states, pendingText(s.GetPending())+" waits")
 	}
 	if s.GetHeldBy() != 0 {
 		states = append(states, "held by "+updateID(s.GetHeldBy()))

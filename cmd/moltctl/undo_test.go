@@ -27,8 +27,8 @@ func TestNewContainersGolden(t *testing.T) {
 		"update create --from app:1 --to app:2 --standing")
 	golden(t, "retracted.golden", func() *fakeDaemon {
 		return &fakeDaemon{update: &api.Update{
-			Id: 1, From: 3, To: 4, State: "rolled-back", Retracted: true, MadeSince: 1,
-			Outcomes: []*api.Outcome{{Storage: "default/web", State: "rolled-back", Delta: 8}},
+			Id: 1, From: 3, To: 4, State: api.State_STATE_ROLLED_BACK, Retracted: true, MadeSince: 1,
+			Outcomes: []*api.Outcome{{Storage: "default/web", State: api.State_STATE_ROLLED_BACK, Delta: 8}},
 		}}
 	}, "update inspect u1")
 }

@@ -170,7 +170,7 @@ func follow(ctx context.Context, c *cli.Command, client api.ControlClient, id ui
 			outcomes[i] = o
 		}
 		// A part that goes on with the outcomes has no fields of its own.
-		if u == nil || part.GetUpdate().GetState() != "" {
+		if u == nil || part.GetUpdate().GetState() != 0 {
 			u = part.GetUpdate()
 		}
 		u.Outcomes = outcomes
@@ -259,11 +259,11 @@ func unreached(u *api.Update) error {
 	counted := shortfall{of: len(u.GetOutcomes())}
 	for _, o := range u.GetOutcomes() {
 		switch o.GetState() {
-		case "held":
+		case api.State_STATE_HELD:
 			counted.add(exitHeld, "held")
-		case "aborted":
+		case api.State_STATE_ABORTED:
 			counted.add(exitFailed, "aborted")
-		case "applied":
+		case api.State_STATE_APPLIED:
 			if o.GetFixesWaiting() > 0 {
 				counted.add(exitHeld, "applied but for fixes that wait")
 			}

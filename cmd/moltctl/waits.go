@@ -25,11 +25,11 @@ func fixesWait(n uint32) string {
 }
 
 // stateWith writes a state with how many fixes wait.
-func stateWith(state string, waits uint32) string {
-	if waits == 0 || state != "applied" && state != "staged" {
-		return state
+func stateWith(state api.State, waits uint32) string {
+	if waits == 0 || state != api.State_STATE_APPLIED && state != api.State_STATE_STAGED {
+		return api.Word(state)
 	}
-	return state + ", " + fixesWait(waits)
+	return api.Word(state) + ", " + fixesWait(waits)
 }
 
 // outcomeState writes how far an update has come for a storage.
@@ -40,12 +40,13 @@ func outcomeState(o *api.Outcome) string { return stateWith(o.GetState(), o.GetF
 func updateState(u *api.Update) string {
 	state := u.GetState()
 	others := func(o *api.Outcome) bool { return o.GetState() != state }
-	released := func(o *api.Outcome) bool { return o.GetState() != "held" }
-	if state == "aborted" && len(u.GetOutcomes()) > 0 && !slices.ContainsFunc(u.GetOutcomes(), released) {
-		return "held"
+	released := func(o *api.Outcome) bool { return o.GetState() != api.State_STATE_HELD }
+	if state == api.State_STATE_ABORTED && len(u.GetOutcomes()) > 0 && !slices.ContainsFunc(u.GetOutcomes(), released) {
+		return api.Word(api.State_STATE_HELD)
 	}
-	if (state == "applied" || state == "staged") && slices.ContainsFunc(u.GetOutcomes(), others) {
-		in := state + " in part"
+	reached := state == api.State_STATE_APPLIED || state == api.State_STATE_STAGED
+	if reached && slices.ContainsFunc(u.GetOutcomes(), others) {
+		in := api.Word(state) + " in part"
 		if waits := waitsOf(u, state); waits > 0 {
 			in += ", " + fixesWait(waits)
 		}
@@ -55,7 +56,7 @@ func updateState(u *api.Update) string {
 }
 
 // waitsOf counts the fixes that wait in the storages of an update that are in a state.
-func waitsOf(u *api.Update, state string) (n uint32) {
+func waitsOf(u *api.Update, state api.State) (n uint32) {
 	for _, o := range u.GetOutcomes() {
 		if o.GetState() == state {
 			n += o.GetFixesWaiting()
@@ -67,7 +68,7 @@ func waitsOf(u *api.Update, state string) (n uint32) {
 // outcomeWhy says why the outcome for a storage is as it is, and which command names the fixes that wait.
 func outcomeWhy(o *api.Outcome) string {
 	why := o.GetReasons()
-	if o.GetState() == "applied" && o.GetFixesWaiting() > 0 {
+	if o.GetState() == api.State_STATE_APPLIED && o.GetFixesWaiting() > 0 {
 		why = append(slices.Clip(why), "moltctl storage audit "+o.GetStorage()+" names what waits")
 	}
 	return strings.Join(why, "; ")
@@ -92,21 +93,26 @@ func waiting(t *table, list []servicing.Waiting) {
 }
 
 // states are those that an outcome can have, in the order in which they are counted.
-var states = [...]string{"applied", "staged", "staging", "planned", "announced", "held", "aborted", "rolled-back"}
+var states = [...]api.State{
+	api.State_STATE_APPLIED, api.State_STATE_STAGED, api.State_STATE_STAGING, api.State_STATE_PLANNED,
+	api.State_STATE_ANNOUNCED, api.State_STATE_HELD, api.State_STATE_ABORTED, api.State_STATE_ROLLED_BACK,
+}
 
 // causes say what began an update, where no operator did.
-var causes = map[string]string{"bind": "the specification of a container", "commit": "a layer that was committed"}
+var causes = map[api.Cause]string{
+	api.Cause_CAUSE_BIND: "the specification of a container", api.Cause_CAUSE_COMMIT: "a layer that was committed",
+}
 
 // tally counts the storages of an update by state.
 func tally(u *api.Update) string {
-	counts := map[string]int{}
+	counts := map[api.State]int{}
 	for _, o := range u.GetOutcomes() {
 		counts[o.GetState()]++
 	}
 	var parts []string
 	for _, state := range append(states[:], slices.Sorted(maps.Keys(counts))...) {
 		if counts[state] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
+			parts = append(parts, fmt.Sprintf("%d %s", counts[state], api.Word(state)))
 		}
 		delete(counts, state)
 	}

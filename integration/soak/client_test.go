@@ -177,7 +177,7 @@ func (c *client) busy(name string) (busy bool, err error) {
 		busy = slices.ContainsFunc(r.GetUpdates(), func(u *api.Update) bool {
 			return unfinished(u, name)
 		})
-		if s := r.GetStorage(); s.GetPending() != "" && s.GetKey() != "" {
+		if s := r.GetStorage(); s.GetPending() != nil && s.GetKey() != "" {
 			busy = true
 			_, err = c.d.Mounts(ctx, s.GetKey())
 		}
@@ -196,7 +196,7 @@ func unfinished(u *api.Update, name string) bool {
 func outcome(u *api.Update, name string) string {
 	for _, o := range u.GetOutcomes() {
 		if o.GetStorage() == "soak/"+name {
-			return o.GetState()
+			return api.Word(o.GetState())
 		}
 	}
 	return ""

@@ -72,7 +72,7 @@ func (c *client) rolledBack(name string) error {
 	life := c.d.life()
 	for start := time.Now(); time.Since(start) < patience; time.Sleep(5 * time.Millisecond) {
 		s, err := c.storage(name)
-		if err != nil || s.GetPending() == "" || c.d.life() != life {
+		if err != nil || s.GetPending() == nil || c.d.life() != life {
 			return err
 		}
 	}

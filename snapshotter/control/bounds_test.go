@@ -15,7 +15,7 @@ import (
 
 // bounded lists the fields of single answers that can hold any number of things, by their full names, each with what bounds it.
 // Whoever adds one states why it stays far below the 4 MiB that gRPC clients take.
-var bounded = map[protoreflect.FullName]string{"molt.control.v1r3.DiskUsageResponse.rows": "one for each kind of thing, of which there are five"}
+var bounded = map[protoreflect.FullName]string{"molt.control.v1r4.DiskUsageResponse.rows": "one for each kind of thing, of which there are five"}
 
 // TestSingleAnswersAreBounded: an answer that is one message holds nothing whose size follows the data.
 func TestSingleAnswersAreBounded(t *testing.T) {

@@ -332,7 +332,7 @@ func TestLayers(t *testing.T) {
 func TestUpdateOverSocket(t *testing.T) {
 	w := newWorld(t)
 	u := w.update("default/web", "other/web")
-	if u.GetState() != "applied" || len(u.GetOutcomes()) != 2 || u.GetFromRef() != "app:1" {
+	if u.GetState() != api.State_STATE_APPLIED || len(u.GetOutcomes()) != 2 || u.GetFromRef() != "app:1" {
 		t.Fatalf("the update is %v", u)
 	}
 	report, err := api.Whole(w.GetReport(t.Context(), &api.GetReportRequest{Id: u.GetId(), Storage: "default/web"}))
@@ -355,7 +355,7 @@ func TestUpdateOverSocket(t *testing.T) {
 	// The storage alone; nothing is left to be rolled back then; and one that was not updated.
 	r, err := api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"default/web"}}))
 	w.must(err)
-	if len(r.GetFailures()) > 0 || r.GetUpdate().GetOutcomes()[0].GetState() != "rolled-back" {
+	if len(r.GetFailures()) > 0 || r.GetUpdate().GetOutcomes()[0].GetState() != api.State_STATE_ROLLED_BACK {
 		t.Errorf("the rollback came to %v", r)
 	}
 	for _, storage := range []string{"default/web", "db"} {
@@ -382,7 +382,7 @@ func TestRollbackFailures(t *testing.T) {
 	if got := r.GetFailureCodes(); len(got) != 1 || codes.Code(got[0]) != codes.FailedPrecondition {
 		t.Errorf("the codes are %v", got)
 	}
-	for i, want := range []string{"applied", "rolled-back"} {
+	for i, want := range []api.State{api.State_STATE_APPLIED, api.State_STATE_ROLLED_BACK} {
 		if got := r.GetUpdate().GetOutcomes()[i]; got.GetState() != want {
 			t.Errorf("the outcome is %v, not %s", got, want)
 		}
@@ -407,7 +407,7 @@ func TestRollbackOfSome(t *testing.T) {
 	}
 	r, err := api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId(), Storages: []string{"default/web"}}))
 	w.must(err)
-	if got := r.GetUpdate().GetOutcomes(); len(got) != 1 || got[0].GetStorage() != "default/web" || got[0].GetState() != "rolled-back" {
+	if got := r.GetUpdate().GetOutcomes(); len(got) != 1 || got[0].GetStorage() != "default/web" || got[0].GetState() != api.State_STATE_ROLLED_BACK {
 		t.Errorf("the outcomes are %v", got)
 	}
 	r, err = api.Whole(w.RollbackUpdate(t.Context(), &api.RollbackUpdateRequest{Id: u.GetId()}))

@@ -161,7 +161,7 @@ func TestLargeGraph(t *testing.T) {
 	u, err := w.CreateUpdate(t.Context(), &api.CreateUpdateRequest{From: w.node(base), To: w.node(next), Storages: few})
 	w.must(err)
 	one := w.done(u.GetId())
-	if n := len(one.GetOutcomes()); n != updated || one.GetState() != "planned" {
+	if n := len(one.GetOutcomes()); n != updated || one.GetState() != api.State_STATE_PLANNED {
 		t.Errorf("the update is %s with %d outcomes", one.GetState(), n)
 	}
 	parts := 0

@@ -16,9 +16,9 @@ import (
 
 // TestUpdateParts: an update that is split and put together again is the same, and no part is large.
 func TestUpdateParts(t *testing.T) {
-	one, two := &api.Update{Id: 1, State: "applied"}, &api.Update{Id: 2}
+	one, two := &api.Update{Id: 1, State: api.State_STATE_APPLIED}, &api.Update{Id: 2}
 	for i := range 5000 {
-		o := &api.Outcome{Storage: fmt.Sprintf("default/%0200d", i), State: "held", Reasons: boundedList([]string{strings.Repeat("x", i*20)})}
+		o := &api.Outcome{Storage: fmt.Sprintf("default/%0200d", i), State: api.State_STATE_HELD, Reasons: boundedList([]string{strings.Repeat("x", i*20)})}
 		one.Outcomes = append(one.Outcomes, o)
 	}
 	want := &api.ListUpdatesResponse{Updates: []*api.Update{proto.CloneOf(one), proto.CloneOf(two)}}
@@ -65,10 +65,10 @@ func TestBounded(t *testing.T) {
 
 // TestChanged: what is watched is told once, and whole when it is put together.
 func TestChanged(t *testing.T) {
-	last := &api.Update{Id: 1, State: "staging", Outcomes: []*api.Outcome{{Storage: "a", State: "staging"}, {Storage: "b", State: "staging"}}}
-	now := &api.Update{Id: 1, State: "applied", Outcomes: []*api.Outcome{{Storage: "a", State: "staging"}, {Storage: "b", State: "applied"}, {Storage: "c"}}}
+	last := &api.Update{Id: 1, State: api.State_STATE_STAGING, Outcomes: []*api.Outcome{{Storage: "a", State: api.State_STATE_STAGING}, {Storage: "b", State: api.State_STATE_STAGING}}}
+	now := &api.Update{Id: 1, State: api.State_STATE_APPLIED, Outcomes: []*api.Outcome{{Storage: "a", State: api.State_STATE_STAGING}, {Storage: "b", State: api.State_STATE_APPLIED}, {Storage: "c"}}}
 	part := changed(now, last)
-	if part.GetState() != "applied" || len(part.GetOutcomes()) != 2 || part.GetOutcomes()[0].GetStorage() != "b" || len(now.GetOutcomes()) != 3 {
+	if part.GetState() != api.State_STATE_APPLIED || len(part.GetOutcomes()) != 2 || part.GetOutcomes()[0].GetStorage() != "b" || len(now.GetOutcomes()) != 3 {
 		t.Errorf("got %v", part)
 	}
 	if all := changed(now, nil); !proto.Equal(all, now) {

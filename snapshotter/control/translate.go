@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/molt-snapshotter/molt-snapshotter/dag"
-	"github.com/molt-snapshotter/molt-snapshotter/snapshotter"
 	api "github.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1"
 	"github.com/molt-snapshotter/molt-snapshotter/snapshotter/keys"
 )
@@ -25,14 +24,16 @@ func each[A, B any](list []A, fn func(A) B) []B {
 
 func node(n dag.Node) *api.Node {
 	return &api.Node{
-		Id: uint64(n.ID), Kind: string(n.Kind), Parent: uint64(n.Parent), Base: uint64(n.Base), Frozen: n.Frozen,
-		Added: n.Added, Origin: n.Origin, Damage: n.Damage, Size: n.Size, Inodes: n.Inodes,
+		Id: uint64(n.ID), Kind: api.Of[api.NodeKind](string(n.Kind)), Parent: uint64(n.Parent), Base: uint64(n.Base),
+		Frozen: n.Frozen,
+		Added:  n.Added, Origin: n.Origin, Damage: n.Damage, Size: n.Size, Inodes: n.Inodes,
 		Created: timestamppb.New(n.Created),
 	}
 }
 
 func name(n dag.Name) *api.Name {
-	return &api.Name{Key: n.Key, Kind: string(n.Kind), Parent: n.Parent, Node: uint64(n.Node), Storage: n.Storage}
+	return &api.Name{Key: n.Key, Kind: api.Of[api.NameKind](string(n.Kind)), Parent: n.Parent, Node: uint64(n.Node),
+		Storage: n.Storage}
 }
 
 // storages returns what translates the storages of a graph.
@@ -56,7 +57,7 @@ func storage(g *dag.Graph, st dag.Storage) *api.Storage {
 	}
 	s := &api.Storage{
 		Name: st.Name, Anonymous: st.Anonymous, Head: uint64(st.Head), Base: uint64(g.Base(st)), Key: st.Key,
-		Points: each(st.Points, point), Aside: each(st.Aside, point), Pending: snapshotter.PendingText(st.Pending),
+		Points: each(st.Points, point), Aside: each(st.Aside, point), Pending: pending(st.Pending),
 		Stack:     each(g.Stack(st.Head), func(id dag.NodeID) uint64 { return uint64(id) }),
 		Created:   timestamppb.New(st.Created),
 		Container: keys.Container(st.Key), Unpacking: keys.Unpacking(st.Key),
@@ -66,6 +67,13 @@ func storage(g *dag.Graph, st dag.Storage) *api.Storage {
 		s.Pod = st.Container.Pod
 	}
 	return s
+}
+
+func pending(p *dag.Pending) *api.Pending {
+	if p == nil {
+		return nil
+	}
+	return &api.Pending{Update: uint64(p.Update), Rollback: p.Rollback, Carry: p.Carry, Discard: p.Discard}
 }
 
 func placement(p *dag.Placement) *api.Placement {
@@ -112,9 +120,10 @@ func updateIn(g *dag.Graph) func(dag.Update) *api.Update {
 func update(g *dag.Graph, u dag.Update) *api.Update {
 	r := &api.Update{
 		Id: uint64(u.ID), From: uint64(u.From), To: uint64(u.To), FromRef: u.FromRef, ToRef: u.ToRef,
-		Cause:        string(u.Cause),
-		AllOrNothing: u.AllOrNothing, State: string(u.State), Standing: u.Standing, Retracted: u.Retracted,
-		Created: timestamppb.New(u.Created), Updated: timestamppb.New(u.Updated),
+		Cause:        api.Of[api.Cause](string(u.Cause)),
+		AllOrNothing: u.AllOrNothing, State: api.Of[api.State](string(u.State)), Standing: u.Standing,
+		Retracted: u.Retracted,
+		Created:   timestamppb.New(u.Created), Updated: timestamppb.New(u.Updated),
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.Outcomes)) {
 		o := u.Outcomes[name]
@@ -122,7 +131,8 @@ func update(g *dag.Graph, u dag.Update) *api.Update {
 			o.Delta = 0
 		}
 		r.Outcomes = append(r.Outcomes, &api.Outcome{
-			Storage: name, State: string(o.State), Reasons: boundedList(o.Reasons), Use: o.Use, Delta: uint64(o.Delta),
+			Storage: name, State: api.Of[api.State](string(o.State)), Reasons: boundedList(o.Reasons), Use: o.Use,
+			Delta:        uint64(o.Delta),
 			FixesWaiting: uint32(o.FixesWaiting),
 			Report:       o.Report != "", Time: timestamppb.New(o.Time),
 		})

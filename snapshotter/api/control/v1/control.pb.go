@@ -40,6 +40,237 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Node is a layer, a persisted storage or a delta storage.
+// NodeKind is what a node is for: a layer of an image, what a storage has written, or what an update put on a layer for one storage.
+type NodeKind int32
+
+const (
+	NodeKind_NODE_KIND_UNSPECIFIED NodeKind = 0
+	NodeKind_NODE_KIND_LAYER       NodeKind = 1
+	NodeKind_NODE_KIND_PERSISTED   NodeKind = 2
+	NodeKind_NODE_KIND_DELTA       NodeKind = 3
+)
+
+// Enum value maps for NodeKind.
+var (
+	NodeKind_name = map[int32]string{
+		0: "NODE_KIND_UNSPECIFIED",
+		1: "NODE_KIND_LAYER",
+		2: "NODE_KIND_PERSISTED",
+		3: "NODE_KIND_DELTA",
+	}
+	NodeKind_value = map[string]int32{
+		"NODE_KIND_UNSPECIFIED": 0,
+		"NODE_KIND_LAYER":       1,
+		"NODE_KIND_PERSISTED":   2,
+		"NODE_KIND_DELTA":       3,
+	}
+)
+
+func (x NodeKind) Enum() *NodeKind {
+	p := new(NodeKind)
+	*p = x
+	return p
+}
+
+func (x NodeKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_snapshotter_api_control_v1_control_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeKind) Type() protoreflect.EnumType {
+	return &file_snapshotter_api_control_v1_control_proto_enumTypes[0]
+}
+
+func (x NodeKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeKind.Descriptor instead.
+func (NodeKind) EnumDescriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{0}
+}
+
+// NameKind is the kind that containerd has for the snapshot of a name.
+type NameKind int32
+
+const (
+	NameKind_NAME_KIND_UNSPECIFIED NameKind = 0
+	NameKind_NAME_KIND_ACTIVE      NameKind = 1
+	NameKind_NAME_KIND_VIEW        NameKind = 2
+	NameKind_NAME_KIND_COMMITTED   NameKind = 3
+)
+
+// Enum value maps for NameKind.
+var (
+	NameKind_name = map[int32]string{
+		0: "NAME_KIND_UNSPECIFIED",
+		1: "NAME_KIND_ACTIVE",
+		2: "NAME_KIND_VIEW",
+		3: "NAME_KIND_COMMITTED",
+	}
+	NameKind_value = map[string]int32{
+		"NAME_KIND_UNSPECIFIED": 0,
+		"NAME_KIND_ACTIVE":      1,
+		"NAME_KIND_VIEW":        2,
+		"NAME_KIND_COMMITTED":   3,
+	}
+)
+
+func (x NameKind) Enum() *NameKind {
+	p := new(NameKind)
+	*p = x
+	return p
+}
+
+func (x NameKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NameKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_snapshotter_api_control_v1_control_proto_enumTypes[1].Descriptor()
+}
+
+func (NameKind) Type() protoreflect.EnumType {
+	return &file_snapshotter_api_control_v1_control_proto_enumTypes[1]
+}
+
+func (x NameKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NameKind.Descriptor instead.
+func (NameKind) EnumDescriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{1}
+}
+
+// State is how far an update, or one storage in it, has come; moltctl codes says what each means.
+type State int32
+
+const (
+	State_STATE_UNSPECIFIED State = 0
+	State_STATE_PLANNED     State = 1
+	State_STATE_STAGING     State = 2
+	State_STATE_STAGED      State = 3
+	State_STATE_ANNOUNCED   State = 4
+	State_STATE_APPLIED     State = 5
+	State_STATE_HELD        State = 6
+	State_STATE_ABORTED     State = 7
+	State_STATE_ROLLED_BACK State = 8
+	State_STATE_WITHDRAWN   State = 9
+)
+
+// Enum value maps for State.
+var (
+	State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_PLANNED",
+		2: "STATE_STAGING",
+		3: "STATE_STAGED",
+		4: "STATE_ANNOUNCED",
+		5: "STATE_APPLIED",
+		6: "STATE_HELD",
+		7: "STATE_ABORTED",
+		8: "STATE_ROLLED_BACK",
+		9: "STATE_WITHDRAWN",
+	}
+	State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_PLANNED":     1,
+		"STATE_STAGING":     2,
+		"STATE_STAGED":      3,
+		"STATE_ANNOUNCED":   4,
+		"STATE_APPLIED":     5,
+		"STATE_HELD":        6,
+		"STATE_ABORTED":     7,
+		"STATE_ROLLED_BACK": 8,
+		"STATE_WITHDRAWN":   9,
+	}
+)
+
+func (x State) Enum() *State {
+	p := new(State)
+	*p = x
+	return p
+}
+
+func (x State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (State) Descriptor() protoreflect.EnumDescriptor {
+	return file_snapshotter_api_control_v1_control_proto_enumTypes[2].Descriptor()
+}
+
+func (State) Type() protoreflect.EnumType {
+	return &file_snapshotter_api_control_v1_control_proto_enumTypes[2]
+}
+
+func (x State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use State.Descriptor instead.
+func (State) EnumDescriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{2}
+}
+
+// Cause is what began an update: an operator, the specification of a container, or a layer that was committed.
+type Cause int32
+
+const (
+	Cause_CAUSE_UNSPECIFIED Cause = 0
+	Cause_CAUSE_COMMAND     Cause = 1
+	Cause_CAUSE_BIND        Cause = 2
+	Cause_CAUSE_COMMIT      Cause = 3
+)
+
+// Enum value maps for Cause.
+var (
+	Cause_name = map[int32]string{
+		0: "CAUSE_UNSPECIFIED",
+		1: "CAUSE_COMMAND",
+		2: "CAUSE_BIND",
+		3: "CAUSE_COMMIT",
+	}
+	Cause_value = map[string]int32{
+		"CAUSE_UNSPECIFIED": 0,
+		"CAUSE_COMMAND":     1,
+		"CAUSE_BIND":        2,
+		"CAUSE_COMMIT":      3,
+	}
+)
+
+func (x Cause) Enum() *Cause {
+	p := new(Cause)
+	*p = x
+	return p
+}
+
+func (x Cause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Cause) Descriptor() protoreflect.EnumDescriptor {
+	return file_snapshotter_api_control_v1_control_proto_enumTypes[3].Descriptor()
+}
+
+func (Cause) Type() protoreflect.EnumType {
+	return &file_snapshotter_api_control_v1_control_proto_enumTypes[3]
+}
+
+func (x Cause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Cause.Descriptor instead.
+func (Cause) EnumDescriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{3}
+}
+
 type VersionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -128,11 +359,10 @@ func (x *VersionResponse) GetRoot() string {
 	return ""
 }
 
-// Node is a layer, a persisted storage or a delta storage.
 type Node struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Id      uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Kind    string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Kind    NodeKind               `protobuf:"varint,2,opt,name=kind,proto3,enum=molt.control.v1r4.NodeKind" json:"kind,omitempty"`
 	Parent  uint64                 `protobuf:"varint,3,opt,name=parent,proto3" json:"parent,omitempty"`
 	Base    uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"`
 	Frozen  bool                   `protobuf:"varint,5,opt,name=frozen,proto3" json:"frozen,omitempty"`
@@ -185,11 +415,11 @@ func (x *Node) GetId() uint64 {
 	return 0
 }
 
-func (x *Node) GetKind() string {
+func (x *Node) GetKind() NodeKind {
 	if x != nil {
 		return x.Kind
 	}
-	return ""
+	return NodeKind_NODE_KIND_UNSPECIFIED
 }
 
 func (x *Node) GetParent() uint64 {
@@ -266,7 +496,7 @@ func (x *Node) GetImages() []string {
 type Name struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Kind          NameKind               `protobuf:"varint,2,opt,name=kind,proto3,enum=molt.control.v1r4.NameKind" json:"kind,omitempty"`
 	Parent        string                 `protobuf:"bytes,3,opt,name=parent,proto3" json:"parent,omitempty"`
 	Node          uint64                 `protobuf:"varint,4,opt,name=node,proto3" json:"node,omitempty"`
 	Storage       string                 `protobuf:"bytes,5,opt,name=storage,proto3" json:"storage,omitempty"`
@@ -311,11 +541,11 @@ func (x *Name) GetKey() string {
 	return ""
 }
 
-func (x *Name) GetKind() string {
+func (x *Name) GetKind() NameKind {
 	if x != nil {
 		return x.Kind
 	}
-	return ""
+	return NameKind_NAME_KIND_UNSPECIFIED
 }
 
 func (x *Name) GetParent() string {
@@ -417,8 +647,8 @@ type Storage struct {
 	Key    string   `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
 	Points []*Point `protobuf:"bytes,6,rep,name=points,proto3" json:"points,omitempty"`
 	Aside  []*Point `protobuf:"bytes,7,rep,name=aside,proto3" json:"aside,omitempty"`
-	// What happens at the next start, empty if nothing: "update u3", "rollback u3", "rollback u3 and carry".
-	Pending string `protobuf:"bytes,8,opt,name=pending,proto3" json:"pending,omitempty"`
+	// What happens at the next start; not set if nothing.
+	Pending *Pending `protobuf:"bytes,8,opt,name=pending,proto3" json:"pending,omitempty"`
 	// The nodes of the storage, the open one first.
 	Stack   []uint64               `protobuf:"varint,9,rep,packed,name=stack,proto3" json:"stack,omitempty"`
 	Created *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created,proto3" json:"created,omitempty"`
@@ -536,11 +766,11 @@ func (x *Storage) GetAside() []*Point {
 	return nil
 }
 
-func (x *Storage) GetPending() string {
+func (x *Storage) GetPending() *Pending {
 	if x != nil {
 		return x.Pending
 	}
-	return ""
+	return nil
 }
 
 func (x *Storage) GetStack() []uint64 {
@@ -663,6 +893,76 @@ func (x *Storage) GetDamaged() bool {
 }
 
 // Placement is the move of a new, empty storage to where the updates of its base led. The layers may be gone.
+// Pending is an update, or its rollback, that waits for the next start of the container.
+type Pending struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Update   uint64                 `protobuf:"varint,1,opt,name=update,proto3" json:"update,omitempty"`
+	Rollback bool                   `protobuf:"varint,2,opt,name=rollback,proto3" json:"rollback,omitempty"`
+	// What was written since is carried over, or deleted. Both are of rollbacks.
+	Carry         bool `protobuf:"varint,3,opt,name=carry,proto3" json:"carry,omitempty"`
+	Discard       bool `protobuf:"varint,4,opt,name=discard,proto3" json:"discard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pending) Reset() {
+	*x = Pending{}
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pending) ProtoMessage() {}
+
+func (x *Pending) ProtoReflect() protoreflect.Message {
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pending.ProtoReflect.Descriptor instead.
+func (*Pending) Descriptor() ([]byte, []int) {
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Pending) GetUpdate() uint64 {
+	if x != nil {
+		return x.Update
+	}
+	return 0
+}
+
+func (x *Pending) GetRollback() bool {
+	if x != nil {
+		return x.Rollback
+	}
+	return false
+}
+
+func (x *Pending) GetCarry() bool {
+	if x != nil {
+		return x.Carry
+	}
+	return false
+}
+
+func (x *Pending) GetDiscard() bool {
+	if x != nil {
+		return x.Discard
+	}
+	return false
+}
+
 type Placement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	From  uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
@@ -676,7 +976,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[6]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +988,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[6]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +1001,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Placement) GetFrom() uint64 {
@@ -735,7 +1035,7 @@ func (x *Placement) GetTime() *timestamppb.Timestamp {
 type Outcome struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Storage string                 `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
-	State   string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	State   State                  `protobuf:"varint,2,opt,name=state,proto3,enum=molt.control.v1r4.State" json:"state,omitempty"`
 	// Of many reasons the first, up to 64 KiB; the last one says then how many more there are. A report has all of them.
 	Reasons []string               `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	Delta   uint64                 `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"`
@@ -751,7 +1051,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[7]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +1063,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[7]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +1076,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Outcome) GetStorage() string {
@@ -786,11 +1086,11 @@ func (x *Outcome) GetStorage() string {
 	return ""
 }
 
-func (x *Outcome) GetState() string {
+func (x *Outcome) GetState() State {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return State_STATE_UNSPECIFIED
 }
 
 func (x *Outcome) GetReasons() []string {
@@ -842,9 +1142,9 @@ type Update struct {
 	To           uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
 	FromRef      string                 `protobuf:"bytes,4,opt,name=from_ref,json=fromRef,proto3" json:"from_ref,omitempty"`
 	ToRef        string                 `protobuf:"bytes,5,opt,name=to_ref,json=toRef,proto3" json:"to_ref,omitempty"`
-	Cause        string                 `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
+	Cause        Cause                  `protobuf:"varint,6,opt,name=cause,proto3,enum=molt.control.v1r4.Cause" json:"cause,omitempty"`
 	AllOrNothing bool                   `protobuf:"varint,7,opt,name=all_or_nothing,json=allOrNothing,proto3" json:"all_or_nothing,omitempty"`
-	State        string                 `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	State        State                  `protobuf:"varint,8,opt,name=state,proto3,enum=molt.control.v1r4.State" json:"state,omitempty"`
 	Outcomes     []*Outcome             `protobuf:"bytes,9,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	Created      *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created,proto3" json:"created,omitempty"`
 	Updated      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=updated,proto3" json:"updated,omitempty"`
@@ -860,7 +1160,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1172,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[8]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1185,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Update) GetId() uint64 {
@@ -923,11 +1223,11 @@ func (x *Update) GetToRef() string {
 	return ""
 }
 
-func (x *Update) GetCause() string {
+func (x *Update) GetCause() Cause {
 	if x != nil {
 		return x.Cause
 	}
-	return ""
+	return Cause_CAUSE_UNSPECIFIED
 }
 
 func (x *Update) GetAllOrNothing() bool {
@@ -937,11 +1237,11 @@ func (x *Update) GetAllOrNothing() bool {
 	return false
 }
 
-func (x *Update) GetState() string {
+func (x *Update) GetState() State {
 	if x != nil {
 		return x.State
 	}
-	return ""
+	return State_STATE_UNSPECIFIED
 }
 
 func (x *Update) GetOutcomes() []*Outcome {
@@ -998,7 +1298,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1310,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[9]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1323,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CheckRequest) GetRepair() bool {
@@ -1056,7 +1356,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1368,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[10]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1381,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Problem) GetSubject() string {
@@ -1130,7 +1430,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1442,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[11]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1455,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckResponse) GetProblems() []*Problem {
@@ -1180,7 +1480,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1492,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[12]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1505,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 type BackupResponse struct {
@@ -1217,7 +1517,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1529,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[13]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1542,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -1260,7 +1560,7 @@ type GraphRequest struct {
 
 func (x *GraphRequest) Reset() {
 	*x = GraphRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1572,7 @@ func (x *GraphRequest) String() string {
 func (*GraphRequest) ProtoMessage() {}
 
 func (x *GraphRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[14]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1585,7 @@ func (x *GraphRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraphRequest.ProtoReflect.Descriptor instead.
 func (*GraphRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 type GraphResponse struct {
@@ -1300,7 +1600,7 @@ type GraphResponse struct {
 
 func (x *GraphResponse) Reset() {
 	*x = GraphResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1612,7 @@ func (x *GraphResponse) String() string {
 func (*GraphResponse) ProtoMessage() {}
 
 func (x *GraphResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[15]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1625,7 @@ func (x *GraphResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraphResponse.ProtoReflect.Descriptor instead.
 func (*GraphResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GraphResponse) GetNodes() []*Node {
@@ -1372,7 +1672,7 @@ type ListStoragesRequest struct {
 
 func (x *ListStoragesRequest) Reset() {
 	*x = ListStoragesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1684,7 @@ func (x *ListStoragesRequest) String() string {
 func (*ListStoragesRequest) ProtoMessage() {}
 
 func (x *ListStoragesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[16]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1697,7 @@ func (x *ListStoragesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoragesRequest.ProtoReflect.Descriptor instead.
 func (*ListStoragesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListStoragesRequest) GetAnonymous() bool {
@@ -1437,7 +1737,7 @@ type ListStoragesResponse struct {
 
 func (x *ListStoragesResponse) Reset() {
 	*x = ListStoragesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1749,7 @@ func (x *ListStoragesResponse) String() string {
 func (*ListStoragesResponse) ProtoMessage() {}
 
 func (x *ListStoragesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[17]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1762,7 @@ func (x *ListStoragesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStoragesResponse.ProtoReflect.Descriptor instead.
 func (*ListStoragesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListStoragesResponse) GetStorages() []*Storage {
@@ -1482,7 +1782,7 @@ type GetStorageRequest struct {
 
 func (x *GetStorageRequest) Reset() {
 	*x = GetStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1794,7 @@ func (x *GetStorageRequest) String() string {
 func (*GetStorageRequest) ProtoMessage() {}
 
 func (x *GetStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[18]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1807,7 @@ func (x *GetStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageRequest.ProtoReflect.Descriptor instead.
 func (*GetStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetStorageRequest) GetName() string {
@@ -1530,7 +1830,7 @@ type GetStorageResponse struct {
 
 func (x *GetStorageResponse) Reset() {
 	*x = GetStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1842,7 @@ func (x *GetStorageResponse) String() string {
 func (*GetStorageResponse) ProtoMessage() {}
 
 func (x *GetStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[19]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1855,7 @@ func (x *GetStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStorageResponse.ProtoReflect.Descriptor instead.
 func (*GetStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetStorageResponse) GetStorage() *Storage {
@@ -1588,7 +1888,7 @@ type DiffStorageRequest struct {
 
 func (x *DiffStorageRequest) Reset() {
 	*x = DiffStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1900,7 @@ func (x *DiffStorageRequest) String() string {
 func (*DiffStorageRequest) ProtoMessage() {}
 
 func (x *DiffStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1913,7 @@ func (x *DiffStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffStorageRequest.ProtoReflect.Descriptor instead.
 func (*DiffStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DiffStorageRequest) GetName() string {
@@ -1644,7 +1944,7 @@ type DiffStorageResponse struct {
 
 func (x *DiffStorageResponse) Reset() {
 	*x = DiffStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1956,7 @@ func (x *DiffStorageResponse) String() string {
 func (*DiffStorageResponse) ProtoMessage() {}
 
 func (x *DiffStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1969,7 @@ func (x *DiffStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffStorageResponse.ProtoReflect.Descriptor instead.
 func (*DiffStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DiffStorageResponse) GetPath() []byte {
@@ -1736,7 +2036,7 @@ type DiskUsageRequest struct {
 
 func (x *DiskUsageRequest) Reset() {
 	*x = DiskUsageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +2048,7 @@ func (x *DiskUsageRequest) String() string {
 func (*DiskUsageRequest) ProtoMessage() {}
 
 func (x *DiskUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +2061,7 @@ func (x *DiskUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskUsageRequest.ProtoReflect.Descriptor instead.
 func (*DiskUsageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 type DiskUsageResponse struct {
@@ -1775,7 +2075,7 @@ type DiskUsageResponse struct {
 
 func (x *DiskUsageResponse) Reset() {
 	*x = DiskUsageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +2087,7 @@ func (x *DiskUsageResponse) String() string {
 func (*DiskUsageResponse) ProtoMessage() {}
 
 func (x *DiskUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2100,7 @@ func (x *DiskUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskUsageResponse.ProtoReflect.Descriptor instead.
 func (*DiskUsageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DiskUsageResponse) GetRows() []*DiskUsageResponse_Row {
@@ -1829,7 +2129,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2141,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2154,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -1879,7 +2179,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +2191,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2204,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 type ForkStorageRequest struct {
@@ -1921,7 +2221,7 @@ type ForkStorageRequest struct {
 
 func (x *ForkStorageRequest) Reset() {
 	*x = ForkStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2233,7 @@ func (x *ForkStorageRequest) String() string {
 func (*ForkStorageRequest) ProtoMessage() {}
 
 func (x *ForkStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2246,7 @@ func (x *ForkStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkStorageRequest.ProtoReflect.Descriptor instead.
 func (*ForkStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ForkStorageRequest) GetSource() string {
@@ -1979,7 +2279,7 @@ type ForkStorageResponse struct {
 
 func (x *ForkStorageResponse) Reset() {
 	*x = ForkStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2291,7 @@ func (x *ForkStorageResponse) String() string {
 func (*ForkStorageResponse) ProtoMessage() {}
 
 func (x *ForkStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2304,7 @@ func (x *ForkStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkStorageResponse.ProtoReflect.Descriptor instead.
 func (*ForkStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ForkStorageResponse) GetName() string {
@@ -2026,7 +2326,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2338,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2351,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Pin) GetPath() string {
@@ -2089,7 +2389,7 @@ type ConfigureStorageRequest struct {
 
 func (x *ConfigureStorageRequest) Reset() {
 	*x = ConfigureStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2101,7 +2401,7 @@ func (x *ConfigureStorageRequest) String() string {
 func (*ConfigureStorageRequest) ProtoMessage() {}
 
 func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +2414,7 @@ func (x *ConfigureStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureStorageRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConfigureStorageRequest) GetName() string {
@@ -2155,7 +2455,7 @@ type ConfigureStorageResponse struct {
 
 func (x *ConfigureStorageResponse) Reset() {
 	*x = ConfigureStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2467,7 @@ func (x *ConfigureStorageResponse) String() string {
 func (*ConfigureStorageResponse) ProtoMessage() {}
 
 func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2480,7 @@ func (x *ConfigureStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureStorageResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ConfigureStorageResponse) GetOptions() []byte {
@@ -2200,7 +2500,7 @@ type ExplainPathRequest struct {
 
 func (x *ExplainPathRequest) Reset() {
 	*x = ExplainPathRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2512,7 @@ func (x *ExplainPathRequest) String() string {
 func (*ExplainPathRequest) ProtoMessage() {}
 
 func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2525,7 @@ func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathRequest.ProtoReflect.Descriptor instead.
 func (*ExplainPathRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainPathRequest) GetName() string {
@@ -2252,7 +2552,7 @@ type ExplainPathResponse struct {
 
 func (x *ExplainPathResponse) Reset() {
 	*x = ExplainPathResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2564,7 @@ func (x *ExplainPathResponse) String() string {
 func (*ExplainPathResponse) ProtoMessage() {}
 
 func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2577,7 @@ func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathResponse.ProtoReflect.Descriptor instead.
 func (*ExplainPathResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExplainPathResponse) GetExplanation() []byte {
@@ -2298,7 +2598,7 @@ type ListBesideRequest struct {
 
 func (x *ListBesideRequest) Reset() {
 	*x = ListBesideRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2610,7 @@ func (x *ListBesideRequest) String() string {
 func (*ListBesideRequest) ProtoMessage() {}
 
 func (x *ListBesideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2623,7 @@ func (x *ListBesideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBesideRequest.ProtoReflect.Descriptor instead.
 func (*ListBesideRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListBesideRequest) GetName() string {
@@ -2359,7 +2659,7 @@ type ListBesideResponse struct {
 
 func (x *ListBesideResponse) Reset() {
 	*x = ListBesideResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2671,7 @@ func (x *ListBesideResponse) String() string {
 func (*ListBesideResponse) ProtoMessage() {}
 
 func (x *ListBesideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2684,7 @@ func (x *ListBesideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBesideResponse.ProtoReflect.Descriptor instead.
 func (*ListBesideResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListBesideResponse) GetPath() []byte {
@@ -2440,7 +2740,7 @@ type ReadBesideRequest struct {
 
 func (x *ReadBesideRequest) Reset() {
 	*x = ReadBesideRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2452,7 +2752,7 @@ func (x *ReadBesideRequest) String() string {
 func (*ReadBesideRequest) ProtoMessage() {}
 
 func (x *ReadBesideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2465,7 +2765,7 @@ func (x *ReadBesideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBesideRequest.ProtoReflect.Descriptor instead.
 func (*ReadBesideRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReadBesideRequest) GetName() string {
@@ -2491,7 +2791,7 @@ type ReadBesideResponse struct {
 
 func (x *ReadBesideResponse) Reset() {
 	*x = ReadBesideResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2803,7 @@ func (x *ReadBesideResponse) String() string {
 func (*ReadBesideResponse) ProtoMessage() {}
 
 func (x *ReadBesideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2816,7 @@ func (x *ReadBesideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBesideResponse.ProtoReflect.Descriptor instead.
 func (*ReadBesideResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReadBesideResponse) GetData() []byte {
@@ -2535,7 +2835,7 @@ type AuditStorageRequest struct {
 
 func (x *AuditStorageRequest) Reset() {
 	*x = AuditStorageRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2547,7 +2847,7 @@ func (x *AuditStorageRequest) String() string {
 func (*AuditStorageRequest) ProtoMessage() {}
 
 func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2560,7 +2860,7 @@ func (x *AuditStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageRequest.ProtoReflect.Descriptor instead.
 func (*AuditStorageRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AuditStorageRequest) GetName() string {
@@ -2580,7 +2880,7 @@ type AuditStorageResponse struct {
 
 func (x *AuditStorageResponse) Reset() {
 	*x = AuditStorageResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +2892,7 @@ func (x *AuditStorageResponse) String() string {
 func (*AuditStorageResponse) ProtoMessage() {}
 
 func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +2905,7 @@ func (x *AuditStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditStorageResponse.ProtoReflect.Descriptor instead.
 func (*AuditStorageResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AuditStorageResponse) GetAudit() []byte {
@@ -2639,7 +2939,7 @@ type CreateUpdateRequest struct {
 
 func (x *CreateUpdateRequest) Reset() {
 	*x = CreateUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +2951,7 @@ func (x *CreateUpdateRequest) String() string {
 func (*CreateUpdateRequest) ProtoMessage() {}
 
 func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +2964,7 @@ func (x *CreateUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CreateUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateUpdateRequest) GetNamespace() string {
@@ -2753,7 +3053,7 @@ type CreateUpdateResponse struct {
 
 func (x *CreateUpdateResponse) Reset() {
 	*x = CreateUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +3065,7 @@ func (x *CreateUpdateResponse) String() string {
 func (*CreateUpdateResponse) ProtoMessage() {}
 
 func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +3078,7 @@ func (x *CreateUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CreateUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CreateUpdateResponse) GetId() uint64 {
@@ -2812,7 +3112,7 @@ type Preview struct {
 
 func (x *Preview) Reset() {
 	*x = Preview{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +3124,7 @@ func (x *Preview) String() string {
 func (*Preview) ProtoMessage() {}
 
 func (x *Preview) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +3137,7 @@ func (x *Preview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Preview.ProtoReflect.Descriptor instead.
 func (*Preview) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Preview) GetStorage() string {
@@ -2916,7 +3216,7 @@ type PreviewResponse struct {
 
 func (x *PreviewResponse) Reset() {
 	*x = PreviewResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2928,7 +3228,7 @@ func (x *PreviewResponse) String() string {
 func (*PreviewResponse) ProtoMessage() {}
 
 func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3241,7 @@ func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
 func (*PreviewResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PreviewResponse) GetPart() isPreviewResponse_Part {
@@ -2994,7 +3294,7 @@ type ListUpdatesRequest struct {
 
 func (x *ListUpdatesRequest) Reset() {
 	*x = ListUpdatesRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3306,7 @@ func (x *ListUpdatesRequest) String() string {
 func (*ListUpdatesRequest) ProtoMessage() {}
 
 func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3319,7 @@ func (x *ListUpdatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesRequest.ProtoReflect.Descriptor instead.
 func (*ListUpdatesRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 type ListUpdatesResponse struct {
@@ -3031,7 +3331,7 @@ type ListUpdatesResponse struct {
 
 func (x *ListUpdatesResponse) Reset() {
 	*x = ListUpdatesResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3043,7 +3343,7 @@ func (x *ListUpdatesResponse) String() string {
 func (*ListUpdatesResponse) ProtoMessage() {}
 
 func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3056,7 +3356,7 @@ func (x *ListUpdatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdatesResponse.ProtoReflect.Descriptor instead.
 func (*ListUpdatesResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListUpdatesResponse) GetUpdates() []*Update {
@@ -3075,7 +3375,7 @@ type GetUpdateRequest struct {
 
 func (x *GetUpdateRequest) Reset() {
 	*x = GetUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3387,7 @@ func (x *GetUpdateRequest) String() string {
 func (*GetUpdateRequest) ProtoMessage() {}
 
 func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3400,7 @@ func (x *GetUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateRequest.ProtoReflect.Descriptor instead.
 func (*GetUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetUpdateRequest) GetId() uint64 {
@@ -3119,7 +3419,7 @@ type GetUpdateResponse struct {
 
 func (x *GetUpdateResponse) Reset() {
 	*x = GetUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3131,7 +3431,7 @@ func (x *GetUpdateResponse) String() string {
 func (*GetUpdateResponse) ProtoMessage() {}
 
 func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +3444,7 @@ func (x *GetUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUpdateResponse.ProtoReflect.Descriptor instead.
 func (*GetUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetUpdateResponse) GetUpdate() *Update {
@@ -3166,7 +3466,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3178,7 +3478,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3191,7 +3491,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetReportRequest) GetId() uint64 {
@@ -3225,7 +3525,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3537,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3550,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetReportResponse) GetReport() []byte {
@@ -3272,7 +3572,7 @@ type DiffPathRequest struct {
 
 func (x *DiffPathRequest) Reset() {
 	*x = DiffPathRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3584,7 @@ func (x *DiffPathRequest) String() string {
 func (*DiffPathRequest) ProtoMessage() {}
 
 func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3597,7 @@ func (x *DiffPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffPathRequest.ProtoReflect.Descriptor instead.
 func (*DiffPathRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DiffPathRequest) GetId() uint64 {
@@ -3331,7 +3631,7 @@ type DiffPathResponse struct {
 
 func (x *DiffPathResponse) Reset() {
 	*x = DiffPathResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3343,7 +3643,7 @@ func (x *DiffPathResponse) String() string {
 func (*DiffPathResponse) ProtoMessage() {}
 
 func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3356,7 +3656,7 @@ func (x *DiffPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffPathResponse.ProtoReflect.Descriptor instead.
 func (*DiffPathResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DiffPathResponse) GetDiff() []byte {
@@ -3384,7 +3684,7 @@ type RollbackUpdateRequest struct {
 
 func (x *RollbackUpdateRequest) Reset() {
 	*x = RollbackUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3396,7 +3696,7 @@ func (x *RollbackUpdateRequest) String() string {
 func (*RollbackUpdateRequest) ProtoMessage() {}
 
 func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3409,7 +3709,7 @@ func (x *RollbackUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateRequest.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RollbackUpdateRequest) GetId() uint64 {
@@ -3470,7 +3770,7 @@ type RollbackUpdateResponse struct {
 
 func (x *RollbackUpdateResponse) Reset() {
 	*x = RollbackUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3482,7 +3782,7 @@ func (x *RollbackUpdateResponse) String() string {
 func (*RollbackUpdateResponse) ProtoMessage() {}
 
 func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3495,7 +3795,7 @@ func (x *RollbackUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackUpdateResponse.ProtoReflect.Descriptor instead.
 func (*RollbackUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RollbackUpdateResponse) GetUpdate() *Update {
@@ -3545,7 +3845,7 @@ type Undone struct {
 
 func (x *Undone) Reset() {
 	*x = Undone{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3557,7 +3857,7 @@ func (x *Undone) String() string {
 func (*Undone) ProtoMessage() {}
 
 func (x *Undone) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3570,7 +3870,7 @@ func (x *Undone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Undone.ProtoReflect.Descriptor instead.
 func (*Undone) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Undone) GetStorage() string {
@@ -3619,7 +3919,7 @@ type CancelUpdateRequest struct {
 
 func (x *CancelUpdateRequest) Reset() {
 	*x = CancelUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3631,7 +3931,7 @@ func (x *CancelUpdateRequest) String() string {
 func (*CancelUpdateRequest) ProtoMessage() {}
 
 func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3644,7 +3944,7 @@ func (x *CancelUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelUpdateRequest.ProtoReflect.Descriptor instead.
 func (*CancelUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CancelUpdateRequest) GetId() uint64 {
@@ -3670,7 +3970,7 @@ type CancelUpdateResponse struct {
 
 func (x *CancelUpdateResponse) Reset() {
 	*x = CancelUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3682,7 +3982,7 @@ func (x *CancelUpdateResponse) String() string {
 func (*CancelUpdateResponse) ProtoMessage() {}
 
 func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3695,7 +3995,7 @@ func (x *CancelUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelUpdateResponse.ProtoReflect.Descriptor instead.
 func (*CancelUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CancelUpdateResponse) GetUndone() []*Undone {
@@ -3716,7 +4016,7 @@ type ApplyUpdateRequest struct {
 
 func (x *ApplyUpdateRequest) Reset() {
 	*x = ApplyUpdateRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3728,7 +4028,7 @@ func (x *ApplyUpdateRequest) String() string {
 func (*ApplyUpdateRequest) ProtoMessage() {}
 
 func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3741,7 +4041,7 @@ func (x *ApplyUpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyUpdateRequest.ProtoReflect.Descriptor instead.
 func (*ApplyUpdateRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ApplyUpdateRequest) GetId() uint64 {
@@ -3766,7 +4066,7 @@ type ApplyUpdateResponse struct {
 
 func (x *ApplyUpdateResponse) Reset() {
 	*x = ApplyUpdateResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3778,7 +4078,7 @@ func (x *ApplyUpdateResponse) String() string {
 func (*ApplyUpdateResponse) ProtoMessage() {}
 
 func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3791,7 +4091,7 @@ func (x *ApplyUpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyUpdateResponse.ProtoReflect.Descriptor instead.
 func (*ApplyUpdateResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{58}
 }
 
 type MergeLayersRequest struct {
@@ -3803,7 +4103,7 @@ type MergeLayersRequest struct {
 
 func (x *MergeLayersRequest) Reset() {
 	*x = MergeLayersRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3815,7 +4115,7 @@ func (x *MergeLayersRequest) String() string {
 func (*MergeLayersRequest) ProtoMessage() {}
 
 func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3828,7 +4128,7 @@ func (x *MergeLayersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersRequest.ProtoReflect.Descriptor instead.
 func (*MergeLayersRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *MergeLayersRequest) GetDryRun() bool {
@@ -3848,7 +4148,7 @@ type MergeLayersResponse struct {
 
 func (x *MergeLayersResponse) Reset() {
 	*x = MergeLayersResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3860,7 +4160,7 @@ func (x *MergeLayersResponse) String() string {
 func (*MergeLayersResponse) ProtoMessage() {}
 
 func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3873,7 +4173,7 @@ func (x *MergeLayersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *MergeLayersResponse) GetMerged() []*MergeLayersResponse_Pair {
@@ -3903,7 +4203,7 @@ type RefreshContainerRequest struct {
 
 func (x *RefreshContainerRequest) Reset() {
 	*x = RefreshContainerRequest{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3915,7 +4215,7 @@ func (x *RefreshContainerRequest) String() string {
 func (*RefreshContainerRequest) ProtoMessage() {}
 
 func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3928,7 +4228,7 @@ func (x *RefreshContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerRequest.ProtoReflect.Descriptor instead.
 func (*RefreshContainerRequest) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RefreshContainerRequest) GetNamespace() string {
@@ -3975,7 +4275,7 @@ type RefreshContainerResponse struct {
 
 func (x *RefreshContainerResponse) Reset() {
 	*x = RefreshContainerResponse{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +4287,7 @@ func (x *RefreshContainerResponse) String() string {
 func (*RefreshContainerResponse) ProtoMessage() {}
 
 func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +4300,7 @@ func (x *RefreshContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RefreshContainerResponse) GetChanges() []*RefreshContainerResponse_Change {
@@ -4024,7 +4324,7 @@ type DiskUsageResponse_Row struct {
 
 func (x *DiskUsageResponse_Row) Reset() {
 	*x = DiskUsageResponse_Row{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4036,7 +4336,7 @@ func (x *DiskUsageResponse_Row) String() string {
 func (*DiskUsageResponse_Row) ProtoMessage() {}
 
 func (x *DiskUsageResponse_Row) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4049,7 +4349,7 @@ func (x *DiskUsageResponse_Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskUsageResponse_Row.ProtoReflect.Descriptor instead.
 func (*DiskUsageResponse_Row) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{23, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{24, 0}
 }
 
 func (x *DiskUsageResponse_Row) GetKind() string {
@@ -4090,7 +4390,7 @@ type MergeLayersResponse_Pair struct {
 
 func (x *MergeLayersResponse_Pair) Reset() {
 	*x = MergeLayersResponse_Pair{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4102,7 +4402,7 @@ func (x *MergeLayersResponse_Pair) String() string {
 func (*MergeLayersResponse_Pair) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4115,7 +4415,7 @@ func (x *MergeLayersResponse_Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Pair.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Pair) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{60, 0}
 }
 
 func (x *MergeLayersResponse_Pair) GetLower() uint64 {
@@ -4155,7 +4455,7 @@ type MergeLayersResponse_Reason struct {
 
 func (x *MergeLayersResponse_Reason) Reset() {
 	*x = MergeLayersResponse_Reason{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4167,7 +4467,7 @@ func (x *MergeLayersResponse_Reason) String() string {
 func (*MergeLayersResponse_Reason) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4180,7 +4480,7 @@ func (x *MergeLayersResponse_Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Reason.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Reason) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59, 1}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{60, 1}
 }
 
 func (x *MergeLayersResponse_Reason) GetCode() string {
@@ -4258,7 +4558,7 @@ type MergeLayersResponse_Kept struct {
 
 func (x *MergeLayersResponse_Kept) Reset() {
 	*x = MergeLayersResponse_Kept{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4270,7 +4570,7 @@ func (x *MergeLayersResponse_Kept) String() string {
 func (*MergeLayersResponse_Kept) ProtoMessage() {}
 
 func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4283,7 +4583,7 @@ func (x *MergeLayersResponse_Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeLayersResponse_Kept.ProtoReflect.Descriptor instead.
 func (*MergeLayersResponse_Kept) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{59, 2}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{60, 2}
 }
 
 func (x *MergeLayersResponse_Kept) GetLower() uint64 {
@@ -4331,7 +4631,7 @@ type RefreshContainerResponse_Change struct {
 
 func (x *RefreshContainerResponse_Change) Reset() {
 	*x = RefreshContainerResponse_Change{}
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4343,7 +4643,7 @@ func (x *RefreshContainerResponse_Change) String() string {
 func (*RefreshContainerResponse_Change) ProtoMessage() {}
 
 func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
-	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_snapshotter_api_control_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4356,7 +4656,7 @@ func (x *RefreshContainerResponse_Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshContainerResponse_Change.ProtoReflect.Descriptor instead.
 func (*RefreshContainerResponse_Change) Descriptor() ([]byte, []int) {
-	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{61, 0}
+	return file_snapshotter_api_control_v1_control_proto_rawDescGZIP(), []int{62, 0}
 }
 
 func (x *RefreshContainerResponse_Change) GetSubject() string {
@@ -4405,14 +4705,14 @@ var File_snapshotter_api_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"(snapshotter/api/control/v1/control.proto\x12\x11molt.control.v1r3\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
+	"(snapshotter/api/control/v1/control.proto\x12\x11molt.control.v1r4\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n" +
 	"\x0eVersionRequest\"?\n" +
 	"\x0fVersionResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
-	"\x04root\x18\x02 \x01(\tR\x04root\"\xae\x02\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\"\xcb\x02\n" +
 	"\x04Node\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
-	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1b.molt.control.v1r4.NodeKindR\x04kind\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\x04R\x06parent\x12\x12\n" +
 	"\x04base\x18\x04 \x01(\x04R\x04base\x12\x16\n" +
 	"\x06frozen\x18\x05 \x01(\bR\x06frozen\x12\x14\n" +
@@ -4423,10 +4723,10 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06inodes\x18\n" +
 	" \x01(\x03R\x06inodes\x124\n" +
 	"\acreated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x16\n" +
-	"\x06images\x18\f \x03(\tR\x06images\"r\n" +
+	"\x06images\x18\f \x03(\tR\x06images\"\x8f\x01\n" +
 	"\x04Name\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
-	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1b.molt.control.v1r4.NameKindR\x04kind\x12\x16\n" +
 	"\x06parent\x18\x03 \x01(\tR\x06parent\x12\x12\n" +
 	"\x04node\x18\x04 \x01(\x04R\x04node\x12\x18\n" +
 	"\astorage\x18\x05 \x01(\tR\astorage\"w\n" +
@@ -4434,16 +4734,16 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06update\x18\x01 \x01(\x04R\x06update\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xfa\x05\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x96\x06\n" +
 	"\aStorage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tanonymous\x18\x02 \x01(\bR\tanonymous\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04base\x18\x04 \x01(\x04R\x04base\x12\x10\n" +
 	"\x03key\x18\x05 \x01(\tR\x03key\x120\n" +
-	"\x06points\x18\x06 \x03(\v2\x18.molt.control.v1r3.PointR\x06points\x12.\n" +
-	"\x05aside\x18\a \x03(\v2\x18.molt.control.v1r3.PointR\x05aside\x12\x18\n" +
-	"\apending\x18\b \x01(\tR\apending\x12\x14\n" +
+	"\x06points\x18\x06 \x03(\v2\x18.molt.control.v1r4.PointR\x06points\x12.\n" +
+	"\x05aside\x18\a \x03(\v2\x18.molt.control.v1r4.PointR\x05aside\x124\n" +
+	"\apending\x18\b \x01(\v2\x1a.molt.control.v1r4.PendingR\apending\x12\x14\n" +
 	"\x05stack\x18\t \x03(\x04R\x05stack\x124\n" +
 	"\acreated\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x1c\n" +
@@ -4454,38 +4754,43 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\aheld_by\x18\x0f \x01(\x04R\x06heldBy\x12\x14\n" +
 	"\x05newer\x18( \x01(\x04R\x05newer\x12\x19\n" +
 	"\bnewer_by\x18) \x01(\x04R\anewerBy\x124\n" +
-	"\x06placed\x18* \x01(\v2\x1c.molt.control.v1r3.PlacementR\x06placed\x12#\n" +
+	"\x06placed\x18* \x01(\v2\x1c.molt.control.v1r4.PlacementR\x06placed\x12#\n" +
 	"\rfixes_waiting\x18+ \x01(\rR\ffixesWaiting\x12\x14\n" +
 	"\x05image\x18< \x01(\tR\x05image\x12\x16\n" +
 	"\x06called\x18= \x01(\tR\x06called\x12\x18\n" +
 	"\amounted\x18> \x01(\bR\amounted\x127\n" +
 	"\tlast_used\x18? \x01(\v2\x1a.google.protobuf.TimestampR\blastUsed\x12\x12\n" +
 	"\x04size\x18@ \x01(\x03R\x04size\x12\x18\n" +
-	"\adamaged\x18A \x01(\bR\adamaged\"w\n" +
+	"\adamaged\x18A \x01(\bR\adamaged\"m\n" +
+	"\aPending\x12\x16\n" +
+	"\x06update\x18\x01 \x01(\x04R\x06update\x12\x1a\n" +
+	"\brollback\x18\x02 \x01(\bR\brollback\x12\x14\n" +
+	"\x05carry\x18\x03 \x01(\bR\x05carry\x12\x18\n" +
+	"\adiscard\x18\x04 \x01(\bR\adiscard\"w\n" +
 	"\tPlacement\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x16\n" +
 	"\x06update\x18\x03 \x01(\x04R\x06update\x12.\n" +
-	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xe8\x01\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x82\x02\n" +
 	"\aOutcome\x12\x18\n" +
-	"\astorage\x18\x01 \x01(\tR\astorage\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
+	"\astorage\x18\x01 \x01(\tR\astorage\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.molt.control.v1r4.StateR\x05state\x12\x18\n" +
 	"\areasons\x18\x03 \x03(\tR\areasons\x12\x14\n" +
 	"\x05delta\x18\x04 \x01(\x04R\x05delta\x12\x16\n" +
 	"\x06report\x18\x05 \x01(\bR\x06report\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
 	"\x03use\x18\x14 \x01(\tR\x03use\x12#\n" +
-	"\rfixes_waiting\x18\x15 \x01(\rR\ffixesWaiting\"\xbd\x03\n" +
+	"\rfixes_waiting\x18\x15 \x01(\rR\ffixesWaiting\"\xf1\x03\n" +
 	"\x06Update\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x19\n" +
 	"\bfrom_ref\x18\x04 \x01(\tR\afromRef\x12\x15\n" +
-	"\x06to_ref\x18\x05 \x01(\tR\x05toRef\x12\x14\n" +
-	"\x05cause\x18\x06 \x01(\tR\x05cause\x12$\n" +
-	"\x0eall_or_nothing\x18\a \x01(\bR\fallOrNothing\x12\x14\n" +
-	"\x05state\x18\b \x01(\tR\x05state\x126\n" +
-	"\boutcomes\x18\t \x03(\v2\x1a.molt.control.v1r3.OutcomeR\boutcomes\x124\n" +
+	"\x06to_ref\x18\x05 \x01(\tR\x05toRef\x12.\n" +
+	"\x05cause\x18\x06 \x01(\x0e2\x18.molt.control.v1r4.CauseR\x05cause\x12$\n" +
+	"\x0eall_or_nothing\x18\a \x01(\bR\fallOrNothing\x12.\n" +
+	"\x05state\x18\b \x01(\x0e2\x18.molt.control.v1r4.StateR\x05state\x126\n" +
+	"\boutcomes\x18\t \x03(\v2\x1a.molt.control.v1r4.OutcomeR\boutcomes\x124\n" +
 	"\acreated\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
 	"\aupdated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x12\x1a\n" +
@@ -4503,30 +4808,30 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x06remedy\x18\x04 \x01(\tR\x06remedy\x12\x1a\n" +
 	"\brepaired\x18\x05 \x01(\bR\brepaired\"c\n" +
 	"\rCheckResponse\x126\n" +
-	"\bproblems\x18\x01 \x03(\v2\x1a.molt.control.v1r3.ProblemR\bproblems\x12\x1a\n" +
+	"\bproblems\x18\x01 \x03(\v2\x1a.molt.control.v1r4.ProblemR\bproblems\x12\x1a\n" +
 	"\bfailures\x18\x02 \x03(\tR\bfailures\"\x0f\n" +
 	"\rBackupRequest\"$\n" +
 	"\x0eBackupResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x0e\n" +
 	"\fGraphRequest\"\xda\x01\n" +
 	"\rGraphResponse\x12-\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x17.molt.control.v1r3.NodeR\x05nodes\x12-\n" +
-	"\x05names\x18\x02 \x03(\v2\x17.molt.control.v1r3.NameR\x05names\x126\n" +
-	"\bstorages\x18\x03 \x03(\v2\x1a.molt.control.v1r3.StorageR\bstorages\x123\n" +
-	"\aupdates\x18\x04 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdates\"\x85\x01\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x17.molt.control.v1r4.NodeR\x05nodes\x12-\n" +
+	"\x05names\x18\x02 \x03(\v2\x17.molt.control.v1r4.NameR\x05names\x126\n" +
+	"\bstorages\x18\x03 \x03(\v2\x1a.molt.control.v1r4.StorageR\bstorages\x123\n" +
+	"\aupdates\x18\x04 \x03(\v2\x19.molt.control.v1r4.UpdateR\aupdates\"\x85\x01\n" +
 	"\x13ListStoragesRequest\x12\x1c\n" +
 	"\tanonymous\x18\x01 \x01(\bR\tanonymous\x12\x1c\n" +
 	"\tnamespace\x18< \x01(\tR\tnamespace\x12\x18\n" +
 	"\ameasure\x18= \x01(\bR\ameasure\x12\x18\n" +
 	"\adetails\x18> \x01(\bR\adetails\"N\n" +
 	"\x14ListStoragesResponse\x126\n" +
-	"\bstorages\x18\x01 \x03(\v2\x1a.molt.control.v1r3.StorageR\bstorages\"'\n" +
+	"\bstorages\x18\x01 \x03(\v2\x1a.molt.control.v1r4.StorageR\bstorages\"'\n" +
 	"\x11GetStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\xb4\x01\n" +
 	"\x12GetStorageResponse\x124\n" +
-	"\astorage\x18\x01 \x01(\v2\x1a.molt.control.v1r3.StorageR\astorage\x12-\n" +
-	"\x05nodes\x18\x02 \x03(\v2\x17.molt.control.v1r3.NodeR\x05nodes\x123\n" +
-	"\aupdates\x18\x03 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdatesJ\x04\b\x04\x10\x05\"(\n" +
+	"\astorage\x18\x01 \x01(\v2\x1a.molt.control.v1r4.StorageR\astorage\x12-\n" +
+	"\x05nodes\x18\x02 \x03(\v2\x17.molt.control.v1r4.NodeR\x05nodes\x123\n" +
+	"\aupdates\x18\x03 \x03(\v2\x19.molt.control.v1r4.UpdateR\aupdatesJ\x04\b\x04\x10\x05\"(\n" +
 	"\x12DiffStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\xc8\x01\n" +
 	"\x13DiffStorageResponse\x12\x12\n" +
@@ -4541,7 +4846,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x03own\x18> \x01(\bR\x03own\"\x12\n" +
 	"\x10DiskUsageRequest\"\xd8\x01\n" +
 	"\x11DiskUsageResponse\x12<\n" +
-	"\x04rows\x18\x01 \x03(\v2(.molt.control.v1r3.DiskUsageResponse.RowR\x04rows\x12\x1e\n" +
+	"\x04rows\x18\x01 \x03(\v2(.molt.control.v1r4.DiskUsageResponse.RowR\x04rows\x12\x1e\n" +
 	"\n" +
 	"unmeasured\x18\x02 \x01(\x03R\n" +
 	"unmeasured\x1ae\n" +
@@ -4568,9 +4873,9 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"\xf8\x01\n" +
 	"\x17ConfigureStorageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
-	"\x03pin\x18\x02 \x03(\v2\x16.molt.control.v1r3.PinR\x03pin\x12\x14\n" +
+	"\x03pin\x18\x02 \x03(\v2\x16.molt.control.v1r4.PinR\x03pin\x12\x14\n" +
 	"\x05unpin\x18\x03 \x03(\tR\x05unpin\x12N\n" +
-	"\x06policy\x18\x04 \x03(\v26.molt.control.v1r3.ConfigureStorageRequest.PolicyEntryR\x06policy\x1a9\n" +
+	"\x06policy\x18\x04 \x03(\v26.molt.control.v1r4.ConfigureStorageRequest.PolicyEntryR\x06policy\x1a9\n" +
 	"\vPolicyEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"4\n" +
@@ -4607,8 +4912,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\bstorages\x18\x04 \x03(\tR\bstorages\x12\x1c\n" +
 	"\tanonymous\x18\x05 \x01(\bR\tanonymous\x12$\n" +
 	"\x0eall_or_nothing\x18\x06 \x01(\bR\fallOrNothing\x12J\n" +
-	"\x06policy\x18\a \x03(\v22.molt.control.v1r3.CreateUpdateRequest.PolicyEntryR\x06policy\x12(\n" +
-	"\x03pin\x18\b \x03(\v2\x16.molt.control.v1r3.PinR\x03pin\x12\x14\n" +
+	"\x06policy\x18\a \x03(\v22.molt.control.v1r4.CreateUpdateRequest.PolicyEntryR\x06policy\x12(\n" +
+	"\x03pin\x18\b \x03(\v2\x16.molt.control.v1r4.PinR\x03pin\x12\x14\n" +
 	"\x05force\x18\t \x01(\bR\x05force\x12\x1f\n" +
 	"\vassume_free\x18\x14 \x01(\bR\n" +
 	"assumeFree\x12\x1a\n" +
@@ -4625,21 +4930,21 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\tR\x05error\x12\x12\n" +
 	"\x04code\x18\x06 \x01(\rR\x04code\x12\x1a\n" +
 	"\breported\x18\a \x01(\bR\breported\x121\n" +
-	"\x06undone\x18\b \x01(\v2\x19.molt.control.v1r3.UndoneR\x06undone\x12#\n" +
+	"\x06undone\x18\b \x01(\v2\x19.molt.control.v1r4.UndoneR\x06undone\x12#\n" +
 	"\rfixes_waiting\x18\t \x01(\rR\ffixesWaiting\x12\x10\n" +
 	"\x03use\x18\n" +
 	" \x01(\tR\x03useJ\x04\b\x04\x10\x05\"q\n" +
 	"\x0fPreviewResponse\x126\n" +
-	"\apreview\x18\x02 \x01(\v2\x1a.molt.control.v1r3.PreviewH\x00R\apreview\x12\x18\n" +
+	"\apreview\x18\x02 \x01(\v2\x1a.molt.control.v1r4.PreviewH\x00R\apreview\x12\x18\n" +
 	"\x06report\x18\x03 \x01(\fH\x00R\x06reportB\x06\n" +
 	"\x04partJ\x04\b\x01\x10\x02\"\x14\n" +
 	"\x12ListUpdatesRequest\"J\n" +
 	"\x13ListUpdatesResponse\x123\n" +
-	"\aupdates\x18\x01 \x03(\v2\x19.molt.control.v1r3.UpdateR\aupdates\"\"\n" +
+	"\aupdates\x18\x01 \x03(\v2\x19.molt.control.v1r4.UpdateR\aupdates\"\"\n" +
 	"\x10GetUpdateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"F\n" +
 	"\x11GetUpdateResponse\x121\n" +
-	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r3.UpdateR\x06update\"P\n" +
+	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r4.UpdateR\x06update\"P\n" +
 	"\x10GetReportRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\astorage\x18\x02 \x01(\tR\astorage\x12\x12\n" +
@@ -4661,10 +4966,10 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\adiscard\x18( \x01(\bR\adiscard\x12\x19\n" +
 	"\bwith_new\x18) \x01(\bR\awithNew\"\xbf\x01\n" +
 	"\x16RollbackUpdateResponse\x121\n" +
-	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r3.UpdateR\x06update\x12\x1a\n" +
+	"\x06update\x18\x01 \x01(\v2\x19.molt.control.v1r4.UpdateR\x06update\x12\x1a\n" +
 	"\bfailures\x18\x02 \x03(\tR\bfailures\x12#\n" +
 	"\rfailure_codes\x18\x03 \x03(\rR\ffailureCodes\x121\n" +
-	"\x06undone\x18\x04 \x03(\v2\x19.molt.control.v1r3.UndoneR\x06undone\"l\n" +
+	"\x06undone\x18\x04 \x03(\v2\x19.molt.control.v1r4.UndoneR\x06undone\"l\n" +
 	"\x06Undone\x12\x18\n" +
 	"\astorage\x18\x01 \x01(\tR\astorage\x12\x12\n" +
 	"\x04fate\x18\x02 \x01(\tR\x04fate\x12\x0e\n" +
@@ -4675,7 +4980,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\"I\n" +
 	"\x14CancelUpdateResponse\x121\n" +
-	"\x06undone\x18\x01 \x03(\v2\x19.molt.control.v1r3.UndoneR\x06undone\"@\n" +
+	"\x06undone\x18\x01 \x03(\v2\x19.molt.control.v1r4.UndoneR\x06undone\"@\n" +
 	"\x12ApplyUpdateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bstorages\x18\x02 \x03(\tR\bstorages\"\x15\n" +
@@ -4683,8 +4988,8 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x12MergeLayersRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\xc4\x04\n" +
 	"\x13MergeLayersResponse\x12C\n" +
-	"\x06merged\x18\x01 \x03(\v2+.molt.control.v1r3.MergeLayersResponse.PairR\x06merged\x12?\n" +
-	"\x04kept\x18\x02 \x03(\v2+.molt.control.v1r3.MergeLayersResponse.KeptR\x04kept\x1a2\n" +
+	"\x06merged\x18\x01 \x03(\v2+.molt.control.v1r4.MergeLayersResponse.PairR\x06merged\x12?\n" +
+	"\x04kept\x18\x02 \x03(\v2+.molt.control.v1r4.MergeLayersResponse.KeptR\x04kept\x1a2\n" +
 	"\x04Pair\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
 	"\x05upper\x18\x02 \x01(\x04R\x05upper\x1a\xe0\x01\n" +
@@ -4701,7 +5006,7 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x04Kept\x12\x14\n" +
 	"\x05lower\x18\x01 \x01(\x04R\x05lower\x12\x14\n" +
 	"\x05upper\x18\x02 \x01(\x04R\x05upper\x12G\n" +
-	"\areasons\x18\x03 \x03(\v2-.molt.control.v1r3.MergeLayersResponse.ReasonR\areasons\x12\x12\n" +
+	"\areasons\x18\x03 \x03(\v2-.molt.control.v1r4.MergeLayersResponse.ReasonR\areasons\x12\x12\n" +
 	"\x04more\x18\x04 \x01(\rR\x04more\"\x92\x01\n" +
 	"\x17RefreshContainerRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1c\n" +
@@ -4710,46 +5015,74 @@ const file_snapshotter_api_control_v1_control_proto_rawDesc = "" +
 	"\x02to\x18\x04 \x01(\tR\x02to\x12\x17\n" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xef\x01\n" +
 	"\x18RefreshContainerResponse\x12L\n" +
-	"\achanges\x18\x01 \x03(\v22.molt.control.v1r3.RefreshContainerResponse.ChangeR\achanges\x1a\x84\x01\n" +
+	"\achanges\x18\x01 \x03(\v22.molt.control.v1r4.RefreshContainerResponse.ChangeR\achanges\x1a\x84\x01\n" +
 	"\x06Change\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\tR\x03old\x12\x10\n" +
 	"\x03new\x18\x05 \x01(\tR\x03new\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why2\xd1\x14\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why*h\n" +
+	"\bNodeKind\x12\x19\n" +
+	"\x15NODE_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fNODE_KIND_LAYER\x10\x01\x12\x17\n" +
+	"\x13NODE_KIND_PERSISTED\x10\x02\x12\x13\n" +
+	"\x0fNODE_KIND_DELTA\x10\x03*h\n" +
+	"\bNameKind\x12\x19\n" +
+	"\x15NAME_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10NAME_KIND_ACTIVE\x10\x01\x12\x12\n" +
+	"\x0eNAME_KIND_VIEW\x10\x02\x12\x17\n" +
+	"\x13NAME_KIND_COMMITTED\x10\x03*\xcd\x01\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSTATE_PLANNED\x10\x01\x12\x11\n" +
+	"\rSTATE_STAGING\x10\x02\x12\x10\n" +
+	"\fSTATE_STAGED\x10\x03\x12\x13\n" +
+	"\x0fSTATE_ANNOUNCED\x10\x04\x12\x11\n" +
+	"\rSTATE_APPLIED\x10\x05\x12\x0e\n" +
+	"\n" +
+	"STATE_HELD\x10\x06\x12\x11\n" +
+	"\rSTATE_ABORTED\x10\a\x12\x15\n" +
+	"\x11STATE_ROLLED_BACK\x10\b\x12\x13\n" +
+	"\x0fSTATE_WITHDRAWN\x10\t*S\n" +
+	"\x05Cause\x12\x15\n" +
+	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rCAUSE_COMMAND\x10\x01\x12\x0e\n" +
+	"\n" +
+	"CAUSE_BIND\x10\x02\x12\x10\n" +
+	"\fCAUSE_COMMIT\x10\x032\xd1\x14\n" +
 	"\aControl\x12P\n" +
-	"\aVersion\x12!.molt.control.v1r3.VersionRequest\x1a\".molt.control.v1r3.VersionResponse\x12L\n" +
-	"\x05Graph\x12\x1f.molt.control.v1r3.GraphRequest\x1a .molt.control.v1r3.GraphResponse0\x01\x12a\n" +
-	"\fListStorages\x12&.molt.control.v1r3.ListStoragesRequest\x1a'.molt.control.v1r3.ListStoragesResponse0\x01\x12[\n" +
+	"\aVersion\x12!.molt.control.v1r4.VersionRequest\x1a\".molt.control.v1r4.VersionResponse\x12L\n" +
+	"\x05Graph\x12\x1f.molt.control.v1r4.GraphRequest\x1a .molt.control.v1r4.GraphResponse0\x01\x12a\n" +
+	"\fListStorages\x12&.molt.control.v1r4.ListStoragesRequest\x1a'.molt.control.v1r4.ListStoragesResponse0\x01\x12[\n" +
 	"\n" +
-	"GetStorage\x12$.molt.control.v1r3.GetStorageRequest\x1a%.molt.control.v1r3.GetStorageResponse0\x01\x12^\n" +
-	"\vDiffStorage\x12%.molt.control.v1r3.DiffStorageRequest\x1a&.molt.control.v1r3.DiffStorageResponse0\x01\x12V\n" +
-	"\tDiskUsage\x12#.molt.control.v1r3.DiskUsageRequest\x1a$.molt.control.v1r3.DiskUsageResponse\x12b\n" +
-	"\rRemoveStorage\x12'.molt.control.v1r3.RemoveStorageRequest\x1a(.molt.control.v1r3.RemoveStorageResponse\x12\\\n" +
-	"\vForkStorage\x12%.molt.control.v1r3.ForkStorageRequest\x1a&.molt.control.v1r3.ForkStorageResponse\x12m\n" +
-	"\x10ConfigureStorage\x12*.molt.control.v1r3.ConfigureStorageRequest\x1a+.molt.control.v1r3.ConfigureStorageResponse0\x01\x12^\n" +
-	"\vExplainPath\x12%.molt.control.v1r3.ExplainPathRequest\x1a&.molt.control.v1r3.ExplainPathResponse0\x01\x12[\n" +
+	"GetStorage\x12$.molt.control.v1r4.GetStorageRequest\x1a%.molt.control.v1r4.GetStorageResponse0\x01\x12^\n" +
+	"\vDiffStorage\x12%.molt.control.v1r4.DiffStorageRequest\x1a&.molt.control.v1r4.DiffStorageResponse0\x01\x12V\n" +
+	"\tDiskUsage\x12#.molt.control.v1r4.DiskUsageRequest\x1a$.molt.control.v1r4.DiskUsageResponse\x12b\n" +
+	"\rRemoveStorage\x12'.molt.control.v1r4.RemoveStorageRequest\x1a(.molt.control.v1r4.RemoveStorageResponse\x12\\\n" +
+	"\vForkStorage\x12%.molt.control.v1r4.ForkStorageRequest\x1a&.molt.control.v1r4.ForkStorageResponse\x12m\n" +
+	"\x10ConfigureStorage\x12*.molt.control.v1r4.ConfigureStorageRequest\x1a+.molt.control.v1r4.ConfigureStorageResponse0\x01\x12^\n" +
+	"\vExplainPath\x12%.molt.control.v1r4.ExplainPathRequest\x1a&.molt.control.v1r4.ExplainPathResponse0\x01\x12[\n" +
 	"\n" +
-	"ListBeside\x12$.molt.control.v1r3.ListBesideRequest\x1a%.molt.control.v1r3.ListBesideResponse0\x01\x12[\n" +
+	"ListBeside\x12$.molt.control.v1r4.ListBesideRequest\x1a%.molt.control.v1r4.ListBesideResponse0\x01\x12[\n" +
 	"\n" +
-	"ReadBeside\x12$.molt.control.v1r3.ReadBesideRequest\x1a%.molt.control.v1r3.ReadBesideResponse0\x01\x12a\n" +
-	"\fAuditStorage\x12&.molt.control.v1r3.AuditStorageRequest\x1a'.molt.control.v1r3.AuditStorageResponse0\x01\x12_\n" +
-	"\fCreateUpdate\x12&.molt.control.v1r3.CreateUpdateRequest\x1a'.molt.control.v1r3.CreateUpdateResponse\x12]\n" +
-	"\rPreviewUpdate\x12&.molt.control.v1r3.CreateUpdateRequest\x1a\".molt.control.v1r3.PreviewResponse0\x01\x12^\n" +
-	"\vListUpdates\x12%.molt.control.v1r3.ListUpdatesRequest\x1a&.molt.control.v1r3.ListUpdatesResponse0\x01\x12X\n" +
-	"\tGetUpdate\x12#.molt.control.v1r3.GetUpdateRequest\x1a$.molt.control.v1r3.GetUpdateResponse0\x01\x12Z\n" +
-	"\vWatchUpdate\x12#.molt.control.v1r3.GetUpdateRequest\x1a$.molt.control.v1r3.GetUpdateResponse0\x01\x12X\n" +
-	"\tGetReport\x12#.molt.control.v1r3.GetReportRequest\x1a$.molt.control.v1r3.GetReportResponse0\x01\x12U\n" +
-	"\bDiffPath\x12\".molt.control.v1r3.DiffPathRequest\x1a#.molt.control.v1r3.DiffPathResponse0\x01\x12g\n" +
-	"\x0eRollbackUpdate\x12(.molt.control.v1r3.RollbackUpdateRequest\x1a).molt.control.v1r3.RollbackUpdateResponse0\x01\x12a\n" +
-	"\x0fPreviewRollback\x12(.molt.control.v1r3.RollbackUpdateRequest\x1a\".molt.control.v1r3.PreviewResponse0\x01\x12a\n" +
-	"\fCancelUpdate\x12&.molt.control.v1r3.CancelUpdateRequest\x1a'.molt.control.v1r3.CancelUpdateResponse0\x01\x12\\\n" +
-	"\vApplyUpdate\x12%.molt.control.v1r3.ApplyUpdateRequest\x1a&.molt.control.v1r3.ApplyUpdateResponse\x12^\n" +
-	"\vMergeLayers\x12%.molt.control.v1r3.MergeLayersRequest\x1a&.molt.control.v1r3.MergeLayersResponse0\x01\x12m\n" +
-	"\x10RefreshContainer\x12*.molt.control.v1r3.RefreshContainerRequest\x1a+.molt.control.v1r3.RefreshContainerResponse0\x01\x12L\n" +
-	"\x05Check\x12\x1f.molt.control.v1r3.CheckRequest\x1a .molt.control.v1r3.CheckResponse0\x01\x12O\n" +
-	"\x06Backup\x12 .molt.control.v1r3.BackupRequest\x1a!.molt.control.v1r3.BackupResponse0\x01BSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
+	"ReadBeside\x12$.molt.control.v1r4.ReadBesideRequest\x1a%.molt.control.v1r4.ReadBesideResponse0\x01\x12a\n" +
+	"\fAuditStorage\x12&.molt.control.v1r4.AuditStorageRequest\x1a'.molt.control.v1r4.AuditStorageResponse0\x01\x12_\n" +
+	"\fCreateUpdate\x12&.molt.control.v1r4.CreateUpdateRequest\x1a'.molt.control.v1r4.CreateUpdateResponse\x12]\n" +
+	"\rPreviewUpdate\x12&.molt.control.v1r4.CreateUpdateRequest\x1a\".molt.control.v1r4.PreviewResponse0\x01\x12^\n" +
+	"\vListUpdates\x12%.molt.control.v1r4.ListUpdatesRequest\x1a&.molt.control.v1r4.ListUpdatesResponse0\x01\x12X\n" +
+	"\tGetUpdate\x12#.molt.control.v1r4.GetUpdateRequest\x1a$.molt.control.v1r4.GetUpdateResponse0\x01\x12Z\n" +
+	"\vWatchUpdate\x12#.molt.control.v1r4.GetUpdateRequest\x1a$.molt.control.v1r4.GetUpdateResponse0\x01\x12X\n" +
+	"\tGetReport\x12#.molt.control.v1r4.GetReportRequest\x1a$.molt.control.v1r4.GetReportResponse0\x01\x12U\n" +
+	"\bDiffPath\x12\".molt.control.v1r4.DiffPathRequest\x1a#.molt.control.v1r4.DiffPathResponse0\x01\x12g\n" +
+	"\x0eRollbackUpdate\x12(.molt.control.v1r4.RollbackUpdateRequest\x1a).molt.control.v1r4.RollbackUpdateResponse0\x01\x12a\n" +
+	"\x0fPreviewRollback\x12(.molt.control.v1r4.RollbackUpdateRequest\x1a\".molt.control.v1r4.PreviewResponse0\x01\x12a\n" +
+	"\fCancelUpdate\x12&.molt.control.v1r4.CancelUpdateRequest\x1a'.molt.control.v1r4.CancelUpdateResponse0\x01\x12\\\n" +
+	"\vApplyUpdate\x12%.molt.control.v1r4.ApplyUpdateRequest\x1a&.molt.control.v1r4.ApplyUpdateResponse\x12^\n" +
+	"\vMergeLayers\x12%.molt.control.v1r4.MergeLayersRequest\x1a&.molt.control.v1r4.MergeLayersResponse0\x01\x12m\n" +
+	"\x10RefreshContainer\x12*.molt.control.v1r4.RefreshContainerRequest\x1a+.molt.control.v1r4.RefreshContainerResponse0\x01\x12L\n" +
+	"\x05Check\x12\x1f.molt.control.v1r4.CheckRequest\x1a .molt.control.v1r4.CheckResponse0\x01\x12O\n" +
+	"\x06Backup\x12 .molt.control.v1r4.BackupRequest\x1a!.molt.control.v1r4.BackupResponse0\x01BSZQgithub.com/molt-snapshotter/molt-snapshotter/snapshotter/api/control/v1;controlv1b\x06proto3"
 
 var (
 	file_snapshotter_api_control_v1_control_proto_rawDescOnce sync.Once
@@ -4763,179 +5096,191 @@ func file_snapshotter_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_snapshotter_api_control_v1_control_proto_rawDescData
 }
 
-var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
+var file_snapshotter_api_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_snapshotter_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_snapshotter_api_control_v1_control_proto_goTypes = []any{
-	(*VersionRequest)(nil),                  // 0: molt.control.v1r3.VersionRequest
-	(*VersionResponse)(nil),                 // 1: molt.control.v1r3.VersionResponse
-	(*Node)(nil),                            // 2: molt.control.v1r3.Node
-	(*Name)(nil),                            // 3: molt.control.v1r3.Name
-	(*Point)(nil),                           // 4: molt.control.v1r3.Point
-	(*Storage)(nil),                         // 5: molt.control.v1r3.Storage
-	(*Placement)(nil),                       // 6: molt.control.v1r3.Placement
-	(*Outcome)(nil),                         // 7: molt.control.v1r3.Outcome
-	(*Update)(nil),                          // 8: molt.control.v1r3.Update
-	(*CheckRequest)(nil),                    // 9: molt.control.v1r3.CheckRequest
-	(*Problem)(nil),                         // 10: molt.control.v1r3.Problem
-	(*CheckResponse)(nil),                   // 11: molt.control.v1r3.CheckResponse
-	(*BackupRequest)(nil),                   // 12: molt.control.v1r3.BackupRequest
-	(*BackupResponse)(nil),                  // 13: molt.control.v1r3.BackupResponse
-	(*GraphRequest)(nil),                    // 14: molt.control.v1r3.GraphRequest
-	(*GraphResponse)(nil),                   // 15: molt.control.v1r3.GraphResponse
-	(*ListStoragesRequest)(nil),             // 16: molt.control.v1r3.ListStoragesRequest
-	(*ListStoragesResponse)(nil),            // 17: molt.control.v1r3.ListStoragesResponse
-	(*GetStorageRequest)(nil),               // 18: molt.control.v1r3.GetStorageRequest
-	(*GetStorageResponse)(nil),              // 19: molt.control.v1r3.GetStorageResponse
-	(*DiffStorageRequest)(nil),              // 20: molt.control.v1r3.DiffStorageRequest
-	(*DiffStorageResponse)(nil),             // 21: molt.control.v1r3.DiffStorageResponse
-	(*DiskUsageRequest)(nil),                // 22: molt.control.v1r3.DiskUsageRequest
-	(*DiskUsageResponse)(nil),               // 23: molt.control.v1r3.DiskUsageResponse
-	(*RemoveStorageRequest)(nil),            // 24: molt.control.v1r3.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),           // 25: molt.control.v1r3.RemoveStorageResponse
-	(*ForkStorageRequest)(nil),              // 26: molt.control.v1r3.ForkStorageRequest
-	(*ForkStorageResponse)(nil),             // 27: molt.control.v1r3.ForkStorageResponse
-	(*Pin)(nil),                             // 28: molt.control.v1r3.Pin
-	(*ConfigureStorageRequest)(nil),         // 29: molt.control.v1r3.ConfigureStorageRequest
-	(*ConfigureStorageResponse)(nil),        // 30: molt.control.v1r3.ConfigureStorageResponse
-	(*ExplainPathRequest)(nil),              // 31: molt.control.v1r3.ExplainPathRequest
-	(*ExplainPathResponse)(nil),             // 32: molt.control.v1r3.ExplainPathResponse
-	(*ListBesideRequest)(nil),               // 33: molt.control.v1r3.ListBesideRequest
-	(*ListBesideResponse)(nil),              // 34: molt.control.v1r3.ListBesideResponse
-	(*ReadBesideRequest)(nil),               // 35: molt.control.v1r3.ReadBesideRequest
-	(*ReadBesideResponse)(nil),              // 36: molt.control.v1r3.ReadBesideResponse
-	(*AuditStorageRequest)(nil),             // 37: molt.control.v1r3.AuditStorageRequest
-	(*AuditStorageResponse)(nil),            // 38: molt.control.v1r3.AuditStorageResponse
-	(*CreateUpdateRequest)(nil),             // 39: molt.control.v1r3.CreateUpdateRequest
-	(*CreateUpdateResponse)(nil),            // 40: molt.control.v1r3.CreateUpdateResponse
-	(*Preview)(nil),                         // 41: molt.control.v1r3.Preview
-	(*PreviewResponse)(nil),                 // 42: molt.control.v1r3.PreviewResponse
-	(*ListUpdatesRequest)(nil),              // 43: molt.control.v1r3.ListUpdatesRequest
-	(*ListUpdatesResponse)(nil),             // 44: molt.control.v1r3.ListUpdatesResponse
-	(*GetUpdateRequest)(nil),                // 45: molt.control.v1r3.GetUpdateRequest
-	(*GetUpdateResponse)(nil),               // 46: molt.control.v1r3.GetUpdateResponse
-	(*GetReportRequest)(nil),                // 47: molt.control.v1r3.GetReportRequest
-	(*GetReportResponse)(nil),               // 48: molt.control.v1r3.GetReportResponse
-	(*DiffPathRequest)(nil),                 // 49: molt.control.v1r3.DiffPathRequest
-	(*DiffPathResponse)(nil),                // 50: molt.control.v1r3.DiffPathResponse
-	(*RollbackUpdateRequest)(nil),           // 51: molt.control.v1r3.RollbackUpdateRequest
-	(*RollbackUpdateResponse)(nil),          // 52: molt.control.v1r3.RollbackUpdateResponse
-	(*Undone)(nil),                          // 53: molt.control.v1r3.Undone
-	(*CancelUpdateRequest)(nil),             // 54: molt.control.v1r3.CancelUpdateRequest
-	(*CancelUpdateResponse)(nil),            // 55: molt.control.v1r3.CancelUpdateResponse
-	(*ApplyUpdateRequest)(nil),              // 56: molt.control.v1r3.ApplyUpdateRequest
-	(*ApplyUpdateResponse)(nil),             // 57: molt.control.v1r3.ApplyUpdateResponse
-	(*MergeLayersRequest)(nil),              // 58: molt.control.v1r3.MergeLayersRequest
-	(*MergeLayersResponse)(nil),             // 59: molt.control.v1r3.MergeLayersResponse
-	(*RefreshContainerRequest)(nil),         // 60: molt.control.v1r3.RefreshContainerRequest
-	(*RefreshContainerResponse)(nil),        // 61: molt.control.v1r3.RefreshContainerResponse
-	(*DiskUsageResponse_Row)(nil),           // 62: molt.control.v1r3.DiskUsageResponse.Row
-	nil,                                     // 63: molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
-	nil,                                     // 64: molt.control.v1r3.CreateUpdateRequest.PolicyEntry
-	(*MergeLayersResponse_Pair)(nil),        // 65: molt.control.v1r3.MergeLayersResponse.Pair
-	(*MergeLayersResponse_Reason)(nil),      // 66: molt.control.v1r3.MergeLayersResponse.Reason
-	(*MergeLayersResponse_Kept)(nil),        // 67: molt.control.v1r3.MergeLayersResponse.Kept
-	(*RefreshContainerResponse_Change)(nil), // 68: molt.control.v1r3.RefreshContainerResponse.Change
-	(*timestamppb.Timestamp)(nil),           // 69: google.protobuf.Timestamp
+	(NodeKind)(0),                           // 0: molt.control.v1r4.NodeKind
+	(NameKind)(0),                           // 1: molt.control.v1r4.NameKind
+	(State)(0),                              // 2: molt.control.v1r4.State
+	(Cause)(0),                              // 3: molt.control.v1r4.Cause
+	(*VersionRequest)(nil),                  // 4: molt.control.v1r4.VersionRequest
+	(*VersionResponse)(nil),                 // 5: molt.control.v1r4.VersionResponse
+	(*Node)(nil),                            // 6: molt.control.v1r4.Node
+	(*Name)(nil),                            // 7: molt.control.v1r4.Name
+	(*Point)(nil),                           // 8: molt.control.v1r4.Point
+	(*Storage)(nil),                         // 9: molt.control.v1r4.Storage
+	(*Pending)(nil),                         // 10: molt.control.v1r4.Pending
+	(*Placement)(nil),                       // 11: molt.control.v1r4.Placement
+	(*Outcome)(nil),                         // 12: molt.control.v1r4.Outcome
+	(*Update)(nil),                          // 13: molt.control.v1r4.Update
+	(*CheckRequest)(nil),                    // 14: molt.control.v1r4.CheckRequest
+	(*Problem)(nil),                         // 15: molt.control.v1r4.Problem
+	(*CheckResponse)(nil),                   // 16: molt.control.v1r4.CheckResponse
+	(*BackupRequest)(nil),                   // 17: molt.control.v1r4.BackupRequest
+	(*BackupResponse)(nil),                  // 18: molt.control.v1r4.BackupResponse
+	(*GraphRequest)(nil),                    // 19: molt.control.v1r4.GraphRequest
+	(*GraphResponse)(nil),                   // 20: molt.control.v1r4.GraphResponse
+	(*ListStoragesRequest)(nil),             // 21: molt.control.v1r4.ListStoragesRequest
+	(*ListStoragesResponse)(nil),            // 22: molt.control.v1r4.ListStoragesResponse
+	(*GetStorageRequest)(nil),               // 23: molt.control.v1r4.GetStorageRequest
+	(*GetStorageResponse)(nil),              // 24: molt.control.v1r4.GetStorageResponse
+	(*DiffStorageRequest)(nil),              // 25: molt.control.v1r4.DiffStorageRequest
+	(*DiffStorageResponse)(nil),             // 26: molt.control.v1r4.DiffStorageResponse
+	(*DiskUsageRequest)(nil),                // 27: molt.control.v1r4.DiskUsageRequest
+	(*DiskUsageResponse)(nil),               // 28: molt.control.v1r4.DiskUsageResponse
+	(*RemoveStorageRequest)(nil),            // 29: molt.control.v1r4.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),           // 30: molt.control.v1r4.RemoveStorageResponse
+	(*ForkStorageRequest)(nil),              // 31: molt.control.v1r4.ForkStorageRequest
+	(*ForkStorageResponse)(nil),             // 32: molt.control.v1r4.ForkStorageResponse
+	(*Pin)(nil),                             // 33: molt.control.v1r4.Pin
+	(*ConfigureStorageRequest)(nil),         // 34: molt.control.v1r4.ConfigureStorageRequest
+	(*ConfigureStorageResponse)(nil),        // 35: molt.control.v1r4.ConfigureStorageResponse
+	(*ExplainPathRequest)(nil),              // 36: molt.control.v1r4.ExplainPathRequest
+	(*ExplainPathResponse)(nil),             // 37: molt.control.v1r4.ExplainPathResponse
+	(*ListBesideRequest)(nil),               // 38: molt.control.v1r4.ListBesideRequest
+	(*ListBesideResponse)(nil),              // 39: molt.control.v1r4.ListBesideResponse
+	(*ReadBesideRequest)(nil),               // 40: molt.control.v1r4.ReadBesideRequest
+	(*ReadBesideResponse)(nil),              // 41: molt.control.v1r4.ReadBesideResponse
+	(*AuditStorageRequest)(nil),             // 42: molt.control.v1r4.AuditStorageRequest
+	(*AuditStorageResponse)(nil),            // 43: molt.control.v1r4.AuditStorageResponse
+	(*CreateUpdateRequest)(nil),             // 44: molt.control.v1r4.CreateUpdateRequest
+	(*CreateUpdateResponse)(nil),            // 45: molt.control.v1r4.CreateUpdateResponse
+	(*Preview)(nil),                         // 46: molt.control.v1r4.Preview
+	(*PreviewResponse)(nil),                 // 47: molt.control.v1r4.PreviewResponse
+	(*ListUpdatesRequest)(nil),              // 48: molt.control.v1r4.ListUpdatesRequest
+	(*ListUpdatesResponse)(nil),             // 49: molt.control.v1r4.ListUpdatesResponse
+	(*GetUpdateRequest)(nil),                // 50: molt.control.v1r4.GetUpdateRequest
+	(*GetUpdateResponse)(nil),               // 51: molt.control.v1r4.GetUpdateResponse
+	(*GetReportRequest)(nil),                // 52: molt.control.v1r4.GetReportRequest
+	(*GetReportResponse)(nil),               // 53: molt.control.v1r4.GetReportResponse
+	(*DiffPathRequest)(nil),                 // 54: molt.control.v1r4.DiffPathRequest
+	(*DiffPathResponse)(nil),                // 55: molt.control.v1r4.DiffPathResponse
+	(*RollbackUpdateRequest)(nil),           // 56: molt.control.v1r4.RollbackUpdateRequest
+	(*RollbackUpdateResponse)(nil),          // 57: molt.control.v1r4.RollbackUpdateResponse
+	(*Undone)(nil),                          // 58: molt.control.v1r4.Undone
+	(*CancelUpdateRequest)(nil),             // 59: molt.control.v1r4.CancelUpdateRequest
+	(*CancelUpdateResponse)(nil),            // 60: molt.control.v1r4.CancelUpdateResponse
+	(*ApplyUpdateRequest)(nil),              // 61: molt.control.v1r4.ApplyUpdateRequest
+	(*ApplyUpdateResponse)(nil),             // 62: molt.control.v1r4.ApplyUpdateResponse
+	(*MergeLayersRequest)(nil),              // 63: molt.control.v1r4.MergeLayersRequest
+	(*MergeLayersResponse)(nil),             // 64: molt.control.v1r4.MergeLayersResponse
+	(*RefreshContainerRequest)(nil),         // 65: molt.control.v1r4.RefreshContainerRequest
+	(*RefreshContainerResponse)(nil),        // 66: molt.control.v1r4.RefreshContainerResponse
+	(*DiskUsageResponse_Row)(nil),           // 67: molt.control.v1r4.DiskUsageResponse.Row
+	nil,                                     // 68: molt.control.v1r4.ConfigureStorageRequest.PolicyEntry
+	nil,                                     // 69: molt.control.v1r4.CreateUpdateRequest.PolicyEntry
+	(*MergeLayersResponse_Pair)(nil),        // 70: molt.control.v1r4.MergeLayersResponse.Pair
+	(*MergeLayersResponse_Reason)(nil),      // 71: molt.control.v1r4.MergeLayersResponse.Reason
+	(*MergeLayersResponse_Kept)(nil),        // 72: molt.control.v1r4.MergeLayersResponse.Kept
+	(*RefreshContainerResponse_Change)(nil), // 73: molt.control.v1r4.RefreshContainerResponse.Change
+	(*timestamppb.Timestamp)(nil),           // 74: google.protobuf.Timestamp
 }
 var file_snapshotter_api_control_v1_control_proto_depIdxs = []int32{
-	69, // 0: molt.control.v1r3.Node.created:type_name -> google.protobuf.Timestamp
-	69, // 1: molt.control.v1r3.Point.time:type_name -> google.protobuf.Timestamp
-	4,  // 2: molt.control.v1r3.Storage.points:type_name -> molt.control.v1r3.Point
-	4,  // 3: molt.control.v1r3.Storage.aside:type_name -> molt.control.v1r3.Point
-	69, // 4: molt.control.v1r3.Storage.created:type_name -> google.protobuf.Timestamp
-	6,  // 5: molt.control.v1r3.Storage.placed:type_name -> molt.control.v1r3.Placement
-	69, // 6: molt.control.v1r3.Storage.last_used:type_name -> google.protobuf.Timestamp
-	69, // 7: molt.control.v1r3.Placement.time:type_name -> google.protobuf.Timestamp
-	69, // 8: molt.control.v1r3.Outcome.time:type_name -> google.protobuf.Timestamp
-	7,  // 9: molt.control.v1r3.Update.outcomes:type_name -> molt.control.v1r3.Outcome
-	69, // 10: molt.control.v1r3.Update.created:type_name -> google.protobuf.Timestamp
-	69, // 11: molt.control.v1r3.Update.updated:type_name -> google.protobuf.Timestamp
-	10, // 12: molt.control.v1r3.CheckResponse.problems:type_name -> molt.control.v1r3.Problem
-	2,  // 13: molt.control.v1r3.GraphResponse.nodes:type_name -> molt.control.v1r3.Node
-	3,  // 14: molt.control.v1r3.GraphResponse.names:type_name -> molt.control.v1r3.Name
-	5,  // 15: molt.control.v1r3.GraphResponse.storages:type_name -> molt.control.v1r3.Storage
-	8,  // 16: molt.control.v1r3.GraphResponse.updates:type_name -> molt.control.v1r3.Update
-	5,  // 17: molt.control.v1r3.ListStoragesResponse.storages:type_name -> molt.control.v1r3.Storage
-	5,  // 18: molt.control.v1r3.GetStorageResponse.storage:type_name -> molt.control.v1r3.Storage
-	2,  // 19: molt.control.v1r3.GetStorageResponse.nodes:type_name -> molt.control.v1r3.Node
-	8,  // 20: molt.control.v1r3.GetStorageResponse.updates:type_name -> molt.control.v1r3.Update
-	62, // 21: molt.control.v1r3.DiskUsageResponse.rows:type_name -> molt.control.v1r3.DiskUsageResponse.Row
-	69, // 22: molt.control.v1r3.Pin.expires:type_name -> google.protobuf.Timestamp
-	28, // 23: molt.control.v1r3.ConfigureStorageRequest.pin:type_name -> molt.control.v1r3.Pin
-	63, // 24: molt.control.v1r3.ConfigureStorageRequest.policy:type_name -> molt.control.v1r3.ConfigureStorageRequest.PolicyEntry
-	64, // 25: molt.control.v1r3.CreateUpdateRequest.policy:type_name -> molt.control.v1r3.CreateUpdateRequest.PolicyEntry
-	28, // 26: molt.control.v1r3.CreateUpdateRequest.pin:type_name -> molt.control.v1r3.Pin
-	53, // 27: molt.control.v1r3.Preview.undone:type_name -> molt.control.v1r3.Undone
-	41, // 28: molt.control.v1r3.PreviewResponse.preview:type_name -> molt.control.v1r3.Preview
-	8,  // 29: molt.control.v1r3.ListUpdatesResponse.updates:type_name -> molt.control.v1r3.Update
-	8,  // 30: molt.control.v1r3.GetUpdateResponse.update:type_name -> molt.control.v1r3.Update
-	8,  // 31: molt.control.v1r3.RollbackUpdateResponse.update:type_name -> molt.control.v1r3.Update
-	53, // 32: molt.control.v1r3.RollbackUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
-	53, // 33: molt.control.v1r3.CancelUpdateResponse.undone:type_name -> molt.control.v1r3.Undone
-	65, // 34: molt.control.v1r3.MergeLayersResponse.merged:type_name -> molt.control.v1r3.MergeLayersResponse.Pair
-	67, // 35: molt.control.v1r3.MergeLayersResponse.kept:type_name -> molt.control.v1r3.MergeLayersResponse.Kept
-	68, // 36: molt.control.v1r3.RefreshContainerResponse.changes:type_name -> molt.control.v1r3.RefreshContainerResponse.Change
-	66, // 37: molt.control.v1r3.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r3.MergeLayersResponse.Reason
-	0,  // 38: molt.control.v1r3.Control.Version:input_type -> molt.control.v1r3.VersionRequest
-	14, // 39: molt.control.v1r3.Control.Graph:input_type -> molt.control.v1r3.GraphRequest
-	16, // 40: molt.control.v1r3.Control.ListStorages:input_type -> molt.control.v1r3.ListStoragesRequest
-	18, // 41: molt.control.v1r3.Control.GetStorage:input_type -> molt.control.v1r3.GetStorageRequest
-	20, // 42: molt.control.v1r3.Control.DiffStorage:input_type -> molt.control.v1r3.DiffStorageRequest
-	22, // 43: molt.control.v1r3.Control.DiskUsage:input_type -> molt.control.v1r3.DiskUsageRequest
-	24, // 44: molt.control.v1r3.Control.RemoveStorage:input_type -> molt.control.v1r3.RemoveStorageRequest
-	26, // 45: molt.control.v1r3.Control.ForkStorage:input_type -> molt.control.v1r3.ForkStorageRequest
-	29, // 46: molt.control.v1r3.Control.ConfigureStorage:input_type -> molt.control.v1r3.ConfigureStorageRequest
-	31, // 47: molt.control.v1r3.Control.ExplainPath:input_type -> molt.control.v1r3.ExplainPathRequest
-	33, // 48: molt.control.v1r3.Control.ListBeside:input_type -> molt.control.v1r3.ListBesideRequest
-	35, // 49: molt.control.v1r3.Control.ReadBeside:input_type -> molt.control.v1r3.ReadBesideRequest
-	37, // 50: molt.control.v1r3.Control.AuditStorage:input_type -> molt.control.v1r3.AuditStorageRequest
-	39, // 51: molt.control.v1r3.Control.CreateUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
-	39, // 52: molt.control.v1r3.Control.PreviewUpdate:input_type -> molt.control.v1r3.CreateUpdateRequest
-	43, // 53: molt.control.v1r3.Control.ListUpdates:input_type -> molt.control.v1r3.ListUpdatesRequest
-	45, // 54: molt.control.v1r3.Control.GetUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
-	45, // 55: molt.control.v1r3.Control.WatchUpdate:input_type -> molt.control.v1r3.GetUpdateRequest
-	47, // 56: molt.control.v1r3.Control.GetReport:input_type -> molt.control.v1r3.GetReportRequest
-	49, // 57: molt.control.v1r3.Control.DiffPath:input_type -> molt.control.v1r3.DiffPathRequest
-	51, // 58: molt.control.v1r3.Control.RollbackUpdate:input_type -> molt.control.v1r3.RollbackUpdateRequest
-	51, // 59: molt.control.v1r3.Control.PreviewRollback:input_type -> molt.control.v1r3.RollbackUpdateRequest
-	54, // 60: molt.control.v1r3.Control.CancelUpdate:input_type -> molt.control.v1r3.CancelUpdateRequest
-	56, // 61: molt.control.v1r3.Control.ApplyUpdate:input_type -> molt.control.v1r3.ApplyUpdateRequest
-	58, // 62: molt.control.v1r3.Control.MergeLayers:input_type -> molt.control.v1r3.MergeLayersRequest
-	60, // 63: molt.control.v1r3.Control.RefreshContainer:input_type -> molt.control.v1r3.RefreshContainerRequest
-	9,  // 64: molt.control.v1r3.Control.Check:input_type -> molt.control.v1r3.CheckRequest
-	12, // 65: molt.control.v1r3.Control.Backup:input_type -> molt.control.v1r3.BackupRequest
-	1,  // 66: molt.control.v1r3.Control.Version:output_type -> molt.control.v1r3.VersionResponse
-	15, // 67: molt.control.v1r3.Control.Graph:output_type -> molt.control.v1r3.GraphResponse
-	17, // 68: molt.control.v1r3.Control.ListStorages:output_type -> molt.control.v1r3.ListStoragesResponse
-	19, // 69: molt.control.v1r3.Control.GetStorage:output_type -> molt.control.v1r3.GetStorageResponse
-	21, // 70: molt.control.v1r3.Control.DiffStorage:output_type -> molt.control.v1r3.DiffStorageResponse
-	23, // 71: molt.control.v1r3.Control.DiskUsage:output_type -> molt.control.v1r3.DiskUsageResponse
-	25, // 72: molt.control.v1r3.Control.RemoveStorage:output_type -> molt.control.v1r3.RemoveStorageResponse
-	27, // 73: molt.control.v1r3.Control.ForkStorage:output_type -> molt.control.v1r3.ForkStorageResponse
-	30, // 74: molt.control.v1r3.Control.ConfigureStorage:output_type -> molt.control.v1r3.ConfigureStorageResponse
-	32, // 75: molt.control.v1r3.Control.ExplainPath:output_type -> molt.control.v1r3.ExplainPathResponse
-	34, // 76: molt.control.v1r3.Control.ListBeside:output_type -> molt.control.v1r3.ListBesideResponse
-	36, // 77: molt.control.v1r3.Control.ReadBeside:output_type -> molt.control.v1r3.ReadBesideResponse
-	38, // 78: molt.control.v1r3.Control.AuditStorage:output_type -> molt.control.v1r3.AuditStorageResponse
-	40, // 79: molt.control.v1r3.Control.CreateUpdate:output_type -> molt.control.v1r3.CreateUpdateResponse
-	42, // 80: molt.control.v1r3.Control.PreviewUpdate:output_type -> molt.control.v1r3.PreviewResponse
-	44, // 81: molt.control.v1r3.Control.ListUpdates:output_type -> molt.control.v1r3.ListUpdatesResponse
-	46, // 82: molt.control.v1r3.Control.GetUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
-	46, // 83: molt.control.v1r3.Control.WatchUpdate:output_type -> molt.control.v1r3.GetUpdateResponse
-	48, // 84: molt.control.v1r3.Control.GetReport:output_type -> molt.control.v1r3.GetReportResponse
-	50, // 85: molt.control.v1r3.Control.DiffPath:output_type -> molt.control.v1r3.DiffPathResponse
-	52, // 86: molt.control.v1r3.Control.RollbackUpdate:output_type -> molt.control.v1r3.RollbackUpdateResponse
-	42, // 87: molt.control.v1r3.Control.PreviewRollback:output_type -> molt.control.v1r3.PreviewResponse
-	55, // 88: molt.control.v1r3.Control.CancelUpdate:output_type -> molt.control.v1r3.CancelUpdateResponse
-	57, // 89: molt.control.v1r3.Control.ApplyUpdate:output_type -> molt.control.v1r3.ApplyUpdateResponse
-	59, // 90: molt.control.v1r3.Control.MergeLayers:output_type -> molt.control.v1r3.MergeLayersResponse
-	61, // 91: molt.control.v1r3.Control.RefreshContainer:output_type -> molt.control.v1r3.RefreshContainerResponse
-	11, // 92: molt.control.v1r3.Control.Check:output_type -> molt.control.v1r3.CheckResponse
-	13, // 93: molt.control.v1r3.Control.Backup:output_type -> molt.control.v1r3.BackupResponse
-	66, // [66:94] is the sub-list for method output_type
-	38, // [38:66] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	0,  // 0: molt.control.v1r4.Node.kind:type_name -> molt.control.v1r4.NodeKind
+	74, // 1: molt.control.v1r4.Node.created:type_name -> google.protobuf.Timestamp
+	1,  // 2: molt.control.v1r4.Name.kind:type_name -> molt.control.v1r4.NameKind
+	74, // 3: molt.control.v1r4.Point.time:type_name -> google.protobuf.Timestamp
+	8,  // 4: molt.control.v1r4.Storage.points:type_name -> molt.control.v1r4.Point
+	8,  // 5: molt.control.v1r4.Storage.aside:type_name -> molt.control.v1r4.Point
+	10, // 6: molt.control.v1r4.Storage.pending:type_name -> molt.control.v1r4.Pending
+	74, // 7: molt.control.v1r4.Storage.created:type_name -> google.protobuf.Timestamp
+	11, // 8: molt.control.v1r4.Storage.placed:type_name -> molt.control.v1r4.Placement
+	74, // 9: molt.control.v1r4.Storage.last_used:type_name -> google.protobuf.Timestamp
+	74, // 10: molt.control.v1r4.Placement.time:type_name -> google.protobuf.Timestamp
+	2,  // 11: molt.control.v1r4.Outcome.state:type_name -> molt.control.v1r4.State
+	74, // 12: molt.control.v1r4.Outcome.time:type_name -> google.protobuf.Timestamp
+	3,  // 13: molt.control.v1r4.Update.cause:type_name -> molt.control.v1r4.Cause
+	2,  // 14: molt.control.v1r4.Update.state:type_name -> molt.control.v1r4.State
+	12, // 15: molt.control.v1r4.Update.outcomes:type_name -> molt.control.v1r4.Outcome
+	74, // 16: molt.control.v1r4.Update.created:type_name -> google.protobuf.Timestamp
+	74, // 17: molt.control.v1r4.Update.updated:type_name -> google.protobuf.Timestamp
+	15, // 18: molt.control.v1r4.CheckResponse.problems:type_name -> molt.control.v1r4.Problem
+	6,  // 19: molt.control.v1r4.GraphResponse.nodes:type_name -> molt.control.v1r4.Node
+	7,  // 20: molt.control.v1r4.GraphResponse.names:type_name -> molt.control.v1r4.Name
+	9,  // 21: molt.control.v1r4.GraphResponse.storages:type_name -> molt.control.v1r4.Storage
+	13, // 22: molt.control.v1r4.GraphResponse.updates:type_name -> molt.control.v1r4.Update
+	9,  // 23: molt.control.v1r4.ListStoragesResponse.storages:type_name -> molt.control.v1r4.Storage
+	9,  // 24: molt.control.v1r4.GetStorageResponse.storage:type_name -> molt.control.v1r4.Storage
+	6,  // 25: molt.control.v1r4.GetStorageResponse.nodes:type_name -> molt.control.v1r4.Node
+	13, // 26: molt.control.v1r4.GetStorageResponse.updates:type_name -> molt.control.v1r4.Update
+	67, // 27: molt.control.v1r4.DiskUsageResponse.rows:type_name -> molt.control.v1r4.DiskUsageResponse.Row
+	74, // 28: molt.control.v1r4.Pin.expires:type_name -> google.protobuf.Timestamp
+	33, // 29: molt.control.v1r4.ConfigureStorageRequest.pin:type_name -> molt.control.v1r4.Pin
+	68, // 30: molt.control.v1r4.ConfigureStorageRequest.policy:type_name -> molt.control.v1r4.ConfigureStorageRequest.PolicyEntry
+	69, // 31: molt.control.v1r4.CreateUpdateRequest.policy:type_name -> molt.control.v1r4.CreateUpdateRequest.PolicyEntry
+	33, // 32: molt.control.v1r4.CreateUpdateRequest.pin:type_name -> molt.control.v1r4.Pin
+	58, // 33: molt.control.v1r4.Preview.undone:type_name -> molt.control.v1r4.Undone
+	46, // 34: molt.control.v1r4.PreviewResponse.preview:type_name -> molt.control.v1r4.Preview
+	13, // 35: molt.control.v1r4.ListUpdatesResponse.updates:type_name -> molt.control.v1r4.Update
+	13, // 36: molt.control.v1r4.GetUpdateResponse.update:type_name -> molt.control.v1r4.Update
+	13, // 37: molt.control.v1r4.RollbackUpdateResponse.update:type_name -> molt.control.v1r4.Update
+	58, // 38: molt.control.v1r4.RollbackUpdateResponse.undone:type_name -> molt.control.v1r4.Undone
+	58, // 39: molt.control.v1r4.CancelUpdateResponse.undone:type_name -> molt.control.v1r4.Undone
+	70, // 40: molt.control.v1r4.MergeLayersResponse.merged:type_name -> molt.control.v1r4.MergeLayersResponse.Pair
+	72, // 41: molt.control.v1r4.MergeLayersResponse.kept:type_name -> molt.control.v1r4.MergeLayersResponse.Kept
+	73, // 42: molt.control.v1r4.RefreshContainerResponse.changes:type_name -> molt.control.v1r4.RefreshContainerResponse.Change
+	71, // 43: molt.control.v1r4.MergeLayersResponse.Kept.reasons:type_name -> molt.control.v1r4.MergeLayersResponse.Reason
+	4,  // 44: molt.control.v1r4.Control.Version:input_type -> molt.control.v1r4.VersionRequest
+	19, // 45: molt.control.v1r4.Control.Graph:input_type -> molt.control.v1r4.GraphRequest
+	21, // 46: molt.control.v1r4.Control.ListStorages:input_type -> molt.control.v1r4.ListStoragesRequest
+	23, // 47: molt.control.v1r4.Control.GetStorage:input_type -> molt.control.v1r4.GetStorageRequest
+	25, // 48: molt.control.v1r4.Control.DiffStorage:input_type -> molt.control.v1r4.DiffStorageRequest
+	27, // 49: molt.control.v1r4.Control.DiskUsage:input_type -> molt.control.v1r4.DiskUsageRequest
+	29, // 50: molt.control.v1r4.Control.RemoveStorage:input_type -> molt.control.v1r4.RemoveStorageRequest
+	31, // 51: molt.control.v1r4.Control.ForkStorage:input_type -> molt.control.v1r4.ForkStorageRequest
+	34, // 52: molt.control.v1r4.Control.ConfigureStorage:input_type -> molt.control.v1r4.ConfigureStorageRequest
+	36, // 53: molt.control.v1r4.Control.ExplainPath:input_type -> molt.control.v1r4.ExplainPathRequest
+	38, // 54: molt.control.v1r4.Control.ListBeside:input_type -> molt.control.v1r4.ListBesideRequest
+	40, // 55: molt.control.v1r4.Control.ReadBeside:input_type -> molt.control.v1r4.ReadBesideRequest
+	42, // 56: molt.control.v1r4.Control.AuditStorage:input_type -> molt.control.v1r4.AuditStorageRequest
+	44, // 57: molt.control.v1r4.Control.CreateUpdate:input_type -> molt.control.v1r4.CreateUpdateRequest
+	44, // 58: molt.control.v1r4.Control.PreviewUpdate:input_type -> molt.control.v1r4.CreateUpdateRequest
+	48, // 59: molt.control.v1r4.Control.ListUpdates:input_type -> molt.control.v1r4.ListUpdatesRequest
+	50, // 60: molt.control.v1r4.Control.GetUpdate:input_type -> molt.control.v1r4.GetUpdateRequest
+	50, // 61: molt.control.v1r4.Control.WatchUpdate:input_type -> molt.control.v1r4.GetUpdateRequest
+	52, // 62: molt.control.v1r4.Control.GetReport:input_type -> molt.control.v1r4.GetReportRequest
+	54, // 63: molt.control.v1r4.Control.DiffPath:input_type -> molt.control.v1r4.DiffPathRequest
+	56, // 64: molt.control.v1r4.Control.RollbackUpdate:input_type -> molt.control.v1r4.RollbackUpdateRequest
+	56, // 65: molt.control.v1r4.Control.PreviewRollback:input_type -> molt.control.v1r4.RollbackUpdateRequest
+	59, // 66: molt.control.v1r4.Control.CancelUpdate:input_type -> molt.control.v1r4.CancelUpdateRequest
+	61, // 67: molt.control.v1r4.Control.ApplyUpdate:input_type -> molt.control.v1r4.ApplyUpdateRequest
+	63, // 68: molt.control.v1r4.Control.MergeLayers:input_type -> molt.control.v1r4.MergeLayersRequest
+	65, // 69: molt.control.v1r4.Control.RefreshContainer:input_type -> molt.control.v1r4.RefreshContainerRequest
+	14, // 70: molt.control.v1r4.Control.Check:input_type -> molt.control.v1r4.CheckRequest
+	17, // 71: molt.control.v1r4.Control.Backup:input_type -> molt.control.v1r4.BackupRequest
+	5,  // 72: molt.control.v1r4.Control.Version:output_type -> molt.control.v1r4.VersionResponse
+	20, // 73: molt.control.v1r4.Control.Graph:output_type -> molt.control.v1r4.GraphResponse
+	22, // 74: molt.control.v1r4.Control.ListStorages:output_type -> molt.control.v1r4.ListStoragesResponse
+	24, // 75: molt.control.v1r4.Control.GetStorage:output_type -> molt.control.v1r4.GetStorageResponse
+	26, // 76: molt.control.v1r4.Control.DiffStorage:output_type -> molt.control.v1r4.DiffStorageResponse
+	28, // 77: molt.control.v1r4.Control.DiskUsage:output_type -> molt.control.v1r4.DiskUsageResponse
+	30, // 78: molt.control.v1r4.Control.RemoveStorage:output_type -> molt.control.v1r4.RemoveStorageResponse
+	32, // 79: molt.control.v1r4.Control.ForkStorage:output_type -> molt.control.v1r4.ForkStorageResponse
+	35, // 80: molt.control.v1r4.Control.ConfigureStorage:output_type -> molt.control.v1r4.ConfigureStorageResponse
+	37, // 81: molt.control.v1r4.Control.ExplainPath:output_type -> molt.control.v1r4.ExplainPathResponse
+	39, // 82: molt.control.v1r4.Control.ListBeside:output_type -> molt.control.v1r4.ListBesideResponse
+	41, // 83: molt.control.v1r4.Control.ReadBeside:output_type -> molt.control.v1r4.ReadBesideResponse
+	43, // 84: molt.control.v1r4.Control.AuditStorage:output_type -> molt.control.v1r4.AuditStorageResponse
+	45, // 85: molt.control.v1r4.Control.CreateUpdate:output_type -> molt.control.v1r4.CreateUpdateResponse
+	47, // 86: molt.control.v1r4.Control.PreviewUpdate:output_type -> molt.control.v1r4.PreviewResponse
+	49, // 87: molt.control.v1r4.Control.ListUpdates:output_type -> molt.control.v1r4.ListUpdatesResponse
+	51, // 88: molt.control.v1r4.Control.GetUpdate:output_type -> molt.control.v1r4.GetUpdateResponse
+	51, // 89: molt.control.v1r4.Control.WatchUpdate:output_type -> molt.control.v1r4.GetUpdateResponse
+	53, // 90: molt.control.v1r4.Control.GetReport:output_type -> molt.control.v1r4.GetReportResponse
+	55, // 91: molt.control.v1r4.Control.DiffPath:output_type -> molt.control.v1r4.DiffPathResponse
+	57, // 92: molt.control.v1r4.Control.RollbackUpdate:output_type -> molt.control.v1r4.RollbackUpdateResponse
+	47, // 93: molt.control.v1r4.Control.PreviewRollback:output_type -> molt.control.v1r4.PreviewResponse
+	60, // 94: molt.control.v1r4.Control.CancelUpdate:output_type -> molt.control.v1r4.CancelUpdateResponse
+	62, // 95: molt.control.v1r4.Control.ApplyUpdate:output_type -> molt.control.v1r4.ApplyUpdateResponse
+	64, // 96: molt.control.v1r4.Control.MergeLayers:output_type -> molt.control.v1r4.MergeLayersResponse
+	66, // 97: molt.control.v1r4.Control.RefreshContainer:output_type -> molt.control.v1r4.RefreshContainerResponse
+	16, // 98: molt.control.v1r4.Control.Check:output_type -> molt.control.v1r4.CheckResponse
+	18, // 99: molt.control.v1r4.Control.Backup:output_type -> molt.control.v1r4.BackupResponse
+	72, // [72:100] is the sub-list for method output_type
+	44, // [44:72] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_snapshotter_api_control_v1_control_proto_init() }
@@ -4943,7 +5288,7 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 	if File_snapshotter_api_control_v1_control_proto != nil {
 		return
 	}
-	file_snapshotter_api_control_v1_control_proto_msgTypes[42].OneofWrappers = []any{
+	file_snapshotter_api_control_v1_control_proto_msgTypes[43].OneofWrappers = []any{
 		(*PreviewResponse_Preview)(nil),
 		(*PreviewResponse_Report)(nil),
 	}
@@ -4952,13 +5297,14 @@ func file_snapshotter_api_control_v1_control_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snapshotter_api_control_v1_control_proto_rawDesc), len(file_snapshotter_api_control_v1_control_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   69,
+			NumEnums:      4,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_snapshotter_api_control_v1_control_proto_goTypes,
 		DependencyIndexes: file_snapshotter_api_control_v1_control_proto_depIdxs,
+		EnumInfos:         file_snapshotter_api_control_v1_control_proto_enumTypes,
 		MessageInfos:      file_snapshotter_api_control_v1_control_proto_msgTypes,
 	}.Build()
 	File_snapshotter_api_control_v1_control_proto = out.File

@@ -37,34 +37,34 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Control_Version_FullMethodName          = "/molt.control.v1r3.Control/Version"
-	Control_Graph_FullMethodName            = "/molt.control.v1r3.Control/Graph"
-	Control_ListStorages_FullMethodName     = "/molt.control.v1r3.Control/ListStorages"
-	Control_GetStorage_FullMethodName       = "/molt.control.v1r3.Control/GetStorage"
-	Control_DiffStorage_FullMethodName      = "/molt.control.v1r3.Control/DiffStorage"
-	Control_DiskUsage_FullMethodName        = "/molt.control.v1r3.Control/DiskUsage"
-	Control_RemoveStorage_FullMethodName    = "/molt.control.v1r3.Control/RemoveStorage"
-	Control_ForkStorage_FullMethodName      = "/molt.control.v1r3.Control/ForkStorage"
-	Control_ConfigureStorage_FullMethodName = "/molt.control.v1r3.Control/ConfigureStorage"
-	Control_ExplainPath_FullMethodName      = "/molt.control.v1r3.Control/ExplainPath"
-	Control_ListBeside_FullMethodName       = "/molt.control.v1r3.Control/ListBeside"
-	Control_ReadBeside_FullMethodName       = "/molt.control.v1r3.Control/ReadBeside"
-	Control_AuditStorage_FullMethodName     = "/molt.control.v1r3.Control/AuditStorage"
-	Control_CreateUpdate_FullMethodName     = "/molt.control.v1r3.Control/CreateUpdate"
-	Control_PreviewUpdate_FullMethodName    = "/molt.control.v1r3.Control/PreviewUpdate"
-	Control_ListUpdates_FullMethodName      = "/molt.control.v1r3.Control/ListUpdates"
-	Control_GetUpdate_FullMethodName        = "/molt.control.v1r3.Control/GetUpdate"
-	Control_WatchUpdate_FullMethodName      = "/molt.control.v1r3.Control/WatchUpdate"
-	Control_GetReport_FullMethodName        = "/molt.control.v1r3.Control/GetReport"
-	Control_DiffPath_FullMethodName         = "/molt.control.v1r3.Control/DiffPath"
-	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1r3.Control/RollbackUpdate"
-	Control_PreviewRollback_FullMethodName  = "/molt.control.v1r3.Control/PreviewRollback"
-	Control_CancelUpdate_FullMethodName     = "/molt.control.v1r3.Control/CancelUpdate"
-	Control_ApplyUpdate_FullMethodName      = "/molt.control.v1r3.Control/ApplyUpdate"
-	Control_MergeLayers_FullMethodName      = "/molt.control.v1r3.Control/MergeLayers"
-	Control_RefreshContainer_FullMethodName = "/molt.control.v1r3.Control/RefreshContainer"
-	Control_Check_FullMethodName            = "/molt.control.v1r3.Control/Check"
-	Control_Backup_FullMethodName           = "/molt.control.v1r3.Control/Backup"
+	Control_Version_FullMethodName          = "/molt.control.v1r4.Control/Version"
+	Control_Graph_FullMethodName            = "/molt.control.v1r4.Control/Graph"
+	Control_ListStorages_FullMethodName     = "/molt.control.v1r4.Control/ListStorages"
+	Control_GetStorage_FullMethodName       = "/molt.control.v1r4.Control/GetStorage"
+	Control_DiffStorage_FullMethodName      = "/molt.control.v1r4.Control/DiffStorage"
+	Control_DiskUsage_FullMethodName        = "/molt.control.v1r4.Control/DiskUsage"
+	Control_RemoveStorage_FullMethodName    = "/molt.control.v1r4.Control/RemoveStorage"
+	Control_ForkStorage_FullMethodName      = "/molt.control.v1r4.Control/ForkStorage"
+	Control_ConfigureStorage_FullMethodName = "/molt.control.v1r4.Control/ConfigureStorage"
+	Control_ExplainPath_FullMethodName      = "/molt.control.v1r4.Control/ExplainPath"
+	Control_ListBeside_FullMethodName       = "/molt.control.v1r4.Control/ListBeside"
+	Control_ReadBeside_FullMethodName       = "/molt.control.v1r4.Control/ReadBeside"
+	Control_AuditStorage_FullMethodName     = "/molt.control.v1r4.Control/AuditStorage"
+	Control_CreateUpdate_FullMethodName     = "/molt.control.v1r4.Control/CreateUpdate"
+	Control_PreviewUpdate_FullMethodName    = "/molt.control.v1r4.Control/PreviewUpdate"
+	Control_ListUpdates_FullMethodName      = "/molt.control.v1r4.Control/ListUpdates"
+	Control_GetUpdate_FullMethodName        = "/molt.control.v1r4.Control/GetUpdate"
+	Control_WatchUpdate_FullMethodName      = "/molt.control.v1r4.Control/WatchUpdate"
+	Control_GetReport_FullMethodName        = "/molt.control.v1r4.Control/GetReport"
+	Control_DiffPath_FullMethodName         = "/molt.control.v1r4.Control/DiffPath"
+	Control_RollbackUpdate_FullMethodName   = "/molt.control.v1r4.Control/RollbackUpdate"
+	Control_PreviewRollback_FullMethodName  = "/molt.control.v1r4.Control/PreviewRollback"
+	Control_CancelUpdate_FullMethodName     = "/molt.control.v1r4.Control/CancelUpdate"
+	Control_ApplyUpdate_FullMethodName      = "/molt.control.v1r4.Control/ApplyUpdate"
+	Control_MergeLayers_FullMethodName      = "/molt.control.v1r4.Control/MergeLayers"
+	Control_RefreshContainer_FullMethodName = "/molt.control.v1r4.Control/RefreshContainer"
+	Control_Check_FullMethodName            = "/molt.control.v1r4.Control/Check"
+	Control_Backup_FullMethodName           = "/molt.control.v1r4.Control/Backup"
 )
 
 // ControlClient is the client API for Control service.
@@ -1156,7 +1156,7 @@ type Control_BackupServer = grpc.ServerStreamingServer[BackupResponse]
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Control_ServiceDesc = grpc.ServiceDesc{
-	ServiceName: "molt.control.v1r3.Control",
+	ServiceName: "molt.control.v1r4.Control",
 	HandlerType: (*ControlServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
